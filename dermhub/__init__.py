@@ -1,0 +1,70 @@
+"""dermhub: benign / malignant and seven-class classification of dermatoscopic images.
+
+    import dermhub
+    classifier = dermhub.load("lesion")
+    prediction = classifier.predict("lesion.jpg")
+    classifier.explain("lesion.jpg").overlay.save("map.png")
+
+Research software, not a medical device. Names are imported when they are first used, so that
+`import dermhub` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dermhub.classifier import Classifier, Explanation, Prediction, load, shipped
+    from dermhub.config import InputSpec, ModelConfig, Threshold, TrainConfig
+    from dermhub.errors import (
+        ConfigError,
+        DataError,
+        DermhubError,
+        DownloadError,
+        ImageError,
+        LeakError,
+        ModelError,
+    )
+    from dermhub.labels import BINARY, LESION, TASKS, Task, plain_name
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "classifier": ("Classifier", "Explanation", "Prediction", "load", "shipped"),
+    "config": ("InputSpec", "ModelConfig", "Threshold", "TrainConfig"),
+    "errors": ("ConfigError", "DataError", "DermhubError", "DownloadError", "ImageError", "LeakError", "ModelError"),
+    "labels": ("BINARY", "LESION", "TASKS", "Task", "plain_name"),
+}
+
+__all__ = [
+    "BINARY",
+    "LESION",
+    "TASKS",
+    "Classifier",
+    "ConfigError",
+    "DataError",
+    "DermhubError",
+    "DownloadError",
+    "Explanation",
+    "ImageError",
+    "InputSpec",
+    "LeakError",
+    "ModelConfig",
+    "ModelError",
+    "Prediction",
+    "Task",
+    "Threshold",
+    "TrainConfig",
+    "__version__",
+    "load",
+    "plain_name",
+    "shipped",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"dermhub.{module}"), name)
+    raise AttributeError(f"module 'dermhub' has no attribute {name!r}")

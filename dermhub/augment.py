@@ -1,0 +1,79 @@
+"""The training augmentation: one RGB image and one random generator -> one tensor.
+
+Every random number comes from the generator that is passed in, which is seeded by (seed, epoch,
+position): the same crop is drawn whatever the number of workers, and after a resumed run.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from dermhub.config import InputSpec
+from dermhub.preprocess import normalise, view_box
+
+JPEG_SHARE = 0.3
+BLUR_SHARE = 0.3
+TURNS = (None, *Image.Transpose)
+"""Identity and the seven other symmetries of the square: a lesion has no upright position."""
+
+
+def augment(rgb: Image.Image, spec: InputSpec, size: int, min_scale: float, rng: np.random.Generator) -> torch.Tensor:
+    """A random view of an RGB image as a float32 tensor of shape (3, size, size).
+
+    The crop covers between `min_scale` and 1 of the area that `spec` shows the model, but may lie
+    anywhere in the frame. Resolution and JPEG quality are varied for every class alike, so that
+    sharpness can't stand for a diagnosis.
+    """
+    box = random_box(rgb.size, view_box(rgb.size, spec), min_scale, rng)
+    image = _random_resolution(rgb, box, size, rng)
+    turn = TURNS[rng.integers(len(TURNS))]
+    if turn is not None:
+        image = image.transpose(turn)
+    if rng.random() < JPEG_SHARE:
+        image = _jpeg(image, int(rng.integers(40, 95)))
+    return normalise(random_colour(np.asarray(image), rng), spec)
+
+
+def random_box(
+    size: tuple[int, int], view: tuple[float, float, float, float], min_scale: float, rng: np.random.Generator
+) -> tuple[float, float, float, float]:
+    """A crop box whose area is a share in [min_scale, 1] of the view's and whose sides differ by up to 4:3."""
+    width, height = size
+    area = (view[2] - view[0]) * (view[3] - view[1]) * rng.uniform(min_scale, 1.0)
+    ratio = math.exp(rng.uniform(-math.log(4 / 3), math.log(4 / 3)))
+    w = min(math.sqrt(area * ratio), width)
+    h = min(math.sqrt(area / ratio), height)
+    left, top = rng.uniform(0, width - w), rng.uniform(0, height - h)
+    return (left, top, left + w, top + h)
+
+
+def random_colour(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Vary brightness, white balance, contrast and saturation of a uint8 (H, W, 3) image."""
+    gains = rng.uniform(0.85, 1.15) * rng.uniform(0.93, 1.07, size=3)
+    contrast, saturation = rng.uniform(0.8, 1.2, size=2)
+    values = pixels.astype(np.float32) * gains.astype(np.float32)
+    values = (values - values.mean()) * np.float32(contrast) + values.mean()
+    grey = values.mean(axis=2, keepdims=True)
+    values = (values - grey) * np.float32(saturation) + grey
+    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
+
+
+def _random_resolution(
+    rgb: Image.Image, box: tuple[float, float, float, float], size: int, rng: np.random.Generator
+) -> Image.Image:
+    if rng.random() < BLUR_SHARE:
+        small = max(16, round(size * rng.uniform(0.4, 1.0)))
+        rgb, box = rgb.resize((small, small), Image.Resampling.BICUBIC, box=box), (0.0, 0.0, float(small), float(small))
+    return rgb.resize((size, size), Image.Resampling.BICUBIC, box=box)
+
+
+def _jpeg(image: Image.Image, quality: int) -> Image.Image:
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=quality)
+    return Image.open(stream).convert("RGB")

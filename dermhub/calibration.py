@@ -1,0 +1,69 @@
+"""What is chosen after training, on the validation split alone: class prior, temperature, thresholds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dermhub import metrics
+from dermhub.config import Threshold
+from dermhub.labels import Task
+
+EXPONENTS = np.linspace(0.0, 1.5, 16)
+"""Candidates for the strength of the prior correction."""
+
+SENSITIVITY = 0.95
+"""The stated aim of the default operating point: share of malignant images that must be called."""
+
+
+def prior_offset(targets: NDArray[np.int64], drawn: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+    """(C,) log ratio of each class's share among the training images to its share among the drawn ones.
+
+    Adding it to the logits undoes the balanced sampling (Saerens et al. 2002, eq. 2.4).
+    """
+    own = np.bincount(targets, minlength=classes) / len(targets)
+    seen = np.bincount(drawn, minlength=classes) / len(drawn)
+    return np.asarray(np.log(own / seen))
+
+
+def choose_exponent(logits: NDArray[Any], targets: NDArray[np.int64], offset: NDArray[np.float64], task: Task) -> float:
+    """How much of the prior correction to apply: the exponent with the best accuracy plus balanced accuracy.
+
+    Full correction (1) calls rare classes too rarely to be useful, none (0) too often.
+    """
+
+    def goodness(exponent: float) -> float:
+        summary = metrics.summarize(metrics.softmax(logits + exponent * offset), targets, task)
+        return float(summary["accuracy"] + summary["balanced_accuracy"])
+
+    scores = [goodness(exponent) for exponent in EXPONENTS]
+    return float(EXPONENTS[int(np.argmax(scores))])
+
+
+def fit_temperature(logits: NDArray[Any], targets: NDArray[np.int64]) -> float:
+    """The temperature in [0.2, 5] with the smallest negative log-likelihood (Guo et al. 2017, section 4.2)."""
+    grid = np.geomspace(0.2, 5.0, 81)
+    for _ in range(2):
+        losses = [metrics.negative_log_likelihood(metrics.softmax(logits, t), targets) for t in grid]
+        best = int(np.argmin(losses))
+        grid = np.geomspace(grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)], 41)
+    return round(float(grid[len(grid) // 2]), 4)
+
+
+def choose_thresholds(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> dict[str, Threshold]:
+    """Operating points on the probability of malignancy; the first is the default.
+
+    Values are rounded down, so that the case that set the threshold stays on its malignant side.
+    """
+    sensitive = metrics.threshold_for_sensitivity(scores, positive, SENSITIVITY)
+    youden = metrics.threshold_youden(scores, positive)
+    return {
+        "sensitivity_95": Threshold(_down(sensitive), f"at least {SENSITIVITY:.0%} sensitivity for malignancy"),
+        "youden": Threshold(_down(youden), "largest sensitivity + specificity - 1 (Youden)"),
+    }
+
+
+def _down(value: float) -> float:
+    return float(np.floor(value * 1e6) / 1e6)

@@ -1,0 +1,132 @@
+"""Model folders and run states: written atomically, read strictly, safetensors only.
+
+A model folder holds config.json and model.safetensors in the names that timm itself reads, so
+`timm.create_model("local-dir:FOLDER", pretrained=True)` gives the same logits to the bit.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from dermhub import backbone, files
+from dermhub.config import ModelConfig
+from dermhub.errors import DataError, ModelError, some
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+def save(folder: Path, model: nn.Module, config: ModelConfig) -> None:
+    """Write model.safetensors and config.json into a folder; raises ModelError for non-finite weights."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    _check_finite(tensors, "The model")
+    files.write_bytes(folder / WEIGHTS, safetensors.torch.save(tensors, metadata={"format": "pt"}))
+    files.write_json(folder / CONFIG, config.to_json())
+
+
+def load_config(folder: Path) -> ModelConfig:
+    """Read a model folder's config.json; raises ModelError."""
+    path = folder / CONFIG
+    if not path.is_file():
+        raise ModelError(f"{folder} is not a model folder: it has no {CONFIG}.")
+    try:
+        return ModelConfig.from_json(files.read_json(path), str(path))
+    except DataError as error:
+        raise ModelError(str(error)) from error
+
+
+def load(folder: Path) -> tuple[nn.Module, ModelConfig]:
+    """The model of a folder, in evaluation mode on the CPU, and what it means.
+
+    Every tensor must be there, in its shape and finite, and none may be left over. Raises
+    ModelError naming the tensor, or what stands there in place of a safetensors file.
+    """
+    config = load_config(folder)
+    model = backbone.build(config.architecture, len(config.task.classes))
+    tensors = read_tensors(folder / WEIGHTS)
+    expected = model.state_dict()
+    last = next(name for name, module in model.named_modules() if module is backbone.classifier(model))
+    rows = tensors[f"{last}.weight"].shape[0] if f"{last}.weight" in tensors else len(config.task.classes)
+    if rows != len(config.task.classes):
+        raise ModelError(
+            f"{folder / WEIGHTS} has {rows} classes but {CONFIG} names {len(config.task.classes)}: "
+            "the two files do not belong together."
+        )
+    for problem, names in (
+        ("lacks", [n for n in expected if n not in tensors]),
+        ("has the unexpected", [n for n in tensors if n not in expected]),
+        ("has the wrong shape for", [n for n in tensors if n in expected and tensors[n].shape != expected[n].shape]),
+    ):
+        if names:
+            raise ModelError(f"{folder / WEIGHTS} {problem} tensor(s) {some(names)} of {config.architecture}.")
+    _check_finite(tensors, str(folder / WEIGHTS))
+    model.load_state_dict(tensors, strict=True)
+    return model.eval(), config
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read a safetensors file; raises ModelError when it is missing, cut short or another format."""
+    try:
+        return safetensors.torch.load_file(path)
+    except FileNotFoundError:
+        pickles = [p.name for p in path.parent.glob("*") if p.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl")]
+        instead = f"; {some(pickles)} is a pickle, which is never loaded because it can run code" if pickles else ""
+        raise ModelError(f"There is no {path}{instead}.") from None
+    except (OSError, safetensors.SafetensorError) as error:
+        start = path.read_bytes()[:4] if path.is_file() else b""
+        kind = (
+            "a pickle, which is never loaded because it can run code"
+            if start[:2] in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05")
+            else f"no complete safetensors file ({error})"
+        )
+        raise ModelError(f"{path} is {kind}: fetch or export the model again.") from None
+
+
+def save_state(
+    path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, progress: dict[str, int]
+) -> None:
+    """Write all that an interrupted run needs into one file, atomically."""
+    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{key}": torch.as_tensor(value) for key, value in state.items()}
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    content = safetensors.torch.save(contiguous, metadata={"format": "pt", "progress": json.dumps(progress)})
+    files.write_bytes(path, content)
+
+
+def load_state(path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, int]:
+    """Restore what `save_state` wrote and return its progress; raises ModelError when it does not fit."""
+    tensors = read_tensors(path)
+    with safetensors.safe_open(path, "pt") as stream:
+        metadata = stream.metadata() or {}
+    if "progress" not in metadata:
+        raise ModelError(f"{path} is not the state of a training run.")
+    parts: dict[str, dict[str, torch.Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
+    for name, tensor in tensors.items():
+        part, _, key = name.partition(".")
+        parts[part][key] = tensor
+    try:
+        model.load_state_dict(parts["model"], strict=True)
+        average.load_state_dict(parts["average"], strict=True)
+    except RuntimeError as error:
+        raise ModelError(f"{path} does not fit the model of this run: start a new run instead.") from error
+    content = optimizer.state_dict()
+    content["state"] = {}
+    for name, tensor in parts["optimizer"].items():
+        index, _, key = name.partition(".")
+        content["state"].setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict(content)
+    progress: dict[str, int] = json.loads(metadata["progress"])
+    return progress
+
+
+def _check_finite(tensors: dict[str, torch.Tensor], source: str) -> None:
+    broken = [name for name, t in tensors.items() if t.is_floating_point() and not t.isfinite().all()]
+    if broken:
+        raise ModelError(f"{source} holds NaN or infinite values in tensor(s) {some(broken)}.")

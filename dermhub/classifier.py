@@ -1,0 +1,180 @@
+"""Load a model and use it: `Classifier.predict` and `Classifier.explain`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from dermhub import backbone, checkpoint, gradcam, metrics
+from dermhub.errors import ConfigError, ModelError, suggest
+from dermhub.preprocess import ImageInput, to_rgb, to_tensor, view_box
+
+MODEL_CARDS = Path(__file__).resolve().parent.parent / "model_cards"
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says about one image.
+
+    `label` is the most probable class. `probabilities` are calibrated, in the task's class order, and
+    sum to 1. `malignancy` is the probability of the malignant classes together, and `malignant`
+    whether it reaches `threshold`, the model's operating point named `operating_point`.
+    """
+
+    label: str
+    probabilities: dict[str, float]
+    malignancy: float
+    threshold: float
+    operating_point: str
+
+    @property
+    def malignant(self) -> bool:
+        """Whether the probability of malignancy reaches the operating point."""
+        return self.malignancy >= self.threshold
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Where a model found the evidence for a class (Grad-CAM).
+
+    `heatmap` is (H, W) float32 in [0, 1] over the upright image `image`, 0 where the model did not
+    look, and all 0 when nothing speaks for the class. `versus` is the class it was contrasted with, or "".
+    """
+
+    prediction: Prediction
+    target: str
+    versus: str
+    heatmap: NDArray[np.float32]
+    image: Image.Image
+
+    @property
+    def overlay(self) -> Image.Image:
+        """The image with the heat map over it, in the image's size."""
+        return gradcam.overlay(self.image, self.heatmap)
+
+    @property
+    def blank(self) -> bool:
+        """Whether no part of the image speaks for the class."""
+        return not bool(self.heatmap.any())
+
+
+class Classifier:
+    """A model folder in memory, in evaluation mode on the CPU.
+
+    Raises ModelError when the folder is not a whole and matching model.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        self.model, self.config = checkpoint.load(self.folder)
+        self.model.to(memory_format=backbone.memory_format(self.config.architecture))
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.folder.resolve().name
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the probabilities."""
+        return self.config.task.classes
+
+    @overload
+    def predict(self, image: list[ImageInput] | tuple[ImageInput, ...]) -> list[Prediction]: ...
+    @overload
+    def predict(self, image: ImageInput) -> Prediction: ...
+    def predict(self, image: ImageInput | list[ImageInput] | tuple[ImageInput, ...]) -> Prediction | list[Prediction]:
+        """Classify an image, or each of a list or tuple of images (see `preprocess.to_rgb` for what is accepted).
+
+        Raises ImageError for the first input that is not a usable image.
+        """
+        if not isinstance(image, list | tuple):
+            return self._predictions(self.logits([to_rgb(image)]))[0]
+        chunks = (image[start : start + BATCH] for start in range(0, len(image), BATCH))
+        return [p for chunk in chunks for p in self._predictions(self.logits([to_rgb(one) for one in chunk]))]
+
+    def explain(self, image: ImageInput, target: str | None = None, versus: str | None = None) -> Explanation:
+        """Classify an image and show the evidence for `target` (default: the predicted class).
+
+        With `versus`, the evidence for `target` and against `versus`. One forward pass, and no
+        backward pass through the backbone. Raises ConfigError for a class the model doesn't have.
+        """
+        rgb = to_rgb(image)
+        with torch.inference_mode():
+            maps = backbone.features(self.model, self._batch([rgb]))
+            logits = backbone.head(self.model, maps).numpy()
+        prediction = self._predictions(logits)[0]
+        target = target or prediction.label
+        direction = torch.zeros(len(self.classes))
+        direction[self._index(target)] += 1
+        if versus:
+            direction[self._index(versus)] -= 1
+        evidence = gradcam.class_map(self.model, maps, direction)[0].numpy()
+        heatmap = gradcam.to_frame(evidence, rgb.size, view_box(rgb.size, self.config.input))
+        return Explanation(prediction, target, versus or "", heatmap, rgb)
+
+    def logits(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
+        """(N, C) raw logits of RGB images, before temperature and softmax."""
+        if not images:
+            return np.zeros((0, len(self.classes)), np.float32)
+        with torch.inference_mode():
+            out: NDArray[np.float32] = self.model(self._batch(images)).numpy()
+        return out
+
+    def _batch(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        return torch.stack([to_tensor(rgb, self.config.input) for rgb in images])
+
+    def _predictions(self, logits: NDArray[np.float32]) -> list[Prediction]:
+        probabilities = metrics.softmax(logits, self.config.temperature)
+        scores = metrics.malignancy(probabilities, self.config.task)
+        name, threshold = next(iter(self.config.thresholds.items()))
+        return [
+            Prediction(
+                label=self.classes[int(row.argmax())],
+                probabilities=dict(zip(self.classes, row.tolist(), strict=True)),
+                malignancy=float(score),
+                threshold=threshold.value,
+                operating_point=name,
+            )
+            for row, score in zip(probabilities, scores, strict=True)
+        ]
+
+    def _index(self, name: str) -> int:
+        if name not in self.classes:
+            raise ConfigError(
+                f"The model has no class {name!r}, expected one of {', '.join(self.classes)}."
+                f"{suggest(name, self.classes)}"
+            )
+        return self.classes.index(name)
+
+
+def shipped() -> dict[str, Path]:
+    """id -> folder of the models that the repository ships."""
+    if not MODEL_CARDS.is_dir():
+        return {}
+    return {path.name: path for path in sorted(MODEL_CARDS.iterdir()) if (path / checkpoint.CONFIG).is_file()}
+
+
+def load(name: str | os.PathLike[str]) -> Classifier:
+    """Load a model: a folder, or the id of a shipped model ("lesion", "binary").
+
+    Raises ModelError when there is no such model or it is not whole.
+    """
+    if Path(name).is_dir():
+        return Classifier(name)
+    known = shipped()
+    if str(name) in known:
+        return Classifier(known[str(name)])
+    raise ModelError(
+        f"There is no model {str(name)!r}: expected a model folder or one of {', '.join(known) or 'no shipped model'}."
+        f"{suggest(str(name), known)}"
+    )

@@ -1,0 +1,221 @@
+"""Frozen configurations: what a model takes in, what it means, and how it was trained.
+
+`ModelConfig` is the content of a model folder's config.json; `TrainConfig`'s fields are the
+options of train.py. Neither is declared a second time anywhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args, get_type_hints
+
+from dermhub.errors import ConfigError, ModelError, some, suggest
+from dermhub.labels import TASKS, Task
+
+FORMAT_VERSION = 1
+"""Version of the `dermhub` block in config.json; a newer one is refused by name."""
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """Geometry and normalisation of a model's input.
+
+    `size` is height and width in pixels. `crop_mode` "center" scales the short side to `size` and
+    keeps the central square; "squash" stretches the whole frame to the square. `mean` and `std`
+    are per RGB channel for values in [0, 1]. Resampling is Pillow's antialiased bicubic.
+    """
+
+    size: int = 192
+    crop_mode: Literal["center", "squash"] = "center"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def to_timm(self) -> dict[str, Any]:
+        """The keys that timm reads from `pretrained_cfg`."""
+        return {
+            "input_size": [3, self.size, self.size],
+            "crop_mode": self.crop_mode,
+            "crop_pct": 1.0,
+            "interpolation": "bicubic",
+            "mean": list(self.mean),
+            "std": list(self.std),
+        }
+
+    @classmethod
+    def from_timm(cls, block: dict[str, Any]) -> InputSpec:
+        """Read the geometry back from `pretrained_cfg`; raises ModelError on one we don't honour."""
+        try:
+            channels, height, width = block["input_size"]
+            spec = cls(height, block["crop_mode"], tuple(block["mean"]), tuple(block["std"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"config.json: pretrained_cfg lacks or garbles {error}.") from error
+        numbers = all(isinstance(v, int | float) for v in (*spec.mean, *spec.std))
+        if (channels, width) != (3, spec.size) or len(spec.mean) != 3 or len(spec.std) != 3 or not numbers:
+            raise ModelError("config.json: pretrained_cfg must describe a square RGB input with three means and stds.")
+        if spec.crop_mode not in ("center", "squash") or block.get("crop_pct", 1.0) != 1.0:
+            raise ModelError("config.json: only crop_mode 'center' or 'squash' with crop_pct 1.0 is understood.")
+        if block.get("interpolation", "bicubic") != "bicubic":
+            raise ModelError(
+                f"config.json: interpolation {block['interpolation']!r} is not understood, only 'bicubic'."
+            )
+        return spec
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """An operating point: the case is called malignant when P(malignant) >= `value`.
+
+    `aim` says in words what the value was chosen for; it was always chosen on `split`.
+    """
+
+    value: float
+    aim: str
+    split: str = "validation"
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything a set of weights means; the content of config.json.
+
+    `temperature` divides the logits before the softmax. `thresholds` are operating points on the
+    summed probability of the malignant classes; the first one is the default. `provenance` holds
+    the training data, partition hash, code revision, seed and environment.
+    """
+
+    architecture: str
+    task: Task
+    input: InputSpec = field(default_factory=InputSpec)
+    temperature: float = 1.0
+    thresholds: dict[str, Threshold] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of config.json: timm's own keys and one `dermhub` block."""
+        return {
+            "architecture": self.architecture,
+            "num_classes": len(self.task.classes),
+            "label_names": list(self.task.classes),
+            "pretrained_cfg": {**self.input.to_timm(), "num_classes": len(self.task.classes)},
+            "dermhub": {
+                "format_version": FORMAT_VERSION,
+                "task": self.task.name,
+                "class_names": list(self.task.classes),
+                "positive_classes": sorted(self.task.positive),
+                "temperature": self.temperature,
+                "thresholds": {name: dataclasses.asdict(t) for name, t in self.thresholds.items()},
+                "provenance": self.provenance,
+            },
+        }
+
+    @classmethod
+    def from_json(cls, content: Any, where: str = "config.json") -> ModelConfig:
+        """Read config.json's content; raises ModelError naming what is missing or contradictory."""
+        if not isinstance(content, dict) or not isinstance(content.get("dermhub"), dict):
+            raise ModelError(f"{where} has no 'dermhub' block: it is not a model that dermhub wrote.")
+        block = content["dermhub"]
+        version = block.get("format_version")
+        if isinstance(version, int) and version > FORMAT_VERSION:
+            raise ModelError(
+                f"{where} has format version {version}, newer than the {FORMAT_VERSION} this dermhub reads: "
+                "update dermhub."
+            )
+        needed = ("format_version", "task", "class_names", "positive_classes", "temperature", "thresholds")
+        missing = [key for key in needed if key not in block]
+        missing += [key for key in ("architecture", "num_classes", "pretrained_cfg") if key not in content]
+        if missing:
+            raise ModelError(f"{where} lacks {some(missing)}.")
+        try:
+            task = Task(str(block["task"]), tuple(block["class_names"]), frozenset(block["positive_classes"]))
+            thresholds = {name: Threshold(**values) for name, values in block["thresholds"].items()}
+            temperature = float(block["temperature"])
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ModelError(f"{where}: the dermhub block is garbled ({error}).") from error
+        # The well-known tasks keep their identity, so that `task is BINARY` and label mapping work.
+        known = TASKS.get(task.name)
+        task = known if known == task else task
+        if content["num_classes"] != len(task.classes) or len(set(task.classes)) != len(task.classes):
+            raise ModelError(
+                f"{where}: num_classes is {content['num_classes']} but class_names lists {len(set(task.classes))}."
+            )
+        if not task.positive <= set(task.classes):
+            raise ModelError(f"{where}: positive_classes {some(sorted(task.positive))} are not all class names.")
+        if not thresholds or not all(0.0 <= t.value <= 1.0 for t in thresholds.values()):
+            raise ModelError(f"{where}: expected at least one threshold, each between 0 and 1.")
+        if not 0.0 < temperature < float("inf"):
+            raise ModelError(f"{where}: temperature is {temperature}, expected a finite number above 0.")
+        return cls(
+            architecture=str(content["architecture"]),
+            task=task,
+            input=InputSpec.from_timm(content["pretrained_cfg"]),
+            temperature=temperature,
+            thresholds=thresholds,
+            provenance=dict(block.get("provenance", {})),
+        )
+
+
+def _option(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The options of train.py; each field is one `--option`."""
+
+    task: str = _option("lesion", "what to learn: binary (benign | malignant) or lesion (seven classes)")
+    data: str = _option("", "folder with the images and the table; empty: HAM10000 through kagglehub")
+    model: str = _option("mobilenetv2_100", "name of any timm CNN")
+    init: str = _option("pretrained", "pretrained (weights from the hub), scratch, or a .safetensors file")
+    name: str = _option("", "id of the model in its card; empty: the task")
+    out: str = _option("", "folder of the run; empty: runs/<task>-<model>-<seed>")
+    epochs: int = _option(20, "passes over the training split")
+    batch_size: int = _option(64, "images per step")
+    size: int = _option(192, "height and width of the model's input in pixels, at validation and in use")
+    train_size: int = _option(160, "height and width of a training crop in pixels (smaller: Touvron 2019, FixRes)")
+    crop_mode: Literal["center", "squash"] = _option("center", "centre square, or whole frame stretched to a square")
+    lr: float = _option(1e-3, "peak learning rate of AdamW")
+    backbone_lr: float = _option(0.5, "learning rate of the backbone as a share of --lr")
+    weight_decay: float = _option(0.02, "decoupled weight decay of the weight matrices")
+    warmup: float = _option(1.0, "epochs of linear warm-up before the cosine decay")
+    label_smoothing: float = _option(0.05, "mass moved from the true class to all classes")
+    dropout: float = _option(0.2, "dropout before the last layer")
+    drop_path: float = _option(0.0, "stochastic depth, for backbones that have it")
+    sampling: float = _option(0.5, "class balance: classes are drawn with share**sampling (1: as they are, 0: equal)")
+    min_scale: float = _option(0.35, "smallest random crop, as a share of the central square's area")
+    ema: float = _option(0.995, "decay per step of the averaged weights that are evaluated and kept")
+    bf16: Literal["auto", "on", "off"] = _option("auto", "bfloat16 autocast; auto: where the processor has it")
+    workers: int = _option(min(4, os.cpu_count() or 1), "processes that decode and augment")
+    device: str = _option("auto", "cpu, cuda, cuda:1 ...; auto: cuda where there is one")
+    seed: int = _option(0, "seed of initialisation, order and augmentation")
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise ConfigError(f"Unknown task {self.task!r}: expected {' or '.join(TASKS)}.{suggest(self.task, TASKS)}")
+        positive = ("epochs", "batch_size", "size", "train_size", "lr", "min_scale")
+        for name in (*positive, "workers", "weight_decay", "warmup", "seed", "backbone_lr", "sampling"):
+            value = getattr(self, name)
+            if not value >= 0 or value == float("inf") or (name in positive and value == 0):
+                bound = "above 0" if name in positive else "of at least 0"
+                raise ConfigError(f"--{name.replace('_', '-')} is {value}, expected a number {bound}.")
+        for name in ("dropout", "drop_path", "label_smoothing", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected 0 <= value < 1.")
+        if self.min_scale > 1:
+            raise ConfigError(f"--min-scale is {self.min_scale}, expected at most 1.")
+        for name, hint in get_type_hints(type(self)).items():
+            choices = get_args(hint)
+            if choices and getattr(self, name) not in choices:
+                raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)!r}, expected {some(choices)}.")
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> TrainConfig:
+        """Read a run's config.json; an unknown key is refused by name."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        for key in content:
+            if key not in known:
+                raise ConfigError(f"Unknown training option {key!r}.{suggest(key, known)}")
+        return cls(**content)

@@ -1,0 +1,226 @@
+"""Tables of images: read, checked, divided by lesion, and served to the training loop.
+
+A table is a pandas DataFrame with one row an image and the columns image_id, lesion_id, dx, path,
+split, and where known dx_type, age, sex, localization.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from dermhub import partition
+from dermhub.augment import augment
+from dermhub.config import InputSpec
+from dermhub.errors import DataError, some, suggest
+from dermhub.labels import LESION_NAMES, Task
+from dermhub.preprocess import to_rgb, to_tensor
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+ABOUT = ("dx_type", "age", "sex", "localization")
+"""Columns that describe the patient and the ground truth: reported, never an input of a model."""
+
+
+def find_images(folder: Path) -> dict[str, Path]:
+    """image id (file name without extension) -> path of every image below a folder.
+
+    The Kaggle copy of HAM10000 holds each folder twice, in two spellings: of files with one name
+    the first in sorted order is taken. Raises DataError for a folder without images.
+    """
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}: give the folder that holds the images.")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            found.setdefault(path.stem, path)
+    if not found:
+        raise DataError(f"{folder} holds no images ({', '.join(IMAGE_SUFFIXES)}): give the folder that holds them.")
+    return found
+
+
+def read_labels(csv: Path) -> pd.DataFrame:
+    """Read a table with at least `image_id` and `dx`; an `image_id` may carry an image's extension.
+
+    Raises DataError for a file that is no table, missing columns, empty cells and duplicate ids.
+    """
+    try:
+        table = pd.read_csv(csv, dtype={"image_id": str, "dx": str, "lesion_id": str, "split": str})
+    except FileNotFoundError:
+        raise DataError(f"There is no file {csv}: give a CSV table with the columns image_id and dx.") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{csv} can't be read as a CSV table ({' '.join(str(error).split())}).") from None
+    missing = [name for name in ("image_id", "dx") if name not in table]
+    if missing:
+        raise DataError(
+            f"{csv} lacks the column(s) {some(missing)}; it has {some(table.columns)}. Expected image_id and dx."
+        )
+    if table.empty:
+        raise DataError(f"{csv} has a heading but no rows.")
+    for name in ("image_id", "dx", *(c for c in ("lesion_id", "split") if c in table)):
+        empty = table.index[table[name].isna()] + 2
+        if len(empty):
+            raise DataError(f"{csv} has an empty {name} in line(s) {some(empty)}.")
+    table["image_id"] = [_without_suffix(name) for name in table["image_id"]]
+    table["dx"] = table["dx"].str.strip().str.lower()
+    twice = table["image_id"][table["image_id"].duplicated()].unique()
+    if len(twice):
+        raise DataError(f"{csv} lists {len(twice)} image id(s) more than once ({some(twice)}): keep one row for each.")
+    return table
+
+
+def attach_paths(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Add the column `path`; raises DataError naming the ids that have no file below the folder."""
+    found = find_images(folder)
+    missing = [name for name in table["image_id"] if name not in found]
+    if missing:
+        raise DataError(f"{len(missing)} of {len(table)} image ids have no file below {folder}: {some(missing)}.")
+    return table.assign(path=[str(found[name]) for name in table["image_id"]])
+
+
+def read_table(folder: Path, task: Task) -> pd.DataFrame:
+    """Read the images and labels below a folder, check them, and add each image's split.
+
+    Understands HAM10000 (a CSV with image_id and dx, optionally lesion_id and split) and folders
+    train|test/benign|malignant. Raises DataError, or LeakError when a lesion is in two splits.
+    """
+    table = _read_layout(folder) if _has_layout(folder) else _read_csv_folder(folder)
+    unknown = sorted({dx for dx in table["dx"] if task.class_of(dx) is None})
+    if unknown:
+        known = (*LESION_NAMES, *task.classes)
+        raise DataError(
+            f"{folder} has {len(unknown)} class(es) that the task {task.name!r} does not know ({some(unknown)}); "
+            f"expected {', '.join(dict.fromkeys(known))}.{suggest(unknown[0], known)}"
+        )
+    partition.check(table)
+    for split in partition.SPLITS:
+        classes = {task.class_of(dx) for dx in table["dx"][table["split"] == split]}
+        if len(classes) < 2:
+            held = f"holds only {classes.pop()!r}" if classes else "is empty"
+            raise DataError(f"The {split} split of {folder} {held}: expected images of at least two classes there.")
+    return table.reset_index(drop=True)
+
+
+def targets(table: pd.DataFrame, task: Task) -> NDArray[np.int64]:
+    """(N,) class indices of a table's rows; every `dx` must be one that the task knows."""
+    return np.array([task.index_of(dx) for dx in table["dx"]], np.int64)
+
+
+class EvaluationImages(Dataset[torch.Tensor]):
+    """Images as `Classifier.predict` sees them: item i is a float32 tensor (3, size, size)."""
+
+    def __init__(self, paths: list[str], spec: InputSpec) -> None:
+        self.paths, self.spec = paths, spec
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return to_tensor(to_rgb(self.paths[index]), self.spec)
+
+
+class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
+    """One epoch of augmented views with their class indices; see `epoch_order` for the order.
+
+    The view at a position depends on (seed, epoch, position) alone.
+    """
+
+    def __init__(
+        self,
+        paths: list[str],
+        targets: NDArray[np.int64],
+        order: NDArray[np.int64],
+        spec: InputSpec,
+        size: int,
+        min_scale: float,
+        key: tuple[int, int],
+    ) -> None:
+        self.paths, self.targets, self.order = paths, targets, order
+        self.spec, self.size, self.min_scale, self.key = spec, size, min_scale, key
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, position: int) -> tuple[torch.Tensor, int]:
+        index = int(self.order[position])
+        rng = np.random.default_rng([*self.key, position])
+        view = augment(to_rgb(self.paths[index]), self.spec, self.size, self.min_scale, rng)
+        return view, int(self.targets[index])
+
+
+def epoch_order(groups: NDArray[np.int64], sampling: float, key: tuple[int, int]) -> NDArray[np.int64]:
+    """Indices of one epoch, as many as there are images, in random order.
+
+    A group (a diagnosis) is drawn in proportion to share**sampling: 1 keeps the data's own shares,
+    0 draws all groups equally often. Within a group every image is used before one is repeated.
+    """
+    rng = np.random.default_rng([*key, 0x0DE2])
+    names, counts = np.unique(groups, return_counts=True)
+    wanted = counts.astype(float) ** sampling
+    numbers = np.floor(np.cumsum(wanted / wanted.sum()) * len(groups) + 0.5).astype(int)
+    drawn = []
+    for name, number in zip(names, np.diff(numbers, prepend=0), strict=True):
+        members = np.flatnonzero(groups == name)
+        rounds = -(-int(number) // len(members))
+        drawn.append(np.concatenate([rng.permutation(members) for _ in range(max(rounds, 1))])[:number])
+    return rng.permutation(np.concatenate(drawn))
+
+
+def _without_suffix(name: str) -> str:
+    stem, dot, suffix = name.strip().rpartition(".")
+    return stem if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else name.strip()
+
+
+def _read_csv_folder(folder: Path) -> pd.DataFrame:
+    find_images(folder)
+    tables = sorted(folder.glob("*.csv"))
+    if len(tables) > 1:
+        # The Kaggle copy also holds CSV tables of pixel values; the metadata is the one to read.
+        tables = [path for path in tables if path.name.lower().endswith("metadata.csv")] or tables
+    if len(tables) != 1:
+        raise DataError(
+            f"{folder} holds {len(tables)} CSV tables, expected one with the columns image_id, dx and lesion_id, "
+            "or folders train|test/benign|malignant."
+        )
+    table = attach_paths(read_labels(tables[0]), folder)
+    if "lesion_id" not in table:
+        table["lesion_id"] = _content_ids(table["path"])
+    if "split" not in table:
+        table["split"] = partition.assign(table)
+    wrong = sorted(set(table["split"]) - set(partition.SPLITS))
+    if wrong:
+        raise DataError(f"{tables[0]} has split(s) {some(wrong)}, expected {', '.join(partition.SPLITS)}.")
+    return table
+
+
+def _has_layout(folder: Path) -> bool:
+    return any((folder / part / "malignant").is_dir() for part in ("train", "test"))
+
+
+def _read_layout(folder: Path) -> pd.DataFrame:
+    rows = []
+    for part in ("train", "test"):
+        for dx in ("benign", "malignant"):
+            for image_id, path in find_images(folder / part / dx).items():
+                rows.append({"image_id": f"{part}/{dx}/{image_id}", "dx": dx, "path": str(path), "split": part})
+    table = pd.DataFrame(rows)
+    table["lesion_id"] = _content_ids(table["path"])
+    # A copy of a test image in train/ would be a leak: it leaves the training data.
+    tested = set(table["lesion_id"][table["split"] == "test"])
+    table = table[(table["split"] == "test") | ~table["lesion_id"].isin(tested)].copy()
+    training = table[table["split"] == "train"]
+    places = partition.divide(training)
+    # `divide` also sets a test part aside; here the test images are given, so that part goes back to training.
+    chosen = training["lesion_id"].map(places).replace({"test": "train"})
+    table.loc[training.index, "split"] = chosen
+    return table
+
+
+def _content_ids(paths: pd.Series) -> list[str]:
+    # Without lesion ids, at least copies of one file count as one lesion.
+    return [hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16] for path in paths]

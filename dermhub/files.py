@@ -1,0 +1,64 @@
+"""Files written whole or not at all, and their hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from dermhub.errors import ConfigError, DataError
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically: after a crash, `path` holds the old content or the new, never a part.
+
+    Raises ConfigError when the folder can't be written or the disk is full.
+    """
+    partial = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        partial = Path(name)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.chmod(0o644)
+        partial.replace(path)
+        partial = None
+    except OSError as error:
+        raise ConfigError(
+            f"{path} can't be written ({error.strerror or error}): choose a folder that can be written and has space."
+        ) from error
+    finally:
+        if partial is not None:
+            partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically; see `write_bytes`."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically, readable and with a stable order of keys; refuses NaN and infinity."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; raises DataError naming the file when it is missing or malformed."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path} can't be read ({error.strerror or error}).") from error
+    except ValueError as error:
+        raise DataError(f"{path} is not valid JSON ({error}).") from error
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a file's bytes, as 64 hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,65 @@
+"""Feature maps -> class map -> picture. Grad-CAM (Selvaraju et al. 2017, eqs. 1-2).
+
+Only the head after the feature maps is differentiated: no hook, no layer name and no backward
+pass through the backbone, so a map costs hardly more than the prediction itself.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+
+from dermhub import backbone
+
+# Sampled from matplotlib's viridis (CC0): lightness rises evenly, and it reads the same with any colour vision.
+COLOURS = np.array(
+    [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]],
+    np.float32,
+)
+
+
+def class_map(model: nn.Module, maps: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
+    """feature maps (N, K, h, w) and a direction (C,) in logit space -> evidence (N, h, w), at least 0.
+
+    A one-hot direction is the evidence for one class; the difference of two one-hot vectors is the
+    evidence for the first class and against the second.
+    """
+    with torch.enable_grad():
+        leaf = maps.detach().clone().requires_grad_(True)
+        score = (backbone.head(model, leaf) @ direction).sum()
+        (gradient,) = torch.autograd.grad(score, leaf)
+    weights = gradient.mean(dim=(2, 3), keepdim=True)
+    return torch.relu((weights * maps.detach()).sum(dim=1))
+
+
+def to_frame(
+    evidence: NDArray[np.float32], size: tuple[int, int], view: tuple[float, float, float, float]
+) -> NDArray[np.float32]:
+    """Scale a class map (h, w) to [0, 1] and lay it over the part of the image that the model saw.
+
+    `size` is (width, height) of the image and `view` the box in it; the result is (height, width),
+    0 outside the view, and all 0 when there is no evidence at all.
+    """
+    peak = float(evidence.max())
+    heat = np.zeros((size[1], size[0]), np.float32)
+    if peak <= 0:
+        return heat
+    left, top, right, bottom = (round(edge) for edge in view)
+    small = Image.fromarray((evidence / peak).astype(np.float32))
+    part = np.asarray(small.resize((right - left, bottom - top), Image.Resampling.BICUBIC))
+    heat[top:bottom, left:right] = np.clip(part, 0.0, 1.0)
+    return heat
+
+
+def overlay(rgb: Image.Image, heatmap: NDArray[np.float32], opacity: float = 0.6) -> Image.Image:
+    """The image with the heat map over it, in the image's size; skin without evidence stays as it is."""
+    place = heatmap[..., None] * np.float32(len(COLOURS) - 1)
+    low = np.clip(place.astype(int), 0, len(COLOURS) - 2)
+    share = place - low
+    colour = COLOURS[low[..., 0]] * (1 - share) + COLOURS[low[..., 0] + 1] * share
+    cover = np.float32(opacity) * heatmap[..., None]
+    mixed = np.asarray(rgb, np.float32) * (1 - cover) + colour * cover
+    return Image.fromarray(np.rint(mixed).astype(np.uint8))

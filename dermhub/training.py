@@ -1,0 +1,190 @@
+"""The training loop: one epoch, all predictions, and a fit that can be interrupted at any time.
+
+Everything random is a function of (seed, epoch, position) and the learning rate is a function of
+the step, so a resumed run reaches the same weights as one that was never interrupted.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from dermhub import backbone, checkpoint, data, files, metrics
+from dermhub.config import InputSpec, TrainConfig
+from dermhub.errors import ConfigError
+from dermhub.labels import TASKS
+
+STATE, HISTORY = "state.safetensors", "history.csv"
+EVALUATION_BATCH = 64
+
+
+def pick_device(name: str) -> torch.device:
+    """The device for a `--device` option; raises ConfigError for one that isn't there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, ImportError) as error:
+        raise ConfigError(f"--device {name} can't be used here: expected auto, cpu, cuda or cuda:N.") from error
+    return device
+
+
+def pick_bf16(option: str, device: torch.device) -> bool:
+    """Whether bfloat16 pays: on CUDA, and on CPUs with native bf16 arithmetic."""
+    if option != "auto":
+        return option == "on"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return device.type == "cpu" and "avx512_bf16" in _cpu_flags()
+
+
+def learning_rate(step: int, steps: int, warmup: int) -> float:
+    """Share of the peak rate at a step: linear warm-up, then half a cosine (Loshchilov & Hutter 2017)."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
+
+
+def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW; the backbone learns slower than the fresh classifier, norms and biases don't decay."""
+    last = {id(p) for p in backbone.classifier(model).parameters()}
+    groups = []
+    for in_head in (False, True):
+        for matrix in (False, True):
+            chosen = [p for p in model.parameters() if (id(p) in last) == in_head and (p.ndim > 1) == matrix]
+            scale = 1.0 if in_head else config.backbone_lr
+            decay = config.weight_decay if matrix else 0.0
+            groups.append({"params": chosen, "scale": scale, "weight_decay": decay})
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.lr)
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, model: nn.Module, step: int, decay: float) -> None:
+    """Move the averaged weights towards the model's; early steps move them faster, so that they start warm."""
+    share = 1 - min(decay, (1 + step) / (10 + step))
+    for kept, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+        if kept.is_floating_point():
+            kept.lerp_(new, share)
+        else:
+            kept.copy_(new)
+
+
+@torch.inference_mode()
+def predict_all(model: nn.Module, paths: list[str], spec: InputSpec, workers: int = 0) -> NDArray[np.float32]:
+    """(N, C) float32 logits of images in the order of `paths`, prepared exactly as `Classifier.predict` does."""
+    device = next(model.parameters()).device
+    loader = DataLoader(data.EvaluationImages(paths, spec), EVALUATION_BATCH, num_workers=workers)
+    model.eval()
+    return np.concatenate([model(images.to(device)).float().cpu().numpy() for images in loader])
+
+
+class Fit:
+    """A training run in a folder: `run` goes from the last complete epoch to the end."""
+
+    def __init__(self, model: nn.Module, table: pd.DataFrame, config: TrainConfig, spec: InputSpec, out: Path) -> None:
+        self.config, self.spec, self.out = config, spec, out
+        self.task = TASKS[config.task]
+        self.table = table
+        self.train = table[table["split"] == "train"]
+        self.held_out = table[table["split"] == "validation"]
+        self.device = pick_device(config.device)
+        self.model = model.to(self.device).to(memory_format=backbone.memory_format(config.model))
+        self.average = copy.deepcopy(self.model).eval()
+        self.optimizer = make_optimizer(self.model, config)
+        self.targets = data.targets(self.train, self.task)
+        self.diagnoses = np.unique(self.train["dx"].to_numpy(str), return_inverse=True)[1].astype(np.int64)
+        self.steps = max(len(self.train) // config.batch_size, 1)
+        self.history: list[dict[str, Any]] = []
+        self.done = 0
+
+    def resume(self) -> None:
+        """Go back to the last complete epoch, if there is one."""
+        if (self.out / STATE).exists():
+            self.done = checkpoint.load_state(self.out / STATE, self.model, self.average, self.optimizer)["epochs"]
+            rows = pd.read_csv(self.out / HISTORY).to_dict("records")
+            self.history = rows[: self.done]
+
+    def run(self) -> None:
+        """Train the epochs that are left, saving after each."""
+        for epoch in range(self.done, self.config.epochs):
+            row = {"epoch": epoch + 1, **self.train_epoch(epoch), **self.validate()}
+            self.history.append(row)
+            # The history is written first: a crash in between repeats the epoch and its row.
+            files.write_text(self.out / HISTORY, pd.DataFrame(self.history).to_csv(index=False))
+            checkpoint.save_state(self.out / STATE, self.model, self.average, self.optimizer, {"epochs": epoch + 1})
+            self.done = epoch + 1
+
+    def train_epoch(self, epoch: int) -> dict[str, float]:
+        """One pass over the training images; returns its mean loss, last rate, images/s and seconds."""
+        config, key = self.config, (self.config.seed, epoch)
+        torch.manual_seed(config.seed * 100_003 + epoch)
+        order = data.epoch_order(self.diagnoses, config.sampling, key)
+        images = data.TrainingImages(
+            list(self.train["path"]), self.targets, order, self.spec, config.train_size, config.min_scale, key
+        )
+        loader = DataLoader(images, config.batch_size, num_workers=config.workers, drop_last=self.steps > 1)
+        self.model.train()
+        total, start = torch.zeros((), device=self.device), time.perf_counter()
+        bar = tqdm(loader, f"epoch {epoch + 1}/{config.epochs}", self.steps, unit="batch", mininterval=0.5)
+        for index, (views, labels) in enumerate(bar):
+            loss = self.train_step(views, labels, epoch * self.steps + index)
+            total += loss
+            if index % 10 == 0:
+                rate = (index + 1) * config.batch_size / (time.perf_counter() - start)
+                bar.set_postfix_str(f"loss {float(total) / (index + 1):.3f}, {rate:.0f} images/s")
+        seconds = time.perf_counter() - start
+        return {
+            "train_loss": float(total) / self.steps,
+            "lr": self.optimizer.param_groups[-1]["lr"],
+            "images_per_second": self.steps * min(config.batch_size, len(self.train)) / seconds,
+            "seconds": seconds,
+        }
+
+    def train_step(self, views: torch.Tensor, labels: torch.Tensor, step: int) -> torch.Tensor:
+        """One optimizer step on a batch; returns its loss."""
+        config = self.config
+        share = learning_rate(step, self.steps * config.epochs, round(self.steps * config.warmup))
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.lr * group["scale"] * share
+        views = views.to(self.device, memory_format=backbone.memory_format(config.model))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=pick_bf16(config.bf16, self.device)):
+            logits = self.model(views)
+        loss = nn.functional.cross_entropy(
+            logits.float(), labels.to(self.device), label_smoothing=config.label_smoothing
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        self.optimizer.step()
+        update_average(self.average, self.model, step, config.ema)
+        if not torch.isfinite(loss):
+            raise ConfigError(f"The loss became {float(loss)} at step {step}: lower --lr, or use --bf16 off.")
+        return loss.detach()
+
+    def validate(self) -> dict[str, float | None]:
+        """Figures of the averaged weights on the validation split; they are shown, nothing is chosen by them."""
+        logits = predict_all(self.average, list(self.held_out["path"]), self.spec, self.config.workers)
+        summary = metrics.summarize(metrics.softmax(logits), data.targets(self.held_out, self.task), self.task)
+        names = ("nll", "accuracy", "balanced_accuracy", "malignancy_auroc")
+        row = {f"validation_{name}": summary[name] for name in names}
+        tqdm.write("  " + ", ".join(f"{name} {value:.4f}" for name, value in row.items() if value is not None))
+        return row
+
+
+def _cpu_flags() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,173 @@
+"""Train a model: python train.py --task binary | lesion.
+
+The recipe, top to bottom: options -> data -> model -> epochs -> choose on validation -> test once -> card.
+Everything lands in one folder; `runs/<name>/model` is a model folder that `dermhub.load` and timm read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from dermhub import __version__, files
+from dermhub.config import InputSpec, TrainConfig
+from dermhub.errors import ConfigError, DermhubError
+
+CONFIG = "train_config.json"
+
+
+def options(arguments: list[str] | None = None) -> tuple[TrainConfig, Path, bool]:
+    """The configuration, the folder of the run, and whether it is resumed. Options are TrainConfig's fields."""
+    parser = argparse.ArgumentParser(
+        description="Fine-tune a timm CNN on dermatoscopic images.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    hints = get_type_hints(TrainConfig)
+    for field in dataclasses.fields(TrainConfig):
+        choices = get_args(hints[field.name]) or None
+        kind = str if choices else hints[field.name]
+        name = f"--{field.name.replace('_', '-')}"
+        help_text = str(field.metadata["help"]).replace("%", "%%")
+        parser.add_argument(name, type=kind, choices=choices, default=field.default, help=help_text)
+    parser.add_argument(
+        "--resume", metavar="RUN", help="go on with an interrupted run in this folder; takes no other option"
+    )
+    given = sys.argv[1:] if arguments is None else arguments
+    values = vars(parser.parse_args(given))
+    resumed = values.pop("resume")
+    if resumed is None:
+        config = TrainConfig(**values)
+        name = f"{config.task}-{config.model.replace('/', '-')}-{config.seed}"
+        return config, Path(config.out or Path("runs") / name), False
+    if len(given) > (1 if any("=" in a for a in given) else 2):
+        raise ConfigError("--resume goes on with the run's own options: give no other option beside it.")
+    folder = Path(resumed)
+    if not (folder / CONFIG).is_file():
+        raise ConfigError(f"{folder} is not the folder of a run: it has no {CONFIG}.")
+    return TrainConfig.from_json(files.read_json(folder / CONFIG)["options"]), folder, True
+
+
+def main() -> None:
+    """Train, evaluate and write the model folder."""
+    config, out, resumed = options()
+    if not resumed and (out / CONFIG).exists():
+        raise ConfigError(f"{out} already holds a run: go on with --resume {out}, or give another folder with --out.")
+    # Only now the heavy imports: options and --help answer at once.
+    import torch
+
+    from dermhub import backbone, data, evaluation, figures, kaggle
+    from dermhub.labels import TASKS
+    from dermhub.training import Fit
+
+    task = TASKS[config.task]
+    folder = Path(config.data) if config.data else kaggle.download()
+    table = data.read_table(folder, task)
+    torch.manual_seed(config.seed)
+    if config.init == "pretrained" and not resumed:
+        make = backbone.pretrained
+    elif config.init in ("scratch", "pretrained"):
+        make = backbone.build  # a resumed run has its weights in the saved state
+    else:
+        make = lambda *a: backbone.from_file(Path(config.init), *a)  # noqa: E731
+    model = make(config.model, len(task.classes), config.dropout, config.drop_path)
+
+    if not resumed:
+        start = {"options": dataclasses.asdict(config), "revision": revision(), "table_sha256": table_hash(table)}
+        files.write_json(out / CONFIG, start)
+        files.write_json(out / "data.json", evaluation.describe(table, task))
+        figures.overview(out / "data.png", table)
+    begun = files.read_json(out / CONFIG)
+    if begun["table_sha256"] != table_hash(table):
+        raise ConfigError(f"The data in {folder} changed since {out} was begun: start a new run with --out.")
+
+    spec = InputSpec(config.size, config.crop_mode)
+    fit = Fit(model, table, config, spec, out)
+    if resumed:
+        fit.resume()
+    fit.run()
+
+    content = evaluation.finish(fit, out / "model", provenance(config, begun, fit.history, table))
+    figures.curves(out / "curves.png", fit.history)
+    test = content["test"]
+    print(
+        f"{out / 'model'}: test, {test['n']} images of {test['lesions']} lesions: accuracy {test['accuracy']:.4f}, "
+        f"balanced accuracy {test['balanced_accuracy']:.4f}, malignancy AUROC {test['malignancy_auroc']:.4f}"
+    )
+
+
+def provenance(config: TrainConfig, begun: dict[str, Any], history: list[dict[str, Any]], table: Any) -> dict[str, Any]:
+    """Where a model comes from: data, code, options, environment and cost; it holds no path of the machine."""
+    import torch
+
+    from dermhub import backbone, kaggle, partition
+
+    told = dataclasses.asdict(config)
+    told.update({name: Path(told[name]).name for name in ("data", "out", "init")})
+    for name in ("data", "out", "workers", "device"):
+        told.pop(name)
+    return {
+        "data": {
+            "source": f"kaggle: {kaggle.HAM10000}" if not config.data else Path(config.data).resolve().name,
+            "ham10000_lesions": bool(table["lesion_id"].isin(partition.shipped().keys()).all()),
+            "images": len(table),
+            "lesions": int(table["lesion_id"].nunique()),
+            "table_sha256": begun["table_sha256"],
+            "partition_sha256": partition.shipped_hash(),
+        },
+        "code": {"dermhub": __version__, "revision": begun["revision"]},
+        "options": told,
+        "environment": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "timm": backbone.version(),
+            "machine": platform.machine(),
+            "threads": torch.get_num_threads(),
+        },
+        "epoch_seconds": round(sum(row["seconds"] for row in history) / len(history), 1),
+        "images_per_second": round(sum(row["images_per_second"] for row in history) / len(history), 1),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+    }
+
+
+def table_hash(table: Any) -> str:
+    """sha256 of what matters of a table: ids, lesions, labels and splits, in order."""
+    import hashlib
+
+    rows = (
+        table[["image_id", "lesion_id", "dx", "split"]].sort_values("image_id").to_csv(index=False, lineterminator="\n")
+    )
+    return hashlib.sha256(rows.encode()).hexdigest()
+
+
+def revision() -> str:
+    """The git revision of the code, with a mark when it has changes that are not committed."""
+    here = Path(__file__).resolve().parent
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head.stdout.strip() + ("+changes" if changed.stdout.strip() else "")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except DermhubError as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\ntrain.py: stopped; --resume RUN goes on after the last complete epoch.", file=sys.stderr)
+        sys.exit(130)
