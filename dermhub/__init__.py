@@ -15,7 +15,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dermhub.classifier import Classifier, Explanation, Prediction, load, shipped
+    from dermhub.catalog import shipped
+    from dermhub.classifier import Classifier, Explanation, Prediction, load
     from dermhub.config import InputSpec, ModelConfig, Threshold, TrainConfig
     from dermhub.errors import (
         ConfigError,
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "classifier": ("Classifier", "Explanation", "Prediction", "load", "shipped"),
+    "catalog": ("shipped",),
+    "classifier": ("Classifier", "Explanation", "Prediction", "load"),
     "config": ("InputSpec", "ModelConfig", "Threshold", "TrainConfig"),
     "errors": ("ConfigError", "DataError", "DermhubError", "DownloadError", "ImageError", "LeakError", "ModelError"),
     "labels": ("BINARY", "LESION", "TASKS", "Task", "plain_name"),

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dermhub import backbone, checkpoint, gradcam, metrics
+from dermhub.catalog import shipped
 from dermhub.errors import ConfigError, ModelError, suggest
 from dermhub.preprocess import ImageInput, to_rgb, to_tensor, view_box
 
-MODEL_CARDS = Path(__file__).resolve().parent.parent / "model_cards"
 BATCH = 16
 
 
@@ -46,25 +46,38 @@ class Prediction:
 class Explanation:
     """Where a model found the evidence for a class (Grad-CAM).
 
-    `heatmap` is (H, W) float32 in [0, 1] over the upright image `image`, 0 where the model did not
-    look, and all 0 when nothing speaks for the class. `versus` is the class it was contrasted with, or "".
+    `evidence` is the class map (h, w), at least 0, over the box `view` (left, top, right, bottom) of the upright
+    RGB `image`. `versus` is the class that it was contrasted with, or "".
     """
 
     prediction: Prediction
     target: str
     versus: str
-    heatmap: NDArray[np.float32]
+    evidence: NDArray[np.float32]
     image: Image.Image
+    view: tuple[float, float, float, float]
+
+    @property
+    def heatmap(self) -> NDArray[np.float32]:
+        """(H, W) float32 in [0, 1] over the image: 1 at the strongest evidence, 0 where the model did not look."""
+        return gradcam.to_frame(self.evidence, self.image.size, self.view)
 
     @property
     def overlay(self) -> Image.Image:
         """The image with the heat map over it, in the image's size."""
         return gradcam.overlay(self.image, self.heatmap)
 
+    def layer(self, width: int) -> Image.Image:
+        """The heat map alone as an RGBA picture of that width, to lay over the image."""
+        scale = width / self.image.width
+        size = (width, max(round(self.image.height * scale), 1))
+        left, top, right, bottom = (edge * scale for edge in self.view)
+        return gradcam.layer(gradcam.to_frame(self.evidence, size, (left, top, right, min(bottom, size[1]))))
+
     @property
     def blank(self) -> bool:
         """Whether no part of the image speaks for the class."""
-        return not bool(self.heatmap.any())
+        return not bool(self.evidence.any())
 
 
 class Classifier:
@@ -108,19 +121,17 @@ class Classifier:
         With `versus`, the evidence for `target` and against `versus`. One forward pass, and no
         backward pass through the backbone. Raises ConfigError for a class the model doesn't have.
         """
+        for name in filter(None, (target, versus)):
+            self._index(name)
         rgb = to_rgb(image)
-        with torch.inference_mode():
-            maps = backbone.features(self.model, self._batch([rgb]))
-            logits = backbone.head(self.model, maps).numpy()
-        prediction = self._predictions(logits)[0]
-        target = target or prediction.label
-        direction = torch.zeros(len(self.classes))
-        direction[self._index(target)] += 1
-        if versus:
-            direction[self._index(versus)] -= 1
-        evidence = gradcam.class_map(self.model, maps, direction)[0].numpy()
-        heatmap = gradcam.to_frame(evidence, rgb.size, view_box(rgb.size, self.config.input))
-        return Explanation(prediction, target, versus or "", heatmap, rgb)
+        prediction, maps = self._forward(rgb)
+        return self._explanation(rgb, prediction, maps, target or prediction.label, versus)
+
+    def explain_all(self, image: ImageInput) -> dict[str, Explanation]:
+        """An explanation of each class, in the task's order, from one forward pass; see `explain`."""
+        rgb = to_rgb(image)
+        prediction, maps = self._forward(rgb)
+        return {name: self._explanation(rgb, prediction, maps, name) for name in self.classes}
 
     def logits(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         """(N, C) raw logits of RGB images, before temperature and softmax."""
@@ -129,6 +140,22 @@ class Classifier:
         with torch.inference_mode():
             out: NDArray[np.float32] = self.model(self._batch(images)).numpy()
         return out
+
+    def _forward(self, rgb: Image.Image) -> tuple[Prediction, torch.Tensor]:
+        with torch.inference_mode():
+            maps = backbone.features(self.model, self._batch([rgb]))
+            logits = backbone.head(self.model, maps).numpy()
+        return self._predictions(logits)[0], maps
+
+    def _explanation(
+        self, rgb: Image.Image, prediction: Prediction, maps: torch.Tensor, target: str, versus: str | None = None
+    ) -> Explanation:
+        direction = torch.zeros(len(self.classes))
+        direction[self._index(target)] += 1
+        if versus:
+            direction[self._index(versus)] -= 1
+        evidence = gradcam.class_map(self.model, maps, direction)[0].numpy()
+        return Explanation(prediction, target, versus or "", evidence, rgb, view_box(rgb.size, self.config.input))
 
     def _batch(self, images: Sequence[Image.Image]) -> torch.Tensor:
         return torch.stack([to_tensor(rgb, self.config.input) for rgb in images])
@@ -155,13 +182,6 @@ class Classifier:
                 f"{suggest(name, self.classes)}"
             )
         return self.classes.index(name)
-
-
-def shipped() -> dict[str, Path]:
-    """id -> folder of the models that the repository ships."""
-    if not MODEL_CARDS.is_dir():
-        return {}
-    return {path.name: path for path in sorted(MODEL_CARDS.iterdir()) if (path / checkpoint.CONFIG).is_file()}
 
 
 def load(name: str | os.PathLike[str]) -> Classifier:

@@ -54,12 +54,17 @@ def to_frame(
     return heat
 
 
-def overlay(rgb: Image.Image, heatmap: NDArray[np.float32], opacity: float = 0.6) -> Image.Image:
-    """The image with the heat map over it, in the image's size; skin without evidence stays as it is."""
+def layer(heatmap: NDArray[np.float32]) -> Image.Image:
+    """A heat map (H, W) as an RGBA picture: the stronger the evidence, the more it covers."""
     place = heatmap[..., None] * np.float32(len(COLOURS) - 1)
     low = np.clip(place.astype(int), 0, len(COLOURS) - 2)
     share = place - low
     colour = COLOURS[low[..., 0]] * (1 - share) + COLOURS[low[..., 0] + 1] * share
-    cover = np.float32(opacity) * heatmap[..., None]
-    mixed = np.asarray(rgb, np.float32) * (1 - cover) + colour * cover
-    return Image.fromarray(np.rint(mixed).astype(np.uint8))
+    return Image.fromarray(np.rint(np.concatenate([colour, heatmap[..., None] * 255], axis=2)).astype(np.uint8))
+
+
+def overlay(rgb: Image.Image, heatmap: NDArray[np.float32], opacity: float = 0.6) -> Image.Image:
+    """The image with the heat map over it, in the image's size; skin without evidence stays as it is."""
+    heat = layer(heatmap)
+    cover = heat.getchannel("A").point([round(value * opacity) for value in range(256)])
+    return Image.composite(heat.convert("RGB"), rgb, cover)

@@ -48,17 +48,17 @@ def to_rgb(image: ImageInput) -> Image.Image:
             f"Expected a path, the bytes of an image file, a PIL image or a uint8 array, got {type(image).__name__}."
         )
     path = Path(image)
-    if path.is_dir():
-        raise ImageError(f"{path} is a folder, expected an image file.")
     try:
-        with path.open("rb") as stream:
-            return _open(stream, str(path), os.fstat(stream.fileno()).st_size)
+        stream = path.open("rb")
+    except IsADirectoryError:
+        raise ImageError(f"{path} is a folder, expected an image file.") from None
     except FileNotFoundError:
         raise ImageError(f"There is no file {path}.") from None
-    except (PermissionError, ValueError) as error:
-        if isinstance(error, ImageError):
-            raise
-        raise ImageError(f"{str(path)!r} can't be opened: {error}.") from None
+    # ValueError: a null byte in the name.
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{str(path)!r} can't be opened: {getattr(error, 'strerror', None) or error}.") from None
+    with stream:
+        return _open(stream, str(path), os.fstat(stream.fileno()).st_size)
 
 
 def to_tensor(rgb: Image.Image, spec: InputSpec) -> torch.Tensor:
@@ -106,21 +106,25 @@ def _open(stream: IO[bytes], name: str, length: int) -> Image.Image:
         raise ImageError(f"{name} is not an image that can be read; expected JPEG, PNG, WebP, TIFF or BMP.") from None
     except Image.DecompressionBombError:
         raise ImageError(_too_large(name)) from None
+    except ImageError:
+        raise
+    # Pillow's readers raise many kinds of error on damaged data (OSError, TypeError, SyntaxError, struct.error, ...).
+    except Exception as error:
+        raise ImageError(_damaged(name, error)) from None
 
 
 def _decode(image: Image.Image, name: str) -> Image.Image:
     _checked_size(image, name)
-    # An MPO is a phone's JPEG with a preview behind it; every other second frame is an animation.
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":
-        raise ImageError(f"{name} is an animation or a stack of {frames} frames, expected one still image.")
     try:
+        frames = getattr(image, "n_frames", 1)
+        # An MPO is a phone's JPEG with a preview behind it; every other second frame is an animation.
+        if frames > 1 and image.format != "MPO":
+            raise ImageError(f"{name} is an animation or a stack of {frames} frames, expected one still image.")
         return _flat_rgb(ImageOps.exif_transpose(image))
     except ImageError:
         raise
-    # Pillow's decoders raise many kinds of error on damaged data (OSError, SyntaxError, struct.error, ...).
     except Exception as error:
-        raise ImageError(f"{name} is damaged or cut short and can't be decoded ({error}).") from None
+        raise ImageError(_damaged(name, error)) from None
 
 
 def _flat_rgb(image: Image.Image) -> Image.Image:
@@ -137,6 +141,8 @@ def _from_deep_grey(image: Image.Image) -> Image.Image:
     values = np.asarray(image).astype(np.float64)
     if not np.isfinite(values).all() or values.min() < 0 or values.max() > 65535:
         raise ImageError("The grey values are not finite numbers of at most 16 bits.")
+    if image.mode == "F" and values.max() <= 1:
+        raise ImageError("The grey values lie between 0 and 1, expected 0 to 255 or 16 bits; scale them first.")
     scale = 257.0 if values.max() > 255 or image.mode.startswith("I;16") else 1.0
     return Image.fromarray(np.round(values / scale).astype(np.uint8)).convert("RGB")
 
@@ -150,6 +156,10 @@ def _checked_size(image: Image.Image, name: str) -> Image.Image:
             f"{name} is {width} x {height} pixels, too small to classify: expected at least {MIN_SIDE} on each side."
         )
     return image
+
+
+def _damaged(name: str, error: Exception) -> str:
+    return f"{name} is damaged or cut short and can't be decoded ({error})."
 
 
 def _too_large(name: str) -> str:

@@ -1,0 +1,200 @@
+"""The command line: python -m dermhub predict | evaluate | list.
+
+Modules with heavy imports are imported by the command that needs them, so that --help is quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dermhub.errors import ConfigError, DataError, DermhubError, ImageError
+
+if TYPE_CHECKING:
+    from dermhub.classifier import Classifier, Prediction
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options of every command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dermhub",
+        description="Classify dermatoscopic images. Research software, not a medical device.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    predict = commands.add_parser("predict", help="classify images")
+    predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, or folders of them")
+    predict.add_argument("--model", default="lesion", help="shipped model or model folder (default: lesion)")
+    predict.add_argument("--format", choices=("table", "json", "csv"), default="table")
+    predict.add_argument("--explain", type=Path, metavar="DIR", help="write a Grad-CAM overlay of each image there")
+    predict.set_defaults(run=run_predict)
+
+    evaluate = commands.add_parser("evaluate", help="measure a model on labelled images, as JSON")
+    evaluate.add_argument("--model", required=True, help="shipped model or model folder")
+    evaluate.add_argument("--images", required=True, type=Path, metavar="DIR", help="folder with the images")
+    evaluate.add_argument("--labels", required=True, type=Path, metavar="CSV", help="table with image_id and dx")
+    evaluate.add_argument(
+        "--split", default="", choices=("train", "validation", "test"), help="only this split of HAM10000's lesions"
+    )
+    evaluate.add_argument("--out", type=Path, metavar="FILE", help="write the JSON there instead of printing it")
+    evaluate.add_argument("--workers", type=int, default=min(4, os.cpu_count() or 1), help="processes that decode")
+    evaluate.set_defaults(run=run_evaluate)
+
+    listing = commands.add_parser("list", help="the models that are shipped, with their test figures")
+    listing.set_defaults(run=run_list)
+    return parser
+
+
+def run_predict(options: argparse.Namespace) -> int:
+    """Print one row an image; an image that can't be used is a line on stderr, and exit code 2."""
+    from dermhub.classifier import load
+
+    paths = expand(options.images)
+    classifier = load(options.model)
+    rows, failed = [], 0
+    for path in paths:
+        try:
+            if options.explain is None:
+                prediction = classifier.predict(path)
+            else:
+                prediction = explain_to(classifier, path, overlay_path(options.explain, path, paths))
+        except ImageError as error:
+            print(f"dermhub: {error}", file=sys.stderr)
+            failed += 1
+        else:
+            rows.append(flat(path, prediction))
+    show(rows, options.format, classifier)
+    return 2 if failed else 0
+
+
+def expand(given: list[Path]) -> list[Path]:
+    """The files given, and the images in the folders given; raises DataError for a folder without any."""
+    from dermhub.data import find_images
+
+    return [path for one in given for path in (find_images(one).values() if one.is_dir() else [one])]
+
+
+def overlay_path(folder: Path, path: Path, every: list[Path]) -> Path:
+    """Where the overlay of an image goes; two images of one name must not share a file."""
+    namesakes = [other for other in every if other.stem == path.stem]
+    number = f"-{namesakes.index(path) + 1}" if len(namesakes) > 1 else ""
+    return folder / f"{path.stem}{number}-map.png"
+
+
+def explain_to(classifier: Classifier, path: Path, out: Path) -> Prediction:
+    """Write the overlay of the predicted class and return the prediction."""
+    import io
+
+    from dermhub import files
+
+    explanation = classifier.explain(path)
+    stream = io.BytesIO()
+    explanation.overlay.save(stream, "PNG")
+    files.write_bytes(out, stream.getvalue())
+    return explanation.prediction
+
+
+def flat(path: Path, prediction: Prediction) -> dict[str, Any]:
+    """One row of output."""
+    return {
+        "image": str(path),
+        "label": prediction.label,
+        "malignancy": prediction.malignancy,
+        "malignant": prediction.malignant,
+        "threshold": prediction.threshold,
+        **{f"p_{name}": value for name, value in prediction.probabilities.items()},
+    }
+
+
+def show(rows: list[dict[str, Any]], kind: str, classifier: Classifier) -> None:
+    """Print rows as a table for people, JSON or CSV."""
+    if kind == "json":
+        print(json.dumps(rows, indent=2))
+    elif kind == "csv":
+        names = ["image", "label", "malignancy", "malignant", "threshold", *(f"p_{c}" for c in classifier.classes)]
+        writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    elif rows:
+        width = max(len(row["image"]) for row in rows)
+        heading = f"{'image':{width}}  label      malignancy  " + " ".join(f"{c:>9}" for c in classifier.classes)
+        print(heading)
+        for row in rows:
+            mark = ">=" if row["malignant"] else "< "
+            values = " ".join(f"{row[f'p_{c}']:9.4f}" for c in classifier.classes)
+            print(f"{row['image']:{width}}  {row['label']:9}  {row['malignancy']:.4f} {mark}   {values}")
+        name, point = next(iter(classifier.config.thresholds.items()))
+        print(
+            f"\n>=: at or above the operating point {name}, {point.value:.4f} ({point.aim}, chosen on {point.split})."
+        )
+        print("Research software, not a medical device.")
+
+
+def run_evaluate(options: argparse.Namespace) -> int:
+    """Write every figure of a model on labelled images as JSON."""
+    from dermhub import evaluation, files
+    from dermhub.classifier import load
+
+    if options.workers < 0:
+        raise ConfigError(f"--workers is {options.workers}, expected at least 0.")
+    classifier = load(options.model)
+    labelled = evaluation.read_labelled(options.images, options.labels, classifier.config.task, options.split)
+    content = evaluation.evaluate(classifier, labelled, options.workers)
+    if labelled.left_out:
+        counts = ", ".join(f"{n} x {dx}" for dx, n in labelled.left_out.items())
+        print(f"dermhub: left out, no class of the task {content['task']!r}: {counts}.", file=sys.stderr)
+    trained = content["images_of_training_lesions"]
+    if isinstance(trained, int) and trained:
+        print(
+            f"dermhub: WARNING: {trained} of {content['n']} images show lesions that the HAM10000 models were "
+            "trained or tuned on; the figures are too good. Use --split test.",
+            file=sys.stderr,
+        )
+    if options.out is None:
+        print(json.dumps(content, indent=2, allow_nan=False))
+    else:
+        files.write_json(options.out, content)
+        print(f"{options.out}: {content['n']} images")
+    return 0
+
+
+def run_list(_: argparse.Namespace) -> int:
+    """Print the shipped models, without loading them."""
+    from dermhub import files
+    from dermhub.catalog import shipped
+
+    models = shipped()
+    if not models:
+        raise DataError("No model is shipped: there is no folder model_cards beside the package.")
+    print(f"{'id':16} {'task':8} {'backbone':20} {'MB':>5}  test: accuracy  balanced  AUROC malignancy")
+    for name, folder in models.items():
+        config, test = files.read_json(folder / "config.json"), files.read_json(folder / "metrics.json")["test"]
+        megabytes = (folder / "model.safetensors").stat().st_size / 1e6
+        print(
+            f"{name:16} {config['dermhub']['task']:8} {config['architecture']:20} {megabytes:5.1f}  "
+            f"{test['accuracy']:14.4f} {test['balanced_accuracy']:9.4f} {test['malignancy_auroc']:17.4f}"
+        )
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; errors about the input are one sentence on stderr and exit code 2."""
+    options = make_parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except DermhubError as error:
+        print(f"dermhub: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # The reader (head, less) has gone; Python would complain once more while it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
