@@ -136,7 +136,7 @@ def main() -> int:
     if given.share or host not in ("127.0.0.1", "localhost", "::1"):
         print("app.py: this page can be reached by others, without a password.", file=sys.stderr)
     try:
-        page.queue(max_size=32).launch(
+        _, local, _ = page.queue(max_size=32).launch(
             server_name=host,
             server_port=given.port,
             share=given.share,
@@ -147,10 +147,14 @@ def main() -> int:
             enable_monitoring=False,
             ssr_mode=False,
             footer_links=["api"],
+            quiet=True,
+            prevent_thread_lock=True,
         )
     except OSError as error:
         print(f"app.py: {error}: choose another port with --port.", file=sys.stderr)
         return 2
+    print(f"dermhub is ready: open {local} in a browser; Ctrl-C ends it.", flush=True)
+    page.block_thread()
     return 0
 
 

@@ -24,22 +24,26 @@ EMPTY = '<p class="derm-note">The answer appears here.</p>'
 WAITING = '<p class="derm-note" role="status">Reading the image ...</p>'
 
 CSS = """
-.derm-note {color: var(--body-text-color-subdued); padding: 1em 0}
+.derm-note {opacity: .8; padding: 1em 0}
 .derm-problem {border-left: 5px solid #b45309; padding: .8em 1em; background: var(--background-fill-secondary)}
 .derm h3 {margin: 1.1em 0 .3em}
-.derm table {border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums}
-.derm th, .derm td {padding: .25em .6em .25em 0; text-align: left; border: 0; vertical-align: middle}
-.derm caption {text-align: left; color: var(--body-text-color-subdued); padding-bottom: .3em}
-.derm .bar {position: relative; display: block; height: .9em; min-width: 7em; background: var(--border-color-primary)}
+.derm table {border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; border: 0 !important}
+.derm tr {border: 0 !important; border-bottom: 1px solid var(--border-color-primary) !important}
+.derm th, .derm td {padding: .3em .6em .3em 0 !important; text-align: left; border: 0 !important}
+.derm tbody th {font-weight: 400}
+.derm caption {text-align: left; opacity: .8; padding-bottom: .3em}
+.derm .bar {position: relative; display: block; height: .9em; min-width: 3em; background: var(--border-color-primary)}
 .derm .bar i {display: block; height: 100%; background: #0072B2}
 .derm .bar b {position: absolute; top: -.3em; bottom: -.3em; width: 3px; background: var(--body-text-color)}
 .derm-call {font-size: 1.15em; font-weight: 600; margin: .2em 0}
 .derm-map {--heat: .6; margin-top: .4em}
-.derm-map .stage {position: relative; display: inline-block; line-height: 0; max-width: 100%}
+.derm-map .stage {position: relative; display: inline-block; line-height: 0; width: 100%; max-width: 30em}
+.derm-map .stage > img:first-child {width: 100%}
 .derm-map .stage img {max-width: 100%; margin: 0}
 .derm-map .heat {position: absolute; inset: 0; width: 100%; height: 100%; opacity: var(--heat); display: none}
 .derm-map label {display: inline-block; margin: 0 .9em .4em 0; cursor: pointer}
 .derm-map .blank {display: none}
+@media (max-width: 640px) {.derm .code {display: none}}
 """ + "".join(
     f'.derm-map:has(input[value="{name}"]:checked) .of-{name} {{display: block}}\n'
     for task in TASKS.values()
@@ -97,13 +101,13 @@ def _malignancy(score: float, called: bool, point: Threshold, tested: dict[str, 
 def _ranking(probabilities: dict[str, float]) -> str:
     ranked = sorted(probabilities.items(), key=lambda item: -item[1])
     rows = "".join(
-        f'<tr><th scope="row">{escape(plain_name(name))}</th><td><code>{escape(name)}</code></td>'
+        f'<tr><th scope="row">{escape(plain_name(name))}</th><td class="code"><code>{escape(name)}</code></td>'
         f"<td>{value:.1%}</td><td>{_bar(value)}</td></tr>"
         for name, value in ranked
     )
     return (
         "<h3>Seven classes</h3><table><caption>Calibrated probabilities; the true diagnosis may be none of these."
-        '</caption><thead><tr><th scope="col">class</th><th scope="col">code</th><th scope="col">probability</th>'
+        '</caption><thead><tr><th scope="col">class</th><th scope="col" class="code">code</th><th scope="col">probability</th>'
         f'<th scope="col"><span class="sr-only"></span></th></tr></thead><tbody>{rows}</tbody></table>'
     )
 
