@@ -107,8 +107,9 @@ def _ranking(probabilities: dict[str, float]) -> str:
     )
     return (
         "<h3>Seven classes</h3><table><caption>Calibrated probabilities; the true diagnosis may be none of these."
-        '</caption><thead><tr><th scope="col">class</th><th scope="col" class="code">code</th><th scope="col">probability</th>'
-        f'<th scope="col"><span class="sr-only"></span></th></tr></thead><tbody>{rows}</tbody></table>'
+        '</caption><thead><tr><th scope="col">class</th><th scope="col" class="code">code</th>'
+        '<th scope="col">probability</th><th scope="col"><span class="sr-only"></span></th></tr></thead>'
+        f"<tbody>{rows}</tbody></table>"
     )
 
 
@@ -119,17 +120,17 @@ def _maps(title: str, explanations: dict[str, Explanation], selected: str, photo
         checked = " checked" if name == selected else ""
         share = explanation.prediction.probabilities[name]
         choices.append(
-            f'<label><input type="radio" name="{group}" value="{name}"{checked}> {escape(plain_name(name))}'
+            f'<label><input type="radio" name="{group}" value="{escape(name)}"{checked}> {escape(plain_name(name))}'
             f" ({share:.0%})</label>"
         )
         if explanation.blank:
             layers.append(
-                f'<p class="blank of-{name}">Nothing in this image speaks for {escape(plain_name(name))}.</p>'
+                f'<p class="blank of-{escape(name)}">Nothing in this image speaks for {escape(plain_name(name))}.</p>'
             )
         else:
             heat = _data_uri(explanation.layer(photo.width // 2), "PNG")
             text = f"Heat map of the evidence for {plain_name(name)}, probability {share:.0%}"
-            layers.append(f'<img class="heat of-{name}" src="{heat}" alt="{escape(text)}">')
+            layers.append(f'<img class="heat of-{escape(name)}" src="{heat}" alt="{escape(text)}">')
     stage = "".join(one for one in layers if one.startswith("<img"))
     notes = "".join(one for one in layers if one.startswith("<p"))
     slider = (
