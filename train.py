@@ -27,6 +27,7 @@ def options(arguments: list[str] | None = None) -> tuple[TrainConfig, Path, bool
     parser = argparse.ArgumentParser(
         description="Fine-tune a timm CNN on dermatoscopic images.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
     )
     hints = get_type_hints(TrainConfig)
     for field in dataclasses.fields(TrainConfig):
@@ -45,12 +46,15 @@ def options(arguments: list[str] | None = None) -> tuple[TrainConfig, Path, bool
         config = TrainConfig(**values)
         name = f"{config.task}-{config.model.replace('/', '-')}-{config.seed}"
         return config, Path(config.out or Path("runs") / name), False
-    if len(given) > (1 if any("=" in a for a in given) else 2):
+    if given not in (["--resume", resumed], [f"--resume={resumed}"]):
         raise ConfigError("--resume goes on with the run's own options: give no other option beside it.")
     folder = Path(resumed)
     if not (folder / CONFIG).is_file():
         raise ConfigError(f"{folder} is not the folder of a run: it has no {CONFIG}.")
-    return TrainConfig.from_json(files.read_json(folder / CONFIG)["options"]), folder, True
+    try:
+        return TrainConfig.from_json(files.read_json(folder / CONFIG)["options"]), folder, True
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{folder / CONFIG} is not what train.py wrote ({error}): start a new run.") from error
 
 
 def main() -> None:
@@ -63,31 +67,31 @@ def main() -> None:
 
     from dermhub import backbone, data, evaluation, figures, kaggle
     from dermhub.labels import TASKS
-    from dermhub.training import Fit
+    from dermhub.training import STATE, Fit
 
     task = TASKS[config.task]
     folder = Path(config.data) if config.data else kaggle.download()
     table = data.read_table(folder, task)
     torch.manual_seed(config.seed)
-    if config.init == "pretrained" and not resumed:
+    if config.init == "scratch" or (resumed and (out / STATE).exists()):
+        make = backbone.build  # a run with a saved state has its weights there
+    elif config.init == "pretrained":
         make = backbone.pretrained
-    elif config.init in ("scratch", "pretrained"):
-        make = backbone.build  # a resumed run has its weights in the saved state
     else:
         make = lambda *a: backbone.from_file(Path(config.init), *a)  # noqa: E731
     model = make(config.model, len(task.classes), config.dropout, config.drop_path)
+    fit = Fit(model, table, config, InputSpec(config.size, config.crop_mode), out)
 
     if not resumed:
         start = {"options": dataclasses.asdict(config), "revision": revision(), "table_sha256": table_hash(table)}
-        files.write_json(out / CONFIG, start)
         files.write_json(out / "data.json", evaluation.describe(table, task))
         figures.overview(out / "data.png", table)
+        # Written last: from here on the folder is that of a run, and --resume finds all of it.
+        files.write_json(out / CONFIG, start)
     begun = files.read_json(out / CONFIG)
-    if begun["table_sha256"] != table_hash(table):
+    if begun.get("table_sha256") != table_hash(table):
         raise ConfigError(f"The data in {folder} changed since {out} was begun: start a new run with --out.")
 
-    spec = InputSpec(config.size, config.crop_mode)
-    fit = Fit(model, table, config, spec, out)
     if resumed:
         fit.resume()
     fit.run()
@@ -114,7 +118,8 @@ def provenance(config: TrainConfig, begun: dict[str, Any], history: list[dict[st
     return {
         "data": {
             "source": f"kaggle: {kaggle.HAM10000}" if not config.data else Path(config.data).resolve().name,
-            "ham10000_lesions": bool(table["lesion_id"].isin(partition.shipped().keys()).all()),
+            # The card says that such a run was divided by the shipped partition, so a split column must agree with it.
+            "ham10000_lesions": bool((table["lesion_id"].map(partition.shipped()) == table["split"]).all()),
             "images": len(table),
             "lesions": int(table["lesion_id"].nunique()),
             "table_sha256": begun["table_sha256"],

@@ -43,7 +43,10 @@ def augment(rgb: Image.Image, spec: InputSpec, size: int, min_scale: float, rng:
 def random_box(
     size: tuple[int, int], view: tuple[float, float, float, float], min_scale: float, rng: np.random.Generator
 ) -> tuple[float, float, float, float]:
-    """A crop box whose area is a share in [min_scale, 1] of the view's and whose sides differ by up to 4:3."""
+    """A crop box whose area is a share in [min_scale, 1] of the view's and whose sides differ by up to 4:3.
+
+    It is smaller only where a side would be longer than the frame's.
+    """
     width, height = size
     area = (view[2] - view[0]) * (view[3] - view[1]) * rng.uniform(min_scale, 1.0)
     ratio = math.exp(rng.uniform(-math.log(4 / 3), math.log(4 / 3)))

@@ -21,11 +21,12 @@ SENSITIVITY = 0.95
 def prior_offset(targets: NDArray[np.int64], drawn: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
     """(C,) log ratio of each class's share among the training images to its share among the drawn ones.
 
-    Adding it to the logits undoes the balanced sampling (Saerens et al. 2002, eq. 2.4).
+    Adding it to the logits undoes the balanced sampling (Saerens et al. 2002, eq. 2.4). A class that
+    was never drawn has nothing to undo: 0.
     """
     own = np.bincount(targets, minlength=classes) / len(targets)
     seen = np.bincount(drawn, minlength=classes) / len(drawn)
-    return np.asarray(np.log(own / seen))
+    return np.asarray(np.log(np.divide(own, seen, out=np.ones(classes), where=seen > 0)))
 
 
 def choose_exponent(logits: NDArray[Any], targets: NDArray[np.int64], offset: NDArray[np.float64], task: Task) -> float:

@@ -43,7 +43,9 @@ def _front_matter(config: ModelConfig, content: dict[str, Any]) -> dict[str, Any
         "license": LICENCE,
         "library_name": "timm",
         "pipeline_tag": "image-classification",
-        "tags": ["image-classification", "timm", "dermatoscopy", "skin-cancer", "ham10000", "grad-cam"],
+        "tags": ["image-classification", "timm", "dermatoscopy", "skin-cancer"]
+        + (["ham10000"] if _is_ham(config) else [])
+        + ["grad-cam"],
         "datasets": ["kmader/skin-cancer-mnist-ham10000"] if _is_ham(config) else [],
         "metrics": ["accuracy", "f1", "roc_auc"],
         "model-index": [
@@ -52,7 +54,11 @@ def _front_matter(config: ModelConfig, content: dict[str, Any]) -> dict[str, Any
                 "results": [
                     {
                         "task": {"type": "image-classification", "name": f"dermhub {config.task.name}"},
-                        "dataset": {"type": "ham10000", "name": _dataset(config), "split": "test"},
+                        "dataset": {
+                            "type": "ham10000" if _is_ham(config) else "own-data",
+                            "name": _dataset(config),
+                            "split": "test",
+                        },
                         "metrics": metrics,
                     }
                 ],
@@ -190,7 +196,7 @@ def _data(config: ModelConfig, content: dict[str, Any]) -> str:
         for value in sorted({v for part in parts.values() for v in part.get(column, {})}):
             counts = " | ".join(str(part.get(column, {}).get(value, 0)) for part in parts.values())
             rows.append(f"| {text}: {value} | {counts} |")
-    if "age" in parts["test"]:
+    if all("age" in part for part in parts.values()):
         ages = " | ".join(
             f"{p['age']['median']:.0f} ({p['age']['q25']:.0f}-{p['age']['q75']:.0f})" for p in parts.values()
         )
@@ -215,7 +221,8 @@ def _data(config: ModelConfig, content: dict[str, Any]) -> str:
 def _training(config: ModelConfig, content: dict[str, Any]) -> str:
     told = config.provenance
     options = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in told["options"].items() if value != "")
-    where = told["environment"]
+    where, revision = told["environment"], told["code"]["revision"]
+    changed = " and changes that were not committed" if revision.endswith("+changes") else ""
     return f"""## Training
 
 ```
@@ -226,7 +233,7 @@ AdamW with warm-up and cosine decay; random crops, flips, turns, colour, resolut
 alike; classes drawn in a balanced way; the exponential average of the weights after the last epoch is kept.
 {told["epoch_seconds"]} s an epoch ({told["images_per_second"]} images/s) with {where["threads"]} threads on
 {where["machine"]}; torch {where["torch"]}, timm {where["timm"]}, Python {where["python"]}; code revision
-`{told["code"]["revision"][:12]}`; {told["date"]}.
+`{revision[:12]}`{changed}; {told["date"]}.
 
 ![Training curves](figures/curves.png)"""
 

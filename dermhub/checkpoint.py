@@ -6,6 +6,7 @@ A model folder holds config.json and model.safetensors in the names that timm it
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from torch import nn
 
 from dermhub import backbone, files
 from dermhub.config import ModelConfig
-from dermhub.errors import DataError, ModelError, some
+from dermhub.errors import ConfigError, DataError, ModelError, some
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
@@ -47,7 +48,10 @@ def load(folder: Path) -> tuple[nn.Module, ModelConfig]:
     ModelError naming the tensor, or what stands there in place of a safetensors file.
     """
     config = load_config(folder)
-    model = backbone.build(config.architecture, len(config.task.classes))
+    try:
+        model = backbone.build(config.architecture, len(config.task.classes))
+    except ConfigError as error:
+        raise ModelError(f"{folder / CONFIG}: {error}") from error
     tensors = read_tensors(folder / WEIGHTS)
     expected = model.state_dict()
     last = next(name for name, module in model.named_modules() if module is backbone.classifier(model))
@@ -78,12 +82,10 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         instead = f"; {some(pickles)} is a pickle, which is never loaded because it can run code" if pickles else ""
         raise ModelError(f"There is no {path}{instead}.") from None
     except (OSError, safetensors.SafetensorError) as error:
-        start = path.read_bytes()[:4] if path.is_file() else b""
-        kind = (
-            "a pickle, which is never loaded because it can run code"
-            if start[:2] in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05")
-            else f"no complete safetensors file ({error})"
-        )
+        kind = f"no complete safetensors file ({error})"
+        with contextlib.suppress(OSError), path.open("rb") as stream:
+            if stream.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+                kind = "a pickle, which is never loaded because it can run code"
         raise ModelError(f"{path} is {kind}: fetch or export the model again.") from None
 
 

@@ -194,7 +194,5 @@ def load(name: str | os.PathLike[str]) -> Classifier:
     known = shipped()
     if str(name) in known:
         return Classifier(known[str(name)])
-    raise ModelError(
-        f"There is no model {str(name)!r}: expected a model folder or one of {', '.join(known) or 'no shipped model'}."
-        f"{suggest(str(name), known)}"
-    )
+    others = f" or one of {', '.join(known)}" if known else "; no model is shipped here"
+    raise ModelError(f"There is no model {str(name)!r}: expected a model folder{others}.{suggest(str(name), known)}")

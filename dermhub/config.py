@@ -7,6 +7,7 @@ options of train.py. Neither is declared a second time anywhere.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_type_hints
@@ -54,9 +55,12 @@ class InputSpec:
             spec = cls(height, block["crop_mode"], tuple(block["mean"]), tuple(block["std"]))
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"config.json: pretrained_cfg lacks or garbles {error}.") from error
-        numbers = all(isinstance(v, int | float) for v in (*spec.mean, *spec.std))
-        if (channels, width) != (3, spec.size) or len(spec.mean) != 3 or len(spec.std) != 3 or not numbers:
-            raise ModelError("config.json: pretrained_cfg must describe a square RGB input with three means and stds.")
+        numbers = all(_is_number(v) for v in (*spec.mean, *spec.std)) and all(v > 0 for v in spec.std)
+        square = type(height) is int and height > 0 and (channels, width) == (3, height)
+        if not square or len(spec.mean) != 3 or len(spec.std) != 3 or not numbers:
+            raise ModelError(
+                "config.json: pretrained_cfg must describe a square RGB input with three means and three stds above 0."
+            )
         if spec.crop_mode not in ("center", "squash") or block.get("crop_pct", 1.0) != 1.0:
             raise ModelError("config.json: only crop_mode 'center' or 'squash' with crop_pct 1.0 is understood.")
         if block.get("interpolation", "bicubic") != "bicubic":
@@ -124,6 +128,8 @@ class ModelConfig:
                 f"{where} has format version {version}, newer than the {FORMAT_VERSION} this dermhub reads: "
                 "update dermhub."
             )
+        if version not in (None, FORMAT_VERSION):
+            raise ModelError(f"{where} has format version {version!r}, expected {FORMAT_VERSION}.")
         needed = ("format_version", "task", "class_names", "positive_classes", "temperature", "thresholds")
         missing = [key for key in needed if key not in block]
         missing += [key for key in ("architecture", "num_classes", "pretrained_cfg") if key not in content]
@@ -133,18 +139,23 @@ class ModelConfig:
             task = Task(str(block["task"]), tuple(block["class_names"]), frozenset(block["positive_classes"]))
             thresholds = {name: Threshold(**values) for name, values in block["thresholds"].items()}
             temperature = float(block["temperature"])
+            provenance = dict(block.get("provenance", {}))
+            names = set(task.classes)
         except (TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"{where}: the dermhub block is garbled ({error}).") from error
         # The well-known tasks keep their identity, so that `task is BINARY` and label mapping work.
         known = TASKS.get(task.name)
         task = known if known == task else task
-        if content["num_classes"] != len(task.classes) or len(set(task.classes)) != len(task.classes):
-            raise ModelError(
-                f"{where}: num_classes is {content['num_classes']} but class_names lists {len(set(task.classes))}."
-            )
-        if not task.positive <= set(task.classes):
-            raise ModelError(f"{where}: positive_classes {some(sorted(task.positive))} are not all class names.")
-        if not thresholds or not all(0.0 <= t.value <= 1.0 for t in thresholds.values()):
+        if content["num_classes"] != len(task.classes) or len(names) != len(task.classes):
+            raise ModelError(f"{where}: num_classes is {content['num_classes']!r} but class_names lists {len(names)}.")
+        if not all(isinstance(name, str) for name in names):
+            raise ModelError(f"{where}: class_names {some(task.classes)} are not all text.")
+        if tuple(content.get("label_names", task.classes)) != task.classes:
+            raise ModelError(f"{where}: label_names and class_names are not the same list.")
+        if not set() < task.positive < names:
+            given = some(sorted(map(str, task.positive))) or "none"
+            raise ModelError(f"{where}: positive_classes are {given}, expected some of class_names but not all.")
+        if not thresholds or not all(_is_number(t.value) and 0 <= t.value <= 1 for t in thresholds.values()):
             raise ModelError(f"{where}: expected at least one threshold, each between 0 and 1.")
         if not 0.0 < temperature < float("inf"):
             raise ModelError(f"{where}: temperature is {temperature}, expected a finite number above 0.")
@@ -154,8 +165,12 @@ class ModelConfig:
             input=InputSpec.from_timm(content["pretrained_cfg"]),
             temperature=temperature,
             thresholds=thresholds,
-            provenance=dict(block.get("provenance", {})),
+            provenance=provenance,
         )
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def _option(default: Any, text: str) -> Any:
@@ -193,6 +208,12 @@ class TrainConfig:
     seed: int = _option(0, "seed of initialisation, order and augmentation")
 
     def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self)).items():
+            value, choices = getattr(self, name), get_args(hint)
+            if choices and value not in choices:
+                raise ConfigError(f"--{name.replace('_', '-')} is {value!r}, expected {some(choices)}.")
+            if not choices and type(value) is not hint and (hint, type(value)) != (float, int):
+                raise ConfigError(f"--{name.replace('_', '-')} is {value!r}, expected a value of type {hint.__name__}.")
         if self.task not in TASKS:
             raise ConfigError(f"Unknown task {self.task!r}: expected {' or '.join(TASKS)}.{suggest(self.task, TASKS)}")
         positive = ("epochs", "batch_size", "size", "train_size", "lr", "min_scale")
@@ -204,16 +225,18 @@ class TrainConfig:
         for name in ("dropout", "drop_path", "label_smoothing", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected 0 <= value < 1.")
+        if self.batch_size < 2:
+            raise ConfigError("--batch-size is 1, expected at least 2: batch normalisation needs several images.")
+        if self.seed >= 2**32:
+            raise ConfigError(f"--seed is {self.seed}, expected a number below 2**32.")
         if self.min_scale > 1:
             raise ConfigError(f"--min-scale is {self.min_scale}, expected at most 1.")
-        for name, hint in get_type_hints(type(self)).items():
-            choices = get_args(hint)
-            if choices and getattr(self, name) not in choices:
-                raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)!r}, expected {some(choices)}.")
 
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> TrainConfig:
-        """Read a run's config.json; an unknown key is refused by name."""
+    def from_json(cls, content: Any) -> TrainConfig:
+        """Read a run's options from JSON; an unknown key is refused by name."""
+        if not isinstance(content, dict):
+            raise ConfigError(f"Expected the training options as a JSON object, got {type(content).__name__}.")
         known = {f.name for f in dataclasses.fields(cls)}
         for key in content:
             if key not in known:

@@ -27,20 +27,28 @@ ABOUT = ("dx_type", "age", "sex", "localization")
 """Columns that describe the patient and the ground truth: reported, never an input of a model."""
 
 
+def image_files(folder: Path) -> list[Path]:
+    """Every image below a folder, sorted; raises DataError for a folder without images."""
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}: give the folder that holds the images.")
+    found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES]
+    if not found:
+        raise DataError(f"{folder} holds no images ({', '.join(IMAGE_SUFFIXES)}): give the folder that holds them.")
+    return found
+
+
 def find_images(folder: Path) -> dict[str, Path]:
     """image id (file name without extension) -> path of every image below a folder.
 
-    The Kaggle copy of HAM10000 holds each folder twice, in two spellings: of files with one name
-    the first in sorted order is taken. Raises DataError for a folder without images.
+    The Kaggle copy of HAM10000 holds each folder twice, in two spellings: of copies with one name
+    the first in sorted order is taken. Raises DataError for a folder without images, and where
+    files with one name differ (in length: reading 10,000 images twice would take minutes).
     """
-    if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}: give the folder that holds the images.")
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            found.setdefault(path.stem, path)
-    if not found:
-        raise DataError(f"{folder} holds no images ({', '.join(IMAGE_SUFFIXES)}): give the folder that holds them.")
+    for path in image_files(folder):
+        first = found.setdefault(path.stem, path)
+        if first is not path and first.stat().st_size != path.stat().st_size:
+            raise DataError(f"{first} and {path} differ but have one name, and so one image id: rename or remove one.")
     return found
 
 
@@ -63,11 +71,12 @@ def read_labels(csv: Path) -> pd.DataFrame:
     if table.empty:
         raise DataError(f"{csv} has a heading but no rows.")
     for name in ("image_id", "dx", *(c for c in ("lesion_id", "split") if c in table)):
-        empty = table.index[table[name].isna()] + 2
+        table[name] = table[name].str.strip()
+        empty = table.index[table[name].isna() | (table[name] == "")] + 2
         if len(empty):
             raise DataError(f"{csv} has an empty {name} in line(s) {some(empty)}.")
     table["image_id"] = [_without_suffix(name) for name in table["image_id"]]
-    table["dx"] = table["dx"].str.strip().str.lower()
+    table["dx"] = table["dx"].str.lower()
     twice = table["image_id"][table["image_id"].duplicated()].unique()
     if len(twice):
         raise DataError(f"{csv} lists {len(twice)} image id(s) more than once ({some(twice)}): keep one row for each.")
@@ -99,10 +108,11 @@ def read_table(folder: Path, task: Task) -> pd.DataFrame:
         )
     partition.check(table)
     for split in partition.SPLITS:
-        classes = {task.class_of(dx) for dx in table["dx"][table["split"] == split]}
-        if len(classes) < 2:
-            held = f"holds only {classes.pop()!r}" if classes else "is empty"
-            raise DataError(f"The {split} split of {folder} {held}: expected images of at least two classes there.")
+        # Malignant and benign ones: without either, no threshold can be chosen and no AUROC measured.
+        classes = {str(task.class_of(dx)) for dx in table["dx"][table["split"] == split]}
+        if not classes & task.positive or not classes - task.positive:
+            held = f"holds only {some(sorted(classes))}" if classes else "is empty"
+            raise DataError(f"The {split} split of {folder} {held}: expected malignant and benign images there.")
     return table.reset_index(drop=True)
 
 
@@ -172,8 +182,8 @@ def epoch_order(groups: NDArray[np.int64], sampling: float, key: tuple[int, int]
 
 
 def _without_suffix(name: str) -> str:
-    stem, dot, suffix = name.strip().rpartition(".")
-    return stem if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else name.strip()
+    stem, dot, suffix = name.rpartition(".")
+    return stem if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else name
 
 
 def _read_csv_folder(folder: Path) -> pd.DataFrame:

@@ -88,14 +88,16 @@ def finish(fit: Fit, folder: Path, provenance: dict[str, Any]) -> dict[str, Any]
         content[split] = {"lesions": int(part["lesion_id"].nunique()), **_summary(logits, true, config)}
         if "dx_type" in part:
             proven = (part["dx_type"] == "histo").to_numpy(bool)
-            content[split]["histology_only"] = _headline(_summary(logits[proven], true[proven], config))
+            if proven.any():
+                content[split]["histology_only"] = _headline(_summary(logits[proven], true[proven], config))
         rows.append(_predictions(part, logits, fit.task))
         if split == "test":
             _draw(folder / FIGURES, logits, true, config)
     content["data"] = describe(fit.table, fit.task)
     figures.curves(folder / FIGURES / "curves.png", fit.history)
     figures.overview(folder / FIGURES / "data.png", fit.table)
-    files.write_text(folder / "predictions.csv", pd.concat(rows).to_csv(index=False, float_format="%.6g"))
+    # Nine digits give each float32 back exactly, and with it every figure.
+    files.write_text(folder / "predictions.csv", pd.concat(rows).to_csv(index=False, float_format="%.9g"))
     files.write_json(folder / "metrics.json", content)
     files.write_text(folder / "README.md", cards.render(config, content))
     return content
@@ -149,10 +151,10 @@ def describe(table: pd.DataFrame, task: Task) -> dict[str, Any]:
         classes = pd.Series([task.class_of(dx) for dx in part["dx"]])
         counts["classes"] = {name: int((classes == name).sum()) for name in task.classes}
         for column in ("dx", *(c for c in ("dx_type", "sex", "localization") if c in part)):
-            values = part[column].fillna("unknown").value_counts().sort_index()
+            values = part[column].astype(str).where(part[column].notna(), "unknown").value_counts().sort_index()
             counts[column] = {str(k): int(v) for k, v in values.items()}
-        if "age" in part:
-            ages = pd.to_numeric(part["age"], errors="coerce")
+        ages = pd.to_numeric(part["age"], errors="coerce") if "age" in part else pd.Series()
+        if ages.notna().any():
             counts["age"] = {"median": float(ages.median()), "q25": float(ages.quantile(0.25)),
                              "q75": float(ages.quantile(0.75)), "unknown": int(ages.isna().sum())}  # fmt: skip
         content[split] = counts

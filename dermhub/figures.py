@@ -121,7 +121,8 @@ def overview(path: Path, table: pd.DataFrame) -> None:
     }
     names = [c for c in columns if c in shown]
     for axes, name in zip(panels, [*names, "images_per_lesion"], strict=False):
-        counts = pd.crosstab(shown[name].fillna("unknown"), shown["split"]).reindex(columns=list(SPLITS), fill_value=0)
+        values = shown[name].astype(str).where(shown[name].notna(), "unknown") if name in columns else shown[name]
+        counts = pd.crosstab(values, shown["split"]).reindex(columns=list(SPLITS), fill_value=0)
         shares = counts / counts.sum()
         places = np.arange(len(shares))
         for index, split in enumerate(SPLITS):

@@ -27,9 +27,10 @@ def class_map(model: nn.Module, maps: torch.Tensor, direction: torch.Tensor) -> 
     A one-hot direction is the evidence for one class; the difference of two one-hot vectors is the
     evidence for the first class and against the second.
     """
-    with torch.enable_grad():
+    # Also where a caller has switched gradients off; clones, since inference tensors can't be differentiated.
+    with torch.inference_mode(False), torch.enable_grad():
         leaf = maps.detach().clone().requires_grad_(True)
-        score = (backbone.head(model, leaf) @ direction).sum()
+        score = (backbone.head(model, leaf) @ direction.clone()).sum()
         (gradient,) = torch.autograd.grad(score, leaf)
     weights = gradient.mean(dim=(2, 3), keepdim=True)
     return torch.relu((weights * maps.detach()).sum(dim=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import shorten
 
 from dermhub.errors import DownloadError
 
@@ -24,6 +25,6 @@ def download(handle: str = HAM10000) -> Path:
         # kagglehub's errors, requests' and the SDK's have no common base but Exception.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DownloadError(
-            f"{handle} could not be fetched from Kaggle ({reason[:200]}): connect to the network and try again, "
-            "or give a folder that holds the data with --data."
+            f"{handle} could not be fetched from Kaggle ({shorten(reason, 200)}): connect to the network and try "
+            "again, or give a folder that holds the data with --data."
         ) from error

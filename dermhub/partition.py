@@ -71,7 +71,8 @@ def check(table: pd.DataFrame) -> None:
     """Raise LeakError, naming lesions, when a lesion of the table stands in more than one `split`."""
     group = table["lesion_id"].replace(SAME_LESION)
     count = table.groupby(group)["split"].nunique()
-    torn = sorted(count[count > 1].index)
+    ids = table.groupby(group)["lesion_id"].unique()
+    torn = [" = ".join(sorted(ids[name])) for name in sorted(count[count > 1].index)]
     if torn:
         raise LeakError(
             f"{len(torn)} lesion(s) stand in more than one split ({some(torn)}): "

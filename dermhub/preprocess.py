@@ -28,6 +28,12 @@ MAX_PIXELS = 64_000_000
 MIN_SIDE = 32
 """Shortest accepted side in pixels: below it there is no dermatoscopic structure left to see."""
 
+MAX_RATIO = 20
+"""Longest accepted side as a multiple of the shorter: a strip shows no lesion, and its maps would be huge."""
+
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
+"""What files are read as. Pillow knows more, some of which (EPS) start other programs on what was uploaded."""
+
 
 def to_rgb(image: ImageInput) -> Image.Image:
     """Turn any accepted input into an upright 8-bit RGB image.
@@ -35,7 +41,7 @@ def to_rgb(image: ImageInput) -> Image.Image:
     Accepts a path, the bytes of an image file, a PIL image, or a uint8 array of shape (H, W, 3) in
     RGB order or (H, W) in grey. EXIF orientation is applied; CMYK, palette, grey and 16-bit images are converted;
     transparent pixels are laid over white. Raises ImageError, naming what came, for everything
-    else: unreadable or truncated files, animations, NaN arrays, images that are too small or large.
+    else: unreadable or truncated files, animations, NaN arrays, images that are too small, large or narrow.
     """
     if isinstance(image, np.ndarray):
         return _checked_size(_from_array(image), "the array")
@@ -100,7 +106,7 @@ def _open(stream: IO[bytes], name: str, length: int) -> Image.Image:
         with warnings.catch_warnings():
             # Pillow warns about sizes and odd metadata; the size is checked below, before any decoding.
             warnings.simplefilter("ignore")
-            with Image.open(stream) as image:
+            with Image.open(stream, formats=FORMATS) as image:
                 return _decode(image, name)
     except UnidentifiedImageError:
         raise ImageError(f"{name} is not an image that can be read; expected JPEG, PNG, WebP, TIFF or BMP.") from None
@@ -154,6 +160,11 @@ def _checked_size(image: Image.Image, name: str) -> Image.Image:
     if min(width, height) < MIN_SIDE:
         raise ImageError(
             f"{name} is {width} x {height} pixels, too small to classify: expected at least {MIN_SIDE} on each side."
+        )
+    if max(width, height) > MAX_RATIO * min(width, height):
+        raise ImageError(
+            f"{name} is {width} x {height} pixels, too narrow to classify: expected one side to be at most "
+            f"{MAX_RATIO} times the other; cut the lesion out first."
         )
     return image
 

@@ -158,6 +158,6 @@ def _shrunk(image: Image.Image) -> Image.Image:
 
 def _data_uri(image: Image.Image, kind: str) -> str:
     stream = io.BytesIO()
-    # The copy carries no EXIF, no ICC profile and no file name of the upload.
-    image.save(stream, kind, **({"quality": 88} if kind == "JPEG" else {}))
+    # The copy carries no EXIF, no ICC profile, no file name of the upload, and no comment, which Pillow would keep.
+    image.save(stream, kind, **({"quality": 88, "comment": b""} if kind == "JPEG" else {}))
     return f"data:image/{kind.lower()};base64,{base64.b64encode(stream.getvalue()).decode()}"

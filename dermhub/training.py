@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from tqdm import tqdm
 
 from dermhub import backbone, checkpoint, data, files, metrics
 from dermhub.config import InputSpec, TrainConfig
-from dermhub.errors import ConfigError
+from dermhub.errors import ConfigError, DataError, ImageError
 from dermhub.labels import TASKS
 
 STATE, HISTORY = "state.safetensors", "history.csv"
@@ -87,7 +88,7 @@ def predict_all(model: nn.Module, paths: list[str], spec: InputSpec, workers: in
     device = next(model.parameters()).device
     loader = DataLoader(data.EvaluationImages(paths, spec), EVALUATION_BATCH, num_workers=workers)
     model.eval()
-    return np.concatenate([model(images.to(device)).float().cpu().numpy() for images in loader])
+    return np.concatenate([model(images.to(device)).float().cpu().numpy() for images in _one_sentence(loader)])
 
 
 class Fit:
@@ -113,7 +114,15 @@ class Fit:
         """Go back to the last complete epoch, if there is one."""
         if (self.out / STATE).exists():
             self.done = checkpoint.load_state(self.out / STATE, self.model, self.average, self.optimizer)["epochs"]
-            rows = pd.read_csv(self.out / HISTORY).to_dict("records")
+            try:
+                rows = pd.read_csv(self.out / HISTORY).to_dict("records")
+            except (OSError, ValueError) as error:
+                raise DataError(f"{self.out / HISTORY} can't be read ({error}): start a new run.") from error
+            if len(rows) < self.done:
+                raise DataError(
+                    f"{self.out / HISTORY} has {len(rows)} rows, expected the {self.done} epochs of {STATE}: "
+                    "start a new run."
+                )
             self.history = rows[: self.done]
 
     def run(self) -> None:
@@ -134,10 +143,13 @@ class Fit:
         images = data.TrainingImages(
             list(self.train["path"]), self.targets, order, self.spec, config.train_size, config.min_scale, key
         )
-        loader = DataLoader(images, config.batch_size, num_workers=config.workers, drop_last=self.steps > 1)
+        whole = len(images) >= config.batch_size
+        loader = DataLoader(images, config.batch_size, num_workers=config.workers, drop_last=whole)
         self.model.train()
         total, start = torch.zeros((), device=self.device), time.perf_counter()
-        bar = tqdm(loader, f"epoch {epoch + 1}/{config.epochs}", self.steps, unit="batch", mininterval=0.5)
+        bar = tqdm(
+            _one_sentence(loader), f"epoch {epoch + 1}/{config.epochs}", self.steps, unit="batch", mininterval=0.5
+        )
         for index, (views, labels) in enumerate(bar):
             loss = self.train_step(views, labels, epoch * self.steps + index)
             total += loss
@@ -170,7 +182,7 @@ class Fit:
         self.optimizer.step()
         update_average(self.average, self.model, step, config.ema)
         if not torch.isfinite(loss):
-            raise ConfigError(f"The loss became {float(loss)} at step {step}: lower --lr, or use --bf16 off.")
+            raise ConfigError(f"The loss became {loss.item()} at step {step}: lower --lr, or use --bf16 off.")
         return loss.detach()
 
     def validate(self) -> dict[str, float | None]:
@@ -181,6 +193,15 @@ class Fit:
         row = {f"validation_{name}": summary[name] for name in names}
         tqdm.write("  " + ", ".join(f"{name} {value:.4f}" for name, value in row.items() if value is not None))
         return row
+
+
+def _one_sentence(loader: DataLoader[Any]) -> Iterator[Any]:
+    """The batches of a loader; an image that can't be read is told in one sentence."""
+    try:
+        yield from loader
+    except ImageError as error:
+        # A worker process sends its whole traceback as the error's text, with the sentence at the end.
+        raise ImageError(str(error).rpartition("ImageError: ")[2].strip()) from None
 
 
 def _cpu_flags() -> str:

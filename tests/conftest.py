@@ -5,6 +5,7 @@ Everything is drawn or seeded here; no test needs data, weights or a network.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
+import train
 from dermhub import backbone, checkpoint
 from dermhub.config import InputSpec, ModelConfig, Threshold
 from dermhub.drawings import draw
@@ -21,6 +23,25 @@ from dermhub.preprocess import to_tensor
 TINY_SPEC = InputSpec(size=64)
 DARKNESS = {"akiec": 0.5, "bcc": 0.6, "bkl": 0.3, "df": 0.2, "mel": 1.0, "nv": 0.0, "vasc": 0.8}
 """How each diagnosis is drawn, so that there is something to learn."""
+
+TINY_RUN = (
+    *(
+        "--model",
+        "test_resnet",
+        "--init",
+        "scratch",
+        "--epochs",
+        6,
+        "--batch-size",
+        8,
+        "--size",
+        48,
+        "--train-size",
+        32,
+    ),
+    *("--workers", 0, "--lr", 0.01, "--ema", 0.9, "--warmup", 0.5),
+)
+"""Options of train.py for a run of a second that does learn something."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -72,6 +93,21 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("photo") / "lesion.jpg"
     draw(3, (200, 150), 0.8).save(path, quality=95)
     return path
+
+
+@pytest.fixture(scope="session")
+def finished_run(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a real training run on the tiny data, seven classes, six epochs. Read only."""
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    run_training("--data", tiny_data, "--out", out, *TINY_RUN)
+    return out
+
+
+def run_training(*options: object) -> None:
+    """train.py in this process, which saves the seconds that a new one needs to import torch."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["train.py", *map(str, options)])
+        train.main()
 
 
 def make_model(folder: Path, task: Task, architecture: str = "test_efficientnet") -> Path:

@@ -1,0 +1,117 @@
+"""What is chosen on validation: the prior, the temperature and the thresholds, by hand and from known answers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from dermhub import calibration, metrics
+from dermhub.labels import BINARY, LESION
+
+
+def test_prior_offset_by_hand() -> None:
+    # Of the data 8 in 10 are class 0; drawn were half and half: log(0.8 / 0.5) and log(0.2 / 0.5).
+    offset = calibration.prior_offset(np.array([0] * 8 + [1] * 2), np.array([0, 1] * 5), 2)
+    assert offset == pytest.approx([math.log(1.6), math.log(0.4)])
+
+
+def test_prior_offset_is_zero_when_classes_are_drawn_as_they_are() -> None:
+    targets = np.array([0, 0, 1, 2, 2, 2])
+    assert calibration.prior_offset(targets, targets[::-1], 3).tolist() == [0, 0, 0]
+
+
+def test_prior_offset_of_a_class_without_images_is_zero() -> None:
+    # Small data often lack one of the seven diagnoses; 0 / 0 would make every logit NaN.
+    offset = calibration.prior_offset(np.array([0, 0, 0, 2]), np.array([0, 0, 2, 2]), 4)
+    assert offset == pytest.approx([math.log(1.5), 0, math.log(0.5), 0])
+
+
+def test_prior_offset_undoes_balanced_sampling() -> None:
+    # An uninformed model of balanced images says 1/2 each; with the offset it says the data's own shares.
+    offset = calibration.prior_offset(np.array([0] * 9 + [1]), np.array([0, 1] * 5), 2)
+    assert metrics.softmax(np.zeros((1, 2)) + offset)[0] == pytest.approx([0.9, 0.1])
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 1.8, 3.0])
+def test_fit_temperature_recovers_a_known_one(temperature: float) -> None:
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(20_000, 7)) * 2 * temperature
+    chances = metrics.softmax(logits, temperature)
+    targets = (chances.cumsum(axis=1) < rng.random((20_000, 1))).sum(axis=1).clip(max=6)
+    assert calibration.fit_temperature(logits, targets) == pytest.approx(temperature, rel=0.03)
+
+
+@pytest.mark.parametrize(("right", "limit"), [(True, 0.2), (False, 5.0)])
+def test_fit_temperature_stays_in_its_range(right: bool, limit: float) -> None:
+    # Always right wants a temperature of 0, always wrong an infinite one.
+    logits = np.array([[2.0, 0.0], [0.0, 2.0]])
+    targets = np.array([0, 1]) if right else np.array([1, 0])
+    assert calibration.fit_temperature(logits, targets) == pytest.approx(limit, rel=0.05)
+
+
+def test_choose_exponent_by_hand() -> None:
+    # An exponent e moves the malignant logit down by 2e against the benign one. The benign image (0.5 too
+    # malignant) is right above 0.25, the malignant one (2.1) below 1.05: 0.3 is the first that gets both.
+    logits, targets = np.array([[0.0, 0.5], [0.0, 2.1]]), np.array([0, 1])
+    assert calibration.choose_exponent(logits, targets, np.array([1.0, -1.0]), BINARY) == pytest.approx(0.3)
+
+
+def test_choose_exponent_leaves_a_model_alone_that_is_right() -> None:
+    logits = 10 * np.eye(7)
+    assert calibration.choose_exponent(logits, np.arange(7), np.linspace(-1, 1, 7), LESION) == 0
+
+
+def test_threshold_of_95_percent_sensitivity_by_hand() -> None:
+    # 20 malignant at 0.05, 0.10 ... 1.00: 19 must be found, so the threshold is the second lowest.
+    scores = np.append(np.arange(1, 21) * 0.05, [0.01, 0.5])
+    positive = np.array([True] * 20 + [False] * 2)
+    point = calibration.choose_thresholds(scores, positive)["sensitivity_95"]
+    assert point.value == pytest.approx(0.10, abs=1e-6)
+    assert metrics.operating_point(scores, positive, point.value)["tp"] == 19
+
+
+def test_threshold_of_95_percent_of_few_images_finds_them_all() -> None:
+    # 95 % of 10 is 9.5: nine would be too few.
+    scores = np.linspace(0.1, 1.0, 10)
+    point = calibration.choose_thresholds(np.append(scores, 0.0), np.array([True] * 10 + [False]))["sensitivity_95"]
+    assert point.value == pytest.approx(0.1, abs=1e-6)
+
+
+def test_threshold_of_95_percent_with_ties() -> None:
+    scores, positive = np.array([0.9, 0.9, 0.3, 0.3, 0.3]), np.array([True, True, True, True, False])
+    assert calibration.choose_thresholds(scores, positive)["sensitivity_95"].value == pytest.approx(0.3)
+
+
+def test_youden_by_hand() -> None:
+    # At 0.6: sensitivity 1, specificity 2/3, sum - 1 = 2/3; at 0.8: 1/2 and 1, 1/2; at 0.7: 1/6.
+    scores, positive = np.array([0.8, 0.6, 0.7, 0.2, 0.1]), np.array([True, True, False, False, False])
+    assert calibration.choose_thresholds(scores, positive)["youden"].value == pytest.approx(0.6)
+
+
+def test_youden_takes_the_higher_of_two_equal_thresholds() -> None:
+    # 0.9 (sensitivity 1/2, specificity 1) and 0.6 (1 and 1/2) are equally good.
+    scores, positive = np.array([0.9, 0.6, 0.7, 0.2]), np.array([True, True, False, False])
+    assert calibration.choose_thresholds(scores, positive)["youden"].value == pytest.approx(0.9)
+
+
+def test_youden_counts_a_score_shared_by_both_classes_once() -> None:
+    # At 0.5 both images of that score are called: sensitivity 1, specificity 2/3; at 0.9: 1/2 and 1.
+    scores = np.array([0.9, 0.5, 0.5, 0.1, 0.1])
+    positive = np.array([True, True, False, False, False])
+    assert calibration.choose_thresholds(scores, positive)["youden"].value == pytest.approx(0.5)
+
+
+def test_thresholds_are_rounded_down_and_still_catch_their_own_case() -> None:
+    scores, positive = np.array([0.1234567891, 0.01]), np.array([True, False])
+    points = calibration.choose_thresholds(scores, positive)
+    assert [point.value for point in points.values()] == [0.123456, 0.123456]
+    assert metrics.operating_point(scores, positive, points["youden"].value)["sensitivity"] == 1
+
+
+def test_the_sensitive_threshold_is_the_default_and_says_what_it_is_for() -> None:
+    points = calibration.choose_thresholds(np.array([0.9, 0.1]), np.array([True, False]))
+    assert list(points) == ["sensitivity_95", "youden"]
+    assert points["sensitivity_95"].aim == "at least 95% sensitivity for malignancy"
+    assert {point.split for point in points.values()} == {"validation"}

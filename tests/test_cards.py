@@ -1,0 +1,212 @@
+"""Model cards: every number comes from the two JSON files, and the hub's own client understands them."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+from dermhub import cards, catalog, data, metrics
+from dermhub.checkpoint import load_config
+from dermhub.config import ModelConfig
+
+MODELS = [pytest.param(path, id=name) for name, path in catalog.shipped().items()] or [
+    pytest.param(None, id="none", marks=pytest.mark.skip("no model is shipped in model_cards"))
+]
+SHIPPED = pytest.mark.parametrize("folder", MODELS)
+
+
+@pytest.fixture
+def config(finished_run: Path) -> ModelConfig:
+    return load_config(finished_run / "model")
+
+
+@pytest.fixture
+def content(finished_run: Path) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads((finished_run / "model" / "metrics.json").read_text())
+    return read
+
+
+def as_ham(config: ModelConfig) -> ModelConfig:
+    """The configuration of a model of HAM10000's own lesions."""
+    blocks = copy.deepcopy(config.to_json())
+    blocks["dermhub"]["provenance"]["data"]["ham10000_lesions"] = True
+    return ModelConfig.from_json(blocks)
+
+
+def front(text: str) -> dict[str, Any]:
+    """The front matter of a card."""
+    read: dict[str, Any] = yaml.safe_load(text.split("---\n")[1])
+    return read
+
+
+def values(tree: Any) -> Iterator[float]:
+    """Every number of a JSON tree, and the two sums that a card makes of an operating point's counts."""
+    if isinstance(tree, dict):
+        if "tp" in tree:
+            yield from (tree["tp"] + tree["fn"], tree["fp"] + tree["tn"])
+        tree = list(tree.values())
+    if isinstance(tree, list):
+        for part in tree:
+            yield from values(part)
+    elif isinstance(tree, int | float):
+        yield tree
+
+
+def table_cells(text: str) -> list[str]:
+    """Every cell of a card's tables but those of the headings and the first column."""
+    rows = [line for line in text.splitlines() if line.startswith("| ") and " n = " not in line]
+    return [cell.strip() for row in rows for cell in row.strip("|").split("|")[1:]]
+
+
+def test_a_card_is_what_its_two_files_say(finished_run: Path, config: ModelConfig, content: dict[str, Any]) -> None:
+    text = cards.render(config, content)
+    assert text == cards.render(config, content)
+    assert text == (finished_run / "model" / "README.md").read_text()
+
+
+def test_every_number_of_the_tables_is_in_the_files(config: ModelConfig, content: dict[str, Any]) -> None:
+    known = {text for v in values([content, config.to_json()]) for text in (str(v), f"{v:.4f}", f"{v:.0f}")}
+    cells = table_cells(cards.render(config, content))
+    found = [number for cell in cells for number in re.findall(r"\d+\.?\d*", cell)]
+    assert len(found) > 100
+    assert not [number for number in found if number not in known]
+
+
+@pytest.mark.parametrize("key", cards.HEADLINES)
+def test_each_headline_comes_from_its_own_key(config: ModelConfig, content: dict[str, Any], key: str) -> None:
+    before = cards.render(config, content).splitlines()
+    content["test"][key] = 0.98765
+    changed = [line for line in cards.render(config, content).splitlines() if line not in before]
+    # Once in the front matter, once in the table; the error of calibration has a sentence as well.
+    assert len(changed) == (3 if key == "ece" else 2)
+    assert changed[0].strip() in ("value: 0.9876", "value: 0.9877")
+    assert changed[1].startswith(f"| {cards.HEADLINES[key][1]} | 0.987")
+
+
+def test_a_figure_that_is_not_defined_is_a_dash_and_not_in_the_front_matter(
+    config: ModelConfig, content: dict[str, Any]
+) -> None:
+    content["test"]["macro_auroc"] = None
+    content["test"]["per_class"]["df"].update(recall=None, f1=None)
+    text = cards.render(config, content)
+    assert re.search(r"^\| Macro AUROC, one against the rest \| - \| \d", text, re.MULTILINE)
+    assert re.search(r"^\| `df` \| \d+ \| - \| .* \| - \| ", text, re.MULTILINE)
+    assert "Macro AUROC, one against the rest" not in str(front(text))
+
+
+def test_what_is_not_known_of_the_data_has_no_row(config: ModelConfig, content: dict[str, Any]) -> None:
+    del content["test"]["histology_only"]
+    del content["data"]["validation"]["age"]
+    for part in content["data"].values():
+        del part["sex"]
+    text = cards.render(config, content)
+    assert "histology only" not in text
+    assert not re.search(r"^\| (age|sex)", text, re.MULTILINE)
+
+
+def test_the_front_matter_is_what_the_hub_reads(config: ModelConfig, content: dict[str, Any]) -> None:
+    block = front(cards.render(as_ham(config), content))
+    assert (block["license"], block["library_name"]) == ("cc-by-nc-4.0", "timm")
+    assert block["pipeline_tag"] == "image-classification"
+    assert block["datasets"] == ["kmader/skin-cancer-mnist-ham10000"]
+    assert block["model-index"][0]["results"][0]["dataset"]["type"] == "ham10000"
+
+
+def test_the_hubs_client_reads_the_figures_back(finished_run: Path, content: dict[str, Any], tmp_path: Path) -> None:
+    card = ModelCard.load(finished_run / "model" / "README.md")
+    results = {result.metric_name: result for result in card.data.eval_results}
+    assert {name: result.metric_value for name, result in results.items()} == {
+        text: round(content["test"][key], 4) for key, (_, text) in cards.HEADLINES.items()
+    }
+    assert {result.dataset_split for result in results.values()} == {"test"}
+    assert card.data.model_name == "dermhub-lesion"
+    card.save(tmp_path / "README.md")
+    again = ModelCard.load(tmp_path / "README.md")
+    assert again.data.to_dict() == card.data.to_dict()
+    assert again.text == card.text
+
+
+def test_a_card_of_other_data_does_not_speak_of_ham10000(
+    tiny_data: Path, config: ModelConfig, content: dict[str, Any]
+) -> None:
+    own, ham = (cards.render(one, content) for one in (config, as_ham(config)))
+    # What remains is the licence of the weights.
+    assert own.count("HAM10000") == 1
+    assert "ham10000" not in own
+    assert f"{tiny_data.name}: 49 images of 42 lesions" in own
+    assert "HAM10000, lesion-disjoint dermhub partition: 49 images" in ham
+    assert "python -m dermhub evaluate --model lesion --images HAM" in ham
+
+
+def test_a_card_says_what_the_model_is_not_for(config: ModelConfig, content: dict[str, Any]) -> None:
+    text = cards.render(config, content)
+    for words in ("not a medical device", "Out of scope", "External test: none yet", "## Limits", "CC BY-NC 4.0"):
+        assert words in text
+
+
+def test_a_card_tells_of_changes_that_were_not_committed(config: ModelConfig, content: dict[str, Any]) -> None:
+    blocks = copy.deepcopy(config.to_json())
+    for revision, said in (("a" * 40, False), ("a" * 40 + "+changes", True), ("unknown", False)):
+        blocks["dermhub"]["provenance"]["code"]["revision"] = revision
+        text = cards.render(ModelConfig.from_json(blocks), content)
+        assert f"`{revision[:12]}`" in text
+        assert ("changes that were not committed" in text) is said
+
+
+def test_missed_malignant_images_are_counted(config: ModelConfig, content: dict[str, Any]) -> None:
+    for name, n, recall in (("akiec", 3, 1 / 3), ("bcc", 10, 0.7), ("mel", 6, 0.0)):
+        content["test"]["per_class"][name].update(n=n, recall=recall)
+    assert "misses 2 of 3 `akiec`, 3 of 10 `bcc`, 6 of 6 `mel` of the test images" in cards.render(config, content)
+
+
+def test_the_figures_that_a_card_shows_are_beside_it(finished_run: Path) -> None:
+    folder = finished_run / "model"
+    shown = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", (folder / "README.md").read_text())
+    assert sorted(shown) == sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+
+
+def test_nothing_of_a_model_folder_names_a_place_on_the_machine(finished_run: Path, tiny_data: Path) -> None:
+    for name in ("README.md", "config.json", "metrics.json", "predictions.csv"):
+        text = (finished_run / "model" / name).read_text()
+        assert str(finished_run.parent) not in text
+        assert str(tiny_data.parent) not in text
+
+
+@SHIPPED
+def test_the_card_of_a_shipped_model_is_rendered_from_its_files(folder: Path) -> None:
+    content = json.loads((folder / "metrics.json").read_text())
+    text = (folder / "README.md").read_text()
+    assert text == cards.render(load_config(folder), content)
+    assert content["model"] == folder.name
+    card = ModelCard.load(folder / "README.md")
+    assert len(card.data.eval_results) == len(front(text)["model-index"][0]["results"][0]["metrics"]) == 7
+    for shown in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text):
+        assert (folder / shown).is_file()
+
+
+@SHIPPED
+def test_the_predictions_of_a_shipped_model_give_its_figures(folder: Path) -> None:
+    if not (folder / "predictions.csv").exists():
+        pytest.skip(f"{folder.name} ships no predictions.csv")
+    config, content = load_config(folder), json.loads((folder / "metrics.json").read_text())
+    table = pd.read_csv(folder / "predictions.csv")
+    for split in ("validation", "test"):
+        part = table[table["split"] == split]
+        logits = part[[f"logit_{name}" for name in config.task.classes]].to_numpy()
+        ours = metrics.summarize(
+            metrics.softmax(logits, config.temperature), data.targets(part, config.task), config.task
+        )
+        assert ours["confusion_matrix"] == content[split]["confusion_matrix"]
+        assert (ours["n"], part["lesion_id"].nunique()) == (content[split]["n"], content[split]["lesions"])
+        for key in (*cards.HEADLINES, "nll"):
+            # The logits have six digits.
+            assert ours[key] == pytest.approx(content[split][key], abs=1e-4), (split, key)
