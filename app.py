@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from dermhub import Classifier
 
 MAX_UPLOAD = "20mb"
+PICTURES = {
+    "figures/confusion_matrix.png": "confusion matrix",
+    "figures/roc.png": "ROC curves",
+    "figures/reliability.png": "reliability diagram",
+}
+"""Figures of a model that the page shows: file in its folder -> title."""
 INTRODUCTION = """# dermhub
 What two small neural networks see in a dermatoscopic image of a pigmented lesion.
 
@@ -67,9 +73,8 @@ def make_page(binary: Classifier, lesion: Classifier, examples: Path) -> gr.Bloc
         for model in (binary, lesion):
             with gr.Tab(f"Figures: {model.name}"):
                 gr.Markdown(card_text(model))
-                for name in ("confusion_matrix", "roc", "reliability"):
-                    picture = model.folder / "figures" / f"{name}.png"
-                    gr.Image(str(picture), label=f"{name.replace('_', ' ')}, test", interactive=False, height=420)
+                for name, title in PICTURES.items():
+                    gr.Image(str(model.folder / name), label=f"{title}, test", interactive=False, height=420)
         # The old answer goes at once, also while the new image waits in the queue.
         waiting = image.change(lambda: report.WAITING, None, answer, queue=False, api_visibility="private")
         waiting.then(analyse, image, answer, api_name="analyse", concurrency_limit=1)
@@ -102,11 +107,31 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description="Serve the dermhub demo.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine)")
-    parser.add_argument("--port", type=int, default=7860, help="port to listen on (default: 7860)")
+    parser.add_argument("--port", type=port_number, default=7860, help="port to listen on (default: 7860)")
     parser.add_argument("--share", action="store_true", help="open the page to the public through a Gradio link")
     parser.add_argument("--binary", default="binary", metavar="ID", help="model or folder for benign / malignant")
     parser.add_argument("--lesion", default="lesion", metavar="ID", help="model or folder for the seven classes")
     return parser.parse_args(arguments)
+
+
+def port_number(text: str) -> int:
+    """A port from the command line."""
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is no port, expected a number from 1 to 65535")
+    return int(text)
+
+
+def load_model(option: str, name: str) -> Classifier:
+    """The model for an option; raises ModelError where it is of another task or lacks what the page shows."""
+    from dermhub import TASKS, ModelError, load
+
+    model = load(name)
+    if model.config.task != TASKS[option]:
+        raise ModelError(f"--{option} {name} is a model of the task {model.config.task.name!r}, expected {option!r}.")
+    lacking = [file for file in ("metrics.json", "README.md", *PICTURES) if not (model.folder / file).is_file()]
+    if lacking:
+        raise ModelError(f"{model.folder} lacks {', '.join(lacking)}, which the page shows: give a whole model folder.")
+    return model
 
 
 def private_folder() -> Path:
@@ -125,10 +150,10 @@ def main() -> int:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     # A Space says in its environment that it listens for others.
     host = "0.0.0.0" if os.environ.get("SPACE_ID") else given.host
-    from dermhub import DermhubError, load, report
+    from dermhub import DermhubError, report
 
     try:
-        binary, lesion = load(given.binary), load(given.lesion)
+        binary, lesion = load_model("binary", given.binary), load_model("lesion", given.lesion)
     except DermhubError as error:
         print(f"app.py: {error}", file=sys.stderr)
         return 2

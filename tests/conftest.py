@@ -20,26 +20,15 @@ from dermhub.drawings import draw
 from dermhub.labels import BINARY, LESION, LESION_NAMES, Task
 from dermhub.preprocess import to_tensor
 
+pytest_plugins = ["serving"]
+
 TINY_SPEC = InputSpec(size=64)
 DARKNESS = {"akiec": 0.5, "bcc": 0.6, "bkl": 0.3, "df": 0.2, "mel": 1.0, "nv": 0.0, "vasc": 0.8}
 """How each diagnosis is drawn, so that there is something to learn."""
 
 TINY_RUN = (
-    *(
-        "--model",
-        "test_resnet",
-        "--init",
-        "scratch",
-        "--epochs",
-        6,
-        "--batch-size",
-        8,
-        "--size",
-        48,
-        "--train-size",
-        32,
-    ),
-    *("--workers", 0, "--lr", 0.01, "--ema", 0.9, "--warmup", 0.5),
+    *("--model", "test_resnet", "--init", "scratch", "--epochs", 6, "--batch-size", 8),
+    *("--size", 48, "--train-size", 32, "--workers", 0, "--lr", 0.01, "--ema", 0.9, "--warmup", 0.5),
 )
 """Options of train.py for a run of a second that does learn something."""
 
