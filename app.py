@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dermhub import Classifier
 
 MAX_UPLOAD = "20mb"
+NOT_TAKEN = "The server could not take this file: give it a plain name, or upload it again."
 PICTURES = {
     "figures/confusion_matrix.png": "confusion matrix",
     "figures/roc.png": "ROC curves",
@@ -38,8 +39,8 @@ PRIVACY = """Your image stays on this server while it is being read, is deleted 
 logged or sent anywhere else."""
 
 
-def make_page(binary: Classifier, lesion: Classifier, examples: Path) -> gr.Blocks:
-    """The page, wired to two loaded models; `examples` is a folder that drawn example images are written to."""
+def make_page(binary: Classifier, lesion: Classifier, folder: Path) -> gr.Blocks:
+    """The page, wired to two loaded models; it reads images in `folder` alone and writes example drawings there."""
     import gradio as gr
 
     from dermhub import DermhubError, report
@@ -50,11 +51,16 @@ def make_page(binary: Classifier, lesion: Classifier, examples: Path) -> gr.Bloc
     def analyse(path: str | None) -> str:
         if path is None:
             return report.EMPTY
+        # Gradio checks only paths that a client marks as a file; any other text would be a path of this machine.
+        if not Path(path).resolve().is_relative_to(folder.resolve()):
+            return report.problem("No file was uploaded: expected an image, sent as a file.")
         try:
             content = Path(path).read_bytes()
             return report.answer(binary.explain_all(content), lesion.explain_all(content), point[1], tested)
         except DermhubError as error:
             return report.problem(str(error).replace("the uploaded data", "The file"))
+        except OSError:
+            return report.problem(NOT_TAKEN)
 
     page: gr.Blocks
     with gr.Blocks(title="dermhub", analytics_enabled=False, delete_cache=(60, 120)) as page:
@@ -67,7 +73,7 @@ def make_page(binary: Classifier, lesion: Classifier, examples: Path) -> gr.Bloc
                 # Gradio would open and convert the file itself, without limits and before we can say what is wrong.
                 image.preprocess = lambda payload: payload.path if payload else None  # type: ignore[method-assign]
                 gr.Markdown(PRIVACY)
-                gr.Examples(draw_examples(examples), image, label="Drawings to try (no photographs, no patients)")
+                gr.Examples(draw_examples(folder), image, label="Drawings to try (no photographs, no patients)")
             with gr.Column(scale=3):
                 answer = gr.HTML(report.EMPTY, elem_id="answer")
         for model in (binary, lesion):
@@ -77,7 +83,9 @@ def make_page(binary: Classifier, lesion: Classifier, examples: Path) -> gr.Bloc
                     gr.Image(str(model.folder / name), label=f"{title}, test", interactive=False, height=420)
         # The old answer goes at once, also while the new image waits in the queue.
         waiting = image.change(lambda: report.WAITING, None, answer, queue=False, api_visibility="private")
-        waiting.then(analyse, image, answer, api_name="analyse", concurrency_limit=1)
+        analysed = waiting.then(analyse, image, answer, api_name="analyse", concurrency_limit=1)
+        # What Gradio itself refuses never reaches `analyse`; without this, the page would wait for ever.
+        analysed.failure(lambda: report.problem(NOT_TAKEN), None, answer, queue=False, api_visibility="private")
     return page
 
 

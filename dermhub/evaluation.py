@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import nn
 
-from dermhub import backbone, calibration, cards, checkpoint, data, figures, files, metrics, partition
+from dermhub import backbone, breakdown, calibration, cards, checkpoint, data, figures, files, metrics, partition
 from dermhub.classifier import Classifier
 from dermhub.config import ModelConfig
 from dermhub.errors import DataError, some
@@ -79,7 +80,12 @@ def finish(fit: Fit, folder: Path, provenance: dict[str, Any]) -> dict[str, Any]
     checkpoint.save(folder, model, config)
     # What is measured is what was saved, read back as anyone else would read it.
     saved = Classifier(folder)
-    content: dict[str, Any] = {"model": fit.config.name or fit.task.name, "task": fit.task.name, "selection": chosen}
+    content: dict[str, Any] = {
+        "model": fit.config.name or fit.task.name,
+        "task": fit.task.name,
+        "memory_format": str(backbone.memory_format(config.architecture)),
+        "selection": chosen,
+    }
     rows = []
     for split in ("validation", "test"):
         part = fit.table[fit.table["split"] == split]
@@ -92,8 +98,11 @@ def finish(fit: Fit, folder: Path, provenance: dict[str, Any]) -> dict[str, Any]
                 content[split]["histology_only"] = _headline(_summary(logits[proven], true[proven], config))
         rows.append(_predictions(part, logits, fit.task))
         if split == "test":
+            content[split] |= _breakdown(part, logits, true, config)
             _draw(folder / FIGURES, logits, true, config)
     content["data"] = describe(fit.table, fit.task)
+    for split, counts in content["data"].items():
+        counts["image_sizes"] = _image_sizes(list(fit.table["path"][fit.table["split"] == split]))
     figures.curves(folder / FIGURES / "curves.png", fit.history)
     figures.overview(folder / FIGURES / "data.png", fit.table)
     # Nine digits give each float32 back exactly, and with it every figure.
@@ -161,9 +170,33 @@ def describe(table: pd.DataFrame, task: Task) -> dict[str, Any]:
     return content
 
 
+def _image_sizes(paths: list[str]) -> dict[str, int]:
+    # Reads the headers alone. HAM10000 goes round in several resolutions, and the figures depend on which it was.
+    sizes: dict[str, int] = {}
+    for path in paths:
+        with Image.open(path) as image:
+            name = f"{image.width} x {image.height}"
+        sizes[name] = sizes.get(name, 0) + 1
+    return dict(sorted(sizes.items(), key=lambda item: -item[1]))
+
+
 def _summary(logits: NDArray[np.float32], true: NDArray[np.int64], config: ModelConfig) -> dict[str, Any]:
     values = {name: threshold.value for name, threshold in config.thresholds.items()}
     return metrics.summarize(metrics.softmax(logits, config.temperature), true, config.task, values)
+
+
+def _breakdown(
+    part: pd.DataFrame, logits: NDArray[np.float32], true: NDArray[np.int64], config: ModelConfig
+) -> dict[str, Any]:
+    probabilities, task = metrics.softmax(logits, config.temperature), config.task
+    values = {name: threshold.value for name, threshold in config.thresholds.items()}
+    default = next(iter(values.values()))
+    return {
+        "intervals": breakdown.intervals(probabilities, true, part["lesion_id"].to_numpy(str), task, values),
+        "subgroups": breakdown.subgroups(part, probabilities, true, task, default),
+        "smallest_group": breakdown.SMALLEST_GROUP,
+        "worst_errors": breakdown.worst_errors(part, probabilities, true, task),
+    }
 
 
 def _headline(summary: dict[str, Any]) -> dict[str, Any]:
