@@ -1,0 +1,143 @@
+"""The golden answers of one machine; prove.sh runs this on x86-64 and on s390x and compares what they wrote.
+
+python golden.py draw DIR          draw the images and the tiny training set (once, so that both read the same files)
+python golden.py answer DIR OUT    every shipped model on every image, and one epoch of training, into OUT
+
+Numbers are written as little-endian float32 or as JSON, so that either machine reads the other's.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import importlib.metadata
+import json
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dermhub.drawings import draw
+
+IMAGES = {"frame.jpg": (600, 450), "small.png": (200, 150), "turned.jpg": (300, 400)}
+"""Name and (width, height) of the golden images: both decoders, and a photograph that EXIF turns upright."""
+
+DARKNESS = {"akiec": 0.5, "bcc": 0.6, "bkl": 0.3, "df": 0.2, "mel": 1.0, "nv": 0.0, "vasc": 0.8}
+LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "pandas", "safetensors", "gradio")
+
+
+def little(values: NDArray[Any]) -> NDArray[np.float32]:
+    """float32 in little-endian order, whatever the machine's own is."""
+    return np.ascontiguousarray(values, "<f4")
+
+
+def digest(content: bytes) -> str:
+    """sha256 in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def draw_all(folder: Path) -> None:
+    """The golden images, and a table with 42 lesions in the layout of HAM10000."""
+    (folder / "tiny").mkdir(parents=True)
+    for number, (name, size) in enumerate(IMAGES.items()):
+        image = draw(number + 20, size, number / 2)
+        exif = image.getexif()
+        if name.startswith("turned"):
+            exif[0x0112] = 6  # EXIF orientation: a quarter turn
+        image.save(folder / name, exif=exif)
+    with (folder / "tiny" / "tiny_metadata.csv").open("w", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(["lesion_id", "image_id", "dx"])
+        for number, (dx, _) in enumerate((dx, n) for dx in DARKNESS for n in range(6)):
+            draw(10 * number, (48, 40), DARKNESS[dx]).save(folder / "tiny" / f"T{number:02d}.jpg")
+            table.writerow([f"L{number:02d}", f"T{number:02d}", dx])
+
+
+def machine() -> dict[str, str]:
+    """What the answers were made with."""
+    versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    return {
+        "machine": platform.machine(),
+        "byte order": sys.byteorder,
+        "Python": platform.python_version(),
+        **versions,
+    }
+
+
+def answer(images: Path, out: Path) -> dict[str, Any]:
+    """Each shipped model's files, and its answers on the golden images; class maps go to `out` as .npy."""
+    import dermhub
+    from dermhub.preprocess import to_rgb, to_tensor
+
+    models: dict[str, Any] = {}
+    for name, folder in dermhub.shipped().items():
+        model = dermhub.load(folder)
+        files = {p.relative_to(folder).as_posix(): digest(p.read_bytes()) for p in folder.rglob("*") if p.is_file()}
+        models[name] = {"files": files, "images": {}}
+        for image in IMAGES:
+            rgb = to_rgb(images / image)
+            maps = model.explain_all(images / image)
+            first = next(iter(maps.values())).prediction
+            np.save(out / f"{name}-{image}.npy", little(np.stack([e.heatmap for e in maps.values()])))
+            models[name]["images"][image] = {
+                "tensor": digest(little(to_tensor(rgb, model.config.input).numpy()).tobytes()),
+                "logits": model.logits([rgb])[0].tolist(),
+                "probabilities": list(first.probabilities.values()),
+                "label": first.label,
+                "malignant": first.malignant,
+            }
+            print(f"{name} {image}: {first.label} {first.probabilities[first.label]:.6f}", flush=True)
+    return models
+
+
+def train(images: Path, out: Path) -> dict[str, Any]:
+    """One epoch of the training loop: float32, no worker processes, and no dropout.
+
+    Dropout is off because PyTorch draws its masks from another generator where it is built with MKL.
+    """
+    import torch
+
+    from dermhub import backbone, data
+    from dermhub.config import InputSpec, TrainConfig
+    from dermhub.labels import LESION
+    from dermhub.training import Fit
+
+    config = TrainConfig(
+        model="test_resnet",
+        init="scratch",
+        epochs=1,
+        batch_size=8,
+        size=48,
+        train_size=32,
+        dropout=0.0,
+        bf16="off",
+        workers=0,
+        device="cpu",
+    )
+    torch.manual_seed(config.seed)
+    model = backbone.build(config.model, len(LESION.classes), config.dropout, config.drop_path)
+    fit = Fit(model, data.read_table(images / "tiny", LESION), config, InputSpec(config.size, config.crop_mode), out)
+    fit.run()
+    return {"loss": fit.history[0]["train_loss"], "validation": fit.history[0]["validation_nll"], "steps": fit.steps}
+
+
+def main() -> int:
+    """Draw, or answer."""
+    if sys.argv[1] == "draw":
+        draw_all(Path(sys.argv[2]))
+        return 0
+    import torch
+
+    torch.set_num_threads(1)
+    images, out = Path(sys.argv[2]), Path(sys.argv[3])
+    out.mkdir(parents=True)
+    content = {"machine": machine(), "models": answer(images, out), "epoch": train(images, out)}
+    (out / "answers.json").write_text(json.dumps(content, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+#!/usr/bin/env bash
+# prove.sh [CERTIFICATE]: prove that dermhub answers on s390x (big-endian) as it does here, and write PARITY.md.
+#
+# From nothing: builds an s390x Debian 13 (kept in ~/.cache/dermhub-s390x), runs in it, under qemu-user, the tests, every
+# shipped model, app.py and an epoch of training, does the same here, and compares. Needs root on Debian or Ubuntu, 2 GB of
+# disk, and an environment with requirements.txt as `python3`. Registers qemu for s390x programs with the kernel.
+# Exits with 0 (all within the limits), 1 (a difference or a fault), or 75 (SKIPPED: no usable package mirror).
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+repository=$(cd "$here/../.." && pwd)
+certificate=$(realpath -m "${1:-$here/PARITY.md}")
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/dermhub-s390x
+# Those of the fast tests that are about bytes, pixels, numbers and files, and fit into the time under emulation.
+tests=(byte_order labels files config drawings preprocess gradcam checkpoint classifier calibration partition)
+
+say() { printf '%4ds  %s\n' "$SECONDS" "$*"; }
+[ "$(id -u)" = 0 ] || { echo "prove.sh: needs root, for chroot and for qemu's registration."; exit 1; }
+
+if ! command -v mmdebstrap >/dev/null || [ ! -e /usr/lib/binfmt.d/qemu-s390x.conf ]; then
+    say "installing mmdebstrap and qemu"
+    for n in 1 2 3; do
+        apt-get update -qq && apt-get install -y -qq mmdebstrap qemu-user-static arch-test >/dev/null && break
+        [ "$n" != 3 ] || { echo "PROOF ON S390X SKIPPED: mmdebstrap and qemu could not be installed."; exit 75; }
+        sleep 10
+    done
+fi
+if [ ! -e /proc/sys/fs/binfmt_misc/qemu-s390x ]; then
+    [ -e /proc/sys/fs/binfmt_misc/register ] || mount -t binfmt_misc none /proc/sys/fs/binfmt_misc
+    cat /usr/lib/binfmt.d/qemu-s390x.conf >/proc/sys/fs/binfmt_misc/register
+fi
+
+hash() { cat "$@" | sha256sum | cut -c1-16; }
+root=$cache/$(hash "$here"/{packages.txt,requirements.txt,requirements-proof.txt,root.sh})
+mkdir -p "$cache"
+exec 9>"$cache/lock"
+flock 9  # two proofs in one root would delete each other's work
+if [ ! -d "$root" ]; then
+    say "building the s390x root"
+    find "$cache" -mindepth 1 -maxdepth 1 -type d -exec rm -rf {} +
+    code=0
+    "$here/root.sh" "$root.part" || code=$?
+    [ "$code" != 75 ] || { echo "PROOF ON S390X SKIPPED: the package mirror can't be reached, or is inconsistent."; exit 75; }
+    [ "$code" = 0 ] || exit 1
+    mv "$root.part" "$root"
+fi
+
+work=$root/srv/work
+project=$root/srv/dermhub
+rm -rf "$work" "$project"
+mkdir -p "$work" "$project"
+finish() {
+    local code=$?
+    jobs -p | xargs -r kill 2>/dev/null || true
+    [ "$code" = 0 ] || tail -n 25 "$work"/*.log 2>/dev/null || true
+    rm -rf "$work" "$project"
+}
+trap finish EXIT
+(cd "$repository" && git ls-files -z -co --exclude-standard | xargs -0 ls -d 2>/dev/null | tar -cT - | tar -xC "$project")
+
+# A clean environment: PYTHONDONTWRITEBYTECODE, for one, would make every import cold.
+s390x() {
+    timeout 700 chroot "$root" /usr/bin/env -i PATH=/usr/bin:/bin HOME=/root LANG=C.UTF-8 TMPDIR=/tmp OMP_NUM_THREADS=1 \
+        PYTHONPATH=/opt/dermhub:/srv/dermhub PYTHONHASHSEED=0 GRADIO_ANALYTICS_ENABLED=False \
+        /bin/sh -c 'cd /srv/dermhub && exec "$@"' sh "$@"
+}
+x86() { (cd "$repository" && PYTHONPATH=$repository OMP_NUM_THREADS=1 exec "$@"); }
+
+serve_and_ask() {  # serve_and_ask MACHINE PORT OUT: start app.py there, send it a JPEG over HTTP, keep the answer
+    local log=$work/app-$1.log server n
+    "$1" python3 app.py --port "$2" >"$log" 2>&1 9>&- &
+    server=$!
+    for n in $(seq 400); do
+        ! grep -q 'is ready' "$log" || break
+        kill -0 "$server" 2>/dev/null || return 1
+        sleep 1
+    done
+    say "$1: app.py is up"
+    x86 python3 "$here/ask.py" "http://127.0.0.1:$2" "$work/images/frame.jpg" "$3" || return 1
+    kill "$server"
+    wait "$server" 2>/dev/null || true
+}
+
+[ "$(s390x python3 -c 'import sys; print(sys.byteorder)')" = big ] || { echo "prove.sh: the root is not big-endian."; exit 1; }
+say "the s390x root runs, and is big-endian"
+
+x86 python3 "$here/golden.py" draw "$work/images"
+paths=("${tests[@]/#/tests/test_}")
+s390x python3 -m pytest -q -o addopts="" -m "not slow and not data and not browser" -p no:cacheprovider \
+    "${paths[@]/%/.py}" >"$work/tests.log" 2>&1 9>&- &
+testing=$!
+s390x python3 deploy/linuxone/golden.py answer /srv/work/images /srv/work/s390x >"$work/golden-s390x.log" 2>&1
+say "s390x: the shipped models have answered, an epoch is trained"
+serve_and_ask s390x 17861 "$work/s390x/page.html"
+say "s390x: app.py has answered"
+x86 python3 "$here/golden.py" answer "$work/images" "$work/x86" >"$work/golden-x86.log" 2>&1
+serve_and_ask x86 17862 "$work/x86/page.html"
+wait "$testing" || true
+summary=$(grep -aE '^[0-9]+ (passed|failed)|^(ERROR|no tests)| (passed|failed|error)' "$work/tests.log" | tail -n 1)
+say "s390x: tests: ${summary:-none ran}"
+
+code=0
+x86 python3 "$here/compare.py" "$work/x86" "$work/s390x" "$certificate" \
+    tests="${summary%% in *} (${#tests[@]} of $(ls "$repository"/tests/test_*.py | wc -l) files)" \
+    emulator="$(qemu-s390x-static --version 2>/dev/null | head -n 1 || echo qemu-user)" \
+    "package list (packages.txt), sha256=$(sha256sum <"$here/packages.txt" | cut -d' ' -f1)" \
+    "pinned rest (requirements.txt), sha256=$(sha256sum <"$here/requirements.txt" | cut -d' ' -f1)" \
+    "release of the s390x root=Debian $(cat "$root/etc/debian_version")" \
+    "test files run on s390x=${tests[*]}" || code=1
+say "done: $([ "$code" = 0 ] && echo PASSED || echo FAILED), $certificate"
+exit "$code"
