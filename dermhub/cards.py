@@ -83,6 +83,7 @@ classes, also where the image shows none of them.
 
 ```python
 import dermhub
+
 classifier = dermhub.load("{name}")
 print(classifier.predict("lesion.jpg"))
 classifier.explain("lesion.jpg").overlay.save("map.png")
@@ -92,6 +93,9 @@ With timm alone (logits; divide by the temperature {config.temperature:g} before
 to the bit where the weights lie in memory as dermhub lays them:
 
 ```python
+import timm
+import torch
+
 model = timm.create_model("local-dir:model_cards/{name}", pretrained=True).eval()
 model = model.to(memory_format={memory_format})
 ```"""
