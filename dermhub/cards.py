@@ -145,7 +145,8 @@ AdamW with warm-up and cosine decay; random crops, flips, turns, colour, resolut
 alike; classes drawn in a balanced way; the exponential average of the weights after the last epoch is kept.
 {told["epoch_seconds"]} s an epoch ({told["images_per_second"]} images/s) with {where["threads"]} threads on
 {where["machine"]}; torch {where["torch"]}, timm {where["timm"]}, Python {where["python"]}; code revision
-`{revision[:12]}`{changed}; {told["date"]}.
+`{revision[:12]}`{changed}; {told["date"]}. sha256 of `model.safetensors`, which loading checks:
+`{config.weights_sha256}`.
 
 ![Training curves](figures/curves.png)"""
 
