@@ -169,7 +169,7 @@ def main() -> int:
     if given.share or host not in ("127.0.0.1", "localhost", "::1"):
         print("app.py: this page can be reached by others, without a password.", file=sys.stderr)
     try:
-        _, local, _ = page.queue(max_size=32).launch(
+        _, local, public = page.queue(max_size=32).launch(
             server_name=host,
             server_port=given.port,
             share=given.share,
@@ -186,7 +186,11 @@ def main() -> int:
     except OSError as error:
         print(f"app.py: {error}: choose another port with --port.", file=sys.stderr)
         return 2
-    print(f"dermhub is ready: open {local} in a browser; Ctrl-C ends it.", flush=True)
+    if given.share and not public:
+        print(
+            "app.py: no public link could be made: check the network; the page is served here alone.", file=sys.stderr
+        )
+    print(f"dermhub is ready: open {public or local} in a browser; Ctrl-C ends it.", flush=True)
     page.block_thread()
     return 0
 

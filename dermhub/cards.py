@@ -83,6 +83,7 @@ classes, also where the image shows none of them.
 
 ```python
 import dermhub
+
 classifier = dermhub.load("{name}")
 print(classifier.predict("lesion.jpg"))
 classifier.explain("lesion.jpg").overlay.save("map.png")
@@ -92,6 +93,9 @@ With timm alone (logits; divide by the temperature {config.temperature:g} before
 to the bit where the weights lie in memory as dermhub lays them:
 
 ```python
+import timm
+import torch
+
 model = timm.create_model("local-dir:model_cards/{name}", pretrained=True).eval()
 model = model.to(memory_format={memory_format})
 ```"""
@@ -141,7 +145,8 @@ AdamW with warm-up and cosine decay; random crops, flips, turns, colour, resolut
 alike; classes drawn in a balanced way; the exponential average of the weights after the last epoch is kept.
 {told["epoch_seconds"]} s an epoch ({told["images_per_second"]} images/s) with {where["threads"]} threads on
 {where["machine"]}; torch {where["torch"]}, timm {where["timm"]}, Python {where["python"]}; code revision
-`{revision[:12]}`{changed}; {told["date"]}.
+`{revision[:12]}`{changed}; {told["date"]}. sha256 of `model.safetensors`, which loading checks:
+`{config.weights_sha256}`.
 
 ![Training curves](figures/curves.png)"""
 

@@ -7,6 +7,8 @@ A model folder holds config.json and model.safetensors in the names that timm it
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import hashlib
 import json
 from pathlib import Path
 
@@ -23,11 +25,17 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
 def save(folder: Path, model: nn.Module, config: ModelConfig) -> None:
-    """Write model.safetensors and config.json into a folder; raises ModelError for non-finite weights."""
+    """Write model.safetensors and config.json, with the sha256 of the weights, into a folder.
+
+    Raises ModelError for non-finite weights. Safetensors are little-endian by definition, so that the hash
+    is the same on every machine.
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     _check_finite(tensors, "The model")
-    files.write_bytes(folder / WEIGHTS, safetensors.torch.save(tensors, metadata={"format": "pt"}))
-    files.write_json(folder / CONFIG, config.to_json())
+    content = safetensors.torch.save(tensors, metadata={"format": "pt"})
+    files.write_bytes(folder / WEIGHTS, content)
+    told = dataclasses.replace(config, weights_sha256=hashlib.sha256(content).hexdigest())
+    files.write_json(folder / CONFIG, told.to_json())
 
 
 def load_config(folder: Path) -> ModelConfig:
@@ -44,8 +52,9 @@ def load_config(folder: Path) -> ModelConfig:
 def load(folder: Path) -> tuple[nn.Module, ModelConfig]:
     """The model of a folder, in evaluation mode on the CPU, and what it means.
 
-    Every tensor must be there, in its shape and finite, and none may be left over. Raises
-    ModelError naming the tensor, or what stands there in place of a safetensors file.
+    Every tensor must be there, in its shape and finite, none may be left over, and the file must be the one
+    that the configuration was written for. Raises ModelError naming the tensor, both hashes, or what stands
+    there in place of a safetensors file.
     """
     config = load_config(folder)
     try:
@@ -69,6 +78,12 @@ def load(folder: Path) -> tuple[nn.Module, ModelConfig]:
         if names:
             raise ModelError(f"{folder / WEIGHTS} {problem} tensor(s) {some(names)} of {config.architecture}.")
     _check_finite(tensors, str(folder / WEIGHTS))
+    # Last, because whatever can be said more exactly was said above.
+    if (found := files.sha256(folder / WEIGHTS)) != config.weights_sha256:
+        raise ModelError(
+            f"{folder / WEIGHTS} has sha256 {found}, but {CONFIG} expects {config.weights_sha256}: "
+            "the file was damaged or replaced; fetch the model again."
+        )
     model.load_state_dict(tensors, strict=True)
     return model.eval(), config
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -88,7 +89,8 @@ class ModelConfig:
 
     `temperature` divides the logits before the softmax. `thresholds` are operating points on the
     summed probability of the malignant classes; the first one is the default. `provenance` holds
-    the training data, partition hash, code revision, seed and environment.
+    the training data, partition hash, code revision, seed and environment. `weights_sha256` is the
+    sha256 of model.safetensors; `checkpoint.save` fills it in and `checkpoint.load` checks it.
     """
 
     architecture: str
@@ -97,6 +99,7 @@ class ModelConfig:
     temperature: float = 1.0
     thresholds: dict[str, Threshold] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    weights_sha256: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The content of config.json: timm's own keys and one `dermhub` block."""
@@ -112,6 +115,7 @@ class ModelConfig:
                 "positive_classes": sorted(self.task.positive),
                 "temperature": self.temperature,
                 "thresholds": {name: dataclasses.asdict(t) for name, t in self.thresholds.items()},
+                "weights_sha256": self.weights_sha256,
                 "provenance": self.provenance,
             },
         }
@@ -131,7 +135,7 @@ class ModelConfig:
         if version not in (None, FORMAT_VERSION):
             raise ModelError(f"{where} has format version {version!r}, expected {FORMAT_VERSION}.")
         needed = ("format_version", "task", "class_names", "positive_classes", "temperature", "thresholds")
-        missing = [key for key in needed if key not in block]
+        missing = [key for key in (*needed, "weights_sha256") if key not in block]
         missing += [key for key in ("architecture", "num_classes", "pretrained_cfg") if key not in content]
         if missing:
             raise ModelError(f"{where} lacks {some(missing)}.")
@@ -159,6 +163,8 @@ class ModelConfig:
             raise ModelError(f"{where}: expected at least one threshold, each between 0 and 1.")
         if not 0.0 < temperature < float("inf"):
             raise ModelError(f"{where}: temperature is {temperature}, expected a finite number above 0.")
+        if not re.fullmatch("[0-9a-f]{64}", str(block["weights_sha256"])):
+            raise ModelError(f"{where}: weights_sha256 is {block['weights_sha256']!r}, expected 64 hexadecimal digits.")
         return cls(
             architecture=str(content["architecture"]),
             task=task,
@@ -166,6 +172,7 @@ class ModelConfig:
             temperature=temperature,
             thresholds=thresholds,
             provenance=provenance,
+            weights_sha256=block["weights_sha256"],
         )
 
 

@@ -80,6 +80,7 @@ def finish(fit: Fit, folder: Path, provenance: dict[str, Any]) -> dict[str, Any]
     checkpoint.save(folder, model, config)
     # What is measured is what was saved, read back as anyone else would read it.
     saved = Classifier(folder)
+    config = saved.config
     content: dict[str, Any] = {
         "model": fit.config.name or fit.task.name,
         "task": fit.task.name,

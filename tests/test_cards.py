@@ -15,6 +15,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from dermhub import cards, catalog, data, metrics
+from dermhub.card_results import HEADLINES
 from dermhub.checkpoint import load_config
 from dermhub.config import ModelConfig
 
@@ -82,7 +83,7 @@ def test_every_number_of_the_tables_is_in_the_files(config: ModelConfig, content
     assert not [number for number in found if number not in known]
 
 
-@pytest.mark.parametrize("key", cards.HEADLINES)
+@pytest.mark.parametrize("key", HEADLINES)
 def test_each_headline_comes_from_its_own_key(config: ModelConfig, content: dict[str, Any], key: str) -> None:
     before = cards.render(config, content).splitlines()
     content["test"][key] = 0.98765
@@ -90,7 +91,7 @@ def test_each_headline_comes_from_its_own_key(config: ModelConfig, content: dict
     # Once in the front matter, once in the table; the error of calibration has a sentence as well.
     assert len(changed) == (3 if key == "ece" else 2)
     assert changed[0].strip() in ("value: 0.9876", "value: 0.9877")
-    assert changed[1].startswith(f"| {cards.HEADLINES[key][1]} | 0.987")
+    assert changed[1].startswith(f"| {HEADLINES[key][1]} | 0.987")
 
 
 def test_a_figure_that_is_not_defined_is_a_dash_and_not_in_the_front_matter(
@@ -127,7 +128,7 @@ def test_the_hubs_client_reads_the_figures_back(finished_run: Path, content: dic
     card = ModelCard.load(finished_run / "model" / "README.md")
     results = {result.metric_name: result for result in card.data.eval_results}
     assert {name: result.metric_value for name, result in results.items()} == {
-        text: round(content["test"][key], 4) for key, (_, text) in cards.HEADLINES.items()
+        text: round(content["test"][key], 4) for key, (_, text) in HEADLINES.items()
     }
     assert {result.dataset_split for result in results.values()} == {"test"}
     assert card.data.model_name == "dermhub-lesion"
@@ -209,6 +210,6 @@ def test_the_predictions_of_a_shipped_model_give_its_figures(folder: Path) -> No
         )
         assert ours["confusion_matrix"] == content[split]["confusion_matrix"]
         assert (ours["n"], part["lesion_id"].nunique()) == (content[split]["n"], content[split]["lesions"])
-        for key in (*cards.HEADLINES, "nll"):
+        for key in (*HEADLINES, "nll"):
             # The logits have six digits.
             assert ours[key] == pytest.approx(content[split][key], abs=1e-4), (split, key)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import hashlib
 import json
 import re
 import shutil
@@ -68,12 +70,30 @@ def test_saved_and_loaded_weights_are_the_same_bits(tmp_path: Path, architecture
     model.eval()
     checkpoint.save(tmp_path, model, make_config(LESION, architecture))
     again, config = checkpoint.load(tmp_path)
-    assert config == make_config(LESION, architecture)
+    own = hashlib.sha256((tmp_path / checkpoint.WEIGHTS).read_bytes()).hexdigest()
+    assert config == dataclasses.replace(make_config(LESION, architecture), weights_sha256=own)
     assert not again.training
     expected, found = model.state_dict(), again.state_dict()
     assert list(found) == list(expected)
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.999])
+def test_one_flipped_bit_is_refused(tmp_path: Path, tiny_lesion_model: Path, place: float) -> None:
+    folder = Path(shutil.copytree(tiny_lesion_model, tmp_path / "model"))
+    content = bytearray((folder / checkpoint.WEIGHTS).read_bytes())
+    expected = hashlib.sha256(content).hexdigest()
+    # The lowest bit of a little-endian float: no structural check could ever see it.
+    content[len(content) - 4 * int((1 - place) * len(content) / 4) - 4] ^= 1
+    (folder / checkpoint.WEIGHTS).write_bytes(content)
+    found = hashlib.sha256(content).hexdigest()
+    with pytest.raises(ModelError) as caught:
+        checkpoint.load(folder)
+    assert str(caught.value) == (
+        f"{folder / checkpoint.WEIGHTS} has sha256 {found}, but config.json expects {expected}: "
+        "the file was damaged or replaced; fetch the model again."
+    )
 
 
 @pytest.mark.parametrize("architecture", ["test_efficientnet", "test_resnet"])

@@ -143,7 +143,7 @@ def test_evaluate_counts_by_hand(capsys: pytest.CaptureFixture[str], tiny_binary
 def test_evaluate_warns_of_lesions_the_models_were_trained_on(
     capsys: pytest.CaptureFixture[str], tiny_lesion_model: Path, tmp_path: Path
 ) -> None:
-    ids = {}
+    ids: dict[str, str] = {}
     for lesion, split in dermhub.partition.shipped().items():
         ids.setdefault(split, lesion)
     for number in range(3):

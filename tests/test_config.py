@@ -59,7 +59,7 @@ def test_json_holds_what_timm_reads() -> None:
 def test_own_task_and_geometry_survive() -> None:
     task = Task("two", ("nv", "mel"), frozenset({"mel"}))
     spec = InputSpec(96, "squash", (0.5, 0.25, 0.125), (1.0, 2.0, 4.0))
-    config = ModelConfig("test_resnet", task, spec, 2.0, make_config(BINARY).thresholds)
+    config = ModelConfig("test_resnet", task, spec, 2.0, make_config(BINARY).thresholds, weights_sha256="1f" * 32)
     assert ModelConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
 
 
@@ -85,6 +85,7 @@ def test_not_a_dermhub_configuration(content: Any) -> None:
         "dermhub/class_names",
         "dermhub/positive_classes",
         "dermhub/temperature",
+        "dermhub/weights_sha256",
         "dermhub/thresholds",
     ],
 )
@@ -118,6 +119,9 @@ WRONG = [
     ("dermhub/positive_classes", list(LESION.classes), "but not all"),
     ("dermhub/temperature", 0, "temperature is 0.0, expected a finite number above 0"),
     ("dermhub/temperature", -1.5, "temperature is -1.5"),
+    ("dermhub/weights_sha256", "", "weights_sha256 is '', expected 64 hexadecimal digits"),
+    ("dermhub/weights_sha256", None, "weights_sha256 is None"),
+    ("dermhub/weights_sha256", "0" * 63 + "g", "expected 64 hexadecimal digits"),
     ("dermhub/temperature", math.nan, "temperature is nan"),
     ("dermhub/temperature", math.inf, "temperature is inf"),
     ("dermhub/temperature", "warm", "garbled .*'warm'"),

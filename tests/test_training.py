@@ -49,10 +49,13 @@ def stopped(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     folder = tmp_path_factory.mktemp("stopped")
     command = [sys.executable, str(ROOT / "train.py"), "--data", str(tiny_data), *map(str, TINY_RUN), "--out"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    # Where the tests themselves run in the background of a script, processes would inherit that SIGINT is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     processes = {
         name: subprocess.Popen([*command, str(folder / name)], env=environment, text=True, stdout=-1, stderr=-1)
         for name in ("SIGINT", "SIGKILL")
     }
+    signal.signal(signal.SIGINT, before)
     waiting = set(processes)
     while waiting:
         for name in sorted(waiting):
