@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from dermhub.drawings import draw
 
-IMAGES = {"frame.jpg": (600, 450), "small.png": (200, 150), "turned.jpg": (300, 400)}
-"""Name and (width, height) of the golden images: both decoders, and a photograph that EXIF turns upright."""
+IMAGES = {"frame.jpg": (20, 0.0, (600, 450)), "small.png": (17, 0.5, (200, 150)), "turned.jpg": (22, 1.0, (300, 400))}
+"""Seed, darkness and (width, height) of the golden images: both decoders, and a photograph that EXIF turns upright."""
 
 DARKNESS = {"akiec": 0.5, "bcc": 0.6, "bkl": 0.3, "df": 0.2, "mel": 1.0, "nv": 0.0, "vasc": 0.8}
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "pandas", "safetensors", "gradio")
@@ -42,8 +42,8 @@ def digest(content: bytes) -> str:
 def draw_all(folder: Path) -> None:
     """The golden images, and a table with 42 lesions in the layout of HAM10000."""
     (folder / "tiny").mkdir(parents=True)
-    for number, (name, size) in enumerate(IMAGES.items()):
-        image = draw(number + 20, size, number / 2)
+    for name, (seed, darkness, size) in IMAGES.items():
+        image = draw(seed, size, darkness)
         exif = image.getexif()
         if name.startswith("turned"):
             exif[0x0112] = 6  # EXIF orientation: a quarter turn
