@@ -1,4 +1,4 @@
-"""What deploy/linuxone needs to hold without an emulator: lists that agree, a proof that can fail, a current certificate."""
+"""What deploy/linuxone holds without an emulator: lists that agree, a proof that can fail, a current certificate."""
 
 from __future__ import annotations
 
