@@ -59,7 +59,7 @@ trap finish EXIT
 
 # A clean environment: PYTHONDONTWRITEBYTECODE, for one, would make every import cold.
 s390x() {
-    timeout 700 chroot "$root" /usr/bin/env -i PATH=/usr/bin:/bin HOME=/root LANG=C.UTF-8 TMPDIR=/tmp OMP_NUM_THREADS=1 \
+    timeout 1500 chroot "$root" /usr/bin/env -i PATH=/usr/bin:/bin HOME=/root LANG=C.UTF-8 TMPDIR=/tmp OMP_NUM_THREADS=1 \
         PYTHONPATH=/opt/dermhub:/srv/dermhub PYTHONHASHSEED=0 GRADIO_ANALYTICS_ENABLED=False \
         /bin/sh -c 'cd /srv/dermhub && exec "$@"' sh "$@"
 }
@@ -69,7 +69,7 @@ serve_and_ask() {  # serve_and_ask MACHINE PORT OUT: start app.py there, send it
     local log=$work/app-$1.log server n
     "$1" python3 app.py --port "$2" >"$log" 2>&1 9>&- &
     server=$!
-    for n in $(seq 400); do
+    for n in $(seq 900); do
         ! grep -q 'is ready' "$log" || break
         kill -0 "$server" 2>/dev/null || return 1
         sleep 1
@@ -85,7 +85,7 @@ say "the s390x root runs, and is big-endian"
 
 x86 python3 "$here/golden.py" draw "$work/images"
 paths=("${tests[@]/#/tests/test_}")
-s390x python3 -m pytest -q -o addopts="" -m "not slow and not data and not browser" -p no:cacheprovider \
+s390x python3 -m pytest -q --durations=8 -o addopts="" -m "not slow and not data and not browser" -p no:cacheprovider \
     "${paths[@]/%/.py}" >"$work/tests.log" 2>&1 9>&- &
 testing=$!
 s390x python3 deploy/linuxone/golden.py answer /srv/work/images /srv/work/s390x >"$work/golden-s390x.log" 2>&1
