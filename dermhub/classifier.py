@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from dermhub import backbone, checkpoint, gradcam, metrics
-from dermhub.catalog import shipped
+from dermhub import backbone, checkpoint, gradcam, hub, metrics
+from dermhub.catalog import CATALOGUE, Entry, shipped
 from dermhub.errors import ConfigError, ModelError, suggest
 from dermhub.preprocess import ImageInput, to_rgb, to_tensor, view_box
 
@@ -184,15 +184,30 @@ class Classifier:
         return self.classes.index(name)
 
 
-def load(name: str | os.PathLike[str]) -> Classifier:
-    """Load a model: a folder, or the id of a shipped model ("lesion", "binary").
+def load(name: str | os.PathLike[str] | Entry) -> Classifier:
+    """Load a model: a folder, the id of a shipped or catalogued model ("lesion"), or ORG/NAME[@REVISION] on the hub.
 
-    Raises ModelError when there is no such model or it is not whole.
+    Raises ModelError when there is no such model or it is not whole, and DownloadError when it can't be fetched.
     """
+    return Classifier(locate(name))
+
+
+def locate(name: str | os.PathLike[str] | Entry) -> Path:
+    """The folder of a model, which is fetched from the hub where it is neither a folder nor shipped; see `load`."""
+    if isinstance(name, Entry):
+        return hub.fetch_entry(name)
     if Path(name).is_dir():
-        return Classifier(name)
-    known = shipped()
-    if str(name) in known:
-        return Classifier(known[str(name)])
-    others = f" or one of {', '.join(known)}" if known else "; no model is shipped here"
-    raise ModelError(f"There is no model {str(name)!r}: expected a model folder{others}.{suggest(str(name), known)}")
+        return Path(name)
+    known, text = shipped(), str(name)
+    if text in known:
+        return known[text]
+    if text in CATALOGUE:
+        return hub.fetch_entry(CATALOGUE[text])
+    # Where the first part is a folder here, a misspelt path is likelier than a repository of that name.
+    if hub.is_handle(text) and ("@" in text or not Path(text).parent.is_dir()):
+        return hub.fetch(text)
+    others = "".join(f", {name}" for name in (*known, *CATALOGUE))
+    raise ModelError(
+        f"There is no model {text!r}: expected a model folder{others} or ORG/NAME on the hub."
+        f"{suggest(text, [*known, *CATALOGUE])}"
+    )

@@ -5,6 +5,10 @@ Everything is drawn or seeded here; no test needs data, weights or a network.
 
 from __future__ import annotations
 
+# Its settings are read when the hub's client is imported, so this comes before all others.
+import hub_environment  # noqa: F401
+
+# isort: split
 import sys
 from pathlib import Path
 

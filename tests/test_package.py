@@ -20,7 +20,7 @@ FOLDER = Path(dermhub.__file__).parent
 LAYERS = (
     {"labels", "errors"},
     {"config", "files", "metrics", "drawings", "kaggle", "catalog"},
-    {"partition", "preprocess", "calibration", "backbone", "breakdown", "card_results"},
+    {"partition", "preprocess", "calibration", "backbone", "breakdown", "card_results", "hub"},
     {"augment", "gradcam", "checkpoint", "cards", "figures"},
     {"data", "classifier"},
     {"training", "report"},
@@ -39,7 +39,7 @@ ONLY_IN = {
     "tqdm": {"training"},
     "importlib": {"__init__"},
     "gradio": set(),
-    "huggingface_hub": set(),
+    "huggingface_hub": {"hub"},
     "torchvision": set(),
     "sklearn": set(),
 }
