@@ -6,6 +6,7 @@
 # disk, and an environment with requirements.txt as `python3`. Registers qemu for s390x programs with the kernel.
 # Exits with 0 (all within the limits), 1 (a difference or a fault), or 75 (SKIPPED: no usable package mirror).
 set -euo pipefail
+set -m  # background jobs are process groups, so that ending one ends all of it
 here=$(cd "$(dirname "$0")" && pwd)
 repository=$(cd "$here/../.." && pwd)
 certificate=$(realpath -m "${1:-$here/PARITY.md}")
@@ -50,7 +51,7 @@ rm -rf "$work" "$project"
 mkdir -p "$work" "$project"
 finish() {
     local code=$?
-    jobs -p | xargs -r kill 2>/dev/null || true
+    for job in $(jobs -p); do kill -- "-$job" 2>/dev/null || true; done
     [ "$code" = 0 ] || tail -n 25 "$work"/*.log 2>/dev/null || true
     rm -rf "$work" "$project"
 }
@@ -59,7 +60,7 @@ trap finish EXIT
 
 # A clean environment: PYTHONDONTWRITEBYTECODE, for one, would make every import cold.
 s390x() {
-    timeout 1500 chroot "$root" /usr/bin/env -i PATH=/usr/bin:/bin HOME=/root LANG=C.UTF-8 TMPDIR=/tmp OMP_NUM_THREADS=1 \
+    timeout --foreground 1500 chroot "$root" /usr/bin/env -i PATH=/usr/bin:/bin HOME=/root LANG=C.UTF-8 TMPDIR=/tmp OMP_NUM_THREADS=1 \
         PYTHONPATH=/opt/dermhub:/srv/dermhub PYTHONHASHSEED=0 GRADIO_ANALYTICS_ENABLED=False \
         /bin/sh -c 'cd /srv/dermhub && exec "$@"' sh "$@"
 }
@@ -76,7 +77,7 @@ serve_and_ask() {  # serve_and_ask MACHINE PORT OUT: start app.py there, send it
     done
     say "$1: app.py is up"
     x86 python3 "$here/ask.py" "http://127.0.0.1:$2" "$work/images/frame.jpg" "$3" || return 1
-    kill "$server"
+    kill -- "-$server"
     wait "$server" 2>/dev/null || true
 }
 
