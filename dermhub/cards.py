@@ -6,6 +6,8 @@ from typing import Any
 
 import yaml
 
+from dermhub import card_results as results
+from dermhub.card_results import HEADLINES, is_ham, lines
 from dermhub.config import ModelConfig
 from dermhub.labels import plain_name
 from dermhub.partition import SPLITS
@@ -13,22 +15,23 @@ from dermhub.partition import SPLITS
 LICENCE = "cc-by-nc-4.0"
 """Licence of the weights: that of HAM10000."""
 
-HEADLINES = {
-    "accuracy": ("accuracy", "Accuracy"),
-    "balanced_accuracy": ("balanced_accuracy", "Balanced accuracy (mean recall)"),
-    "macro_f1": ("f1", "Macro-F1"),
-    "macro_auroc": ("roc_auc", "Macro AUROC, one against the rest"),
-    "malignancy_auroc": ("roc_auc", "AUROC of malignancy"),
-    "ece": ("ece", "ECE, 15 bins"),
-    "brier": ("brier_score", "Brier score (0 to 2)"),
-}
-"""Key in metrics.json -> metric type of the hub's model-index, and plain name."""
+RESULTS = (
+    results.figures,
+    results.reproduction,
+    results.classes,
+    results.operation,
+    results.calibration,
+    results.subgroups,
+    results.errors,
+    results.costs,
+)
+"""The measured sections, in their order."""
 
 
 def render(config: ModelConfig, content: dict[str, Any]) -> str:
     """The text of a model folder's README.md: a Hugging Face model card with front matter."""
     front = yaml.safe_dump(_front_matter(config, content), sort_keys=False, allow_unicode=True)
-    parts = (_opening, _figures, _classes, _operation, _calibration, _data, _training, _limits)
+    parts = (_opening, *RESULTS, _data, _training, _limits)
     return f"---\n{front}---\n\n" + "\n\n".join(part(config, content) for part in parts) + "\n"
 
 
@@ -39,14 +42,15 @@ def _front_matter(config: ModelConfig, content: dict[str, Any]) -> dict[str, Any
         for key, (kind, text) in HEADLINES.items()
         if test[key] is not None
     ]
+    ham = is_ham(config)
     return {
         "license": LICENCE,
         "library_name": "timm",
         "pipeline_tag": "image-classification",
         "tags": ["image-classification", "timm", "dermatoscopy", "skin-cancer"]
-        + (["ham10000"] if _is_ham(config) else [])
+        + (["ham10000"] if ham else [])
         + ["grad-cam"],
-        "datasets": ["kmader/skin-cancer-mnist-ham10000"] if _is_ham(config) else [],
+        "datasets": ["kmader/skin-cancer-mnist-ham10000"] if ham else [],
         "metrics": ["accuracy", "f1", "roc_auc"],
         "model-index": [
             {
@@ -55,7 +59,7 @@ def _front_matter(config: ModelConfig, content: dict[str, Any]) -> dict[str, Any
                     {
                         "task": {"type": "image-classification", "name": f"dermhub {config.task.name}"},
                         "dataset": {
-                            "type": "ham10000" if _is_ham(config) else "own-data",
+                            "type": "ham10000" if ham else "own-data",
                             "name": _dataset(config),
                             "split": "test",
                         },
@@ -68,7 +72,7 @@ def _front_matter(config: ModelConfig, content: dict[str, Any]) -> dict[str, Any
 
 
 def _opening(config: ModelConfig, content: dict[str, Any]) -> str:
-    name, size = content["model"], config.input.size
+    name, size, layout = content["model"], config.input.size, content["weights"]["memory_format"]
     classes = ", ".join(f"{plain_name(c)} (`{c}`)" if plain_name(c) != c else f"`{c}`" for c in config.task.classes)
     seen = {
         "center": "the short side is scaled to that size and the central square is kept",
@@ -97,102 +101,20 @@ print(classifier.predict("lesion.jpg"))
 classifier.explain("lesion.jpg").overlay.save("map.png")
 ```
 
-With timm alone (logits; divide by the temperature {config.temperature:g} before the softmax):
+With timm alone (logits; divide by the temperature {config.temperature:g} before the softmax). dermhub keeps the model
+in `{layout}`: in that layout the logits are equal to the bit, in another they differ by rounding.
 
 ```python
+import timm, torch
 model = timm.create_model("local-dir:model_cards/{name}", pretrained=True).eval()
+model = model.to(memory_format={layout})
 ```"""
-
-
-def _figures(config: ModelConfig, content: dict[str, Any]) -> str:
-    test, proven = content["test"], content["test"].get("histology_only")
-    heading = f"| | test (n = {test['n']}) | validation (n = {content['validation']['n']}) |"
-    rule = "|---|---|---|"
-    if proven:
-        heading += f" test, histology only (n = {proven['n']}) |"
-        rule += "---|"
-    rows = [
-        f"| {text} | {_number(test[key])} | {_number(content['validation'][key])} |"
-        + (f" {_number(proven.get(key))} |" if proven else "")
-        for key, (_, text) in HEADLINES.items()
-    ]
-    return f"""## Figures
-
-Test is {test["n"]} images of {test["lesions"]} lesions; no photograph of any of these lesions was used in training
-or selection. It was read once, for this card; everything was chosen on validation.
-
-{heading}
-{rule}
-{_lines(rows)}
-
-{_again(config, content)}"""
-
-
-def _again(config: ModelConfig, content: dict[str, Any]) -> str:
-    if not _is_ham(config):
-        return "The figures were measured on the data named below."
-    return f"""With HAM10000 in `HAM/`, this measures them again:
-
-```
-python -m dermhub evaluate --model {content["model"]} --images HAM --labels HAM/HAM10000_metadata.csv --split test
-```"""
-
-
-def _classes(config: ModelConfig, content: dict[str, Any]) -> str:
-    rows = [
-        f"| `{name}` | {row['n']} | {_number(row['recall'])} | {_number(row['precision'])} | "
-        f"{_number(row['f1'])} | {_number(row['auroc'])} |"
-        for name, row in content["test"]["per_class"].items()
-    ]
-    return f"""### Each class, on test
-
-| class | n | recall | precision | F1 | AUROC against the rest |
-|---|---|---|---|---|---|
-{_lines(rows)}
-
-![Confusion matrix on test](figures/confusion_matrix.png)"""
-
-
-def _operation(config: ModelConfig, content: dict[str, Any]) -> str:
-    test = content["test"]
-    positive = sum(test["per_class"][c]["n"] for c in config.task.positive)
-    rows = []
-    for name, threshold in config.thresholds.items():
-        point = test["operating_points"][name]
-        rows.append(
-            f"| `{name}`: {threshold.aim} | {threshold.value:.4f} | {_number(point['sensitivity'])} "
-            f"({point['tp']} of {point['tp'] + point['fn']}) | {_number(point['specificity'])} "
-            f"({point['tn']} of {point['tn'] + point['fp']}) | {_number(point['ppv'])} | {_number(point['npv'])} |"
-        )
-    malignant = ", ".join(f"`{c}`" for c in config.task.classes if c in config.task.positive)
-    return f"""### Operating points for malignancy, on test
-
-The probability of malignancy is that of {malignant}. Thresholds were chosen on validation; the first is the
-default. PPV and NPV hold at the prevalence of this test split, {positive / test["n"]:.1%}, and at no other.
-
-| operating point | threshold | sensitivity | specificity | PPV | NPV |
-|---|---|---|---|---|---|
-{_lines(rows)}
-
-![ROC curves on test](figures/roc.png)"""
-
-
-def _calibration(config: ModelConfig, content: dict[str, Any]) -> str:
-    chosen = content["selection"]
-    return f"""### Calibration
-
-Logits are divided by {config.temperature:g} before the softmax. On validation, where this was fitted, the expected
-calibration error goes from {chosen["ece_before_temperature"]:.4f} to {content["validation"]["ece"]:.4f}; on test it is
-{content["test"]["ece"]:.4f}. {chosen["prior_exponent"]:.1f} of the log prior ratio between the data and the balanced
-sampling is part of the classifier's bias (0: classes as they were drawn, 1: as they are in the data).
-
-![Reliability diagram on test](figures/reliability.png)"""
 
 
 def _data(config: ModelConfig, content: dict[str, Any]) -> str:
     parts, source = content["data"], config.provenance["data"]
     rows = [f"| images | {_across(parts, 'images')} |", f"| lesions | {_across(parts, 'lesions')} |"]
-    for column, text in (("dx", "diagnosis"), ("dx_type", "ground truth"), ("sex", "sex")):
+    for column, text in (("dx", "diagnosis"), ("dx_type", "ground truth"), ("sex", "sex"), ("localization", "site")):
         for value in sorted({v for part in parts.values() for v in part.get(column, {})}):
             counts = " | ".join(str(part.get(column, {}).get(value, 0)) for part in parts.values())
             rows.append(f"| {text}: {value} | {counts} |")
@@ -202,7 +124,7 @@ def _data(config: ModelConfig, content: dict[str, Any]) -> str:
         )
         rows.append(f"| age: median (quartiles) | {ages} |")
     proof = ""
-    if _is_ham(config):
+    if is_ham(config):
         proof = (
             "All photographs of a lesion are in one split, the same one for every dermhub model. The partition is\n"
             f"`dermhub/partition.csv`, sha256 `{source['partition_sha256'][:16]}...`. "
@@ -213,7 +135,7 @@ def _data(config: ModelConfig, content: dict[str, Any]) -> str:
 
 | | {" | ".join(SPLITS)} |
 |---|---|---|---|
-{_lines(rows)}
+{lines(rows)}
 
 ![The data in each split](figures/data.png)"""
 
@@ -249,7 +171,7 @@ def _limits(config: ModelConfig, content: dict[str, Any]) -> str:
         "HAM10000 comes from two centres (Vienna and Queensland) and from mostly light skin; it says\n"
         "nothing about other cameras, hospitals and darker skin. Its images were chosen for having a clear lesion in\n"
         "the centre. "
-        if _is_ham(config)
+        if is_ham(config)
         else ""
     )
     return f"""## Limits
@@ -263,21 +185,9 @@ Weights: CC BY-NC 4.0, because HAM10000 is (Tschandl, Rosendahl and Kittler, Sci
 doi:10.1038/sdata.2018.161). Code: Apache-2.0."""
 
 
-def _is_ham(config: ModelConfig) -> bool:
-    return bool(config.provenance["data"]["ham10000_lesions"])
-
-
 def _dataset(config: ModelConfig) -> str:
-    return "HAM10000, lesion-disjoint dermhub partition" if _is_ham(config) else config.provenance["data"]["source"]
+    return "HAM10000, lesion-disjoint dermhub partition" if is_ham(config) else config.provenance["data"]["source"]
 
 
 def _across(parts: dict[str, Any], key: str) -> str:
     return " | ".join(str(part[key]) for part in parts.values())
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
-
-
-def _lines(rows: list[str]) -> str:
-    return "\n".join(rows)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from dermhub import backbone, calibration, cards, checkpoint, data, figures, files, metrics, partition
+from dermhub import backbone, breakdown, calibration, cards, checkpoint, cost, data, figures, files, metrics, partition
 from dermhub.classifier import Classifier
 from dermhub.config import ModelConfig
 from dermhub.errors import DataError, some
@@ -73,13 +73,22 @@ def evaluate(classifier: Classifier, labelled: Labelled, workers: int = 0) -> di
 def finish(fit: Fit, folder: Path, provenance: dict[str, Any]) -> dict[str, Any]:
     """Turn a finished fit into a model folder: calibrate on validation, measure test once, write the card.
 
-    Returns the content of metrics.json. Everything that is chosen here is chosen on validation.
+    Returns the content of metrics.json. Everything that is chosen here is chosen on validation. Raises LeakError
+    when a lesion stands in two splits: there is no card for such figures.
     """
+    partition.check(fit.table)
     model, config, chosen = choose(fit, provenance)
     checkpoint.save(folder, model, config)
     # What is measured is what was saved, read back as anyone else would read it.
     saved = Classifier(folder)
-    content: dict[str, Any] = {"model": fit.config.name or fit.task.name, "task": fit.task.name, "selection": chosen}
+    content: dict[str, Any] = {
+        "model": fit.config.name or fit.task.name,
+        "task": fit.task.name,
+        "overlap": partition.overlap(fit.table),
+        "weights": cost.weights(saved),
+        "latency": cost.latency(saved),
+        "selection": chosen,
+    }
     rows = []
     for split in ("validation", "test"):
         part = fit.table[fit.table["split"] == split]
@@ -92,6 +101,7 @@ def finish(fit: Fit, folder: Path, provenance: dict[str, Any]) -> dict[str, Any]
                 content[split]["histology_only"] = _headline(_summary(logits[proven], true[proven], config))
         rows.append(_predictions(part, logits, fit.task))
         if split == "test":
+            content[split] |= break_down(logits, true, part, config)
             _draw(folder / FIGURES, logits, true, config)
     content["data"] = describe(fit.table, fit.task)
     figures.curves(folder / FIGURES / "curves.png", fit.history)
@@ -140,6 +150,24 @@ def choose(fit: Fit, provenance: dict[str, Any]) -> tuple[nn.Module, ModelConfig
             "ece_before_temperature": metrics.expected_calibration_error(metrics.softmax(logits), true),
         },
     )
+
+
+def break_down(
+    logits: NDArray[np.float32], true: NDArray[np.int64], part: pd.DataFrame, config: ModelConfig
+) -> dict[str, Any]:
+    """Intervals, subgroups and worst errors of (N, C) logits, true classes (N,) and the table's N rows.
+
+    Sensitivity and specificity are those of the first, the default operating point.
+    """
+    probabilities, task = metrics.softmax(logits, config.temperature), config.task
+    threshold = next(iter(config.thresholds.values())).value
+    whole = part.assign(lesion_id=part["lesion_id"].replace(partition.SAME_LESION))
+    lesions = whole["lesion_id"].to_numpy(str)
+    return {
+        "intervals": breakdown.intervals(probabilities, true, lesions, task, threshold),
+        "subgroups": breakdown.subgroups(probabilities, true, whole, task, threshold),
+        "worst_errors": breakdown.worst_errors(probabilities, true, part["image_id"].to_numpy(str), task),
+    }
 
 
 def describe(table: pd.DataFrame, task: Task) -> dict[str, Any]:

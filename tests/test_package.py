@@ -20,10 +20,10 @@ FOLDER = Path(dermhub.__file__).parent
 LAYERS = (
     {"labels", "errors"},
     {"config", "files", "metrics", "drawings", "kaggle", "catalog"},
-    {"partition", "preprocess", "calibration", "backbone"},
+    {"partition", "preprocess", "calibration", "backbone", "breakdown", "card_results"},
     {"augment", "gradcam", "checkpoint", "cards", "figures"},
     {"data", "classifier"},
-    {"training", "report"},
+    {"training", "report", "cost"},
     {"evaluation"},
     {"__init__", "__main__"},
 )
