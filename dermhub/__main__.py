@@ -1,4 +1,4 @@
-"""The command line: python -m dermhub predict | evaluate | list.
+"""The command line: python -m dermhub predict | evaluate | lint | list.
 
 Modules with heavy imports are imported by the command that needs them, so that --help is quick.
 """
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dermhub.errors import ConfigError, DataError, DermhubError, ImageError
+from dermhub.errors import ConfigError, DataError, DermhubError, ImageError, ModelError
 
 if TYPE_CHECKING:
     from dermhub.classifier import Classifier, Prediction
@@ -44,6 +44,10 @@ def make_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--out", type=Path, metavar="FILE", help="write the JSON there instead of printing it")
     evaluate.add_argument("--workers", type=int, default=min(4, os.cpu_count() or 1), help="processes that decode")
     evaluate.set_defaults(run=run_evaluate)
+
+    lint = commands.add_parser("lint", help="hold model folders against the reporting checklist")
+    lint.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="folder with README.md and metrics.json")
+    lint.set_defaults(run=run_lint)
 
     listing = commands.add_parser("list", help="the models that are shipped, with their test figures")
     listing.set_defaults(run=run_list)
@@ -161,6 +165,25 @@ def run_evaluate(options: argparse.Namespace) -> int:
         files.write_json(options.out, content)
         print(f"{options.out}: {content['n']} images")
     return 0
+
+
+def run_lint(options: argparse.Namespace) -> int:
+    """Print what each folder lacks and how many items it meets; exit code 2 unless all meet all."""
+    from dermhub.lint import lint
+
+    failed = False
+    for folder in options.folders:
+        try:
+            report = lint(folder)
+        except ModelError as error:
+            print(f"dermhub: {error}", file=sys.stderr)
+            failed = True
+            continue
+        for outcome in report.missing:
+            print(f"{folder}: missing: {outcome.item}: {outcome.problem}.")
+        print(f"{folder}: {report.met} of {len(report.outcomes)} items met.")
+        failed = failed or bool(report.missing)
+    return 2 if failed else 0
 
 
 def run_list(_: argparse.Namespace) -> int:

@@ -89,9 +89,9 @@ def operation(config: ModelConfig, content: dict[str, Any]) -> str:
         rows.append(
             f"| `{name}`: {threshold.aim} | {threshold.value:.4f} | {threshold.split} | "
             f"{with_interval(point['sensitivity'], bounds.get('sensitivity'))} "
-            f"({point['tp']} of {point['tp'] + point['fn']}) | "
+            f"| {point['tp']} of {point['tp'] + point['fn']} | "
             f"{with_interval(point['specificity'], bounds.get('specificity'))} "
-            f"({point['tn']} of {point['tn'] + point['fp']}) | {number(point['ppv'])} | {number(point['npv'])} |"
+            f"| {point['tn']} of {point['tn'] + point['fp']} | {number(point['ppv'])} | {number(point['npv'])} |"
         )
     malignant = ", ".join(f"`{c}`" for c in config.task.classes if c in config.task.positive)
     return f"""### Operating points for malignancy, on test
@@ -99,8 +99,8 @@ def operation(config: ModelConfig, content: dict[str, Any]) -> str:
 The probability of malignancy is that of {malignant}. The first point is the default. PPV and NPV hold at the
 prevalence of this test split, {positive / test["n"]:.1%}, and at no other.
 
-| operating point | threshold | chosen on | sensitivity | specificity | PPV | NPV |
-|---|---|---|---|---|---|---|
+| operating point | threshold | chosen on | sensitivity | found | specificity | left alone | PPV | NPV |
+|---|---|---|---|---|---|---|---|---|
 {lines(rows)}
 
 ![ROC curves on test](figures/roc.png)"""

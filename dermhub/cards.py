@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
-
 from dermhub import card_results as results
+from dermhub import card_text
 from dermhub.card_results import HEADLINES, is_ham, lines
 from dermhub.config import ModelConfig
 from dermhub.labels import plain_name
@@ -14,6 +13,9 @@ from dermhub.partition import SPLITS
 
 LICENCE = "cc-by-nc-4.0"
 """Licence of the weights: that of HAM10000."""
+
+DATASET = "kmader/skin-cancer-mnist-ham10000"
+"""HAM10000 on Kaggle."""
 
 RESULTS = (
     results.figures,
@@ -30,12 +32,12 @@ RESULTS = (
 
 def render(config: ModelConfig, content: dict[str, Any]) -> str:
     """The text of a model folder's README.md: a Hugging Face model card with front matter."""
-    front = yaml.safe_dump(_front_matter(config, content), sort_keys=False, allow_unicode=True)
     parts = (_opening, *RESULTS, _data, _training, _limits)
-    return f"---\n{front}---\n\n" + "\n\n".join(part(config, content) for part in parts) + "\n"
+    return card_text.join(front_matter(config, content), [part(config, content) for part in parts])
 
 
-def _front_matter(config: ModelConfig, content: dict[str, Any]) -> dict[str, Any]:
+def front_matter(config: ModelConfig, content: dict[str, Any]) -> dict[str, Any]:
+    """What the hub reads of a card: licence, library, tags, data, and the figures as a model-index."""
     test = content["test"]
     metrics = [
         {"type": kind, "name": text, "value": round(test[key], 4)}
@@ -50,7 +52,7 @@ def _front_matter(config: ModelConfig, content: dict[str, Any]) -> dict[str, Any
         "tags": ["image-classification", "timm", "dermatoscopy", "skin-cancer"]
         + (["ham10000"] if ham else [])
         + ["grad-cam"],
-        "datasets": ["kmader/skin-cancer-mnist-ham10000"] if ham else [],
+        "datasets": [DATASET] if ham else [],
         "metrics": ["accuracy", "f1", "roc_auc"],
         "model-index": [
             {
@@ -88,7 +90,8 @@ as {size} x {size} RGB pixels ({seen}). Output: calibrated probabilities of the 
 ## Intended use
 
 Research, teaching and comparison of methods on dermatoscopic images of single pigmented lesions.
-Out of scope: any clinical decision, clinical (non-dermatoscopic) photographs, lesions on mucosa, images of
+
+**Out of scope:** any clinical decision, clinical (non-dermatoscopic) photographs, lesions on mucosa, images of
 several lesions, and diagnoses other than the classes above. The model always answers with one of its
 classes, also where the image shows none of them.
 

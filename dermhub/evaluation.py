@@ -195,7 +195,7 @@ def _summary(logits: NDArray[np.float32], true: NDArray[np.int64], config: Model
 
 
 def _headline(summary: dict[str, Any]) -> dict[str, Any]:
-    names = ("n", "accuracy", "balanced_accuracy", "macro_f1", "macro_auroc", "malignancy_auroc", "ece")
+    names = ("n", "accuracy", "balanced_accuracy", "macro_f1", "macro_auroc", "malignancy_auroc", "ece", "brier")
     return {name: summary[name] for name in names}
 
 

@@ -168,7 +168,7 @@ def test_an_interval_stands_beside_its_figure(config: ModelConfig, content: dict
     text = cards.render(config, content)
     assert "| Accuracy | 0.812 (0.790-0.833) | " in text
     assert re.search(
-        r"^\| `sensitivity_95`: [^|]+\| 0\.\d+ \| validation \| \d\.\d{3} \(\d of \d\) ", text, re.MULTILINE
+        r"^\| `sensitivity_95`: [^|]+\| 0\.\d+ \| validation \| \d\.\d{3} \| \d of \d \| ", text, re.MULTILINE
     )
     assert "95% intervals from 1000 resamples of the\n7 lesions, not of their images" in text
 

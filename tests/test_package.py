@@ -19,11 +19,11 @@ FOLDER = Path(dermhub.__file__).parent
 
 LAYERS = (
     {"labels", "errors"},
-    {"config", "files", "metrics", "drawings", "kaggle", "catalog"},
+    {"config", "files", "metrics", "drawings", "kaggle", "catalog", "card_text"},
     {"partition", "preprocess", "calibration", "backbone", "breakdown", "card_results"},
     {"augment", "gradcam", "checkpoint", "cards", "figures"},
-    {"data", "classifier"},
-    {"training", "report", "cost"},
+    {"data", "classifier", "checklist"},
+    {"training", "report", "cost", "lint"},
     {"evaluation"},
     {"__init__", "__main__"},
 )
@@ -35,7 +35,7 @@ ONLY_IN = {
     "timm": {"backbone"},
     "kagglehub": {"kaggle"},
     "matplotlib": {"figures"},
-    "yaml": {"cards"},
+    "yaml": {"card_text"},
     "tqdm": {"training"},
     "importlib": {"__init__"},
     "gradio": set(),
