@@ -44,7 +44,8 @@ def front_matter(config: ModelConfig, content: dict[str, Any]) -> dict[str, Any]
         for key, (kind, text) in HEADLINES.items()
         if test[key] is not None
     ]
-    ham = is_ham(config)
+    ham, source = is_ham(config), config.provenance["data"]["source"]
+    of_kaggle = [source.removeprefix("kaggle: ").partition("/versions/")[0]] if source.startswith("kaggle: ") else []
     return {
         "license": LICENCE,
         "library_name": "timm",
@@ -52,7 +53,7 @@ def front_matter(config: ModelConfig, content: dict[str, Any]) -> dict[str, Any]
         "tags": ["image-classification", "timm", "dermatoscopy", "skin-cancer"]
         + (["ham10000"] if ham else [])
         + ["grad-cam"],
-        "datasets": [DATASET] if ham else [],
+        "datasets": [DATASET] if ham else of_kaggle,
         "metrics": ["accuracy", "f1", "roc_auc"],
         "model-index": [
             {
