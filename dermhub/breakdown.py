@@ -208,4 +208,7 @@ def _bounds(values: Floats) -> list[float] | None:
     if len(known) < 0.9 * len(values):
         return None
     low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    if low == high:
+        # Eleven of eleven found is no certainty, but resampling the eleven can't tell how far from one.
+        return None
     return [round(float(low), 6), round(float(high), 6)]

@@ -138,8 +138,9 @@ def subgroups(config: ModelConfig, content: dict[str, Any]) -> str:
 The data name no sex, age, site or ground truth, so that no subgroup could be measured."""
     return f"""### Subgroups, on test
 
-At the default operating point. A figure that rests on too few images to say anything is a dash. Sites and ground
-truth are no property of a patient: what grows where, and what is cut out, differs between diagnoses.
+At the default operating point. A figure that rests on too few images to say anything is a dash, and one that is the
+same in every resample has no interval. Subgroups differ in their diagnoses as well: histology is what looked
+suspicious enough to be cut out, follow-up what did not.
 
 | subgroup | n | lesions | malignant | accuracy | AUROC of malignancy | sensitivity | specificity |
 |---|---|---|---|---|---|---|---|

@@ -107,6 +107,14 @@ def test_a_figure_that_is_not_defined_has_no_interval() -> None:
     assert content["bounds"]["specificity"] is not None
 
 
+def test_a_figure_without_spread_has_no_interval() -> None:
+    probabilities, targets, lesions = case(BINARY)
+    probabilities[targets == 1] = [0.1, 0.9]
+    content = intervals(probabilities, targets, lesions, BINARY, 0.4)
+    assert content["recall"]["malignant"] is content["bounds"]["sensitivity"] is None
+    assert content["recall"]["benign"] is not None
+
+
 def test_a_thousand_resamples_of_the_test_split_take_seconds() -> None:
     arrays = case(LESION, 1602, 1194)
     start = time.perf_counter()
