@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dermhub.errors import ConfigError, DataError, DermhubError, ImageError, ModelError
+from dermhub.errors import ConfigError, DataError, DermhubError, ImageError
 
 if TYPE_CHECKING:
     from dermhub.classifier import Classifier, Prediction
@@ -175,7 +175,7 @@ def run_lint(options: argparse.Namespace) -> int:
     for folder in options.folders:
         try:
             report = lint(folder)
-        except ModelError as error:
+        except DermhubError as error:
             print(f"dermhub: {error}", file=sys.stderr)
             failed = True
             continue

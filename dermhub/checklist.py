@@ -188,8 +188,6 @@ def errors(card: Card) -> str:
 def weights(card: Card) -> str:
     """The weight file is the one that was measured: its sha256 stands in all files."""
     path = card.folder / "model.safetensors"
-    if not path.is_file():
-        return "there is no model.safetensors"
     stated = {card.content["weights"]["sha256"], getattr(card.config, "weights_sha256", "")} - {""}
     if stated != {found := files.sha256(path)}:
         return (

@@ -15,7 +15,7 @@ from dermhub.checklist import Card
 from dermhub.config import ModelConfig
 from dermhub.errors import DataError, ModelError, some
 
-NEEDED = ("README.md", "config.json", "metrics.json")
+NEEDED = ("README.md", "config.json", "model.safetensors", "metrics.json")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Report:
 def lint(folder: Path) -> Report:
     """Hold a model folder against `ITEMS`.
 
-    Raises ModelError when one of its three files is missing or can't be read: then there is nothing to hold.
+    Raises ModelError when one of its four files is missing or can't be read: then there is nothing to hold.
     """
     card = _read(folder)
     return Report(folder, tuple(Outcome(item.name, _problem(item, card)) for item in ITEMS if item.applies(card)))
@@ -82,7 +82,9 @@ def check(folder: Path) -> None:
 def _read(folder: Path) -> Card:
     absent = [name for name in NEEDED if not (folder / name).is_file()]
     if absent:
-        raise ModelError(f"{folder} lacks {some(absent)}: expected a model folder with {', '.join(NEEDED)}.")
+        raise ModelError(
+            f"{folder} can't be published: it lacks {some(absent)}; train.py writes them all into RUN/model."
+        )
     try:
         config = ModelConfig.from_json(files.read_json(folder / "config.json"), str(folder / "config.json"))
         content = files.read_json(folder / "metrics.json")

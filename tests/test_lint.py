@@ -119,7 +119,7 @@ def test_a_check_names_what_is_missing_in_one_sentence(folder: Path) -> None:
 @pytest.mark.parametrize("name", lint.NEEDED)
 def test_a_folder_without_its_files_is_no_model(folder: Path, name: str) -> None:
     (folder / name).unlink()
-    with pytest.raises(ModelError, match=f"^{folder} lacks {name}: expected a model folder with "):
+    with pytest.raises(ModelError, match=f"^{folder} can't be published: it lacks {name}; "):
         lint.lint(folder)
 
 
@@ -140,7 +140,7 @@ def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
         f"{folder}: missing: library: library_name is None in the front matter, expected 'timm'.\n"
         f"{folder}: 34 of 35 items met.\n"
     )
-    assert err.startswith(f"dermhub: {tmp_path / 'none'} lacks README.md, config.json, metrics.json: expected")
+    assert err.startswith(f"dermhub: {tmp_path / 'none'} can't be published: it lacks README.md, config.json, ")
 
 
 @pytest.mark.parametrize("folder", [pytest.param(path, id=name) for name, path in catalog.shipped().items()])

@@ -23,8 +23,8 @@ LAYERS = (
     {"partition", "preprocess", "calibration", "backbone", "breakdown", "card_results"},
     {"augment", "gradcam", "checkpoint", "cards", "figures"},
     {"data", "classifier", "checklist"},
-    {"training", "report", "cost", "lint"},
-    {"evaluation"},
+    {"training", "report", "cost"},
+    {"evaluation", "lint"},
     {"__init__", "__main__"},
 )
 """A module imports from layers above its own in this list alone, also inside functions and for types."""
