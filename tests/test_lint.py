@@ -15,19 +15,32 @@ from dermhub.__main__ import main
 from dermhub.errors import ModelError
 
 
-@pytest.fixture
-def folder(finished_run: Path, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def own(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The card of a real run, of data that is not HAM10000 (the tests may run where there is no git revision)."""
-    copy = Path(shutil.copytree(finished_run / "model", tmp_path / "lesion"))
+    copy = Path(shutil.copytree(finished_run / "model", tmp_path_factory.mktemp("own") / "lesion"))
     rewrite("config.json", lambda c: c["dermhub"]["provenance"]["code"].update(revision="0" * 40))(copy)
     return copy
 
 
-@pytest.fixture
-def ham(folder: Path) -> Path:
+@pytest.fixture(scope="module")
+def of_ham(own: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same, saying that it was trained on HAM10000: here every item applies."""
-    rewrite("config.json", lambda c: c["dermhub"]["provenance"]["data"].update(ham10000_lesions=True))(folder)
-    return folder
+    copy = Path(shutil.copytree(own, tmp_path_factory.mktemp("ham") / "lesion"))
+    rewrite("config.json", lambda c: c["dermhub"]["provenance"]["data"].update(ham10000_lesions=True))(copy)
+    return copy
+
+
+@pytest.fixture
+def folder(own: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    return Path(shutil.copytree(own, tmp_path / "lesion"))
+
+
+@pytest.fixture
+def ham(of_ham: Path, tmp_path: Path) -> Path:
+    """A copy to damage, of HAM10000."""
+    return Path(shutil.copytree(of_ham, tmp_path / "lesion"))
 
 
 def test_a_real_card_meets_all_that_applies(folder: Path) -> None:
