@@ -70,7 +70,13 @@ def main() -> None:
     from dermhub.training import STATE, Fit
 
     task = TASKS[config.task]
-    folder = Path(config.data) if config.data else kaggle.download()
+    if config.data.startswith(kaggle.PREFIX):
+        handle = kaggle.parse(config.data)
+        folder = kaggle.download(handle)
+        # The run and its card name the version, also where the newest was asked for.
+        config = dataclasses.replace(config, data=kaggle.PREFIX + kaggle.pinned(handle, folder))
+    else:
+        folder = Path(config.data) if config.data else kaggle.download()
     table = data.read_table(folder, task)
     torch.manual_seed(config.seed)
     if config.init == "scratch" or (resumed and (out / STATE).exists()):
@@ -112,12 +118,17 @@ def provenance(config: TrainConfig, begun: dict[str, Any], history: list[dict[st
     from dermhub import backbone, kaggle, partition
 
     told = dataclasses.asdict(config)
-    told.update({name: Path(told[name]).name for name in ("data", "out", "init")})
-    for name in ("data", "out", "workers", "device"):
+    told["init"] = Path(told["init"]).name
+    for name in ("out", "workers", "device"):
         told.pop(name)
+    source = f"kaggle: {config.data.removeprefix(kaggle.PREFIX) or kaggle.HAM10000}"
+    if not config.data.startswith(kaggle.PREFIX):
+        # A folder's place says nothing to others, and is theirs to choose; a dataset of Kaggle is part of the recipe.
+        told.pop("data")
+        source = Path(config.data).resolve().name if config.data else source
     return {
         "data": {
-            "source": f"kaggle: {kaggle.HAM10000}" if not config.data else Path(config.data).resolve().name,
+            "source": source,
             # The card says that such a run was divided by the shipped partition, so a split column must agree with it.
             "ham10000_lesions": bool((table["lesion_id"].map(partition.shipped()) == table["split"]).all()),
             "images": len(table),

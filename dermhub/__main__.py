@@ -1,4 +1,4 @@
-"""The command line: python -m dermhub predict | evaluate | list | pull.
+"""The command line: python -m dermhub predict | evaluate | lint | list | pull.
 
 Modules with heavy imports are imported by the command that needs them, so that --help is quick.
 """
@@ -49,6 +49,10 @@ def make_parser() -> argparse.ArgumentParser:
     pull.add_argument("model", metavar="ID", help="ORG/NAME[@REVISION] on the hub, or the id of a model")
     pull.add_argument("--to", type=Path, metavar="DIR", help="folder of the copy (default: the model's name)")
     pull.set_defaults(run=run_pull)
+
+    lint = commands.add_parser("lint", help="hold model folders against the reporting checklist")
+    lint.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="folder with README.md and metrics.json")
+    lint.set_defaults(run=run_lint)
 
     listing = commands.add_parser("list", help="the models that are shipped, with their test figures")
     listing.set_defaults(run=run_list)
@@ -179,6 +183,25 @@ def run_pull(options: argparse.Namespace) -> int:
     hub.copy(folder, Path(to))
     print(f"{to}: {options.model}")
     return 0
+
+
+def run_lint(options: argparse.Namespace) -> int:
+    """Print what each folder lacks and how many items it meets; exit code 2 unless all meet all."""
+    from dermhub.lint import lint
+
+    failed = False
+    for folder in options.folders:
+        try:
+            report = lint(folder)
+        except DermhubError as error:
+            print(f"dermhub: {error}", file=sys.stderr)
+            failed = True
+            continue
+        for outcome in report.missing:
+            print(f"{folder}: missing: {outcome.item}: {outcome.problem}.")
+        print(f"{folder}: {report.met} of {len(report.outcomes)} items met.")
+        failed = failed or bool(report.missing)
+    return 2 if failed else 0
 
 
 def run_list(_: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""The sections of a model card that show what was measured; every figure comes from metrics.json."""
+"""The measured half of a model card: one function a section, metrics.json and config.json -> Markdown."""
 
 from __future__ import annotations
 
@@ -17,64 +17,55 @@ HEADLINES = {
 }
 """Key in metrics.json -> metric type of the hub's model-index, and plain name."""
 
-
-GROUPS = {"sex": "sex", "age": "age in years", "localization": "site", "dx_type": "ground truth"}
-"""Column of `breakdown.subgroups` -> plain name."""
-
-
-def is_ham10000(config: ModelConfig) -> bool:
-    """Whether the model was trained on lesions of HAM10000, divided as the shipped partition says."""
-    return bool(config.provenance["data"]["ham10000_lesions"])
+GROUPS = {"sex": "sex", "age": "age", "localization": "site", "dx_type": "ground truth"}
+"""Column of the table -> how a subgroup of it is called."""
 
 
-def number(value: float | None) -> str:
-    """A figure with four digits, or a dash where it is not defined."""
-    return "-" if value is None else f"{value:.4f}"
-
-
-def lines(rows: list[str]) -> str:
-    """Rows of a table."""
-    return "\n".join(rows)
-
-
-def _figures(config: ModelConfig, content: dict[str, Any]) -> str:
-    test, proven = content["test"], content["test"].get("histology_only")
-    heading = f"| | test (n = {test['n']}) | 95 % interval | validation (n = {content['validation']['n']}) |"
-    rule = "|---|---|---|---|"
+def figures(config: ModelConfig, content: dict[str, Any]) -> str:
+    """Headline figures on test with intervals, on validation, and on what histology proved."""
+    test, proven, known = content["test"], content["test"].get("histology_only"), content["test"]["intervals"]
+    heading = f"| | test (n = {test['n']}) | validation (n = {content['validation']['n']}) |"
+    rule = "|---|---|---|"
     if proven:
         heading += f" test, histology only (n = {proven['n']}) |"
         rule += "---|"
     rows = [
-        f"| {text} | {number(test[key])} | {_interval(test, key)} | {number(content['validation'][key])} |"
+        f"| {text} | {with_interval(test[key], known['bounds'][key])} | {number(content['validation'][key])} |"
         + (f" {number(proven.get(key))} |" if proven else "")
         for key, (_, text) in HEADLINES.items()
     ]
     return f"""## Figures
 
 Test is {test["n"]} images of {test["lesions"]} lesions; no photograph of any of these lesions was used in training
-or selection; everything was chosen on validation. Intervals are percentiles of
-{test["intervals"]["resamples"]} bootstrap resamples of whole lesions.
+or selection ({content["overlap"]} lesions stand in more than one split). It was read once, for this card; everything
+was chosen on validation. In parentheses: {known["level"]:.0%} intervals from {known["resamples"]} resamples of the
+{known["lesions"]} lesions, not of their images (percentile bootstrap).
 
 {heading}
 {rule}
-{lines(rows)}
-
-{_again(config, content)}"""
+{lines(rows)}"""
 
 
-def _again(config: ModelConfig, content: dict[str, Any]) -> str:
-    if not is_ham10000(config):
-        return "The figures were measured on the data named below."
-    return f"""With HAM10000 in `HAM/`, this measures them again:
+def reproduction(config: ModelConfig, content: dict[str, Any]) -> str:
+    """How anyone measures the figures again."""
+    if not is_ham(config):
+        return """### How to measure again
+
+The figures were measured on the data named below; `predictions.csv` holds the logits that they were worked out from."""
+    return f"""### How to measure again
+
+With HAM10000 in `HAM/`; `predictions.csv` holds the logits of every validation and test image:
 
 ```
 python -m dermhub evaluate --model {content["model"]} --images HAM --labels HAM/HAM10000_metadata.csv --split test
 ```"""
 
 
-def _classes(config: ModelConfig, content: dict[str, Any]) -> str:
+def classes(config: ModelConfig, content: dict[str, Any]) -> str:
+    """The figures of each class on test, recall with its interval."""
+    known = content["test"]["intervals"]["recall"]
     rows = [
-        f"| `{name}` | {row['n']} | {number(row['recall'])} | {number(row['precision'])} | "
+        f"| `{name}` | {row['n']} | {with_interval(row['recall'], known[name])} | {number(row['precision'])} | "
         f"{number(row['f1'])} | {number(row['auroc'])} |"
         for name, row in content["test"]["per_class"].items()
     ]
@@ -87,34 +78,36 @@ def _classes(config: ModelConfig, content: dict[str, Any]) -> str:
 ![Confusion matrix on test](figures/confusion_matrix.png)"""
 
 
-def _operation(config: ModelConfig, content: dict[str, Any]) -> str:
-    test = content["test"]
+def operation(config: ModelConfig, content: dict[str, Any]) -> str:
+    """Operating points for malignancy: the threshold, what it was chosen for and on, and what it does on test."""
+    test, rows = content["test"], []
     positive = sum(test["per_class"][c]["n"] for c in config.task.positive)
-    rows = []
-    for name, threshold in config.thresholds.items():
+    for index, (name, threshold) in enumerate(config.thresholds.items()):
         point = test["operating_points"][name]
+        # Intervals were worked out for the default point.
+        bounds = test["intervals"]["bounds"] if index == 0 else {}
         rows.append(
-            f"| `{name}`: {threshold.aim} | {threshold.value:.4f} | {number(point['sensitivity'])} "
-            f"({point['tp']} of {point['tp'] + point['fn']}; {_interval(test, f'{name}.sensitivity')}) | "
-            f"{number(point['specificity'])} "
-            f"({point['tn']} of {point['tn'] + point['fp']}; {_interval(test, f'{name}.specificity')}) | "
-            f"{number(point['ppv'])} | {number(point['npv'])} |"
+            f"| `{name}`: {threshold.aim} | {threshold.value:.4f} | {threshold.split} | "
+            f"{with_interval(point['sensitivity'], bounds.get('sensitivity'))} "
+            f"| {point['tp']} of {point['tp'] + point['fn']} | "
+            f"{with_interval(point['specificity'], bounds.get('specificity'))} "
+            f"| {point['tn']} of {point['tn'] + point['fp']} | {number(point['ppv'])} | {number(point['npv'])} |"
         )
     malignant = ", ".join(f"`{c}`" for c in config.task.classes if c in config.task.positive)
     return f"""### Operating points for malignancy, on test
 
-The probability of malignancy is that of {malignant}. Thresholds were chosen on validation; the first is the
-default. In brackets: counts and 95 % interval. PPV and NPV hold at the prevalence of this test split,
-{positive / test["n"]:.1%}, and at no other.
+The probability of malignancy is that of {malignant}. The first point is the default. PPV and NPV hold at the
+prevalence of this test split, {positive / test["n"]:.1%}, and at no other.
 
-| operating point | threshold | sensitivity | specificity | PPV | NPV |
-|---|---|---|---|---|---|
+| operating point | threshold | chosen on | sensitivity | found | specificity | left alone | PPV | NPV |
+|---|---|---|---|---|---|---|---|---|
 {lines(rows)}
 
 ![ROC curves on test](figures/roc.png)"""
 
 
-def _calibration(config: ModelConfig, content: dict[str, Any]) -> str:
+def calibration(config: ModelConfig, content: dict[str, Any]) -> str:
+    """How far the probabilities can be taken at their word."""
     chosen = content["selection"]
     return f"""### Calibration
 
@@ -126,41 +119,80 @@ sampling is part of the classifier's bias (0: classes as they were drawn, 1: as 
 ![Reliability diagram on test](figures/reliability.png)"""
 
 
-def _groups(config: ModelConfig, content: dict[str, Any]) -> str:
-    name = next(iter(config.thresholds))
+def subgroups(config: ModelConfig, content: dict[str, Any]) -> str:
+    """Test figures by sex, age, site and ground truth."""
     rows = []
-    for column, text in GROUPS.items():
-        for group, found in content["test"]["subgroups"].get(column, {}).items():
-            figures = ("accuracy", "malignancy_auroc", "sensitivity", "specificity")
-            values = " | ".join(number(found.get(figure)) for figure in figures)
-            rows.append(f"| {text}: {group} | {found['n']} | {found.get('malignant', '-')} | {values} |")
-    return f"""### Groups of patients, on test
+    for column, values in content["test"]["subgroups"].items():
+        for value, row in values.items():
+            cells = [
+                with_interval(row[key], row["intervals"][key])
+                for key in ("accuracy", "malignancy_auroc", "sensitivity", "specificity")
+            ]
+            rows.append(
+                f"| {GROUPS[column]}: {value} | {row['n']} | {row['lesions']} | {row['malignant']} | "
+                f"{' | '.join(cells)} |"
+            )
+    if not rows:
+        return """### Subgroups, on test
 
-Sensitivity and specificity at the operating point `{name}`. Groups of fewer than {content["test"]["smallest_group"]}
-images are only counted; small groups say little.
+The data name no sex, age, site or ground truth, so that no subgroup could be measured."""
+    return f"""### Subgroups, on test
 
-| group | n | malignant | accuracy | AUROC of malignancy | sensitivity | specificity |
-|---|---|---|---|---|---|---|
+At the default operating point. A figure that rests on too few images to say anything is a dash, and one that is the
+same in every resample has no interval. Subgroups differ in their diagnoses as well: histology is what looked
+suspicious enough to be cut out, follow-up what did not.
+
+| subgroup | n | lesions | malignant | accuracy | AUROC of malignancy | sensitivity | specificity |
+|---|---|---|---|---|---|---|---|
 {lines(rows)}"""
 
 
-def _errors(config: ModelConfig, content: dict[str, Any]) -> str:
+def errors(config: ModelConfig, content: dict[str, Any]) -> str:
+    """The test images that the model was most confidently wrong about."""
     rows = [
-        f"| {row['image_id']} | `{row['true']}` | {row['p_true']:.4f} | "
-        f"`{row['predicted']}` | {row['p_predicted']:.4f} |"
+        f"| `{row['image_id']}` | `{row['truth']}` | `{row['predicted']}` | {number(row['probability'])} |"
         for row in content["test"]["worst_errors"]
     ]
-    return f"""### The most confident errors, on test
+    if not rows:
+        return "### Worst errors, on test\n\nNo test image was called wrongly."
+    return f"""### Worst errors, on test
 
-| image | true class | its probability | predicted class | its probability |
-|---|---|---|---|---|
+The wrong answers that were given with the highest probability, worst first.
+
+| image | truth | predicted | probability |
+|---|---|---|---|
 {lines(rows)}"""
 
 
-def _interval(test: dict[str, Any], key: str) -> str:
-    limits = test["intervals"].get(key)
-    return "-" if limits is None else f"{limits[0]:.3f} to {limits[1]:.3f}"
+def costs(config: ModelConfig, content: dict[str, Any]) -> str:
+    """Size, hash and speed."""
+    weights, spent = content["weights"], content["latency"]
+    width, height = spent["image"]
+    return f"""### Size and speed
+
+| | |
+|---|---|
+| parameters | {weights["parameters"]} |
+| `model.safetensors` | {weights["megabytes"]} MB, sha256 `{weights["sha256"]}` |
+| `predict`, one image of {width} x {height} pixels | {spent["median_ms"]} ms (median of {spent["n"]}), \
+{spent["threads"]} thread(s) of {spent["processor"]} ({spent["machine"]}) |"""
 
 
-SECTIONS = (_figures, _classes, _operation, _calibration, _groups, _errors)
-"""In the order of the card; each takes the model's configuration and the content of metrics.json."""
+def is_ham(config: ModelConfig) -> bool:
+    """Whether a model was trained on HAM10000's lesions in the shipped partition."""
+    return bool(config.provenance["data"]["ham10000_lesions"])
+
+
+def number(value: float | None) -> str:
+    """A figure with three digits, or a dash where it is not defined."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+def with_interval(value: float | None, bounds: list[float] | None) -> str:
+    """A figure as `0.812 (0.790-0.833)`, without the parentheses where there is no interval."""
+    return number(value) if value is None or bounds is None else f"{value:.3f} ({bounds[0]:.3f}-{bounds[1]:.3f})"
+
+
+def lines(rows: list[str]) -> str:
+    """Rows of a table, one a line."""
+    return "\n".join(rows)

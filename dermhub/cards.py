@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
-
-from dermhub import card_results
-from dermhub.card_results import HEADLINES, is_ham10000, lines
+from dermhub import card_results as results
+from dermhub import card_text
+from dermhub.card_results import HEADLINES, is_ham, lines
 from dermhub.config import ModelConfig
 from dermhub.labels import plain_name
 from dermhub.partition import SPLITS
@@ -15,29 +14,46 @@ from dermhub.partition import SPLITS
 LICENCE = "cc-by-nc-4.0"
 """Licence of the weights: that of HAM10000."""
 
+DATASET = "kmader/skin-cancer-mnist-ham10000"
+"""HAM10000 on Kaggle."""
+
+RESULTS = (
+    results.figures,
+    results.reproduction,
+    results.classes,
+    results.operation,
+    results.calibration,
+    results.subgroups,
+    results.errors,
+    results.costs,
+)
+"""The measured sections, in their order."""
+
 
 def render(config: ModelConfig, content: dict[str, Any]) -> str:
     """The text of a model folder's README.md: a Hugging Face model card with front matter."""
-    front = yaml.safe_dump(_front_matter(config, content), sort_keys=False, allow_unicode=True)
-    parts = (_opening, *card_results.SECTIONS, _data, _training, _limits)
-    return f"---\n{front}---\n\n" + "\n\n".join(part(config, content) for part in parts) + "\n"
+    parts = (_opening, *RESULTS, _data, _training, _limits)
+    return card_text.join(front_matter(config, content), [part(config, content) for part in parts])
 
 
-def _front_matter(config: ModelConfig, content: dict[str, Any]) -> dict[str, Any]:
+def front_matter(config: ModelConfig, content: dict[str, Any]) -> dict[str, Any]:
+    """What the hub reads of a card: licence, library, tags, data, and the figures as a model-index."""
     test = content["test"]
     metrics = [
         {"type": kind, "name": text, "value": round(test[key], 4)}
         for key, (kind, text) in HEADLINES.items()
         if test[key] is not None
     ]
+    ham, source = is_ham(config), config.provenance["data"]["source"]
+    of_kaggle = [source.removeprefix("kaggle: ").partition("/versions/")[0]] if source.startswith("kaggle: ") else []
     return {
         "license": LICENCE,
         "library_name": "timm",
         "pipeline_tag": "image-classification",
         "tags": ["image-classification", "timm", "dermatoscopy", "skin-cancer"]
-        + (["ham10000"] if is_ham10000(config) else [])
+        + (["ham10000"] if ham else [])
         + ["grad-cam"],
-        "datasets": ["kmader/skin-cancer-mnist-ham10000"] if is_ham10000(config) else [],
+        "datasets": [DATASET] if ham else of_kaggle,
         "metrics": ["accuracy", "f1", "roc_auc"],
         "model-index": [
             {
@@ -46,7 +62,7 @@ def _front_matter(config: ModelConfig, content: dict[str, Any]) -> dict[str, Any
                     {
                         "task": {"type": "image-classification", "name": f"dermhub {config.task.name}"},
                         "dataset": {
-                            "type": "ham10000" if is_ham10000(config) else "own-data",
+                            "type": "ham10000" if ham else "own-data",
                             "name": _dataset(config),
                             "split": "test",
                         },
@@ -59,7 +75,7 @@ def _front_matter(config: ModelConfig, content: dict[str, Any]) -> dict[str, Any
 
 
 def _opening(config: ModelConfig, content: dict[str, Any]) -> str:
-    name, size, memory_format = content["model"], config.input.size, content["memory_format"]
+    name, size, layout = content["model"], config.input.size, content["weights"]["memory_format"]
     classes = ", ".join(f"{plain_name(c)} (`{c}`)" if plain_name(c) != c else f"`{c}`" for c in config.task.classes)
     seen = {
         "center": "the short side is scaled to that size and the central square is kept",
@@ -75,7 +91,8 @@ as {size} x {size} RGB pixels ({seen}). Output: calibrated probabilities of the 
 ## Intended use
 
 Research, teaching and comparison of methods on dermatoscopic images of single pigmented lesions.
-Out of scope: any clinical decision, clinical (non-dermatoscopic) photographs, lesions on mucosa, images of
+
+**Out of scope:** any clinical decision, clinical (non-dermatoscopic) photographs, lesions on mucosa, images of
 several lesions, and diagnoses other than the classes above. The model always answers with one of its
 classes, also where the image shows none of them.
 
@@ -83,28 +100,31 @@ classes, also where the image shows none of them.
 
 ```python
 import dermhub
-
 classifier = dermhub.load("{name}")
 print(classifier.predict("lesion.jpg"))
 classifier.explain("lesion.jpg").overlay.save("map.png")
 ```
 
-With timm alone (logits; divide by the temperature {config.temperature:g} before the softmax). They are those of dermhub
-to the bit where the weights lie in memory as dermhub lays them:
+With timm alone (logits; divide by the temperature {config.temperature:g} before the softmax). dermhub keeps the model
+in `{layout}`: in that layout the logits are equal to the bit, in another they differ by rounding.
 
 ```python
-import timm
-import torch
-
+import timm, torch
 model = timm.create_model("local-dir:model_cards/{name}", pretrained=True).eval()
-model = model.to(memory_format={memory_format})
+model = model.to(memory_format={layout})
 ```"""
 
 
 def _data(config: ModelConfig, content: dict[str, Any]) -> str:
     parts, source = content["data"], config.provenance["data"]
     rows = [f"| images | {_across(parts, 'images')} |", f"| lesions | {_across(parts, 'lesions')} |"]
-    for column, text in (("image_sizes", "pixels"), ("dx", "diagnosis"), ("dx_type", "ground truth"), ("sex", "sex")):
+    for column, text in (
+        ("image_sizes", "pixels"),
+        ("dx", "diagnosis"),
+        ("dx_type", "ground truth"),
+        ("sex", "sex"),
+        ("localization", "site"),
+    ):
         for value in sorted({v for part in parts.values() for v in part.get(column, {})}):
             counts = " | ".join(str(part.get(column, {}).get(value, 0)) for part in parts.values())
             rows.append(f"| {text}: {value} | {counts} |")
@@ -114,7 +134,7 @@ def _data(config: ModelConfig, content: dict[str, Any]) -> str:
         )
         rows.append(f"| age: median (quartiles) | {ages} |")
     proof = ""
-    if is_ham10000(config):
+    if is_ham(config):
         proof = (
             "All photographs of a lesion are in one split, the same one for every dermhub model. The partition is\n"
             f"`dermhub/partition.csv`, sha256 `{source['partition_sha256'][:16]}...`. "
@@ -145,8 +165,7 @@ AdamW with warm-up and cosine decay; random crops, flips, turns, colour, resolut
 alike; classes drawn in a balanced way; the exponential average of the weights after the last epoch is kept.
 {told["epoch_seconds"]} s an epoch ({told["images_per_second"]} images/s) with {where["threads"]} threads on
 {where["machine"]}; torch {where["torch"]}, timm {where["timm"]}, Python {where["python"]}; code revision
-`{revision[:12]}`{changed}; {told["date"]}. sha256 of `model.safetensors`, which loading checks:
-`{config.weights_sha256}`.
+`{revision[:12]}`{changed}; {told["date"]}.
 
 ![Training curves](figures/curves.png)"""
 
@@ -162,7 +181,7 @@ def _limits(config: ModelConfig, content: dict[str, Any]) -> str:
         "HAM10000 comes from two centres (Vienna and Queensland) and from mostly light skin; it says\n"
         "nothing about other cameras, hospitals and darker skin. Its images were chosen for having a clear lesion in\n"
         "the centre. "
-        if is_ham10000(config)
+        if is_ham(config)
         else ""
     )
     return f"""## Limits
@@ -177,7 +196,7 @@ doi:10.1038/sdata.2018.161). Code: Apache-2.0."""
 
 
 def _dataset(config: ModelConfig) -> str:
-    return "HAM10000, lesion-disjoint dermhub partition" if is_ham10000(config) else config.provenance["data"]["source"]
+    return "HAM10000, lesion-disjoint dermhub partition" if is_ham(config) else config.provenance["data"]["source"]
 
 
 def _across(parts: dict[str, Any], key: str) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from dermhub import backbone, breakdown, calibration, cards, checkpoint, data, figures, files, metrics, partition
+from dermhub import backbone, breakdown, calibration, cards, checkpoint, cost, data, figures, files, metrics, partition
 from dermhub.classifier import Classifier
 from dermhub.config import ModelConfig
 from dermhub.errors import DataError, some
@@ -74,8 +74,10 @@ def evaluate(classifier: Classifier, labelled: Labelled, workers: int = 0) -> di
 def finish(fit: Fit, folder: Path, provenance: dict[str, Any]) -> dict[str, Any]:
     """Turn a finished fit into a model folder: calibrate on validation, measure test once, write the card.
 
-    Returns the content of metrics.json. Everything that is chosen here is chosen on validation.
+    Returns the content of metrics.json. Everything that is chosen here is chosen on validation. Raises LeakError
+    when a lesion stands in two splits: there is no card for such figures.
     """
+    partition.check(fit.table)
     model, config, chosen = choose(fit, provenance)
     checkpoint.save(folder, model, config)
     # What is measured is what was saved, read back as anyone else would read it.
@@ -84,7 +86,9 @@ def finish(fit: Fit, folder: Path, provenance: dict[str, Any]) -> dict[str, Any]
     content: dict[str, Any] = {
         "model": fit.config.name or fit.task.name,
         "task": fit.task.name,
-        "memory_format": str(backbone.memory_format(config.architecture)),
+        "overlap": partition.overlap(fit.table),
+        "weights": cost.weights(saved),
+        "latency": cost.latency(saved),
         "selection": chosen,
     }
     rows = []
@@ -99,11 +103,11 @@ def finish(fit: Fit, folder: Path, provenance: dict[str, Any]) -> dict[str, Any]
                 content[split]["histology_only"] = _headline(_summary(logits[proven], true[proven], config))
         rows.append(_predictions(part, logits, fit.task))
         if split == "test":
-            content[split] |= _breakdown(part, logits, true, config)
+            content[split] |= break_down(logits, true, part, config)
             _draw(folder / FIGURES, logits, true, config)
     content["data"] = describe(fit.table, fit.task)
     for split, counts in content["data"].items():
-        counts["image_sizes"] = _image_sizes(list(fit.table["path"][fit.table["split"] == split]))
+        counts["image_sizes"] = image_sizes(list(fit.table["path"][fit.table["split"] == split]))
     figures.curves(folder / FIGURES / "curves.png", fit.history)
     figures.overview(folder / FIGURES / "data.png", fit.table)
     # Nine digits give each float32 back exactly, and with it every figure.
@@ -152,6 +156,24 @@ def choose(fit: Fit, provenance: dict[str, Any]) -> tuple[nn.Module, ModelConfig
     )
 
 
+def break_down(
+    logits: NDArray[np.float32], true: NDArray[np.int64], part: pd.DataFrame, config: ModelConfig
+) -> dict[str, Any]:
+    """Intervals, subgroups and worst errors of (N, C) logits, true classes (N,) and the table's N rows.
+
+    Sensitivity and specificity are those of the first, the default operating point.
+    """
+    probabilities, task = metrics.softmax(logits, config.temperature), config.task
+    threshold = next(iter(config.thresholds.values())).value
+    whole = part.assign(lesion_id=part["lesion_id"].replace(partition.SAME_LESION))
+    lesions = whole["lesion_id"].to_numpy(str)
+    return {
+        "intervals": breakdown.intervals(probabilities, true, lesions, task, threshold),
+        "subgroups": breakdown.subgroups(probabilities, true, whole, task, threshold),
+        "worst_errors": breakdown.worst_errors(probabilities, true, part["image_id"].to_numpy(str), task),
+    }
+
+
 def describe(table: pd.DataFrame, task: Task) -> dict[str, Any]:
     """Counts of a table for each split: images, lesions, classes, diagnoses, and what is known of the patients."""
     content = {}
@@ -171,8 +193,11 @@ def describe(table: pd.DataFrame, task: Task) -> dict[str, Any]:
     return content
 
 
-def _image_sizes(paths: list[str]) -> dict[str, int]:
-    # Reads the headers alone. HAM10000 goes round in several resolutions, and the figures depend on which it was.
+def image_sizes(paths: list[str]) -> dict[str, int]:
+    """'width x height' in pixels -> number of image files, from their headers, the most frequent first.
+
+    HAM10000 goes round in several resolutions, and the figures depend on which it was.
+    """
     sizes: dict[str, int] = {}
     for path in paths:
         with Image.open(path) as image:
@@ -186,22 +211,8 @@ def _summary(logits: NDArray[np.float32], true: NDArray[np.int64], config: Model
     return metrics.summarize(metrics.softmax(logits, config.temperature), true, config.task, values)
 
 
-def _breakdown(
-    part: pd.DataFrame, logits: NDArray[np.float32], true: NDArray[np.int64], config: ModelConfig
-) -> dict[str, Any]:
-    probabilities, task = metrics.softmax(logits, config.temperature), config.task
-    values = {name: threshold.value for name, threshold in config.thresholds.items()}
-    default = next(iter(values.values()))
-    return {
-        "intervals": breakdown.intervals(probabilities, true, part["lesion_id"].to_numpy(str), task, values),
-        "subgroups": breakdown.subgroups(part, probabilities, true, task, default),
-        "smallest_group": breakdown.SMALLEST_GROUP,
-        "worst_errors": breakdown.worst_errors(part, probabilities, true, task),
-    }
-
-
 def _headline(summary: dict[str, Any]) -> dict[str, Any]:
-    names = ("n", "accuracy", "balanced_accuracy", "macro_f1", "macro_auroc", "malignancy_auroc", "ece")
+    names = ("n", "accuracy", "balanced_accuracy", "macro_f1", "macro_auroc", "malignancy_auroc", "ece", "brier")
     return {name: summary[name] for name in names}
 
 

@@ -67,14 +67,23 @@ def divide(table: pd.DataFrame) -> dict[str, str]:
     return {lesion: places[SAME_LESION.get(lesion, lesion)] for lesion in table["lesion_id"].unique()}
 
 
+def overlap(table: pd.DataFrame) -> int:
+    """The number of lesions of a table that stand in more than one `split`; 0 for a table that does not leak."""
+    return len(_torn(table))
+
+
 def check(table: pd.DataFrame) -> None:
     """Raise LeakError, naming lesions, when a lesion of the table stands in more than one `split`."""
-    group = table["lesion_id"].replace(SAME_LESION)
-    count = table.groupby(group)["split"].nunique()
-    ids = table.groupby(group)["lesion_id"].unique()
-    torn = [" = ".join(sorted(ids[name])) for name in sorted(count[count > 1].index)]
+    torn = _torn(table)
     if torn:
         raise LeakError(
             f"{len(torn)} lesion(s) stand in more than one split ({some(torn)}): "
             "put all images of a lesion into one split, or leave the split column out."
         )
+
+
+def _torn(table: pd.DataFrame) -> list[str]:
+    group = table["lesion_id"].replace(SAME_LESION)
+    count = table.groupby(group)["split"].nunique()
+    ids = table.groupby(group)["lesion_id"].unique()
+    return [" = ".join(sorted(ids[name])) for name in sorted(count[count > 1].index)]

@@ -1,118 +1,177 @@
-"""Intervals over lesions, groups of patients and the worst errors, against counts by hand."""
+"""Intervals over lesions, subgroups and worst errors: against slow and obvious versions of the same."""
 
 from __future__ import annotations
+
+import time
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 
 from dermhub import breakdown, metrics
-from dermhub.labels import BINARY
+from dermhub.breakdown import FEWEST, intervals, resampled, subgroups, weighted, worst_errors
+from dermhub.labels import BINARY, LESION, Task
+
+Case = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[Any]]
 
 
-def scores(malignancy: list[float]) -> metrics.Floats:
-    """(N, 2) probabilities of the binary task."""
-    return np.array([[1 - score, score] for score in malignancy])
-
-
-def many(n: int, seed: int = 0) -> tuple[metrics.Floats, metrics.Ints]:
-    """Probabilities and targets that agree for about four images in five."""
+def case(task: Task, images: int = 120, lesions: int = 80, seed: int = 0) -> Case:
+    """Probabilities of some skill with many ties, targets that miss no class of `task`, and lesion ids."""
     rng = np.random.default_rng(seed)
-    targets = rng.integers(0, 2, n)
-    return scores(list(np.clip(0.5 * targets + rng.uniform(0, 0.5, n) + rng.normal(0, 0.2, n), 0, 1))), targets
+    ids = np.concatenate([np.arange(lesions), rng.integers(0, lesions, images - lesions)])
+    targets = (ids % len(task.classes)).astype(np.int64)
+    logits = rng.normal(size=(images, len(task.classes)))
+    logits[np.arange(images), targets] += 1
+    return metrics.softmax(np.round(logits, 1)), targets, np.array([f"L{i}" for i in ids])
 
 
-def test_the_interval_of_an_accuracy_is_that_of_the_binomial() -> None:
-    probabilities, targets = many(400)
-    found = breakdown.intervals(probabilities, targets, np.arange(400), BINARY, {"p": 0.5})
-    accuracy = (probabilities.argmax(axis=1) == targets).mean()
-    width = 1.96 * np.sqrt(accuracy * (1 - accuracy) / 400)
-    low, high = found["accuracy"]
-    assert (low, high) == pytest.approx((accuracy - width, accuracy + width), abs=0.008)
-    assert (found["level"], found["resamples"], found["unit"]) == (0.95, 1000, "lesion")
+def headline(probabilities: NDArray[np.float64], targets: NDArray[np.int64], task: Task) -> dict[str, Any]:
+    """The figures of `weighted` as `metrics.summarize` works them out."""
+    summary = metrics.summarize(probabilities, targets, task, {"point": 0.4})
+    point = summary["operating_points"]["point"]
+    recall = {f"recall {name}": row["recall"] for name, row in summary["per_class"].items()}
+    kept = {name: summary[name] for name in summary if isinstance(summary[name], float | None) and name != "nll"}
+    return {**kept, "sensitivity": point["sensitivity"], "specificity": point["specificity"], **recall}
 
 
-def test_photographs_of_one_lesion_do_not_count_as_independent() -> None:
-    probabilities, targets = many(100)
-    alone = breakdown.intervals(probabilities, targets, np.arange(100), BINARY, {})
-    # The same hundred lesions, each photographed four times alike: no more is known than before.
-    again = breakdown.intervals(
-        np.tile(probabilities, (4, 1)), np.tile(targets, 4), np.tile(np.arange(100), 4), BINARY, {}
+@pytest.mark.parametrize("task", [BINARY, LESION], ids=["binary", "lesion"])
+def test_equal_weights_give_the_figures_of_the_card(task: Task) -> None:
+    probabilities, targets, _ = case(task)
+    values = weighted(np.ones((1, 120)), probabilities, targets, task, 0.4)
+    assert {name: value[0] for name, value in values.items()} == pytest.approx(headline(probabilities, targets, task))
+
+
+def test_a_weight_is_a_number_of_copies() -> None:
+    probabilities, targets, _ = case(LESION)
+    counts = np.random.default_rng(1).integers(0, 4, (5, 120))
+    counts[0, targets == 3] = 0  # one resample without a class
+    counts[1, np.isin(targets, LESION.positive_indices)] = 0  # and one without any malignant image
+    values = weighted(counts.astype(float), probabilities, targets, LESION, 0.4)
+    for row, repeats in enumerate(counts):
+        expected = headline(np.repeat(probabilities, repeats, axis=0), np.repeat(targets, repeats), LESION)
+        found = {name: None if np.isnan(value[row]) else value[row] for name, value in values.items()}
+        assert found == pytest.approx(expected), row
+    assert np.isnan(values["malignancy_auroc"][1])
+
+
+def test_the_photographs_of_a_lesion_are_drawn_together() -> None:
+    probabilities, targets, lesions = case(LESION)
+    values = resampled(probabilities, targets, lesions, LESION, 0.4, resamples=3, seed=7)
+    names = np.unique(lesions)
+    rng = np.random.default_rng(7)
+    for row, counts in enumerate(rng.multinomial(len(names), np.full(len(names), 1 / len(names)), 3)):
+        drawn = np.repeat(names, counts)
+        rows = np.concatenate([np.flatnonzero(lesions == name) for name in drawn])
+        expected = headline(probabilities[rows], targets[rows], LESION)
+        assert {name: value[row] for name, value in values.items()} == pytest.approx(expected)
+
+
+def test_copies_of_a_photograph_do_not_make_a_figure_surer() -> None:
+    probabilities, targets, lesions = case(BINARY, 150, 150)
+    wide, many, names = (np.repeat(part, 4, axis=0) for part in (probabilities, targets, lesions))
+    once = intervals(probabilities, targets, lesions, BINARY, 0.4)["bounds"]
+    assert intervals(wide, many, names, BINARY, 0.4)["bounds"] == once
+    careless = intervals(wide, many, np.arange(600), BINARY, 0.4)["bounds"]
+    widths = [bounds["accuracy"][1] - bounds["accuracy"][0] for bounds in (careless, once)]
+    assert widths[0] == pytest.approx(widths[1] / 2, rel=0.15)
+
+
+def test_the_width_is_that_of_the_normal_approximation() -> None:
+    probabilities, targets, lesions = case(BINARY, 400, 400)
+    rate = float((probabilities.argmax(axis=1) == targets).mean())
+    low, high = intervals(probabilities, targets, lesions, BINARY, 0.4)["bounds"]["accuracy"]
+    assert high - low == pytest.approx(2 * 1.96 * (rate * (1 - rate) / 400) ** 0.5, rel=0.1)
+
+
+def test_every_interval_holds_its_figure_and_is_the_same_again() -> None:
+    probabilities, targets, lesions = case(LESION, 400, 300)
+    content = intervals(probabilities, targets, lesions, LESION, 0.4)
+    assert (content["level"], content["resamples"], content["lesions"]) == (0.95, 1000, 300)
+    figures = headline(probabilities, targets, LESION)
+    for name, (low, high) in content["bounds"].items():
+        assert 0 <= low < figures[name] < high <= 2, name
+    for name, (low, high) in content["recall"].items():
+        assert low <= figures[f"recall {name}"] <= high, name
+    assert intervals(probabilities, targets, lesions, LESION, 0.4) == content
+    assert intervals(probabilities, targets, lesions, LESION, 0.4, seed=1) != content
+
+
+def test_a_figure_that_is_not_defined_has_no_interval() -> None:
+    probabilities, targets, lesions = case(BINARY)
+    benign = targets == 0
+    content = intervals(probabilities[benign], targets[benign], lesions[benign], BINARY, 0.4)
+    assert content["bounds"]["malignancy_auroc"] is content["bounds"]["sensitivity"] is None
+    assert content["recall"]["malignant"] is None
+    assert content["bounds"]["specificity"] is not None
+
+
+def test_a_figure_without_spread_has_no_interval() -> None:
+    probabilities, targets, lesions = case(BINARY)
+    probabilities[targets == 1] = [0.1, 0.9]
+    content = intervals(probabilities, targets, lesions, BINARY, 0.4)
+    assert content["recall"]["malignant"] is content["bounds"]["sensitivity"] is None
+    assert content["recall"]["benign"] is not None
+
+
+def test_a_thousand_resamples_of_the_test_split_take_seconds() -> None:
+    arrays = case(LESION, 1602, 1194)
+    start = time.perf_counter()
+    intervals(*arrays, LESION, 0.4)
+    assert time.perf_counter() - start < 20
+
+
+def test_subgroups_are_the_figures_of_their_images() -> None:
+    probabilities, targets, lesions = case(LESION, 300, 250)
+    sex = np.array(["female", "male"])[np.arange(300) % 2].astype(object)
+    sex[:4] = None
+    table = pd.DataFrame({"lesion_id": lesions, "sex": sex, "age": None})
+    content = subgroups(probabilities, targets, table, LESION, 0.4)
+    # A column without any entry is left out.
+    assert list(content) == ["sex"]
+    assert {value: row["n"] for value, row in content["sex"].items()} == {"female": 148, "male": 148, "unknown": 4}
+    rows = sex == "female"
+    expected = headline(probabilities[rows], targets[rows], LESION)
+    found = content["sex"]["female"]
+    assert {name: found[name] for name in breakdown.BY_GROUP} == pytest.approx(
+        {name: expected[name] for name in breakdown.BY_GROUP}
     )
-    for name in breakdown.HEADLINES:
-        assert again[name] == pytest.approx(alone[name], abs=1e-9), name
-    wrong = breakdown.intervals(np.tile(probabilities, (4, 1)), np.tile(targets, 4), np.arange(400), BINARY, {})
-    width = np.ptp(alone["accuracy"])
-    assert np.ptp(wrong["accuracy"]) == pytest.approx(width / 2, rel=0.15)
+    own = intervals(probabilities[rows], targets[rows], lesions[rows], LESION, 0.4)["bounds"]
+    assert found["intervals"] == {name: own[name] for name in breakdown.BY_GROUP}
+    assert found["lesions"] == len(set(lesions[rows]))
+    assert found["malignant"] == np.isin(targets[rows], LESION.positive_indices).sum()
 
 
-def test_intervals_are_the_same_twice_and_hold_the_figure() -> None:
-    probabilities, targets = many(150)
-    first = breakdown.intervals(probabilities, targets, np.arange(150) // 2, BINARY, {"a": 0.4, "b": 0.6})
-    assert first == breakdown.intervals(probabilities, targets, np.arange(150) // 2, BINARY, {"a": 0.4, "b": 0.6})
-    figures = metrics.summarize(probabilities, targets, BINARY, {"a": 0.4, "b": 0.6})
-    for name in ("accuracy", "balanced_accuracy", "macro_f1", "malignancy_auroc", "brier"):
-        assert first[name][0] < figures[name] < first[name][1]
-    for name in ("a", "b"):
-        for figure in ("sensitivity", "specificity"):
-            low, high = first[f"{name}.{figure}"]
-            assert low < figures["operating_points"][name][figure] < high
+def test_ages_are_in_bands() -> None:
+    probabilities, targets, lesions = case(BINARY, 8, 8)
+    ages = [0, 39, 40, 59, 60, 85, None, "?"]
+    content = subgroups(probabilities, targets, pd.DataFrame({"lesion_id": lesions, "age": ages}), BINARY, 0.4)
+    assert {band: row["n"] for band, row in content["age"].items()} == {"0-39": 2, "40-59": 2, "60+": 2, "unknown": 2}
 
 
-def test_what_is_never_defined_has_no_interval() -> None:
-    found = breakdown.intervals(scores([0.1, 0.2, 0.9]), np.zeros(3, np.int64), np.arange(3), BINARY, {"p": 0.5})
-    assert (found["malignancy_auroc"], found["p.sensitivity"]) == (None, None)
-    assert found["p.specificity"] == [0.0, 1.0]
-
-
-def test_groups_are_counted_by_hand() -> None:
-    n = 40
-    table = pd.DataFrame(
-        {
-            "sex": ["female"] * 20 + ["male"] * 19 + [None],
-            "age": [39.9, 40, 59, 60, 85, 0, None, "?"] * 5,
-            "image_id": [str(i) for i in range(n)],
-        }
-    )
-    targets = np.array([1] * 5 + [0] * 15 + [1] * 20)
-    probabilities = scores([0.9] * 4 + [0.2] * 13 + [0.7] * 3 + [0.5] * 20)
-    found = breakdown.subgroups(table, probabilities, targets, BINARY, 0.6)
-    assert set(found) == {"sex", "age"}
-    # Of the five malignant ones four are found; of the fifteen benign ones three are called malignant.
-    assert found["sex"]["female"] == {
-        "n": 20,
-        "malignant": 5,
-        "accuracy": 16 / 20,
-        "malignancy_auroc": pytest.approx((4 * 15 + 0.5 * 12) / (5 * 15)),
-        "sensitivity": 4 / 5,
-        "specificity": 12 / 15,
+@pytest.mark.parametrize(("malignant", "benign"), [(FEWEST - 1, 30), (30, FEWEST - 1), (0, 30), (3, 4)])
+def test_a_figure_of_too_few_images_is_not_reported(malignant: int, benign: int) -> None:
+    targets = np.array([1] * malignant + [0] * benign)
+    probabilities, _, _ = case(BINARY, len(targets), len(targets))
+    table = pd.DataFrame({"lesion_id": [f"L{i}" for i in range(len(targets))], "sex": "male"})
+    row = subgroups(probabilities, targets, table, BINARY, 0.4)["sex"]["male"]
+    assert (row["n"], row["malignant"]) == (malignant + benign, malignant)
+    known = {
+        "accuracy": malignant + benign >= FEWEST,
+        "malignancy_auroc": min(malignant, benign) >= FEWEST,
+        "sensitivity": malignant >= FEWEST,
+        "specificity": benign >= FEWEST,
     }
-    assert found["sex"]["male"] == {"n": 19}
-    assert found["sex"]["unknown"] == {"n": 1}
-    assert {group: row["n"] for group, row in found["age"].items()} == {
-        "0 to 39": 10,
-        "40 to 59": 10,
-        "60 and older": 10,
-        "unknown": 10,
-    }
-
-
-def test_a_group_of_one_class_has_no_auroc() -> None:
-    table = pd.DataFrame({"localization": ["back"] * 20})
-    found = breakdown.subgroups(table, scores([0.3] * 20), np.zeros(20, np.int64), BINARY, 0.5)["localization"]["back"]
-    assert (found["malignancy_auroc"], found["sensitivity"], found["specificity"]) == (None, None, 1.0)
+    for name, defined in known.items():
+        assert (row[name] is not None, row["intervals"][name] is not None) == (defined, defined), name
 
 
 def test_the_worst_errors_come_first() -> None:
-    table = pd.DataFrame({"image_id": list("abcde")})
-    probabilities, targets = scores([0.9, 0.8, 0.4, 0.1, 0.95]), np.array([0, 0, 1, 1, 1])
-    found = breakdown.worst_errors(table, probabilities, targets, BINARY, count=3)
-    assert [row["image_id"] for row in found] == ["a", "d", "b"]
-    assert found[0] == {
-        "image_id": "a",
-        "true": "benign",
-        "predicted": "malignant",
-        "p_predicted": pytest.approx(0.9),
-        "p_true": pytest.approx(0.1),
-    }
-    assert breakdown.worst_errors(table, scores([0.1] * 5), np.zeros(5, np.int64), BINARY) == []
+    probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.05, 0.95], [0.6, 0.4], [0.3, 0.7]])
+    targets = np.array([1, 0, 1, 1, 0])
+    ids = np.array([f"I{i}" for i in range(5)])
+    found = worst_errors(probabilities, targets, ids, BINARY, 3)
+    assert [row["image_id"] for row in found] == ["I0", "I1", "I4"]
+    assert found[0] == {"image_id": "I0", "truth": "malignant", "predicted": "benign", "probability": 0.9}
+    assert worst_errors(probabilities, probabilities.argmax(axis=1), ids, BINARY) == []

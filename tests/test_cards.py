@@ -9,19 +9,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from huggingface_hub import ModelCard
 
-from dermhub import cards, catalog, data, metrics
+from dermhub import cards, catalog, data, files, metrics
 from dermhub.card_results import HEADLINES
 from dermhub.checkpoint import load_config
+from dermhub.classifier import Classifier
 from dermhub.config import ModelConfig
+from dermhub.preprocess import to_rgb, to_tensor
 
 MODELS = [pytest.param(path, id=name) for name, path in catalog.shipped().items()] or [
     pytest.param(None, id="none", marks=pytest.mark.skip("no model is shipped in model_cards"))
 ]
+NUMBER = r"\d+\.?\d*"
 SHIPPED = pytest.mark.parametrize("folder", MODELS)
 
 
@@ -49,8 +54,8 @@ def front(text: str) -> dict[str, Any]:
     return read
 
 
-def values(tree: Any) -> Iterator[float]:
-    """Every number of a JSON tree, and the two sums that a card makes of an operating point's counts."""
+def values(tree: Any) -> Iterator[float | str]:
+    """Every number of a JSON tree, also in its texts, and the two sums that a card makes of a point's counts."""
     if isinstance(tree, dict):
         if "tp" in tree:
             yield from (tree["tp"] + tree["fn"], tree["fp"] + tree["tn"])
@@ -60,6 +65,13 @@ def values(tree: Any) -> Iterator[float]:
             yield from values(part)
     elif isinstance(tree, int | float):
         yield tree
+    elif isinstance(tree, str):
+        yield from re.findall(NUMBER, tree)
+
+
+def shown(value: float | str) -> tuple[str, ...]:
+    """A number as a card may write it: whole, and with three, four or no digits."""
+    return (value,) if isinstance(value, str) else (str(value), f"{value:.3f}", f"{value:.4f}", f"{value:.0f}")
 
 
 def table_cells(text: str) -> list[str]:
@@ -75,10 +87,10 @@ def test_a_card_is_what_its_two_files_say(finished_run: Path, config: ModelConfi
 
 
 def test_every_number_of_the_tables_is_in_the_files(config: ModelConfig, content: dict[str, Any]) -> None:
-    known = {text for v in values([content, config.to_json()]) for text in (str(v), f"{v:.4f}", f"{v:.3f}", f"{v:.0f}")}
-    known.add(f"{100 * content['test']['intervals']['level']:.0f}")
+    names = {number for name in content["test"]["subgroups"]["age"] for number in re.findall(NUMBER, name)}
+    known = names | {text for value in values([content, config.to_json()]) for text in shown(value)}
     cells = table_cells(cards.render(config, content))
-    found = [number for cell in cells for number in re.findall(r"\d+\.?\d*", cell)]
+    found = [number for cell in cells for number in re.findall(NUMBER, cell.replace("sha256", ""))]
     assert len(found) > 100
     assert not [number for number in found if number not in known]
 
@@ -86,12 +98,12 @@ def test_every_number_of_the_tables_is_in_the_files(config: ModelConfig, content
 @pytest.mark.parametrize("key", HEADLINES)
 def test_each_headline_comes_from_its_own_key(config: ModelConfig, content: dict[str, Any], key: str) -> None:
     before = cards.render(config, content).splitlines()
-    content["test"][key] = 0.98765
+    content["test"][key] = 0.98761
     changed = [line for line in cards.render(config, content).splitlines() if line not in before]
     # Once in the front matter, once in the table; the error of calibration has a sentence as well.
     assert len(changed) == (3 if key == "ece" else 2)
-    assert changed[0].strip() in ("value: 0.9876", "value: 0.9877")
-    assert changed[1].startswith(f"| {HEADLINES[key][1]} | 0.987")
+    assert changed[0].strip() == "value: 0.9876"
+    assert changed[1].startswith(f"| {HEADLINES[key][1]} | 0.988 (")
 
 
 def test_a_figure_that_is_not_defined_is_a_dash_and_not_in_the_front_matter(
@@ -148,6 +160,58 @@ def test_a_card_of_other_data_does_not_speak_of_ham10000(
     assert f"{tiny_data.name}: 49 images of 42 lesions" in own
     assert "HAM10000, lesion-disjoint dermhub partition: 49 images" in ham
     assert "python -m dermhub evaluate --model lesion --images HAM" in ham
+
+
+def test_an_interval_stands_beside_its_figure(config: ModelConfig, content: dict[str, Any]) -> None:
+    content["test"]["accuracy"] = 0.8123
+    content["test"]["intervals"]["bounds"] |= {"accuracy": [0.7901, 0.8329], "sensitivity": None}
+    text = cards.render(config, content)
+    assert "| Accuracy | 0.812 (0.790-0.833) | " in text
+    assert re.search(
+        r"^\| `sensitivity_95`: [^|]+\| 0\.\d+ \| validation \| \d\.\d{3} \| \d of \d \| ", text, re.MULTILINE
+    )
+    assert "95% intervals from 1000 resamples of the\n7 lesions, not of their images" in text
+
+
+def test_subgroups_and_errors_have_their_rows(config: ModelConfig, content: dict[str, Any]) -> None:
+    row = {"n": 51, "lesions": 40, "malignant": 12, "accuracy": 0.75, "malignancy_auroc": None}
+    row |= {"sensitivity": 0.5, "specificity": 0.25}
+    bounds = {"accuracy": [0.7, 0.8], "malignancy_auroc": None, "sensitivity": None, "specificity": [0.2, 0.3]}
+    content["test"]["subgroups"] = {"localization": {"lower leg": {**row, "intervals": bounds}}}
+    wrong = {"image_id": "ISIC_7", "truth": "mel", "predicted": "nv", "probability": 0.99871}
+    content["test"]["worst_errors"] = [wrong]
+    text = cards.render(config, content)
+    assert "| site: lower leg | 51 | 40 | 12 | 0.750 (0.700-0.800) | - | 0.500 | 0.250 (0.200-0.300) |" in text
+    assert "| `ISIC_7` | `mel` | `nv` | 0.999 |" in text
+    content["test"] |= {"subgroups": {}, "worst_errors": []}
+    text = cards.render(config, content)
+    assert "no subgroup could be measured" in text
+    assert "No test image was called wrongly." in text
+
+
+def test_the_cost_of_an_answer_is_told(config: ModelConfig, content: dict[str, Any], finished_run: Path) -> None:
+    weights = finished_run / "model" / "model.safetensors"
+    assert content["weights"]["sha256"] == files.sha256(weights)
+    assert content["weights"]["megabytes"] == round(weights.stat().st_size / 1e6, 1)
+    content["latency"] |= {"median_ms": 17.3, "n": 20, "threads": 2, "processor": "Some CPU", "machine": "s390x"}
+    content["weights"] |= {"parameters": 123456, "megabytes": 0.5}
+    text = cards.render(config, content)
+    row = "| `predict`, one image of 600 x 450 pixels | 17.3 ms (median of 20), 2 thread(s) of Some CPU (s390x) |"
+    assert row in text
+    assert "| parameters | 123456 |" in text
+
+
+def test_its_timm_snippet_gives_the_same_bits(finished_run: Path, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (finished_run / "model" / "README.md").read_text()
+    snippet = next(block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "create_model" in block)
+    monkeypatch.chdir(finished_run)
+    found: dict[str, Any] = {}
+    exec(snippet.replace("model_cards/lesion", "model"), found)
+    ours = Classifier("model")
+    image = to_rgb(photo)
+    with torch.inference_mode():
+        theirs = found["model"](to_tensor(image, ours.config.input)[None]).numpy()
+    assert np.array_equal(theirs, ours.logits([image]))
 
 
 def test_a_card_says_what_the_model_is_not_for(config: ModelConfig, content: dict[str, Any]) -> None:

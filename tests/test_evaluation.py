@@ -20,7 +20,7 @@ from dermhub import backbone, data, evaluation, metrics, partition
 from dermhub.checkpoint import load_config
 from dermhub.classifier import Classifier
 from dermhub.config import TrainConfig
-from dermhub.errors import DataError
+from dermhub.errors import DataError, LeakError
 from dermhub.evaluation import Labelled, evaluate, read_labelled
 from dermhub.labels import BINARY, LESION, Task
 from dermhub.training import Fit
@@ -197,6 +197,33 @@ def test_histology_only_is_measured_on_histology_only(finished_run: Path, tiny_d
     again = evaluate(Classifier(finished_run / "model"), Labelled(part, {}))
     assert {name: again[name] for name in written} == pytest.approx(written)
     assert 0 < written["n"] < 7
+
+
+def test_what_is_broken_down_comes_from_the_shipped_predictions(finished_run: Path, tiny_data: Path) -> None:
+    content = json.loads((finished_run / "model" / "metrics.json").read_text())
+    config = load_config(finished_run / "model")
+    rows = pd.read_csv(finished_run / "model" / "predictions.csv")
+    rows = rows[rows["split"] == "test"].reset_index(drop=True)
+    logits = rows[[f"logit_{name}" for name in LESION.classes]].to_numpy(np.float32)
+    table = data.read_table(tiny_data, LESION).set_index("image_id").loc[rows["image_id"]].reset_index()
+    again = evaluation.break_down(logits, data.targets(table, LESION), table, config)
+    assert again == {name: content["test"][name] for name in ("intervals", "subgroups", "worst_errors")}
+    assert again["intervals"]["lesions"] == content["test"]["lesions"]
+    assert set(again["subgroups"]) == {"sex", "age", "localization", "dx_type"}
+    assert len(again["worst_errors"]) == content["test"]["n"] - round(content["test"]["accuracy"] * 7)
+    assert content["overlap"] == 0
+
+
+def test_a_leaky_split_gets_no_model_folder(tiny_data: Path, tmp_path: Path) -> None:
+    table = data.read_table(tiny_data, LESION)
+    config = TrainConfig(model="test_resnet", workers=0, batch_size=8)
+    fit = Fit(backbone.build("test_resnet", 7), table, config, TINY_SPEC, tmp_path)
+    lesion = table["lesion_id"][table["lesion_id"].duplicated()].iloc[0]
+    fit.table.loc[table["lesion_id"] == lesion, "split"] = ["train", "test"]
+    with pytest.raises(LeakError, match=rf"^1 lesion\(s\) stand in more than one split \({lesion}\)"):
+        evaluation.finish(fit, tmp_path / "model", {})
+    assert partition.overlap(fit.table) == 1
+    assert not (tmp_path / "model").exists()
 
 
 def test_describe_counts_each_split(tiny_data: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from conftest import run_training
 
 from dermhub import kaggle
-from dermhub.errors import DownloadError
+from dermhub.errors import ConfigError, DownloadError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -54,11 +54,25 @@ def test_no_network_is_an_os_error_as_well() -> None:
         kaggle.download()
 
 
-@pytest.mark.usefixtures("cache")
-@pytest.mark.parametrize("handle", ["nonsense", "a/b/c/d/e/f", ""])
+@pytest.mark.parametrize(
+    "handle",
+    [
+        *("nonsense", "a/b/c/d/e/f", "", "a/b/versions/0", "a/b/versions/latest", "../../etc", "a/..", "a/b "),
+        *("a/b/versions/2/../../..", "https://www.kaggle.com/datasets/a/b"),
+    ],
+)
 def test_a_handle_that_is_none(handle: str) -> None:
-    with pytest.raises(DownloadError, match=f"^{handle} could not be fetched from Kaggle"):
+    with pytest.raises(ConfigError) as caught:
         kaggle.download(handle)
+    assert str(caught.value) == (
+        f"--data is {handle!r}, expected a folder, kaggle:OWNER/NAME or kaggle:OWNER/NAME/versions/N, "
+        "as in the dataset's address on kaggle.com."
+    )
+
+
+@pytest.mark.parametrize("handle", ["a/b", "fanconic/skin-cancer-malignant-vs-benign", kaggle.HAM10000])
+def test_a_handle(handle: str) -> None:
+    assert kaggle.parse(f"kaggle:{handle}") == handle
 
 
 @pytest.mark.usefixtures("cache")

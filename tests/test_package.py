@@ -19,12 +19,12 @@ FOLDER = Path(dermhub.__file__).parent
 
 LAYERS = (
     {"labels", "errors"},
-    {"config", "files", "metrics", "drawings", "kaggle", "catalog"},
+    {"config", "files", "metrics", "drawings", "kaggle", "catalog", "card_text"},
     {"partition", "preprocess", "calibration", "backbone", "breakdown", "card_results", "hub"},
     {"augment", "gradcam", "checkpoint", "cards", "figures"},
-    {"data", "classifier"},
-    {"training", "report"},
-    {"evaluation"},
+    {"data", "classifier", "checklist"},
+    {"training", "report", "cost"},
+    {"evaluation", "lint"},
     {"__init__", "__main__"},
 )
 """A module imports from layers above its own in this list alone, also inside functions and for types."""
@@ -35,7 +35,7 @@ ONLY_IN = {
     "timm": {"backbone"},
     "kagglehub": {"kaggle"},
     "matplotlib": {"figures"},
-    "yaml": {"cards"},
+    "yaml": {"card_text"},
     "tqdm": {"training"},
     "importlib": {"__init__"},
     "gradio": set(),
