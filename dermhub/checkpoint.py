@@ -7,6 +7,8 @@ A model folder holds config.json and model.safetensors in the names that timm it
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import hashlib
 import json
 from pathlib import Path
 
@@ -23,10 +25,15 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
 def save(folder: Path, model: nn.Module, config: ModelConfig) -> None:
-    """Write model.safetensors and config.json into a folder; raises ModelError for non-finite weights."""
+    """Write model.safetensors and config.json, with the weights' sha256, into a folder.
+
+    Raises ModelError for weights that are not finite, and ConfigError when the folder can't be written.
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     _check_finite(tensors, "The model")
-    files.write_bytes(folder / WEIGHTS, safetensors.torch.save(tensors, metadata={"format": "pt"}))
+    content = safetensors.torch.save(tensors, metadata={"format": "pt"})
+    config = dataclasses.replace(config, weights_sha256=hashlib.sha256(content).hexdigest())
+    files.write_bytes(folder / WEIGHTS, content)
     files.write_json(folder / CONFIG, config.to_json())
 
 
@@ -44,8 +51,9 @@ def load_config(folder: Path) -> ModelConfig:
 def load(folder: Path) -> tuple[nn.Module, ModelConfig]:
     """The model of a folder, in evaluation mode on the CPU, and what it means.
 
-    Every tensor must be there, in its shape and finite, and none may be left over. Raises
-    ModelError naming the tensor, or what stands there in place of a safetensors file.
+    Every tensor must be there, in its shape and finite, none may be left over, and the file must be
+    the one whose sha256 config.json states. Raises ModelError naming the tensor, what stands there
+    in place of a safetensors file, or both hashes.
     """
     config = load_config(folder)
     try:
@@ -69,6 +77,9 @@ def load(folder: Path) -> tuple[nn.Module, ModelConfig]:
         if names:
             raise ModelError(f"{folder / WEIGHTS} {problem} tensor(s) {some(names)} of {config.architecture}.")
     _check_finite(tensors, str(folder / WEIGHTS))
+    # Last, because "lacks tensor x" helps more than two hashes.
+    advice = "the file was changed or damaged; fetch or copy the model again"
+    files.check_sha256(folder / WEIGHTS, config.weights_sha256, CONFIG, advice)
     model.load_state_dict(tensors, strict=True)
     return model.eval(), config
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -88,7 +89,8 @@ class ModelConfig:
 
     `temperature` divides the logits before the softmax. `thresholds` are operating points on the
     summed probability of the malignant classes; the first one is the default. `provenance` holds
-    the training data, partition hash, code revision, seed and environment.
+    the training data, partition hash, code revision, seed and environment. `weights_sha256` is the
+    sha256 of model.safetensors, 64 hexadecimal digits; `checkpoint.save` fills it in.
     """
 
     architecture: str
@@ -97,6 +99,7 @@ class ModelConfig:
     temperature: float = 1.0
     thresholds: dict[str, Threshold] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    weights_sha256: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The content of config.json: timm's own keys and one `dermhub` block."""
@@ -113,6 +116,7 @@ class ModelConfig:
                 "temperature": self.temperature,
                 "thresholds": {name: dataclasses.asdict(t) for name, t in self.thresholds.items()},
                 "provenance": self.provenance,
+                "weights_sha256": self.weights_sha256,
             },
         }
 
@@ -135,6 +139,11 @@ class ModelConfig:
         missing += [key for key in ("architecture", "num_classes", "pretrained_cfg") if key not in content]
         if missing:
             raise ModelError(f"{where} lacks {some(missing)}.")
+        if not re.fullmatch("[0-9a-f]{64}", str(block.get("weights_sha256"))):
+            raise ModelError(
+                f"{where}: weights_sha256 is {block.get('weights_sha256')!r}, expected the sha256 of "
+                "model.safetensors as 64 hexadecimal digits: save the model again with this dermhub."
+            )
         try:
             task = Task(str(block["task"]), tuple(block["class_names"]), frozenset(block["positive_classes"]))
             thresholds = {name: Threshold(**values) for name, values in block["thresholds"].items()}
@@ -166,6 +175,7 @@ class ModelConfig:
             temperature=temperature,
             thresholds=thresholds,
             provenance=provenance,
+            weights_sha256=block["weights_sha256"],
         )
 
 

@@ -151,6 +151,7 @@ def make_config(task: Task, architecture: str = "test_efficientnet") -> ModelCon
             "images_per_second": 1.0,
             "date": "2026-01-01",
         },
+        weights_sha256="0" * 64,
     )
 
 

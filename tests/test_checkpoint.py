@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import re
 import shutil
@@ -19,7 +20,7 @@ from timm.data.config import resolve_model_data_config
 from timm.data.transforms_factory import create_transform
 from torch import nn
 
-from dermhub import backbone, checkpoint
+from dermhub import backbone, checkpoint, files
 from dermhub.drawings import draw
 from dermhub.errors import ModelError
 from dermhub.labels import BINARY, LESION
@@ -68,7 +69,8 @@ def test_saved_and_loaded_weights_are_the_same_bits(tmp_path: Path, architecture
     model.eval()
     checkpoint.save(tmp_path, model, make_config(LESION, architecture))
     again, config = checkpoint.load(tmp_path)
-    assert config == make_config(LESION, architecture)
+    assert dataclasses.replace(config, weights_sha256="0" * 64) == make_config(LESION, architecture)
+    assert config.weights_sha256 == files.sha256(tmp_path / checkpoint.WEIGHTS)
     assert not again.training
     expected, found = model.state_dict(), again.state_dict()
     assert list(found) == list(expected)
@@ -148,6 +150,25 @@ def test_pickle_beside_is_never_loaded(folder: Path) -> None:
     (folder / checkpoint.WEIGHTS).rename(folder / "pytorch_model.bin")
     expected = "pytorch_model.bin is a pickle, which is never loaded because it can run code."
     assert refusal(folder) == f"There is no model.safetensors; {expected}"
+
+
+@pytest.mark.parametrize("position", [-1, -5000], ids=["last byte", "middle"])
+def test_one_flipped_bit(folder: Path, position: int) -> None:
+    weights = folder / checkpoint.WEIGHTS
+    stated = files.sha256(weights)
+    content = bytearray(weights.read_bytes())
+    # The lowest bit of a value: finite, in place and close to what it was, so that only the hash can tell.
+    content[position & ~3] ^= 1
+    weights.write_bytes(content)
+    found = files.sha256(weights)
+    expected = f"model.safetensors has the sha256 {found}, but config.json states {stated}: the file was changed or "
+    assert refusal(folder) == f"{expected}damaged; fetch or copy the model again."
+
+
+def test_weights_of_another_training_run(folder: Path) -> None:
+    # They fit in every respect, so labels and temperature of one model would be used with the weights of another.
+    rewrite(folder, lambda tensors: tensors["classifier.bias"].add_(1))
+    assert "but config.json states" in refusal(folder)
 
 
 def test_no_weights(folder: Path) -> None:
