@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dermhub.catalog import shipped
+    from dermhub.catalog import Entry, shipped
     from dermhub.classifier import Classifier, Explanation, Prediction, load
     from dermhub.config import InputSpec, ModelConfig, Threshold, TrainConfig
     from dermhub.errors import (
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "catalog": ("shipped",),
+    "catalog": ("Entry", "shipped"),
     "classifier": ("Classifier", "Explanation", "Prediction", "load"),
     "config": ("InputSpec", "ModelConfig", "Threshold", "TrainConfig"),
     "errors": ("ConfigError", "DataError", "DermhubError", "DownloadError", "ImageError", "LeakError", "ModelError"),
@@ -48,6 +48,7 @@ __all__ = [
     "DataError",
     "DermhubError",
     "DownloadError",
+    "Entry",
     "Explanation",
     "ImageError",
     "InputSpec",

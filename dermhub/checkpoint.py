@@ -17,11 +17,11 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from dermhub import backbone, files
+from dermhub import backbone, catalog, files
 from dermhub.config import ModelConfig
 from dermhub.errors import ConfigError, DataError, ModelError, some
 
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
+WEIGHTS, CONFIG = catalog.WEIGHTS, catalog.CONFIG
 
 
 def save(folder: Path, model: nn.Module, config: ModelConfig) -> None:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dermhub import backbone, checkpoint, gradcam, metrics
-from dermhub.catalog import shipped
-from dermhub.errors import ConfigError, ModelError, suggest
+from dermhub.catalog import Entry
+from dermhub.errors import ConfigError, suggest
+from dermhub.locate import locate
 from dermhub.preprocess import ImageInput, to_rgb, to_tensor, view_box
 
 BATCH = 16
@@ -184,15 +185,10 @@ class Classifier:
         return self.classes.index(name)
 
 
-def load(name: str | os.PathLike[str]) -> Classifier:
-    """Load a model: a folder, or the id of a shipped model ("lesion", "binary").
+def load(model: str | os.PathLike[str] | Entry) -> Classifier:
+    """Load a model: a folder, the id of a shipped or published model ("lesion"), or "org/name[@revision]" of the hub.
 
-    Raises ModelError when there is no such model or it is not whole.
+    Labels, thresholds, temperature and geometry are those of the loaded folder. Raises ModelError when there is no
+    such model, it is not whole, or its bytes are not the published ones; DownloadError when it can't be fetched.
     """
-    if Path(name).is_dir():
-        return Classifier(name)
-    known = shipped()
-    if str(name) in known:
-        return Classifier(known[str(name)])
-    others = f" or one of {', '.join(known)}" if known else "; no model is shipped here"
-    raise ModelError(f"There is no model {str(name)!r}: expected a model folder{others}.{suggest(str(name), known)}")
+    return Classifier(locate(model))

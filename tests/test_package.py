@@ -19,9 +19,9 @@ FOLDER = Path(dermhub.__file__).parent
 
 LAYERS = (
     {"labels", "errors"},
-    {"config", "files", "metrics", "drawings", "kaggle", "catalog"},
-    {"partition", "preprocess", "calibration", "backbone"},
-    {"augment", "gradcam", "checkpoint", "cards", "figures"},
+    {"config", "files", "metrics", "drawings", "kaggle", "catalog", "hub_errors", "hub_session"},
+    {"partition", "preprocess", "calibration", "backbone", "hub"},
+    {"augment", "gradcam", "checkpoint", "cards", "figures", "locate"},
     {"data", "classifier"},
     {"training", "report"},
     {"evaluation"},
@@ -39,13 +39,14 @@ ONLY_IN = {
     "tqdm": {"training"},
     "importlib": {"__init__"},
     "gradio": set(),
-    "huggingface_hub": set(),
+    "huggingface_hub": {"hub"},
     "torchvision": set(),
     "sklearn": set(),
 }
 """Libraries that one module wraps for all others, or that only app.py and the tests use."""
 
 HEAVY = {"torch", "timm", "numpy", "pandas", "PIL", "safetensors", "matplotlib", "gradio", "kagglehub", "yaml", "tqdm"}
+HEAVY |= {"huggingface_hub"}
 
 
 @functools.cache
