@@ -1,4 +1,4 @@
-"""The command line: python -m dermhub predict | evaluate | list.
+"""The command line: python -m dermhub predict | evaluate | list | pull | push | space.
 
 Modules with heavy imports are imported by the command that needs them, so that --help is quick.
 """
@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dermhub import hub_commands
 from dermhub.errors import ConfigError, DataError, DermhubError, ImageError
 
 if TYPE_CHECKING:
@@ -29,13 +30,13 @@ def make_parser() -> argparse.ArgumentParser:
 
     predict = commands.add_parser("predict", help="classify images")
     predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, or folders of them")
-    predict.add_argument("--model", default="lesion", help="shipped model or model folder (default: lesion)")
+    predict.add_argument("--model", default="lesion", help="model, folder or org/name of the hub (default: lesion)")
     predict.add_argument("--format", choices=("table", "json", "csv"), default="table")
     predict.add_argument("--explain", type=Path, metavar="DIR", help="write a Grad-CAM overlay of each image there")
     predict.set_defaults(run=run_predict)
 
     evaluate = commands.add_parser("evaluate", help="measure a model on labelled images, as JSON")
-    evaluate.add_argument("--model", required=True, help="shipped model or model folder")
+    evaluate.add_argument("--model", required=True, help="model, folder or org/name of the hub")
     evaluate.add_argument("--images", required=True, type=Path, metavar="DIR", help="folder with the images")
     evaluate.add_argument("--labels", required=True, type=Path, metavar="CSV", help="table with image_id and dx")
     evaluate.add_argument(
@@ -47,6 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     listing = commands.add_parser("list", help="the models that are shipped, with their test figures")
     listing.set_defaults(run=run_list)
+    hub_commands.add_parsers(commands)
     return parser
 
 

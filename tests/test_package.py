@@ -21,10 +21,11 @@ LAYERS = (
     {"labels", "errors"},
     {"config", "files", "metrics", "drawings", "kaggle", "catalog", "hub_errors", "hub_session"},
     {"partition", "preprocess", "calibration", "backbone", "hub"},
-    {"augment", "gradcam", "checkpoint", "cards", "figures", "locate"},
+    {"augment", "gradcam", "checkpoint", "cards", "figures", "locate", "space"},
     {"data", "classifier"},
     {"training", "report"},
-    {"evaluation"},
+    {"evaluation", "lint"},
+    {"hub_commands"},
     {"__init__", "__main__"},
 )
 """A module imports from layers above its own in this list alone, also inside functions and for types."""
@@ -35,7 +36,7 @@ ONLY_IN = {
     "timm": {"backbone"},
     "kagglehub": {"kaggle"},
     "matplotlib": {"figures"},
-    "yaml": {"cards"},
+    "yaml": {"cards", "space"},
     "tqdm": {"training"},
     "importlib": {"__init__"},
     "gradio": set(),
