@@ -84,18 +84,15 @@ class Explanation:
 class Classifier:
     """A model folder in memory, in evaluation mode on the CPU.
 
-    Raises ModelError when the folder is not a whole and matching model.
+    `name` is what people know it by; the folder's own name if it is not given. Raises ModelError when the folder is
+    not a whole and matching model.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], name: str = "") -> None:
         self.folder = Path(folder)
+        self.name = name or self.folder.resolve().name
         self.model, self.config = checkpoint.load(self.folder)
         self.model.to(memory_format=backbone.memory_format(self.config.architecture))
-
-    @property
-    def name(self) -> str:
-        """The folder's own name."""
-        return self.folder.resolve().name
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -191,4 +188,7 @@ def load(model: str | os.PathLike[str] | Entry) -> Classifier:
     Labels, thresholds, temperature and geometry are those of the loaded folder. Raises ModelError when there is no
     such model, it is not whole, or its bytes are not the published ones; DownloadError when it can't be fetched.
     """
-    return Classifier(locate(model))
+    if isinstance(model, Entry):
+        return Classifier(locate(model), model.id)
+    # In the hub's cache a folder is named by its commit.
+    return Classifier(locate(model), "" if Path(model).is_dir() else str(model))

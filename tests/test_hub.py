@@ -70,6 +70,7 @@ def test_text_that_is_no_handle(handle: str) -> None:
 def test_load_by_name(hub: Hub, model: dict[str, bytes], tiny_lesion_model: Path, photo: Path) -> None:
     hub.put(NAME, model)
     classifier = dermhub.load(NAME)
+    assert classifier.name == NAME
     assert classifier.predict(photo) == dermhub.load(tiny_lesion_model).predict(photo)
 
 
@@ -164,6 +165,7 @@ def test_newer_format_version_says_so(hub: Hub, model: dict[str, bytes]) -> None
 def test_an_entry_is_verified_and_then_costs_no_request(hub: Hub, published: Entry, photo: Path) -> None:
     assert sorted(published.files) == FETCHED
     classifier = dermhub.load(published)
+    assert classifier.name == "published"
     assert asked(hub)
     assert dermhub.load(published).predict(photo) == classifier.predict(photo)
     assert asked(hub) == []

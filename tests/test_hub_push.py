@@ -71,7 +71,7 @@ def test_push_prints_the_entry_that_pins_it(run: Run, folder: Path) -> None:
     assert entries["lesion"].task == "lesion"
     weights = folder / "model.safetensors"
     assert entries["lesion"].files[weights.name] == (files.sha256(weights), weights.stat().st_size)
-    assert dermhub.load(entries["lesion"]).name == entries["lesion"].revision
+    assert dermhub.load(entries["lesion"]).folder.name == entries["lesion"].revision
 
 
 def test_pushed_again_nothing_is_sent(hub: Hub, run: Run, folder: Path) -> None:
