@@ -57,8 +57,8 @@ def within(seconds: float, call: Callable[[], T]) -> T:
 def bounded(session: Any, answer: float) -> Iterator[None]:
     """While it holds, requests of an httpx session that carry our name wait `answer` seconds for the next bytes.
 
-    A request that had no answer in that time is not made again, one that broke off is made once more (the rest of a
-    file is another request), and 429 or 5xx ends the matter: TimeoutError and BusyError. Other users of the session
+    A GET that had no answer in that time is not made again, one that broke off is made once more (the rest of a file
+    is another request), and 429 or 5xx ends the matter: TimeoutError and BusyError. Other users of the session
     notice nothing.
     """
     # By thread, because the client fetches files in several and repeats a request in the same one.
@@ -68,6 +68,8 @@ def bounded(session: Any, answer: float) -> Iterator[None]:
         if AGENT not in request.headers.get("User-Agent", ""):
             return
         request.extensions["timeout"] = {"connect": CONNECT, "read": answer, "write": answer, "pool": answer}
+        if request.method not in ("GET", "HEAD"):
+            return  # files that are uploaded are verified one after the other, at one address
         asked = (request.method, str(request.url), request.headers.get("Range", ""))
         previous, times, since = last.get(threading.get_ident(), ((), 0, 0.0))
         if asked == previous and (times == 2 or time.monotonic() - since >= answer):

@@ -65,7 +65,8 @@ def test_push_is_one_commit_of_the_model_alone(hub: Hub, run: Run, folder: Path)
 
 
 def test_push_prints_the_entry_that_pins_it(run: Run, folder: Path) -> None:
-    _, out, _ = run("push", folder, "--repo", NAME)
+    code, out, err = run("push", folder, "--repo", NAME)
+    assert (code, err) == (0, "")
     _, _, source = out.partition("\n")
     entries: dict[str, Entry] = eval(f"{{{source}}}", {"Entry": Entry})
     assert entries["lesion"].task == "lesion"
@@ -75,7 +76,7 @@ def test_push_prints_the_entry_that_pins_it(run: Run, folder: Path) -> None:
 
 
 def test_pushed_again_nothing_is_sent(hub: Hub, run: Run, folder: Path) -> None:
-    run("push", folder, "--repo", NAME)
+    assert run("push", folder, "--repo", NAME)[::2] == (0, "")
     commit = hub.repositories[NAME].branches["main"]
     hub.requests.clear()
     code, out, _ = run("push", folder, "--repo", NAME)
@@ -89,17 +90,17 @@ def test_pushed_again_nothing_is_sent(hub: Hub, run: Run, folder: Path) -> None:
 
 
 def test_a_change_is_one_commit_that_sends_no_weights(hub: Hub, run: Run, folder: Path) -> None:
-    run("push", folder, "--repo", NAME)
+    assert run("push", folder, "--repo", NAME)[::2] == (0, "")
     with (folder / "README.md").open("a") as stream:
         stream.write("\nOne more sentence.\n")
     hub.requests.clear()
-    run("push", folder, "--repo", NAME)
+    assert run("push", folder, "--repo", NAME)[::2] == (0, "")
     assert len(hub.repositories[NAME].messages) == 3
     assert not [one for one in hub.requests if one.startswith("PUT")]
 
 
 def test_what_was_pushed_gives_the_same_bits_here_and_in_timm(run: Run, folder: Path, photo: Path) -> None:
-    run("push", folder, "--repo", NAME)
+    assert run("push", folder, "--repo", NAME)[::2] == (0, "")
     own, pushed = dermhub.load(folder), dermhub.load(NAME)
     theirs = timm.create_model(f"hf-hub:{NAME}", pretrained=True).eval()
     # The layout in memory changes the order of additions, and so the last bits.
@@ -108,6 +109,13 @@ def test_what_was_pushed_gives_the_same_bits_here_and_in_timm(run: Run, folder: 
         logits = theirs(to_tensor(to_rgb(photo), own.config.input)[None]).numpy()
     assert (pushed.logits([to_rgb(photo)]) == logits).all()
     assert pushed.predict(photo) == own.predict(photo)
+
+
+def test_many_large_files_are_verified_at_one_address(hub: Hub, run: Run, folder: Path) -> None:
+    for number in range(20):
+        (folder / "figures" / f"{number}.png").write_bytes(b"%d" % number)
+    assert run("push", folder, "--repo", NAME)[::2] == (0, "")
+    assert sum(one.endswith("/verify") for one in hub.requests) > 20
 
 
 def test_private(hub: Hub, run: Run, folder: Path) -> None:
