@@ -27,13 +27,6 @@ HOST = hub_environment.ENDPOINT
 COMMIT = "0" * 40
 
 
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Seconds become tenths; `test_the_bounds_keep_below_ten_seconds` looks at the real ones."""
-    monkeypatch.setattr(hub_session, "ANSWER", 0.3)
-    monkeypatch.setattr(hub_session, "GIVE_UP", 0.5)
-
-
 @pytest.fixture
 def cached(hub: Hub, model: dict[str, bytes]) -> Path:
     """The folder of a model that is in the cache."""
@@ -52,7 +45,7 @@ def refusal(name: str = NAME, revision: str = "main") -> str:
     return text.replace(HOST, "HOST")
 
 
-def fail(hub: Hub, how: str) -> None:
+def fail(hub: Hub, how: str, patch: pytest.MonkeyPatch) -> None:
     """Switch a failure on, for everything that is asked from now on."""
     refusals: dict[str, tuple[int, dict[str, str]]] = {
         "unauthorized": (401, {"X-Error-Message": "Invalid credentials in Authorization header"}),
@@ -69,6 +62,8 @@ def fail(hub: Hub, how: str) -> None:
         hub.stop()
     elif how == "hang":
         hub.spoil = "hang"
+        # `test_the_bounds_keep_below_ten_seconds` looks at the real one.
+        patch.setattr(hub_session, "ANSWER", 0.7)
     else:
         hub.refusal = refusals[how]
 
@@ -94,17 +89,19 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("how", FAILURES)
-def test_nothing_in_the_cache(hub: Hub, model: dict[str, bytes], how: str) -> None:
+def test_nothing_in_the_cache(hub: Hub, model: dict[str, bytes], how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.put(NAME, model)
-    fail(hub, how)
+    fail(hub, how, monkeypatch)
     start = time.monotonic()
     assert refusal() == FAILURES[how]
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 5
 
 
 @pytest.mark.parametrize("how", FAILURES)
-def test_the_cached_model_stays_usable(hub: Hub, cached: Path, how: str, capsys: pytest.CaptureFixture[str]) -> None:
-    fail(hub, how)
+def test_the_cached_model_stays_usable(
+    hub: Hub, cached: Path, how: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail(hub, how, monkeypatch)
     assert client.fetch(NAME) == cached
     told = capsys.readouterr().err.replace(HOST, "HOST")
     assert told == f"dermhub: {FAILURES[how]} Going on with the cached copy {cached.name[:12]}.\n"
@@ -114,37 +111,39 @@ def test_the_cached_model_stays_usable(hub: Hub, cached: Path, how: str, capsys:
 
 
 @pytest.mark.parametrize("how", ["unauthorized", "gated", "no repository", "too many", "out of order", "hang"])
-def test_failure_between_the_first_answer_and_the_files(hub: Hub, model: dict[str, bytes], how: str) -> None:
+def test_failure_between_the_first_answer_and_the_files(
+    hub: Hub, model: dict[str, bytes], how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hub.put(NAME, model)
-    fail(hub, how)
+    fail(hub, how, monkeypatch)
     hub.only = "/resolve/"
     start = time.monotonic()
     assert refusal() == FAILURES[how]
-    assert time.monotonic() - start < 4
+    assert time.monotonic() - start < 5
 
 
 @pytest.mark.parametrize("how", ["too many", "out of order", "hang"])
-def test_failure_of_the_storage_behind_the_hub(hub: Hub, model: dict[str, bytes], how: str) -> None:
+def test_failure_of_the_storage_behind_the_hub(
+    hub: Hub, model: dict[str, bytes], how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hub.put(NAME, model)
-    fail(hub, how)
+    fail(hub, how, monkeypatch)
     hub.only = "/cdn/"
     assert refusal() == FAILURES[how]
     hub.refusal, hub.spoil = None, ""
+    monkeypatch.undo()
     assert client.fetch(NAME)
 
 
-def test_the_bounds_keep_below_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
+def test_the_bounds_keep_below_ten_seconds() -> None:
     assert hub_session.CONNECT < hub_session.ANSWER < hub_session.GIVE_UP < 10
 
 
 @pytest.mark.slow
-def test_a_silent_host_is_given_up_inside_ten_seconds(
-    hub: Hub, model: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.undo()
+@pytest.mark.parametrize("only", ["", "/resolve/", "/cdn/"])
+def test_a_silent_host_is_given_up_inside_ten_seconds(hub: Hub, model: dict[str, bytes], only: str) -> None:
     hub.put(NAME, model)
-    hub.spoil = "hang"
+    hub.spoil, hub.only = "hang", only
     start = time.monotonic()
     assert refusal() == FAILURES["hang"]
     assert 5 < time.monotonic() - start < 10
@@ -282,13 +281,15 @@ def test_cache_that_can_not_be_written(
     assert refusal() == f"{expected} that can be written."
 
 
-def test_failed_fetch_of_a_new_commit_keeps_the_old(hub: Hub, cached: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_fetch_of_a_new_commit_keeps_the_old(
+    hub: Hub, cached: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     hub.put(NAME, {"metrics.json": b'{"new": 1}'})
     hub.refusal, hub.only = (503, {}), "/resolve/"
     for _ in range(2):
         assert client.fetch(NAME) == cached
         assert "is out of order (503)" in capsys.readouterr().err
-    fail(hub, "down")
+    fail(hub, "down", monkeypatch)
     assert client.fetch(NAME) == cached
 
 
