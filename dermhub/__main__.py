@@ -1,4 +1,4 @@
-"""The command line: python -m dermhub predict | evaluate | lint | list | pull.
+"""The command line: python -m dermhub predict | evaluate | lint | list | pull | push | space.
 
 Modules with heavy imports are imported by the command that needs them, so that --help is quick.
 """
@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dermhub import hub_commands
 from dermhub.errors import ConfigError, DataError, DermhubError, ImageError
 
 if TYPE_CHECKING:
@@ -29,13 +30,13 @@ def make_parser() -> argparse.ArgumentParser:
 
     predict = commands.add_parser("predict", help="classify images")
     predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, or folders of them")
-    predict.add_argument("--model", default="lesion", help="shipped model, model folder, or ORG/NAME (default: lesion)")
+    predict.add_argument("--model", default="lesion", help="model, folder or org/name of the hub (default: lesion)")
     predict.add_argument("--format", choices=("table", "json", "csv"), default="table")
     predict.add_argument("--explain", type=Path, metavar="DIR", help="write a Grad-CAM overlay of each image there")
     predict.set_defaults(run=run_predict)
 
     evaluate = commands.add_parser("evaluate", help="measure a model on labelled images, as JSON")
-    evaluate.add_argument("--model", required=True, help="shipped model, model folder, or ORG/NAME")
+    evaluate.add_argument("--model", required=True, help="model, folder or org/name of the hub")
     evaluate.add_argument("--images", required=True, type=Path, metavar="DIR", help="folder with the images")
     evaluate.add_argument("--labels", required=True, type=Path, metavar="CSV", help="table with image_id and dx")
     evaluate.add_argument(
@@ -45,17 +46,13 @@ def make_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--workers", type=int, default=min(4, os.cpu_count() or 1), help="processes that decode")
     evaluate.set_defaults(run=run_evaluate)
 
-    pull = commands.add_parser("pull", help="copy a model of the hub, or a shipped one, to a folder")
-    pull.add_argument("model", metavar="ID", help="ORG/NAME[@REVISION] on the hub, or the id of a model")
-    pull.add_argument("--to", type=Path, metavar="DIR", help="folder of the copy (default: the model's name)")
-    pull.set_defaults(run=run_pull)
-
     lint = commands.add_parser("lint", help="hold model folders against the reporting checklist")
     lint.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="folder with README.md and metrics.json")
     lint.set_defaults(run=run_lint)
 
     listing = commands.add_parser("list", help="the models that are shipped, with their test figures")
     listing.set_defaults(run=run_list)
+    hub_commands.add_parsers(commands)
     return parser
 
 
@@ -169,19 +166,6 @@ def run_evaluate(options: argparse.Namespace) -> int:
     else:
         files.write_json(options.out, content)
         print(f"{options.out}: {content['n']} images")
-    return 0
-
-
-def run_pull(options: argparse.Namespace) -> int:
-    """Copy a model that loads without fault to a folder."""
-    from dermhub import checkpoint, hub
-    from dermhub.classifier import locate
-
-    folder = locate(options.model)
-    checkpoint.load(folder)
-    to = options.to or Path(options.model.partition("@")[0]).name
-    hub.copy(folder, Path(to))
-    print(f"{to}: {options.model}")
     return 0
 
 

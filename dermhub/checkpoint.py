@@ -17,25 +17,24 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from dermhub import backbone, files
+from dermhub import backbone, catalog, files
 from dermhub.config import ModelConfig
 from dermhub.errors import ConfigError, DataError, ModelError, some
 
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
+WEIGHTS, CONFIG = catalog.WEIGHTS, catalog.CONFIG
 
 
 def save(folder: Path, model: nn.Module, config: ModelConfig) -> None:
-    """Write model.safetensors and config.json, with the sha256 of the weights, into a folder.
+    """Write model.safetensors and config.json, with the weights' sha256, into a folder.
 
-    Raises ModelError for non-finite weights. Safetensors are little-endian by definition, so that the hash
-    is the same on every machine.
+    Raises ModelError for weights that are not finite, and ConfigError when the folder can't be written.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     _check_finite(tensors, "The model")
     content = safetensors.torch.save(tensors, metadata={"format": "pt"})
+    config = dataclasses.replace(config, weights_sha256=hashlib.sha256(content).hexdigest())
     files.write_bytes(folder / WEIGHTS, content)
-    told = dataclasses.replace(config, weights_sha256=hashlib.sha256(content).hexdigest())
-    files.write_json(folder / CONFIG, told.to_json())
+    files.write_json(folder / CONFIG, config.to_json())
 
 
 def load_config(folder: Path) -> ModelConfig:
@@ -52,9 +51,9 @@ def load_config(folder: Path) -> ModelConfig:
 def load(folder: Path) -> tuple[nn.Module, ModelConfig]:
     """The model of a folder, in evaluation mode on the CPU, and what it means.
 
-    Every tensor must be there, in its shape and finite, none may be left over, and the file must be the one
-    that the configuration was written for. Raises ModelError naming the tensor, both hashes, or what stands
-    there in place of a safetensors file.
+    Every tensor must be there, in its shape and finite, none may be left over, and the file must be
+    the one whose sha256 config.json states. Raises ModelError naming the tensor, what stands there
+    in place of a safetensors file, or both hashes.
     """
     config = load_config(folder)
     try:
@@ -78,12 +77,9 @@ def load(folder: Path) -> tuple[nn.Module, ModelConfig]:
         if names:
             raise ModelError(f"{folder / WEIGHTS} {problem} tensor(s) {some(names)} of {config.architecture}.")
     _check_finite(tensors, str(folder / WEIGHTS))
-    # Last, because whatever can be said more exactly was said above.
-    if (found := files.sha256(folder / WEIGHTS)) != config.weights_sha256:
-        raise ModelError(
-            f"{folder / WEIGHTS} has sha256 {found}, but {CONFIG} expects {config.weights_sha256}: "
-            "the file was damaged or replaced; fetch the model again."
-        )
+    # Last, because "lacks tensor x" helps more than two hashes.
+    advice = "the file was changed or damaged; fetch or copy the model again"
+    files.check_sha256(folder / WEIGHTS, config.weights_sha256, CONFIG, advice)
     model.load_state_dict(tensors, strict=True)
     return model.eval(), config
 

@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from dermhub import backbone, checkpoint, gradcam, hub, metrics
-from dermhub.catalog import CATALOGUE, Entry, shipped
-from dermhub.errors import ConfigError, ModelError, suggest
+from dermhub import backbone, checkpoint, gradcam, metrics
+from dermhub.catalog import Entry
+from dermhub.errors import ConfigError, suggest
+from dermhub.locate import locate
 from dermhub.preprocess import ImageInput, to_rgb, to_tensor, view_box
 
 BATCH = 16
@@ -83,18 +84,15 @@ class Explanation:
 class Classifier:
     """A model folder in memory, in evaluation mode on the CPU.
 
-    Raises ModelError when the folder is not a whole and matching model.
+    `name` is what people know it by; the folder's own name if it is not given. Raises ModelError when the folder is
+    not a whole and matching model.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], name: str = "") -> None:
         self.folder = Path(folder)
+        self.name = name or self.folder.resolve().name
         self.model, self.config = checkpoint.load(self.folder)
         self.model.to(memory_format=backbone.memory_format(self.config.architecture))
-
-    @property
-    def name(self) -> str:
-        """The folder's own name."""
-        return self.folder.resolve().name
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -184,30 +182,13 @@ class Classifier:
         return self.classes.index(name)
 
 
-def load(name: str | os.PathLike[str] | Entry) -> Classifier:
-    """Load a model: a folder, the id of a shipped or catalogued model ("lesion"), or ORG/NAME[@REVISION] on the hub.
+def load(model: str | os.PathLike[str] | Entry) -> Classifier:
+    """Load a model: a folder, the id of a shipped or published model ("lesion"), or "org/name[@revision]" of the hub.
 
-    Raises ModelError when there is no such model or it is not whole, and DownloadError when it can't be fetched.
+    Labels, thresholds, temperature and geometry are those of the loaded folder. Raises ModelError when there is no
+    such model, it is not whole, or its bytes are not the published ones; DownloadError when it can't be fetched.
     """
-    return Classifier(locate(name))
-
-
-def locate(name: str | os.PathLike[str] | Entry) -> Path:
-    """The folder of a model, which is fetched from the hub where it is neither a folder nor shipped; see `load`."""
-    if isinstance(name, Entry):
-        return hub.fetch_entry(name)
-    if Path(name).is_dir():
-        return Path(name)
-    known, text = shipped(), str(name)
-    if text in known:
-        return known[text]
-    if text in CATALOGUE:
-        return hub.fetch_entry(CATALOGUE[text])
-    # Where the first part is a folder here, a misspelt path is likelier than a repository of that name.
-    if hub.is_handle(text) and ("@" in text or not Path(text).parent.is_dir()):
-        return hub.fetch(text)
-    others = "".join(f", {name}" for name in (*known, *CATALOGUE))
-    raise ModelError(
-        f"There is no model {text!r}: expected a model folder{others} or ORG/NAME on the hub."
-        f"{suggest(text, [*known, *CATALOGUE])}"
-    )
+    if isinstance(model, Entry):
+        return Classifier(locate(model), model.id)
+    # In the hub's cache a folder is named by its commit.
+    return Classifier(locate(model), "" if Path(model).is_dir() else str(model))

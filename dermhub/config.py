@@ -90,7 +90,7 @@ class ModelConfig:
     `temperature` divides the logits before the softmax. `thresholds` are operating points on the
     summed probability of the malignant classes; the first one is the default. `provenance` holds
     the training data, partition hash, code revision, seed and environment. `weights_sha256` is the
-    sha256 of model.safetensors; `checkpoint.save` fills it in and `checkpoint.load` checks it.
+    sha256 of model.safetensors, 64 hexadecimal digits; `checkpoint.save` fills it in.
     """
 
     architecture: str
@@ -115,8 +115,8 @@ class ModelConfig:
                 "positive_classes": sorted(self.task.positive),
                 "temperature": self.temperature,
                 "thresholds": {name: dataclasses.asdict(t) for name, t in self.thresholds.items()},
-                "weights_sha256": self.weights_sha256,
                 "provenance": self.provenance,
+                "weights_sha256": self.weights_sha256,
             },
         }
 
@@ -135,10 +135,15 @@ class ModelConfig:
         if version not in (None, FORMAT_VERSION):
             raise ModelError(f"{where} has format version {version!r}, expected {FORMAT_VERSION}.")
         needed = ("format_version", "task", "class_names", "positive_classes", "temperature", "thresholds")
-        missing = [key for key in (*needed, "weights_sha256") if key not in block]
+        missing = [key for key in needed if key not in block]
         missing += [key for key in ("architecture", "num_classes", "pretrained_cfg") if key not in content]
         if missing:
             raise ModelError(f"{where} lacks {some(missing)}.")
+        if not re.fullmatch("[0-9a-f]{64}", str(block.get("weights_sha256"))):
+            raise ModelError(
+                f"{where}: weights_sha256 is {block.get('weights_sha256')!r}, expected the sha256 of "
+                "model.safetensors as 64 hexadecimal digits: save the model again with this dermhub."
+            )
         try:
             task = Task(str(block["task"]), tuple(block["class_names"]), frozenset(block["positive_classes"]))
             thresholds = {name: Threshold(**values) for name, values in block["thresholds"].items()}
@@ -163,8 +168,6 @@ class ModelConfig:
             raise ModelError(f"{where}: expected at least one threshold, each between 0 and 1.")
         if not 0.0 < temperature < float("inf"):
             raise ModelError(f"{where}: temperature is {temperature}, expected a finite number above 0.")
-        if not re.fullmatch("[0-9a-f]{64}", str(block["weights_sha256"])):
-            raise ModelError(f"{where}: weights_sha256 is {block['weights_sha256']!r}, expected 64 hexadecimal digits.")
         return cls(
             architecture=str(content["architecture"]),
             task=task,

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from dermhub.errors import ConfigError, DataError
+from dermhub.errors import ConfigError, DataError, ModelError
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -62,3 +62,13 @@ def sha256(path: Path) -> str:
     """The sha256 of a file's bytes, as 64 hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check_sha256(path: Path, expected: str, by: str, advice: str) -> None:
+    """Refuse a file with other bytes than `by` states; raises ModelError naming the file, both hashes and `advice`."""
+    try:
+        found = sha256(path)
+    except OSError as error:
+        raise ModelError(f"{path} can't be read ({error.strerror or error}): {advice}.") from error
+    if found != expected:
+        raise ModelError(f"{path} has the sha256 {found}, but {by} states {expected}: {advice}.")

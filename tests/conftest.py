@@ -5,17 +5,17 @@ Everything is drawn or seeded here; no test needs data, weights or a network.
 
 from __future__ import annotations
 
-# Its settings are read when the hub's client is imported, so this comes before all others.
-import hub_environment  # noqa: F401
-
-# isort: split
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import hub_environment
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hub_server import Hub
 
 import train
 from dermhub import backbone, checkpoint
@@ -78,6 +78,24 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             )
     pd.DataFrame(rows).to_csv(folder / "tiny_metadata.csv", index=False)
     return folder
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    """A hub on a loopback port, which the real client speaks to, and an empty cache."""
+    shutil.rmtree(hub_environment.HOME / "hub", ignore_errors=True)
+    server = Hub()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def model(tiny_lesion_model: Path) -> dict[str, bytes]:
+    """The files of a published model, and two that must never be fetched."""
+    own = {path.name: path.read_bytes() for path in tiny_lesion_model.iterdir()}
+    others = {"README.md": b"---\nlicense: mit\n---\n", "metrics.json": b"{}", "figures/roc.png": b"png"}
+    return {**own, **others, "pytorch_model.bin": b"pickle", "modeling.py": b"code"}
 
 
 @pytest.fixture(scope="session")

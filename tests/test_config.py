@@ -59,7 +59,7 @@ def test_json_holds_what_timm_reads() -> None:
 def test_own_task_and_geometry_survive() -> None:
     task = Task("two", ("nv", "mel"), frozenset({"mel"}))
     spec = InputSpec(96, "squash", (0.5, 0.25, 0.125), (1.0, 2.0, 4.0))
-    config = ModelConfig("test_resnet", task, spec, 2.0, make_config(BINARY).thresholds, weights_sha256="1f" * 32)
+    config = ModelConfig("test_resnet", task, spec, 2.0, make_config(BINARY).thresholds, {}, "1" * 64)
     assert ModelConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
 
 
@@ -85,7 +85,6 @@ def test_not_a_dermhub_configuration(content: Any) -> None:
         "dermhub/class_names",
         "dermhub/positive_classes",
         "dermhub/temperature",
-        "dermhub/weights_sha256",
         "dermhub/thresholds",
     ],
 )
@@ -119,9 +118,6 @@ WRONG = [
     ("dermhub/positive_classes", list(LESION.classes), "but not all"),
     ("dermhub/temperature", 0, "temperature is 0.0, expected a finite number above 0"),
     ("dermhub/temperature", -1.5, "temperature is -1.5"),
-    ("dermhub/weights_sha256", "", "weights_sha256 is '', expected 64 hexadecimal digits"),
-    ("dermhub/weights_sha256", None, "weights_sha256 is None"),
-    ("dermhub/weights_sha256", "0" * 63 + "g", "expected 64 hexadecimal digits"),
     ("dermhub/temperature", math.nan, "temperature is nan"),
     ("dermhub/temperature", math.inf, "temperature is inf"),
     ("dermhub/temperature", "warm", "garbled .*'warm'"),
@@ -136,6 +132,11 @@ WRONG = [
     ("dermhub/thresholds/youden/value", math.nan, "between 0 and 1"),
     ("dermhub/thresholds/youden/value", "0.5", "between 0 and 1"),
     ("dermhub/thresholds/youden/value", None, "between 0 and 1"),
+    ("dermhub/weights_sha256", GONE, "weights_sha256 is None, expected the sha256 .*: save the model again"),
+    ("dermhub/weights_sha256", "", "weights_sha256 is '', expected the sha256 of model.safetensors as 64"),
+    ("dermhub/weights_sha256", "0" * 63, "weights_sha256 is '0{63}', expected"),
+    ("dermhub/weights_sha256", "G" * 64, "weights_sha256 is 'G{64}', expected"),
+    ("dermhub/weights_sha256", 5, "weights_sha256 is 5, expected"),
     ("dermhub/provenance", "me", "garbled"),
     ("dermhub/provenance", None, "garbled"),
     ("pretrained_cfg", None, "pretrained_cfg lacks or garbles"),

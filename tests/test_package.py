@@ -19,12 +19,13 @@ FOLDER = Path(dermhub.__file__).parent
 
 LAYERS = (
     {"labels", "errors"},
-    {"config", "files", "metrics", "drawings", "kaggle", "catalog", "card_text"},
+    {"config", "files", "metrics", "drawings", "kaggle", "catalog", "card_text", "hub_errors", "hub_session"},
     {"partition", "preprocess", "calibration", "backbone", "breakdown", "card_results", "hub"},
-    {"augment", "gradcam", "checkpoint", "cards", "figures"},
+    {"augment", "gradcam", "checkpoint", "cards", "figures", "locate", "space"},
     {"data", "classifier", "checklist"},
     {"training", "report", "cost"},
     {"evaluation", "lint"},
+    {"hub_commands"},
     {"__init__", "__main__"},
 )
 """A module imports from layers above its own in this list alone, also inside functions and for types."""
@@ -35,7 +36,7 @@ ONLY_IN = {
     "timm": {"backbone"},
     "kagglehub": {"kaggle"},
     "matplotlib": {"figures"},
-    "yaml": {"card_text"},
+    "yaml": {"card_text", "space"},
     "tqdm": {"training"},
     "importlib": {"__init__"},
     "gradio": set(),
@@ -46,6 +47,7 @@ ONLY_IN = {
 """Libraries that one module wraps for all others, or that only app.py and the tests use."""
 
 HEAVY = {"torch", "timm", "numpy", "pandas", "PIL", "safetensors", "matplotlib", "gradio", "kagglehub", "yaml", "tqdm"}
+HEAVY |= {"huggingface_hub"}
 
 
 @functools.cache
