@@ -6,6 +6,7 @@ Everything is drawn or seeded here; no test needs data, weights or a network.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,13 @@ import torch
 
 import train
 from dermhub import backbone, checkpoint
+from dermhub.__main__ import main as dermhub_main
 from dermhub.config import InputSpec, ModelConfig, Threshold
 from dermhub.drawings import draw
 from dermhub.labels import BINARY, LESION, LESION_NAMES, Task
 from dermhub.preprocess import to_tensor
 
+Command = Callable[..., tuple[int, str, str]]
 TINY_SPEC = InputSpec(size=64)
 DARKNESS = {"akiec": 0.5, "bcc": 0.6, "bkl": 0.3, "df": 0.2, "mel": 1.0, "nv": 0.0, "vasc": 0.8}
 """How each diagnosis is drawn, so that there is something to learn."""
@@ -93,6 +96,17 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("photo") / "lesion.jpg"
     draw(3, (200, 150), 0.8).save(path, quality=95)
     return path
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run `python -m dermhub` in this process: exit code, stdout, stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = dermhub_main([str(one) for one in arguments])
+        return code, *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,98 @@
+"""python -m dermhub as a whole: its options, list, and how it behaves as a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Command
+
+import dermhub
+from dermhub import catalog
+from dermhub.__main__ import main
+from dermhub.classifier import Classifier
+
+ROOT = Path(dermhub.__file__).parent.parent
+
+
+def process(*arguments: str, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
+    """A Python of its own, whose output goes through a buffer as it does outside of a terminal."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.run(
+        [sys.executable, *arguments], stdout=stdout, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment
+    )
+
+
+def test_list_shows_what_the_files_of_the_models_say(
+    command: Command, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "seven").symlink_to(finished_run / "model")
+    (tmp_path / "no-model").mkdir()
+    monkeypatch.setattr(catalog, "MODEL_CARDS", tmp_path)
+    code, out, err = command("list")
+    assert (code, err) == (0, "")
+    heading, line = out.splitlines()
+    assert heading.split() == ["id", "task", "backbone", "MB", "test:", "accuracy", "balanced", "AUROC", "malignancy"]
+    test = json.loads((finished_run / "model" / "metrics.json").read_text())["test"]
+    figures = [f"{test[name]:.4f}" for name in ("accuracy", "balanced_accuracy", "malignancy_auroc")]
+    megabytes = (finished_run / "model" / "model.safetensors").stat().st_size / 1_000_000
+    assert line.split() == ["seven", "lesion", "test_resnet", f"{megabytes:.1f}", *figures]
+
+
+def test_list_without_models(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "MODEL_CARDS", tmp_path / "none")
+    expected = "dermhub: No model is shipped: there is no folder model_cards beside the package.\n"
+    assert command("list") == (2, "", expected)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["predcit", "x.jpg"],
+        ["predict"],
+        ["predict", "x.jpg", "--formt", "json"],
+        ["predict", "x.jpg", "--format", "xml"],
+        ["evaluate", "--model", "binary", "--images", "x"],
+        ["evaluate", "--model", "m", "--images", "x", "--labels", "y", "--split", "tset"],
+        ["evaluate", "--model", "m", "--images", "x", "--labels", "y", "--workers", "two"],
+        ["list", "lesion"],
+    ],
+)
+def test_a_wrong_option_is_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("usage: python -m dermhub")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["predict", "--help"], ["evaluate", "--help"], ["list", "--help"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    heavy = {"torch", "timm", "numpy", "pandas", "PIL", "matplotlib", "safetensors", "gradio"}
+    code = (
+        f"import runpy, sys; sys.argv = ['dermhub', *{arguments}]\n"
+        "try: runpy.run_module('dermhub', run_name='__main__')\n"
+        f"finally: print('LOADED', *({heavy} & set(sys.modules)))"
+    )
+    done = process("-c", code)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: python -m dermhub")
+    assert done.stdout.splitlines()[-1] == "LOADED"
+
+
+def test_the_command_itself(tiny_binary_model: Path, photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.jpg").touch()
+    images = [str(tmp_path / "empty.jpg"), str(photo)]
+    done = process("-m", "dermhub", "predict", *images, "--model", str(tiny_binary_model), "--format", "json")
+    assert done.returncode == 2
+    assert done.stderr == f"dermhub: {images[0]} is empty (0 bytes), expected an image file.\n"
+    row, expected = json.loads(done.stdout)[0], Classifier(tiny_binary_model).predict(photo)
+    assert (row["image"], row["label"]) == (str(photo), expected.label)
+    # Another number of threads adds up in another order.
+    assert row["malignancy"] == pytest.approx(expected.malignancy, rel=1e-4)
