@@ -10,6 +10,8 @@ import csv
 import json
 import os
 import sys
+from collections import Counter
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,13 +58,11 @@ def run_predict(options: argparse.Namespace) -> int:
 
     paths = expand(options.images)
     classifier = load(options.model)
+    overlays = overlay_paths(options.explain, paths) if options.explain else {}
     rows, failed = [], 0
     for path in paths:
         try:
-            if options.explain is None:
-                prediction = classifier.predict(path)
-            else:
-                prediction = explain_to(classifier, path, overlay_path(options.explain, path, paths))
+            prediction = explain_to(classifier, path, overlays[path]) if overlays else classifier.predict(path)
         except ImageError as error:
             print(f"dermhub: {error}", file=sys.stderr)
             failed += 1
@@ -79,11 +79,17 @@ def expand(given: list[Path]) -> list[Path]:
     return [path for one in given for path in (image_files(one) if one.is_dir() else [one])]
 
 
-def overlay_path(folder: Path, path: Path, every: list[Path]) -> Path:
-    """Where the overlay of an image goes; two images of one name must not share a file."""
-    namesakes = [other for other in every if other.stem == path.stem]
-    number = f"-{namesakes.index(path) + 1}" if len(namesakes) > 1 else ""
-    return folder / f"{path.stem}{number}-map.png"
+def overlay_paths(folder: Path, images: list[Path]) -> dict[Path, Path]:
+    """Where the overlay of each image goes; two images of one name must not share a file, nor take another's."""
+    # Folded, because some file systems don't tell A.jpg from a.jpg.
+    stems = Counter(path.stem.casefold() for path in dict.fromkeys(images))
+    found: dict[Path, Path] = {}
+    for path in dict.fromkeys(images):
+        names = (f"{path.stem}-{number}" for number in count(1))
+        free = path.stem if stems[path.stem.casefold()] == 1 else next(n for n in names if n.casefold() not in stems)
+        stems[free.casefold()] += 1
+        found[path] = folder / f"{free}-map.png"
+    return found
 
 
 def explain_to(classifier: Classifier, path: Path, out: Path) -> Prediction:

@@ -143,14 +143,26 @@ def test_explain_writes_an_overlay_of_the_size_of_each_image(
         assert np.array_equal(np.asarray(written), np.asarray(overlay))
 
 
-def test_explain_keeps_two_images_of_one_name_apart(
-    command: Command, tiny_lesion_model: Path, folder: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("names", "maps"),
+    [
+        (["a.png", "more/a.jpg"], ["a-1-map.png", "a-2-map.png"]),
+        (["a.png", "more/A.jpg"], ["a-1-map.png", "A-2-map.png"]),
+        # A number that would take the overlay of another image is passed over.
+        (["a.png", "a-1.jpg", "more/a.jpg"], ["a-2-map.png", "a-1-map.png", "a-3-map.png"]),
+        (["a.png", "a.png"], ["a-map.png"]),
+    ],
+)
+def test_explain_keeps_images_of_one_name_apart(
+    command: Command, tiny_lesion_model: Path, folder: Path, tmp_path: Path, names: list[str], maps: list[str]
 ) -> None:
-    same = [folder / "a.png", folder / "more" / "a.jpg"]
-    draw(9, (100, 90)).save(same[1])
-    assert command("predict", *same, "--model", tiny_lesion_model, "--explain", tmp_path / "maps")[0] == 0
-    sizes = {path.name: size(path) for path in (tmp_path / "maps").iterdir()}
-    assert sizes == {"a-1-map.png": (73, 64), "a-2-map.png": (100, 90)}
+    images = list(dict.fromkeys(folder / name for name in names))
+    for number, path in enumerate(images):
+        draw(number, (80 + number, 64)).save(path)
+    options = ["--model", tiny_lesion_model, "--explain", tmp_path / "maps"]
+    assert command("predict", *(folder / name for name in names), *options)[0] == 0
+    expected = {name: (80 + number, 64) for number, name in enumerate(maps)}
+    assert {path.name: size(path) for path in (tmp_path / "maps").iterdir()} == expected
 
 
 def test_explain_where_nothing_can_be_written(
