@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import os
 import sys
@@ -94,8 +95,6 @@ def overlay_paths(folder: Path, images: list[Path]) -> dict[Path, Path]:
 
 def explain_to(classifier: Classifier, path: Path, out: Path) -> Prediction:
     """Write the overlay of the predicted class and return the prediction."""
-    import io
-
     from dermhub import files
 
     explanation = classifier.explain(path)
@@ -191,15 +190,32 @@ def run_list(_: argparse.Namespace) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; errors about the input are one sentence on stderr and exit code 2."""
     options = make_parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        # A file name that the terminal can't show must not cost the answer.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return int(options.run(options))
+        code = int(options.run(options))
+        # Python would write the rest only after this, and then a reader that has gone is exit code 120.
+        sys.stdout.flush()
     except DermhubError as error:
         print(f"dermhub: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
-        # The reader (head, less) has gone; Python would complain once more while it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader (head, less) has gone, which is no error.
+        _give_up_output()
         return 0
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        print(f"dermhub: The output can't be written ({error.strerror or error}).", file=sys.stderr)
+        _give_up_output()
+        return 2
+    return code
+
+
+def _give_up_output() -> None:
+    # Python would try to write the rest once more while it closes stdout, and complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

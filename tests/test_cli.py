@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -96,3 +99,38 @@ def test_the_command_itself(tiny_binary_model: Path, photo: Path, tmp_path: Path
     assert (row["image"], row["label"]) == (str(photo), expected.label)
     # Another number of threads adds up in another order.
     assert row["malignancy"] == pytest.approx(expected.malignancy, rel=1e-4)
+
+
+LIST = """
+import pathlib, sys
+from dermhub import __main__, catalog
+catalog.MODEL_CARDS = pathlib.Path(sys.argv[1])
+sys.exit(__main__.main(["list"]))
+"""
+"""python -m dermhub list, of the models in another folder."""
+
+
+def test_a_reader_that_has_gone_is_no_error(finished_run: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = process("-c", LIST, str(finished_run), stdout=writer)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a device that is always full")
+def test_output_to_a_full_disk(finished_run: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = process("-c", LIST, str(finished_run), stdout=full.fileno())
+    assert done.returncode == 2
+    assert done.stderr == "dermhub: The output can't be written (No space left on device).\n"
+
+
+def test_a_file_name_that_can_not_be_printed(tiny_binary_model: Path, photo: Path, tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff.jpg")
+    shutil.copy(photo, tmp_path / name)
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    with contextlib.redirect_stdout(stream):
+        assert main(["predict", str(tmp_path / name), "--model", str(tiny_binary_model)]) == 0
+    stream.seek(0)
+    assert f"{tmp_path}/\\udcff.jpg" in stream.read()
