@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import os
 import sys
+from collections import Counter
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,13 +65,11 @@ def run_predict(options: argparse.Namespace) -> int:
 
     paths = expand(options.images)
     classifier = load(options.model)
+    overlays = overlay_paths(options.explain, paths) if options.explain else {}
     rows, failed = [], 0
     for path in paths:
         try:
-            if options.explain is None:
-                prediction = classifier.predict(path)
-            else:
-                prediction = explain_to(classifier, path, overlay_path(options.explain, path, paths))
+            prediction = explain_to(classifier, path, overlays[path]) if overlays else classifier.predict(path)
         except ImageError as error:
             print(f"dermhub: {error}", file=sys.stderr)
             failed += 1
@@ -85,17 +86,21 @@ def expand(given: list[Path]) -> list[Path]:
     return [path for one in given for path in (image_files(one) if one.is_dir() else [one])]
 
 
-def overlay_path(folder: Path, path: Path, every: list[Path]) -> Path:
-    """Where the overlay of an image goes; two images of one name must not share a file."""
-    namesakes = [other for other in every if other.stem == path.stem]
-    number = f"-{namesakes.index(path) + 1}" if len(namesakes) > 1 else ""
-    return folder / f"{path.stem}{number}-map.png"
+def overlay_paths(folder: Path, images: list[Path]) -> dict[Path, Path]:
+    """Where the overlay of each image goes; two images of one name must not share a file, nor take another's."""
+    # Folded, because some file systems don't tell A.jpg from a.jpg.
+    stems = Counter(path.stem.casefold() for path in dict.fromkeys(images))
+    found: dict[Path, Path] = {}
+    for path in dict.fromkeys(images):
+        names = (f"{path.stem}-{number}" for number in count(1))
+        free = path.stem if stems[path.stem.casefold()] == 1 else next(n for n in names if n.casefold() not in stems)
+        stems[free.casefold()] += 1
+        found[path] = folder / f"{free}-map.png"
+    return found
 
 
 def explain_to(classifier: Classifier, path: Path, out: Path) -> Prediction:
     """Write the overlay of the predicted class and return the prediction."""
-    import io
-
     from dermhub import files
 
     explanation = classifier.explain(path)
@@ -210,15 +215,32 @@ def run_list(_: argparse.Namespace) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; errors about the input are one sentence on stderr and exit code 2."""
     options = make_parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        # A file name that the terminal can't show must not cost the answer.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return int(options.run(options))
+        code = int(options.run(options))
+        # Python would write the rest only after this, and then a reader that has gone is exit code 120.
+        sys.stdout.flush()
     except DermhubError as error:
         print(f"dermhub: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
-        # The reader (head, less) has gone; Python would complain once more while it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader (head, less) has gone, which is no error.
+        _give_up_output()
         return 0
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        print(f"dermhub: The output can't be written ({error.strerror or error}).", file=sys.stderr)
+        _give_up_output()
+        return 2
+    return code
+
+
+def _give_up_output() -> None:
+    # Python would try to write the rest once more while it closes stdout, and complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -54,7 +54,8 @@ def reproduction(config: ModelConfig, content: dict[str, Any]) -> str:
 The figures were measured on the data named below; `predictions.csv` holds the logits that they were worked out from."""
     return f"""### How to measure again
 
-With HAM10000 in `HAM/`; `predictions.csv` holds the logits of every validation and test image:
+With HAM10000 in `HAM/`; `predictions.csv`, beside this card in dermhub's own repository, holds the logits of
+every validation and test image:
 
 ```
 python -m dermhub evaluate --model {content["model"]} --images HAM --labels HAM/HAM10000_metadata.csv --split test

@@ -192,7 +192,9 @@ class TrainConfig:
     """The options of train.py; each field is one `--option`."""
 
     task: str = _option("lesion", "what to learn: binary (benign | malignant) or lesion (seven classes)")
-    data: str = _option("", "folder with the images and the table; empty: HAM10000 through kagglehub")
+    data: str = _option(
+        "", "folder with the images and the table, or kaggle:OWNER/NAME; empty: HAM10000 through kagglehub"
+    )
     model: str = _option("mobilenetv2_100", "name of any timm CNN")
     init: str = _option("pretrained", "pretrained (weights from the hub), scratch, or a .safetensors file")
     name: str = _option("", "id of the model in its card; empty: the task")

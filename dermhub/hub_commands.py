@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dermhub import catalog, files, hub, lint, space
+from dermhub import catalog, files, hub
 from dermhub.catalog import CONFIG, WEIGHTS, Entry
 from dermhub.config import ModelConfig
 from dermhub.errors import ConfigError, DataError, ModelError
@@ -53,6 +53,8 @@ def run_pull(options: argparse.Namespace) -> int:
 def run_push(options: argparse.Namespace) -> int:
     """Send a model folder whose card is whole; print its commit, and the entry that pins it in the catalogue."""
     repository = plain(options.repo)
+    from dermhub import lint  # as below, what imports pandas or yaml waits until it is needed
+
     lint.check(options.folder)
     config = verified(options.folder)
     name = options.folder.resolve().name
@@ -66,6 +68,8 @@ def run_push(options: argparse.Namespace) -> int:
 def run_space(options: argparse.Namespace) -> int:
     """Send the demo and what it needs."""
     repository = plain(options.repo)
+    from dermhub import space
+
     contents = space.contents(catalog.MODEL_CARDS.parent)
     report(hub.push(contents, repository, "space", "dermhub demo", options.private), len(contents))
     return 0

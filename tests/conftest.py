@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hub_environment
@@ -19,6 +19,7 @@ from hub_server import Hub
 
 import train
 from dermhub import backbone, checkpoint
+from dermhub.__main__ import main as dermhub_main
 from dermhub.config import InputSpec, ModelConfig, Threshold
 from dermhub.drawings import draw
 from dermhub.labels import BINARY, LESION, LESION_NAMES, Task
@@ -26,6 +27,7 @@ from dermhub.preprocess import to_tensor
 
 pytest_plugins = ["serving"]
 
+Command = Callable[..., tuple[int, str, str]]
 TINY_SPEC = InputSpec(size=64)
 DARKNESS = {"akiec": 0.5, "bcc": 0.6, "bkl": 0.3, "df": 0.2, "mel": 1.0, "nv": 0.0, "vasc": 0.8}
 """How each diagnosis is drawn, so that there is something to learn."""
@@ -104,6 +106,17 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("photo") / "lesion.jpg"
     draw(3, (200, 150), 0.8).save(path, quality=95)
     return path
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run `python -m dermhub` in this process: exit code, stdout, stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = dermhub_main([str(one) for one in arguments])
+        return code, *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture(scope="session")

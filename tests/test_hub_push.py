@@ -159,7 +159,10 @@ def spoil(how: str, hub: Hub, folder: Path, patch: pytest.MonkeyPatch) -> None:
     [
         ("no token", "To push to user/lesion the hub must know you: log in with `hf auth login`, or set HF_TOKEN"),
         ("no card", "FOLDER can't be published: it lacks README.md"),
-        ("flipped bit", "FOLDER/model.safetensors has the sha256 "),
+        (
+            "flipped bit",
+            "FOLDER meets 34 of 35 items of the reporting checklist, expected all: weights and their sha256 ",
+        ),
         ("down", "HOST can't be reached ([Errno 111] Connection refused): connect"),
         ("wrong token", "HOST wants to know who asks for user/lesion (401): log in"),
         ("token that may only read", "HOST does not permit this on user/lesion (403): log in"),
