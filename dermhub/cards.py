@@ -100,6 +100,7 @@ classes, also where the image shows none of them.
 
 ```python
 import dermhub
+
 classifier = dermhub.load("{name}")
 print(classifier.predict("lesion.jpg"))
 classifier.explain("lesion.jpg").overlay.save("map.png")
@@ -109,7 +110,9 @@ With timm alone (logits; divide by the temperature {config.temperature:g} before
 in `{layout}`: in that layout the logits are equal to the bit, in another they differ by rounding.
 
 ```python
-import timm, torch
+import timm
+import torch
+
 model = timm.create_model("local-dir:model_cards/{name}", pretrained=True).eval()
 model = model.to(memory_format={layout})
 ```"""

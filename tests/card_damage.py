@@ -103,7 +103,7 @@ BREAKS: dict[str, tuple[Break, str]] = {
         "metrics.json has 20 resamples at level 0.95, expected 1000 at 0.95",
     ),
     "how to measure again": (
-        edit("`predictions.csv` holds", "A table holds"),
+        edit("`predictions.csv`", "a table"),
         "section 'How to measure again' does not name 'predictions.csv'",
     ),
     "each class with n": (
