@@ -197,5 +197,6 @@ def test_a_shipped_model_and_one_that_is_not(
     code, out, _ = command("predict", photo, "--format", "json")
     assert (code, json.loads(out)) == (0, expected_rows(tiny_lesion_model, [photo]))
     assert command("predict", photo, "--model", "leison")[2] == (
-        "dermhub: There is no model 'leison': expected a model folder, one of lesion, or org/name of the hub. Did you mean 'lesion'?\n"
+        "dermhub: There is no model 'leison': expected a model folder, one of lesion, or org/name of the hub. "
+        "Did you mean 'lesion'?\n"
     )
