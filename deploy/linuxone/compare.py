@@ -67,10 +67,13 @@ def pages(here: str, there: str) -> list[Row]:
 
 
 def pixels(text: str) -> NDArray[np.uint8]:
-    """The pixels of a picture in a data URI; (H, W, 4), hidden colour under full transparency left out."""
-    values = np.array(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGBA"))
-    values[values[..., 3] == 0] = 0
-    return values
+    """The pixels of a picture in a data URI as they are seen, (H, W, 4): each colour times its opacity.
+
+    Otherwise a pixel of opacity 0 on one machine and 1/255 on the other would count as all of its colour.
+    """
+    values = np.array(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGBA")).astype(np.float64)
+    values[..., :3] *= values[..., 3:] / 255
+    return np.asarray(np.rint(values), np.uint8)
 
 
 def certificate(rows: list[Row], here: dict[str, Any], there: dict[str, Any], facts: dict[str, str]) -> str:
