@@ -73,7 +73,7 @@ def page(shade: int = 0, share: str = "9.8%") -> str:
 
 def write(folder: Path, order: str, answer: dict[str, Any], heat: float, html: str) -> None:
     """What golden.py and ask.py leave behind, of one model and one image."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     np.save(folder / "lesion-a.jpg.npy", np.full((2, 4, 4), heat, "<f4"))
     model = {"files": {"model.safetensors": "0" * 64}, "images": {"a.jpg": answer}}
     loss = answer.pop("loss")
@@ -86,13 +86,25 @@ def write(folder: Path, order: str, answer: dict[str, Any], heat: float, html: s
     (folder / "page.html").write_text(html)
 
 
-def compared(tmp_path: Path, heat: float = 0.5, html: str = "", tests: str = "9 passed", **changes: Any) -> int:
+def compared(
+    tmp_path: Path, heat: float = 0.5, html: str = "", tests: str = "9 passed", here: str = "", **changes: Any
+) -> int:
     """The exit code of compare.py for two machines of which the second differs by `changes`."""
     answer = {"tensor": "a", "logits": [1.0, 2.0], "probabilities": [0.3, 0.7], "label": "nv", "malignant": False}
-    write(tmp_path / "x86", "little", {**answer, "loss": 1.9}, 0.5, page())
+    write(tmp_path / "x86", "little", {**answer, "loss": 1.9}, 0.5, here or page())
     write(tmp_path / "s390x", "big", {**answer, "loss": 1.9, **changes}, heat, html or page())
     command = [sys.executable, str(FOLDER / "compare.py"), "x86", "s390x", "out.md", f"tests={tests}", "emulator=none"]
     return subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode
+
+
+def test_a_colour_that_is_hardly_seen_hardly_counts(tmp_path: Path) -> None:
+    def sheet(opacity: int) -> str:
+        stream = io.BytesIO()
+        Image.new("RGBA", (4, 4), (68, 1, 84, opacity)).save(stream, "PNG")
+        return page() + f'<img src="data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}">'
+
+    for opacity, code in ((1, 0), (9, 1)):
+        assert compared(tmp_path / str(opacity), html=sheet(opacity), here=sheet(0)) == code, opacity
 
 
 def test_equal_machines_are_certified(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 dir=$1
-mirror=${DERMHUB_MIRROR:-http://deb.debian.org/debian}
+# The mirror that this machine itself uses, where it is a Debian.
+mirror=${DERMHUB_MIRROR:-$(apt-get indextargets --format '$(SITE)' 'Origin: Debian' 2>/dev/null | grep -v security | head -n 1 || true)}
+[ -n "$mirror" ] || { echo "root.sh: this is no Debian: set DERMHUB_MIRROR to the address of a Debian mirror." >&2; exit 1; }
 base=base-files,base-passwd,dash,coreutils,libc-bin
 packages=$(sed 's/#.*//' "$here/packages.txt" | xargs | tr ' ' ,)
 
