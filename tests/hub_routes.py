@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import hub_environment
 import yaml
@@ -86,7 +86,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _known(self) -> bool:
         # Storage outside the hub (here /lfs/) takes addresses that are secrets themselves, and no token.
-        return self.headers.get("Authorization") == f"Bearer {TOKEN}" or self.path.startswith("/lfs/")
+        reads = self.path.startswith("/lfs/") or "/paths-info/" in self.path
+        return self.headers.get("Authorization") == f"Bearer {TOKEN}" or reads
 
     def _send(self, status: int, content: bytes = b"", headers: Mapping[str, str] | None = None) -> None:
         self.send_response(status)
@@ -124,13 +125,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def tree(self, kind: str, name: str, revision: str) -> None:
         if found := self._commit(_key(kind, name), revision):
-            rows: list[dict[str, Any]] = []
-            for path, content in found[1].items():
-                rows.append({"type": "file", "path": path, "size": len(content), "oid": git_hash(content)})
-                if is_lfs(path):
-                    oid = hashlib.sha256(content).hexdigest()
-                    rows[-1]["lfs"] = {"oid": oid, "size": len(content), "pointerSize": 130}
-            self._json(rows)
+            self._json([_row(path, content) for path, content in found[1].items()])
+
+    def paths_info(self, kind: str, name: str, revision: str) -> None:
+        # The hub's own client sends JSON, a mirror such as olah a form.
+        text = self.body.decode()
+        asked = json.loads(text)["paths"] if text.startswith("{") else parse_qs(text)["paths"]
+        if found := self._commit(_key(kind, name), revision):
+            self._json([_row(path, content) for path, content in found[1].items() if path in asked])
 
     def resolve(self, space: str | None, name: str, revision: str, path: str) -> None:
         found = self._commit(f"{space or ''}{name}", revision)
@@ -235,6 +237,14 @@ class Handler(BaseHTTPRequestHandler):
         self._json({"commitUrl": f"{hub_environment.ENDPOINT}/{name}/commit/{sha}", "commitOid": sha})
 
 
+def _row(path: str, content: bytes) -> dict[str, Any]:
+    """A file in a listing."""
+    row: dict[str, Any] = {"type": "file", "path": path, "size": len(content), "oid": git_hash(content)}
+    if is_lfs(path):
+        row["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}
+    return row
+
+
 def _key(kind: str, name: str) -> str:
     return f"spaces/{name}" if kind == "spaces" else name
 
@@ -242,11 +252,12 @@ def _key(kind: str, name: str) -> str:
 _ID = r"([\w.-]+/[\w.-]+)"
 _API = rf"/api/(models|spaces)/{_ID}"
 ROUTES = (
-    (rf"GET {_API}(?:/revision/(.+))?", Handler.info),
-    (rf"GET {_API}/tree/(.+)", Handler.tree),
+    (rf"(?:GET|HEAD) {_API}(?:/revision/(.+))?", Handler.info),
+    (rf"GET {_API}/tree/([^/]+)/?", Handler.tree),
     (r"GET /api/whoami-v2", Handler.whoami),
     (rf"(?:GET|HEAD) /(spaces/)?{_ID}/resolve/([^/]+)/(.+)", Handler.resolve),
-    (r"GET /cdn/(\w+)", Handler.cdn),
+    (rf"POST {_API}/paths-info/(.+)", Handler.paths_info),
+    (r"(?:GET|HEAD) /cdn/(\w+)", Handler.cdn),
     (r"POST /api/validate-yaml", Handler.validate),
     (r"POST /api/repos/create", Handler.create),
     (rf"POST {_API}/preupload/(.+)", Handler.preupload),
