@@ -139,6 +139,10 @@ def load_model(option: str, name: str) -> Classifier:
     lacking = [file for file in ("metrics.json", "README.md", *PICTURES) if not (model.folder / file).is_file()]
     if lacking:
         raise ModelError(f"{model.folder} lacks {', '.join(lacking)}, which the page shows: give a whole model folder.")
+    try:
+        card_text(model), figures(model)["test"]["operating_points"][next(iter(model.config.thresholds))]
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise ModelError(f"{model.folder} has a damaged metrics.json or README.md: fetch the model again.") from error
     return model
 
 

@@ -136,7 +136,7 @@ def provenance(config: TrainConfig, begun: dict[str, Any], history: list[dict[st
             "table_sha256": begun["table_sha256"],
             "partition_sha256": partition.shipped_hash(),
         },
-        "code": {"dermhub": __version__, "revision": begun["revision"]},
+        "code": {"dermhub": __version__, "revision": begun.get("revision", "unknown")},
         "options": told,
         "environment": {
             "python": platform.python_version(),

@@ -203,12 +203,15 @@ def run_list(_: argparse.Namespace) -> int:
         raise DataError("No model is shipped: there is no folder model_cards beside the package.")
     print(f"{'id':16} {'task':8} {'backbone':20} {'MB':>5}  test: accuracy  balanced  AUROC malignancy")
     for name, folder in models.items():
-        config, test = files.read_json(folder / "config.json"), files.read_json(folder / "metrics.json")["test"]
-        megabytes = (folder / "model.safetensors").stat().st_size / 1e6
-        print(
-            f"{name:16} {config['dermhub']['task']:8} {config['architecture']:20} {megabytes:5.1f}  "
-            f"{test['accuracy']:14.4f} {test['balanced_accuracy']:9.4f} {test['malignancy_auroc']:17.4f}"
-        )
+        config, content = files.read_json(folder / "config.json"), files.read_json(folder / "metrics.json")
+        try:
+            test, megabytes = content["test"], (folder / "model.safetensors").stat().st_size / 1e6
+            print(
+                f"{name:16} {config['dermhub']['task']:8} {config['architecture']:20} {megabytes:5.1f}  "
+                f"{test['accuracy']:14.4f} {test['balanced_accuracy']:9.4f} {test['malignancy_auroc']:17.4f}"
+            )
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            raise DataError(f"{folder} is damaged ({error}): restore it, for example with git.") from error
     return 0
 
 
@@ -230,10 +233,12 @@ def main(arguments: list[str] | None = None) -> int:
         _give_up_output()
         return 0
     except OSError as error:
-        if error.filename is not None:
-            raise
-        print(f"dermhub: The output can't be written ({error.strerror or error}).", file=sys.stderr)
-        _give_up_output()
+        what = (
+            "The output can't be written" if error.filename is None else f"{str(error.filename)[:80]!r} can't be used"
+        )
+        print(f"dermhub: {what} ({error.strerror or error}).", file=sys.stderr)
+        if error.filename is None:
+            _give_up_output()
         return 2
     return code
 

@@ -58,7 +58,7 @@ def load(folder: Path) -> tuple[nn.Module, ModelConfig]:
     config = load_config(folder)
     try:
         model = backbone.build(config.architecture, len(config.task.classes))
-    except ConfigError as error:
+    except (ConfigError, RuntimeError) as error:
         raise ModelError(f"{folder / CONFIG}: {error}") from error
     tensors = read_tensors(folder / WEIGHTS)
     expected = model.state_dict()
@@ -121,22 +121,32 @@ def load_state(path: Path, model: nn.Module, average: nn.Module, optimizer: torc
     if "progress" not in metadata:
         raise ModelError(f"{path} is not the state of a training run.")
     parts: dict[str, dict[str, torch.Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
-    for name, tensor in tensors.items():
-        part, _, key = name.partition(".")
-        parts[part][key] = tensor
     try:
+        for name, tensor in tensors.items():
+            part, _, key = name.partition(".")
+            parts[part][key] = tensor
         model.load_state_dict(parts["model"], strict=True)
         average.load_state_dict(parts["average"], strict=True)
-    except RuntimeError as error:
+        content = optimizer.state_dict()
+        content["state"] = {}
+        for name, tensor in parts["optimizer"].items():
+            index, _, key = name.partition(".")
+            content["state"].setdefault(int(index), {})[key] = tensor
+        optimizer.load_state_dict(content)
+        _check_moments(optimizer)
+        progress: dict[str, int] = {name: int(value) for name, value in json.loads(metadata["progress"]).items()}
+    except (RuntimeError, KeyError, ValueError, AttributeError) as error:
         raise ModelError(f"{path} does not fit the model of this run: start a new run instead.") from error
-    content = optimizer.state_dict()
-    content["state"] = {}
-    for name, tensor in parts["optimizer"].items():
-        index, _, key = name.partition(".")
-        content["state"].setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict(content)
-    progress: dict[str, int] = json.loads(metadata["progress"])
     return progress
+
+
+def _check_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Raise ValueError unless every parameter has its two moments, in its own shape."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            state = optimizer.state[parameter]
+            if any(state[name].shape != parameter.shape for name in ("exp_avg", "exp_avg_sq")):
+                raise ValueError("moments of another shape")
 
 
 def _check_finite(tensors: dict[str, torch.Tensor], source: str) -> None:

@@ -7,7 +7,6 @@ options of train.py. Neither is declared a second time anywhere.
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import re
 from dataclasses import dataclass, field
@@ -15,6 +14,9 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from dermhub.errors import ConfigError, ModelError, some, suggest
 from dermhub.labels import TASKS, Task
+
+LARGEST = 1e30
+"""Beyond any sensible number of a configuration, and within what a float32 holds."""
 
 FORMAT_VERSION = 1
 """Version of the `dermhub` block in config.json; a newer one is refused by name."""
@@ -54,7 +56,7 @@ class InputSpec:
         try:
             channels, height, width = block["input_size"]
             spec = cls(height, block["crop_mode"], tuple(block["mean"]), tuple(block["std"]))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelError(f"config.json: pretrained_cfg lacks or garbles {error}.") from error
         numbers = all(_is_number(v) for v in (*spec.mean, *spec.std)) and all(v > 0 for v in spec.std)
         square = type(height) is int and height > 0 and (channels, width) == (3, height)
@@ -150,7 +152,9 @@ class ModelConfig:
             temperature = float(block["temperature"])
             provenance = dict(block.get("provenance", {}))
             names = set(task.classes)
-        except (TypeError, ValueError, AttributeError) as error:
+            if isinstance(block["temperature"], bool) or not isinstance(content.get("label_names", []), list):
+                raise TypeError("temperature is no number, or label_names no list")
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ModelError(f"{where}: the dermhub block is garbled ({error}).") from error
         # The well-known tasks keep their identity, so that `task is BINARY` and label mapping work.
         known = TASKS.get(task.name)
@@ -180,7 +184,7 @@ class ModelConfig:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in (int, float) and abs(value) < LARGEST
 
 
 def _option(default: Any, text: str) -> Any:
@@ -241,6 +245,10 @@ class TrainConfig:
             raise ConfigError("--batch-size is 1, expected at least 2: batch normalisation needs several images.")
         if self.seed >= 2**32:
             raise ConfigError(f"--seed is {self.seed}, expected a number below 2**32.")
+        if self.sampling > 4:
+            raise ConfigError(f"--sampling is {self.sampling}, expected at most 4: beyond, one class is all there is.")
+        if self.warmup > self.epochs:
+            raise ConfigError(f"--warmup is {self.warmup} epochs, expected at most the {self.epochs} of --epochs.")
         if self.min_scale > 1:
             raise ConfigError(f"--min-scale is {self.min_scale}, expected at most 1.")
 

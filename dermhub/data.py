@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from dermhub import partition
+from dermhub import files, partition
 from dermhub.augment import augment
 from dermhub.config import InputSpec
-from dermhub.errors import DataError, some, suggest
+from dermhub.errors import DataError, LeakError, some, suggest
 from dermhub.labels import LESION_NAMES, Task
 from dermhub.preprocess import to_rgb, to_tensor
 
@@ -63,6 +63,9 @@ def read_labels(csv: Path) -> pd.DataFrame:
         raise DataError(f"There is no file {csv}: give a CSV table with the columns image_id and dx.") from None
     except (OSError, ValueError) as error:
         raise DataError(f"{csv} can't be read as a CSV table ({' '.join(str(error).split())}).") from None
+    if not isinstance(table.index, pd.RangeIndex):
+        # Otherwise pandas takes the first cells for the names of the rows, and every column is one off.
+        raise DataError(f"{csv} has rows with more cells than its heading: remove the commas at their ends.")
     missing = [name for name in ("image_id", "dx") if name not in table]
     if missing:
         raise DataError(
@@ -107,6 +110,7 @@ def read_table(folder: Path, task: Task) -> pd.DataFrame:
             f"expected {', '.join(dict.fromkeys(known))}.{suggest(unknown[0], known)}"
         )
     partition.check(table)
+    _check_copies(table)
     for split in partition.SPLITS:
         # Malignant and benign ones: without either, no threshold can be chosen and no AUROC measured.
         classes = {str(task.class_of(dx)) for dx in table["dx"][table["split"] == split]}
@@ -179,6 +183,21 @@ def epoch_order(groups: NDArray[np.int64], sampling: float, key: tuple[int, int]
         rounds = -(-int(number) // len(members))
         drawn.append(np.concatenate([rng.permutation(members) for _ in range(max(rounds, 1))])[:number])
     return rng.permutation(np.concatenate(drawn))
+
+
+def _check_copies(table: pd.DataFrame) -> None:
+    """Raise LeakError where two image files in different splits are the same, byte for byte, whatever their ids."""
+    sizes = pd.Series([Path(path).stat().st_size for path in table["path"]], index=table.index)
+    # Only files of one length can be equal; the others are not read for this.
+    alike = table[table["split"].groupby(sizes).transform("nunique") > 1]
+    hashes = pd.Series([files.sha256(Path(path)) for path in alike["path"]], index=alike.index, dtype=object)
+    torn = alike[alike["split"].groupby(hashes).transform("nunique") > 1]
+    if len(torn):
+        first = torn[hashes[torn.index] == hashes[torn.index[0]]].drop_duplicates("split")
+        raise LeakError(
+            f"{len(torn)} image file(s) stand in more than one split under several ids ({some(first['image_id'])} are "
+            "one image): give all photographs of one lesion the same lesion_id."
+        )
 
 
 def _without_suffix(name: str) -> str:

@@ -17,7 +17,7 @@ from torch import nn
 from dermhub import backbone, breakdown, calibration, cards, checkpoint, cost, data, figures, files, metrics, partition
 from dermhub.classifier import Classifier
 from dermhub.config import ModelConfig
-from dermhub.errors import DataError, some
+from dermhub.errors import ConfigError, DataError, some
 from dermhub.labels import Task
 from dermhub.training import Fit, predict_all
 
@@ -127,6 +127,8 @@ def choose(fit: Fit, provenance: dict[str, Any]) -> tuple[nn.Module, ModelConfig
     drawn = fit.targets[data.epoch_order(fit.diagnoses, fit.config.sampling, (fit.config.seed, 0))]
     offset = calibration.prior_offset(fit.targets, drawn, len(task.classes))
     raw = predict_all(fit.average, paths, fit.spec, workers)
+    if not np.isfinite(raw).all():
+        raise ConfigError("The trained weights give no finite numbers: lower --lr, or use --bf16 off.")
     exponent = calibration.choose_exponent(raw, true, offset, task)
     model = copy.deepcopy(fit.average)
     with torch.no_grad():

@@ -20,7 +20,7 @@ from dermhub.errors import ConfigError, DermhubError, DownloadError, ModelError
 from dermhub.hub_errors import LOG_IN, sentence
 from dermhub.hub_session import AGENT, bounded, silenced, within
 
-HANDLE = re.compile(r"([\w-][\w.-]*/[\w-][\w.-]*)(?:@([\w-][\w./-]*))?", re.ASCII)
+HANDLE = re.compile(r"(\w(?:[\w.-]*\w)?/\w(?:[\w.-]*\w)?)(?:@([\w-][\w./-]*))?", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 

@@ -118,6 +118,9 @@ class Fit:
                 rows = pd.read_csv(self.out / HISTORY).to_dict("records")
             except (OSError, ValueError) as error:
                 raise DataError(f"{self.out / HISTORY} can't be read ({error}): start a new run.") from error
+            known = {"epoch", "seconds", "images_per_second", "train_loss"}
+            if any(not known <= row.keys() or any(pd.isna(row[name]) for name in known) for row in rows):
+                raise DataError(f"{self.out / HISTORY} is damaged or cut short: start a new run.")
             if len(rows) < self.done:
                 raise DataError(
                     f"{self.out / HISTORY} has {len(rows)} rows, expected the {self.done} epochs of {STATE}: "

@@ -21,6 +21,7 @@ from serving import ROOT, Demo, free_port, serve
 import app
 import dermhub
 from dermhub.drawings import draw
+from dermhub.errors import ModelError
 from dermhub.labels import BINARY, LESION, TASKS, plain_name
 
 pytestmark = pytest.mark.slow
@@ -128,6 +129,16 @@ def test_a_model_without_figures_is_one_sentence(trained: dict[str, Path], tmp_p
     done = run("--binary", trained["binary"], "--lesion", bare, "--port", free_port(), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(r"app\.py: .*bare.*metrics\.json.*\n", done.stderr)
+
+
+@pytest.mark.parametrize(("name", "content"), [("metrics.json", "{}"), ("README.md", "no front matter")])
+def test_a_damaged_model_folder_is_one_sentence(
+    trained: dict[str, Path], tmp_path: Path, name: str, content: str
+) -> None:
+    folder = Path(shutil.copytree(trained["binary"], tmp_path / "model"))
+    (folder / name).write_text(content)
+    with pytest.raises(ModelError, match=r"has a damaged metrics.json or README.md: fetch the model again\.$"):
+        app.load_model("binary", str(folder))
 
 
 def test_help_needs_nothing_heavy() -> None:

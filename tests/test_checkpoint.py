@@ -289,6 +289,26 @@ def test_state_that_does_not_fit(tmp_path: Path, tiny_binary_model: Path) -> Non
         checkpoint.load_state(tmp_path / "none", run.model, run.average, run.optimizer)
 
 
+@pytest.mark.parametrize("damage", ["no moments", "a moment of another shape", "a foreign tensor", "no progress"])
+def test_damaged_state(tmp_path: Path, damage: str) -> None:
+    run, progress = Run(0), '{"epochs": 1}'
+    run.step(1)
+    checkpoint.save_state(tmp_path / "state", run.model, run.average, run.optimizer, {"epochs": 1})
+    tensors = safetensors.torch.load_file(tmp_path / "state")
+    moment = next(name for name in tensors if name.endswith("exp_avg"))
+    if damage == "no moments":
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("optimizer.")}
+    elif damage == "a moment of another shape":
+        tensors[moment] = torch.zeros(3)
+    elif damage == "a foreign tensor":
+        tensors["foo.bar"] = torch.zeros(3)
+    else:
+        progress = "[]"
+    safetensors.torch.save_file(tensors, tmp_path / "state", metadata={"progress": progress})
+    with pytest.raises(ModelError, match=r"does not fit the model of this run: start a new run instead\.$"):
+        checkpoint.load_state(tmp_path / "state", run.model, run.average, run.optimizer)
+
+
 def test_binary_and_lesion_folders_differ(tiny_binary_model: Path, tiny_lesion_model: Path) -> None:
     assert checkpoint.load_config(tiny_binary_model).task is BINARY
     assert checkpoint.load_config(tiny_lesion_model).task is LESION

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -134,3 +135,34 @@ def test_a_file_name_that_can_not_be_printed(tiny_binary_model: Path, photo: Pat
         assert main(["predict", str(tmp_path / name), "--model", str(tiny_binary_model)]) == 0
     stream.seek(0)
     assert f"{tmp_path}/\\udcff.jpg" in stream.read()
+
+
+def test_a_name_that_is_too_long_is_one_sentence(command: Command, photo: Path) -> None:
+    code, out, err = command("predict", photo, "--model", "a" * 300)
+    assert (code, out) == (2, "")
+    assert err == f"dermhub: '{'a' * 80}' can't be used (File name too long).\n"
+
+
+@pytest.mark.parametrize("name", ["user/model-", "user/-model", "user./model"])
+def test_what_the_hub_would_refuse_as_a_name(command: Command, name: str) -> None:
+    code, out, err = command("pull", name)
+    assert (code, out) == (2, "")
+    assert err.startswith("dermhub: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("damage", ["metrics", "weights"])
+def test_list_with_a_damaged_model(
+    command: Command, trained: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    folder = Path(shutil.copytree(trained["lesion"], tmp_path / "lesion"))
+    if damage == "metrics":
+        (folder / "metrics.json").write_text("{}")
+    else:
+        (folder / "model.safetensors").unlink()
+    monkeypatch.setattr(catalog, "MODEL_CARDS", tmp_path)
+    code, _, err = command("list")
+    assert code == 2
+    assert re.fullmatch(
+        f"dermhub: {re.escape(str(folder))} is damaged \\(.*\\): restore it, for example with git.\n", err
+    )

@@ -261,3 +261,31 @@ def test_a_layout_that_is_too_small_for_a_validation_split(layout: Path) -> None
 
 def test_a_layout_has_no_seven_classes(layout: Path) -> None:
     assert "does not know (benign, malignant); expected akiec, bcc, bkl, df, mel, nv, vasc." in refusal(layout, LESION)
+
+
+def test_one_image_under_two_ids_in_two_splits(folder: Path) -> None:
+    whole = data.read_table(folder, LESION)
+    train, test = (whole[whole["split"] == split]["path"].iloc[0] for split in ("train", "test"))
+    shutil.copyfile(train, test)
+    names = sorted((Path(train).stem, Path(test).stem))
+    with pytest.raises(LeakError) as caught:
+        data.read_table(folder, LESION)
+    assert str(caught.value) == (
+        f"2 image file(s) stand in more than one split under several ids ({', '.join(names)} are one image): "
+        "give all photographs of one lesion the same lesion_id."
+    )
+
+
+def test_one_image_under_two_ids_in_one_split_is_no_leak(folder: Path) -> None:
+    whole = data.read_table(folder, LESION)
+    first, second = whole[whole["split"] == "train"]["path"].iloc[:2]
+    shutil.copyfile(first, second)
+    assert len(data.read_table(folder, LESION)) == len(whole)
+
+
+def test_rows_with_more_cells_than_the_heading(folder: Path, table: pd.DataFrame) -> None:
+    rows = table.to_csv(index=False).splitlines()
+    (folder / TABLE).write_text("\n".join([rows[0], *(f"{row}," for row in rows[1:])]) + "\n")
+    assert refusal(folder) == (
+        f"FOLDER/{TABLE} has rows with more cells than its heading: remove the commas at their ends."
+    )

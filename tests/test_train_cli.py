@@ -143,7 +143,7 @@ def test_a_damaged_image_is_exit_code_2_and_one_sentence(tiny_data: Path, tmp_pa
     # A worker process finds it here, and torch hands on its whole traceback as the error's text.
     folder = Path(shutil.copytree(tiny_data, tmp_path / "data"))
     for path in (folder / "images").iterdir():
-        path.write_bytes(path.read_bytes()[:300])
+        path.write_bytes(path.read_bytes()[:300] + path.name.encode())
     done = python(TRAIN, "--data", str(folder), *map(str, TINY_RUN), "--workers", "1", "--out", str(tmp_path / "run"))
     assert (done.returncode, done.stdout) == (2, "")
     assert "Traceback" not in done.stderr

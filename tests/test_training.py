@@ -230,8 +230,16 @@ def test_a_loss_that_is_no_number_stops_the_run(tiny_data: Path, tmp_path: Path)
     ("content", "message"),
     [
         (None, r"history.csv can't be read \(.*\): start a new run.$"),
+        ("epoch,train_loss\n1,2.0\n", "history.csv is damaged or cut short: start a new run.$"),
+        (
+            "epoch,train_loss,images_per_second,seconds\n1,2,3\n",
+            "history.csv is damaged or cut short: start a new run.$",
+        ),
         ("", r"history.csv can't be read \(.*\): start a new run.$"),
-        ("epoch,train_loss\n1,2.0\n", "history.csv has 1 rows, expected the 6 epochs of state.safetensors: start a"),
+        (
+            "epoch,train_loss,images_per_second,seconds\n1,2,3,4\n",
+            "history.csv has 1 rows, expected the 6 epochs of state.safetensors: start a",
+        ),
     ],
 )
 def test_a_history_that_does_not_fit(finished_run: Path, tmp_path: Path, content: str | None, message: str) -> None:
