@@ -89,6 +89,7 @@ def main() -> None:
     fit = Fit(model, table, config, InputSpec(config.size, config.crop_mode), out)
 
     if not resumed:
+        data.check_images(table, "test")
         start = {"options": dataclasses.asdict(config), "revision": revision(), "table_sha256": table_hash(table)}
         files.write_json(out / "data.json", evaluation.describe(table, task))
         figures.overview(out / "data.png", table)

@@ -120,6 +120,15 @@ def read_table(folder: Path, task: Task) -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
+def check_images(table: pd.DataFrame, split: str) -> None:
+    """Decode every image of a split once; raises ImageError for the first that can't be read.
+
+    Test images are decoded only when a run is over, which is too late to learn of a damaged one.
+    """
+    for path in table["path"][table["split"] == split]:
+        to_rgb(path)
+
+
 def targets(table: pd.DataFrame, task: Task) -> NDArray[np.int64]:
     """(N,) class indices of a table's rows; every `dx` must be one that the task knows."""
     return np.array([task.index_of(dx) for dx in table["dx"]], np.int64)

@@ -15,8 +15,10 @@ import pytest
 from conftest import TINY_RUN, run_training
 
 import train
+from dermhub import data
 from dermhub.config import TrainConfig
 from dermhub.errors import ConfigError, DataError, DermhubError, ModelError
+from dermhub.labels import LESION
 
 TRAIN = str(Path(train.__file__).resolve())
 HEAVY = ("torch", "timm", "numpy", "pandas", "PIL", "matplotlib", "kagglehub", "safetensors")
@@ -149,6 +151,15 @@ def test_a_damaged_image_is_exit_code_2_and_one_sentence(tiny_data: Path, tmp_pa
     assert "Traceback" not in done.stderr
     last = done.stderr.splitlines()[-1]
     assert re.fullmatch(r"train.py: \S+TEST_\d+.jpg is damaged or cut short and can't be decoded \(.*\)\.", last)
+
+
+def test_a_damaged_test_image_is_told_before_the_training(tiny_data: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_data, tmp_path / "data"))
+    table = data.read_table(folder, LESION)
+    path = Path(table["path"][table["split"] == "test"].iloc[-1])
+    path.write_bytes(path.read_bytes()[:300])
+    error = refusal(tmp_path, "--data", folder, *TINY_RUN, "--out", tmp_path / "run")
+    assert str(error).startswith(f"{path} is damaged or cut short and can't be decoded (")
 
 
 def test_an_unknown_model_with_the_nearest_one(tiny_data: Path, tmp_path: Path) -> None:
