@@ -37,7 +37,7 @@ def figures(config: ModelConfig, content: dict[str, Any]) -> str:
     return f"""## Figures
 
 Test is {test["n"]} images of {test["lesions"]} lesions; no photograph of any of these lesions was used in training
-or selection ({content["overlap"]} lesions stand in more than one split). It was read once, for this card; everything
+or selection ({content["overlap"]} lesions stand in more than one split). Nothing was chosen on it: everything
 was chosen on validation. In parentheses: {known["level"]:.0%} intervals from {known["resamples"]} resamples of the
 {known["lesions"]} lesions, not of their images (percentile bootstrap).
 
