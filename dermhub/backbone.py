@@ -101,6 +101,24 @@ def classifier(model: nn.Module) -> nn.Linear:
     return layer
 
 
+def freeze(model: nn.Module, stages: int) -> list[nn.Module]:
+    """Stop the learning of the first `stages` stages (1: the stem), and return their layers.
+
+    The caller keeps those layers in evaluation mode, so that batch norms don't move either. Raises ConfigError
+    when nothing but the classifier would be left to learn.
+    """
+    groups = timm.models.group_parameters(model, model.group_matcher(coarse=True))  # type: ignore[operator]
+    if stages >= len(groups) - 1:
+        raise ConfigError(f"--freeze is {stages}, but the model has {len(groups) - 1} stages: leave some to learn.")
+    names = {name for stage in range(stages) for name in groups[stage]}
+    layers = []
+    for prefix, module in model.named_modules():
+        own = {f"{prefix}.{name}" for name, _ in module.named_parameters(recurse=False)}
+        if own and own <= names:
+            layers.append(module.requires_grad_(False))
+    return layers
+
+
 def memory_format(architecture: str) -> torch.memory_format:
     """The fastest memory layout that is safe for an architecture on a CPU."""
     # Training mobileone in channels_last corrupts the heap on torch 2.14 CPU.

@@ -215,6 +215,7 @@ class TrainConfig:
     label_smoothing: float = _option(0.05, "mass moved from the true class to all classes")
     dropout: float = _option(0.2, "dropout before the last layer")
     drop_path: float = _option(0.0, "stochastic depth, for backbones that have it")
+    freeze: int = _option(0, "stages at the backbone's start that keep their weights (1: the stem): faster epochs")
     sampling: float = _option(0.5, "class balance: classes are drawn with share**sampling (1: as they are, 0: equal)")
     min_scale: float = _option(0.35, "smallest random crop, as a share of the central square's area")
     ema: float = _option(0.995, "decay per step of the averaged weights that are evaluated and kept")
@@ -233,7 +234,7 @@ class TrainConfig:
         if self.task not in TASKS:
             raise ConfigError(f"Unknown task {self.task!r}: expected {' or '.join(TASKS)}.{suggest(self.task, TASKS)}")
         positive = ("epochs", "batch_size", "size", "train_size", "lr", "min_scale")
-        for name in (*positive, "workers", "weight_decay", "warmup", "seed", "backbone_lr", "sampling"):
+        for name in (*positive, "workers", "weight_decay", "warmup", "seed", "backbone_lr", "sampling", "freeze"):
             value = getattr(self, name)
             if not value >= 0 or value == float("inf") or (name in positive and value == 0):
                 bound = "above 0" if name in positive else "of at least 0"

@@ -64,7 +64,8 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     groups = []
     for in_head in (False, True):
         for matrix in (False, True):
-            chosen = [p for p in model.parameters() if (id(p) in last) == in_head and (p.ndim > 1) == matrix]
+            learning = (p for p in model.parameters() if p.requires_grad)
+            chosen = [p for p in learning if (id(p) in last) == in_head and (p.ndim > 1) == matrix]
             scale = 1.0 if in_head else config.backbone_lr
             decay = config.weight_decay if matrix else 0.0
             groups.append({"params": chosen, "scale": scale, "weight_decay": decay})
@@ -103,6 +104,7 @@ class Fit:
         self.device = pick_device(config.device)
         self.model = model.to(self.device).to(memory_format=backbone.memory_format(config.model))
         self.average = copy.deepcopy(self.model).eval()
+        self.frozen = backbone.freeze(self.model, config.freeze)
         self.optimizer = make_optimizer(self.model, config)
         self.targets = data.targets(self.train, self.task)
         self.diagnoses = np.unique(self.train["dx"].to_numpy(str), return_inverse=True)[1].astype(np.int64)
@@ -149,6 +151,8 @@ class Fit:
         whole = len(images) >= config.batch_size
         loader = DataLoader(images, config.batch_size, num_workers=config.workers, drop_last=whole)
         self.model.train()
+        for layer in self.frozen:
+            layer.eval()
         total, start = torch.zeros((), device=self.device), time.perf_counter()
         bar = tqdm(
             _one_sentence(loader), f"epoch {epoch + 1}/{config.epochs}", self.steps, unit="batch", mininterval=0.5

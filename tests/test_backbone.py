@@ -218,3 +218,27 @@ def test_model_that_ends_in_something_else() -> None:
     model.classifier = torch.nn.Identity()
     with pytest.raises(ModelError, match=r"^The model ends in Identity, expected a linear layer.$"):
         backbone.classifier(model)
+
+
+def test_frozen_stages_keep_weights_and_statistics() -> None:
+    model = backbone.build("test_resnet", 2)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    layers = backbone.freeze(model, 2)
+    model.train()
+    for layer in layers:
+        layer.eval()
+    model(torch.randn(4, 3, 32, 32))
+    early = ("conv1", "bn1", "layer1")
+    assert {n for n, p in model.named_parameters() if not p.requires_grad} == {
+        name for name, _ in model.named_parameters() if name.startswith(early)
+    }
+    moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert "layer2.0.bn1.running_mean" in moved
+    assert not [name for name in moved if name.startswith(early)]
+
+
+@pytest.mark.parametrize("stages", [5, 6, 99])
+def test_freezing_everything_is_refused(stages: int) -> None:
+    # The stem and four stages; the sixth group is the classifier.
+    with pytest.raises(ConfigError, match=f"^--freeze is {stages}, but the model has 5 stages: leave some to learn.$"):
+        backbone.freeze(backbone.build("test_resnet", 2), stages)

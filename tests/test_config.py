@@ -184,7 +184,7 @@ def test_option_that_must_be_above_zero(option: str, value: int) -> None:
         TrainConfig.from_json({option: value})
 
 
-@pytest.mark.parametrize("option", ["workers", "weight_decay", "warmup", "seed", "backbone_lr", "sampling"])
+@pytest.mark.parametrize("option", ["workers", "weight_decay", "warmup", "seed", "backbone_lr", "sampling", "freeze"])
 def test_option_that_may_be_zero_but_not_less(option: str) -> None:
     assert getattr(TrainConfig.from_json({option: 0}), option) == 0
     with pytest.raises(ConfigError, match=f"^--{option.replace('_', '-')} is -1, expected a number of at least 0.$"):
