@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dermhub.catalog import Entry, shipped
     from dermhub.classifier import Classifier, Explanation, Prediction, load
+    from dermhub.concern import Concern
     from dermhub.config import InputSpec, ModelConfig, Threshold, TrainConfig
     from dermhub.errors import (
         ConfigError,
@@ -34,6 +35,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "catalog": ("Entry", "shipped"),
     "classifier": ("Classifier", "Explanation", "Prediction", "load"),
+    "concern": ("Concern",),
     "config": ("InputSpec", "ModelConfig", "Threshold", "TrainConfig"),
     "errors": ("ConfigError", "DataError", "DermhubError", "DownloadError", "ImageError", "LeakError", "ModelError"),
     "labels": ("BINARY", "LESION", "TASKS", "Task", "plain_name"),
@@ -44,6 +46,7 @@ __all__ = [
     "LESION",
     "TASKS",
     "Classifier",
+    "Concern",
     "ConfigError",
     "DataError",
     "DermhubError",
