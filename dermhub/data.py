@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from dermhub import files, partition
+from dermhub import files, metrics, partition
 from dermhub.augment import augment
 from dermhub.config import InputSpec
 from dermhub.errors import DataError, LeakError, some, suggest
@@ -131,7 +131,7 @@ def check_images(table: pd.DataFrame, split: str) -> None:
 
 def targets(table: pd.DataFrame, task: Task) -> NDArray[np.int64]:
     """(N,) class indices of a table's rows; every `dx` must be one that the task knows."""
-    return np.array([task.index_of(dx) for dx in table["dx"]], np.int64)
+    return metrics.class_indices(table["dx"], task)
 
 
 class EvaluationImages(Dataset[torch.Tensor]):

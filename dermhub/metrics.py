@@ -7,12 +7,13 @@ defined (a class that never occurs) is None, never a made-up number.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dermhub.errors import ConfigError
 from dermhub.labels import Task
 
 Floats = NDArray[np.float64]
@@ -103,6 +104,26 @@ def operating_point(scores: Floats, positive: NDArray[np.bool_], threshold: floa
     }
 
 
+def at_prevalence(sensitivity: float, specificity: float, prevalence: float) -> dict[str, float | None]:
+    """What an operating point means where `prevalence` of the people examined are ill (Bayes; Altman & Bland 1994).
+
+    All three are shares from 0 to 1. Returns `ppv` and `npv` (None where nothing is called, or nothing left alone),
+    and how many of 1,000 examined are ill and missed, and are well and called: `missed`, `false_alarms`.
+    Raises ConfigError for a number that is no share.
+    """
+    for name, value in (("sensitivity", sensitivity), ("specificity", specificity), ("prevalence", prevalence)):
+        if not 0 <= value <= 1:
+            raise ConfigError(f"The {name} is {value}, expected a share from 0 to 1.")
+    found, missed = sensitivity * prevalence, (1 - sensitivity) * prevalence
+    alarms, cleared = (1 - specificity) * (1 - prevalence), specificity * (1 - prevalence)
+    return {
+        "ppv": found / (found + alarms) if found + alarms else None,
+        "npv": cleared / (cleared + missed) if cleared + missed else None,
+        "missed": 1000 * missed,
+        "false_alarms": 1000 * alarms,
+    }
+
+
 def threshold_for_sensitivity(scores: Floats, positive: NDArray[np.bool_], sensitivity: float) -> float:
     """The highest threshold at which at least `sensitivity` of the positives are found."""
     found = np.sort(scores[positive])[::-1]
@@ -113,6 +134,11 @@ def threshold_youden(scores: Floats, positive: NDArray[np.bool_]) -> float:
     """The threshold with the largest sensitivity + specificity - 1 (Youden 1950)."""
     fpr, tpr, thresholds = roc_curve(scores, positive)
     return float(thresholds[1:][np.argmax((tpr - fpr)[1:])])
+
+
+def class_indices(diagnoses: Iterable[str], task: Task) -> Ints:
+    """(N,) class indices of diagnosis codes, every one of which the task must know."""
+    return np.array([task.index_of(dx) for dx in diagnoses], np.int64)
 
 
 def malignancy(probabilities: Floats, task: Task) -> Floats:

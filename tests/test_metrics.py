@@ -9,6 +9,7 @@ import pytest
 import sklearn.metrics as reference
 
 from dermhub import metrics
+from dermhub.errors import ConfigError
 from dermhub.labels import BINARY, LESION, Task
 
 THREE = Task("three", ("a", "b", "c"), frozenset({"b", "c"}))
@@ -179,3 +180,31 @@ def test_one_true_class_leaves_every_auroc_undefined() -> None:
     assert (ours["malignancy_auroc"], ours["macro_auroc"], ours["balanced_accuracy"]) == (None, None, 1.0)
     assert ours["per_class"]["malignant"] == {"n": 0, "recall": None, "precision": None, "f1": None, "auroc": None}
     assert ours["operating_points"]["half"]["tn"] == 2
+
+
+def test_what_an_operating_point_means_at_a_prevalence_by_hand() -> None:
+    # Of 1,000 people 20 are ill: 18 found, 2 missed; of the 980 others 196 alarms and 784 left alone.
+    told = metrics.at_prevalence(0.9, 0.8, 0.02)
+    assert told == pytest.approx({"ppv": 18 / 214, "npv": 784 / 786, "missed": 2.0, "false_alarms": 196.0})
+
+
+def test_at_the_prevalence_of_the_test_itself_the_predictive_values_are_its_own() -> None:
+    scores, positive = some_scores(0, ties=False)
+    point = metrics.operating_point(scores, positive, 0.45)
+    told = metrics.at_prevalence(point["sensitivity"], point["specificity"], float(positive.mean()))
+    assert (told["ppv"], told["npv"]) == pytest.approx((point["ppv"], point["npv"]))
+
+
+def test_where_nobody_or_everybody_is_ill() -> None:
+    assert metrics.at_prevalence(0.9, 1.0, 0.0) == {"ppv": None, "npv": 1.0, "missed": 0.0, "false_alarms": 0.0}
+    assert metrics.at_prevalence(1.0, 0.8, 1.0) == {"ppv": 1.0, "npv": None, "missed": 0.0, "false_alarms": 0.0}
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1.1, 20.0, math.nan, math.inf])
+@pytest.mark.parametrize("place", range(3))
+def test_a_number_that_is_no_share(place: int, wrong: float) -> None:
+    given = [0.5, 0.5, 0.5]
+    given[place] = wrong
+    name = ("sensitivity", "specificity", "prevalence")[place]
+    with pytest.raises(ConfigError, match=rf"^The {name} is {wrong}, expected a share from 0 to 1\.$"):
+        metrics.at_prevalence(*given)
