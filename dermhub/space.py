@@ -18,7 +18,7 @@ from dermhub.errors import ConfigError, some
 
 COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
 NEEDED = ("title", "emoji", "colorFrom", "colorTo", "sdk", "sdk_version", "python_version", "app_file", "license")
-CODE = ("app.py", "requirements.txt", "LICENSE", "dermhub/*.py", "dermhub/*.csv")
+CODE = ("app.py", "requirements.txt", "LICENSE", "demo/*.*", "dermhub/*.py", "dermhub/*.csv")
 
 
 def contents(root: Path) -> dict[str, Path | bytes]:

@@ -20,6 +20,8 @@ from serving import ROOT, Demo, free_port, serve
 
 import app
 import dermhub
+from demo import models
+from demo.page import draw_examples
 from dermhub.drawings import draw
 from dermhub.errors import ModelError
 from dermhub.labels import BINARY, LESION, TASKS, plain_name
@@ -138,7 +140,7 @@ def test_a_damaged_model_folder_is_one_sentence(
     folder = Path(shutil.copytree(trained["binary"], tmp_path / "model"))
     (folder / name).write_text(content)
     with pytest.raises(ModelError, match=r"has a damaged metrics.json or README.md: fetch the model again\.$"):
-        app.load_model("binary", str(folder))
+        models.load_model("binary", str(folder))
 
 
 def test_help_needs_nothing_heavy() -> None:
@@ -163,13 +165,13 @@ def test_a_port_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], port
 
 
 def test_examples_are_three_different_drawings(tmp_path: Path) -> None:
-    rows = app.draw_examples(tmp_path)
+    rows = draw_examples(tmp_path)
     assert len({Path(path).read_bytes() for (path,) in rows}) == 3
     shutil.rmtree(tmp_path)
 
 
 def test_the_card_is_shown_without_front_matter_and_pictures(trained: dict[str, Path]) -> None:
-    text = app.card_text(dermhub.load(trained["lesion"]))
+    text = models.card_text(dermhub.load(trained["lesion"]))
     assert text.lstrip().startswith("# dermhub lesion")
     assert "![" not in text
     assert "license:" not in text

@@ -23,7 +23,7 @@ LAYERS = (
     {"partition", "preprocess", "calibration", "backbone", "breakdown", "card_results", "hub"},
     {"augment", "gradcam", "checkpoint", "cards", "figures", "locate", "space"},
     {"data", "classifier", "checklist"},
-    {"training", "report", "cost"},
+    {"training", "cost"},
     {"evaluation", "lint"},
     {"hub_commands"},
     {"__init__", "__main__"},
@@ -44,7 +44,7 @@ ONLY_IN = {
     "torchvision": set(),
     "sklearn": set(),
 }
-"""Libraries that one module wraps for all others, or that only app.py and the tests use."""
+"""Libraries that one module wraps for all others, or that only the demo and the tests use."""
 
 HEAVY = {"torch", "timm", "numpy", "pandas", "PIL", "safetensors", "matplotlib", "gradio", "kagglehub", "yaml", "tqdm"}
 HEAVY |= {"huggingface_hub"}

@@ -32,7 +32,8 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the repository that ships one model."""
     root = tmp_path / "checkout"
     skip = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "dermhub", root / "dermhub", ignore=skip)
+    for name in ("dermhub", "demo"):
+        shutil.copytree(ROOT / name, root / name, ignore=skip)
     for name in ("app.py", "requirements.txt", "LICENSE", "README.md"):
         shutil.copy(ROOT / name, root)
     (root / "secret.txt").write_text("not for others")
@@ -52,6 +53,8 @@ def front(contents: dict[str, Path | bytes]) -> dict[str, object]:
 def test_it_takes_what_the_demo_needs_and_no_more(checkout: Path) -> None:
     contents = space.contents(checkout)
     modules = {f"dermhub/{path.name}" for path in (ROOT / "dermhub").iterdir() if path.suffix in (".py", ".csv")}
+    modules |= {f"demo/{path.name}" for path in (ROOT / "demo").iterdir() if path.is_file()}
+    assert "demo/page.py" in modules
     model = {f"model_cards/binary/{name}" for name in ("config.json", "model.safetensors")}
     assert contents.keys() == {"app.py", "requirements.txt", "LICENSE", "README.md", *modules, *model}
 

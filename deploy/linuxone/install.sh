@@ -38,7 +38,7 @@ fi
 say "program and models"
 rm -rf "$home/app.new"
 mkdir -p "$home/app.new"
-for part in app.py train.py README.md LICENSE requirements.txt dermhub model_cards; do
+for part in app.py train.py README.md LICENSE requirements.txt demo dermhub model_cards; do
     cp -R "$source/$part" "$home/app.new/"
 done
 find "$home/app.new" -name __pycache__ -prune -exec rm -rf {} +

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dermhub import report
+from demo import answer as words
 from dermhub.classifier import Classifier, Explanation, Prediction
 from dermhub.config import Threshold
 from dermhub.drawings import draw
@@ -69,18 +69,18 @@ def answer(
 ) -> tuple[str, Page]:
     """The answer for chosen probabilities, as it is sent and as a browser reads it."""
     binary = explanations({"benign": 1 - malignant, "malignant": malignant}, malignant)
-    html = report.answer(binary, explanations(lesion, second, **options), POINT, TESTED)
+    html = words.answer(binary, explanations(lesion, second, **options), POINT, TESTED)
     return html, Page(html)
 
 
 def test_page_is_whole_before_and_while_an_image_is_read() -> None:
-    assert Page(report.EMPTY).text == "The answer appears here."
-    assert Page(report.WAITING).text == "Reading the image ..."
-    assert Page(report.WAITING).all("p", role="status")
+    assert Page(words.EMPTY).text == "The answer appears here."
+    assert Page(words.WAITING).text == "Reading the image ..."
+    assert Page(words.WAITING).all("p", role="status")
 
 
 def test_problem_is_announced_and_escaped() -> None:
-    html = report.problem(f"There is no file {HOSTILE}.")
+    html = words.problem(f"There is no file {HOSTILE}.")
     page = Page(html)
     assert [tag for tag, _ in page.tags] == ["div", "strong"]
     assert page.all("div", role="alert")
@@ -158,7 +158,7 @@ def test_every_class_has_a_map_and_a_rule_that_shows_it() -> None:
     _, page = answer()
     for name in (*LESION.classes, "benign", "malignant"):
         assert len(page.all("img", **{"class": f"heat of-{name}"})) == 1
-        assert f'.derm-map:has(input[value="{name}"]:checked) .of-{name} {{display: block}}' in report.CSS
+        assert f'.derm-map:has(input[value="{name}"]:checked) .of-{name} {{display: block}}' in words.CSS
 
 
 def test_class_without_evidence_says_so() -> None:
@@ -191,7 +191,7 @@ def test_hostile_class_names_stay_text() -> None:
         assert not any(name.startswith("on") and name != "oninput" for _, a in page.tags for name in a)
         assert [radio["value"] for radio in page.all("input", type="radio")][:2] == list(probabilities)
         assert page.text.count(HOSTILE) >= 2
-    html = report.answer(
+    html = words.answer(
         explanations({"benign": 0.6, "malignant": 0.4}, 0.4),
         explanations(SEVEN, 0.6),
         Threshold(0.5, HOSTILE, HOSTILE),
@@ -209,14 +209,14 @@ def test_what_a_photo_tells_about_its_owner_is_not_sent_back(tiny_lesion_model: 
     assert stream.getvalue().count(b"SECRET") == 3
     lesion = Classifier(tiny_lesion_model).explain_all(stream.getvalue())
     # The photograph is taken from the first argument, the maps from both.
-    html = report.answer(lesion, lesion, POINT, TESTED)
+    html = words.answer(lesion, lesion, POINT, TESTED)
     for content in re.findall(r"base64,([A-Za-z0-9+/=]+)", html):
         assert b"SECRET" not in base64.b64decode(content)
 
 
 def test_answer_of_real_models(tiny_binary_model: Path, tiny_lesion_model: Path, photo: Path) -> None:
     binary, lesion = (Classifier(folder).explain_all(photo) for folder in (tiny_binary_model, tiny_lesion_model))
-    page = Page(report.answer(binary, lesion, POINT, TESTED))
+    page = Page(words.answer(binary, lesion, POINT, TESTED))
     first, second = binary["benign"].prediction, lesion["mel"].prediction
     assert f"Probability of malignancy: {100 * first.malignancy:.1f}%" in page.text
     assert [r["value"] for r in page.all("input", type="radio") if "checked" in r] == [second.label, first.label]
@@ -228,5 +228,5 @@ def test_answer_of_real_models(tiny_binary_model: Path, tiny_lesion_model: Path,
 @pytest.mark.parametrize("size", [(32, 640), (640, 32), (33, 33)])
 def test_answer_for_images_of_odd_shape(tiny_binary_model: Path, size: tuple[int, int]) -> None:
     binary = Classifier(tiny_binary_model).explain_all(draw(1, size, 0.5))
-    page = Page(report.answer(binary, explanations(SEVEN, 0.6), POINT, TESTED))
+    page = Page(words.answer(binary, explanations(SEVEN, 0.6), POINT, TESTED))
     assert page.all("img", alt="The uploaded image")
