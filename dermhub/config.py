@@ -86,13 +86,40 @@ class Threshold:
 
 
 @dataclass(frozen=True)
+class Conformal:
+    """What prediction sets are made from: a class is in the set when its probability is at least its `least`.
+
+    `level` in (0, 1) is the share of each class's lesions whose set has to hold the class; see `conformal.fit`.
+    """
+
+    level: float
+    least: dict[str, float]
+
+    @classmethod
+    def from_json(cls, block: Any, classes: tuple[str, ...], where: str) -> Conformal:
+        """Read the `conformal` block of config.json; raises ModelError when it does not fit the classes."""
+        if not isinstance(block, dict) or set(block) != {"level", "least"} or not isinstance(block["least"], dict):
+            raise ModelError(f"{where}: conformal must hold 'level' and 'least', the smallest probability per class.")
+        level, least = block["level"], block["least"]
+        if not _is_number(level) or not 0 < level < 1:
+            raise ModelError(f"{where}: the conformal level is {level!r}, expected a number between 0 and 1.")
+        if set(least) != set(classes):
+            given = some(sorted(least)) or "none"
+            raise ModelError(f"{where}: conformal has the classes {given}, expected {', '.join(classes)}.")
+        if not all(_is_number(value) and 0 <= value <= 1 for value in least.values()):
+            raise ModelError(f"{where}: conformal needs a smallest probability between 0 and 1 for each class.")
+        return cls(level, {name: least[name] for name in classes})
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """Everything a set of weights means; the content of config.json.
 
     `temperature` divides the logits before the softmax. `thresholds` are operating points on the
     summed probability of the malignant classes; the first one is the default. `provenance` holds
     the training data, partition hash, code revision, seed and environment. `weights_sha256` is the
-    sha256 of model.safetensors, 64 hexadecimal digits; `checkpoint.save` fills it in.
+    sha256 of model.safetensors, 64 hexadecimal digits; `checkpoint.save` fills it in. `conformal` is None in a model
+    without prediction sets. `files` gives the sha256 of each file beside the weights that belongs to the model.
     """
 
     architecture: str
@@ -102,9 +129,12 @@ class ModelConfig:
     thresholds: dict[str, Threshold] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     weights_sha256: str = ""
+    conformal: Conformal | None = None
+    files: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The content of config.json: timm's own keys and one `dermhub` block."""
+        conformal = {"conformal": dataclasses.asdict(self.conformal)} if self.conformal else {}
         return {
             "architecture": self.architecture,
             "num_classes": len(self.task.classes),
@@ -119,6 +149,8 @@ class ModelConfig:
                 "thresholds": {name: dataclasses.asdict(t) for name, t in self.thresholds.items()},
                 "provenance": self.provenance,
                 "weights_sha256": self.weights_sha256,
+                **conformal,
+                **({"files": self.files} if self.files else {}),
             },
         }
 
@@ -180,7 +212,19 @@ class ModelConfig:
             thresholds=thresholds,
             provenance=provenance,
             weights_sha256=block["weights_sha256"],
+            conformal=Conformal.from_json(block["conformal"], task.classes, where) if "conformal" in block else None,
+            files=_read_files(block.get("files", {}), where),
         )
+
+
+def _read_files(block: Any, where: str) -> dict[str, str]:
+    """Names and hashes of the files beside the weights; no name may lead out of the folder."""
+    if not isinstance(block, dict) or not all(re.fullmatch("[0-9a-f]{64}", str(v)) for v in block.values()):
+        raise ModelError(f"{where}: files must give the sha256 of each file as 64 hexadecimal digits.")
+    wrong = [name for name in block if not re.fullmatch(r"[a-z0-9_-]+\.safetensors", name)]
+    if wrong:
+        raise ModelError(f"{where}: files names {some(map(repr, wrong))}, expected names such as 'gate.safetensors'.")
+    return block
 
 
 def _is_number(value: Any) -> bool:

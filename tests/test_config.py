@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import math
 from typing import Any
@@ -10,11 +11,12 @@ from typing import Any
 import pytest
 from conftest import make_config
 
-from dermhub.config import FORMAT_VERSION, InputSpec, ModelConfig, TrainConfig
+from dermhub.config import FORMAT_VERSION, Conformal, InputSpec, ModelConfig, TrainConfig
 from dermhub.errors import ConfigError, ModelError
 from dermhub.labels import BINARY, LESION, Task
 
 GONE = object()
+LEAST = dict.fromkeys(LESION.classes, 0.1)
 
 
 def changed(key: str, value: Any, task: Task = LESION) -> dict[str, Any]:
@@ -38,6 +40,10 @@ def test_json_round_trip(task: Task) -> None:
     assert again == config
     assert again.task is task
     assert list(again.thresholds) == ["sensitivity_95", "youden"]
+    assert not {"conformal", "files"} & set(config.to_json()["dermhub"])
+    least = dict(zip(task.classes, (i / 100 for i in range(7)), strict=False))
+    more = dataclasses.replace(config, conformal=Conformal(0.9, least), files={"gate.safetensors": "1" * 64})
+    assert ModelConfig.from_json(json.loads(json.dumps(more.to_json()))) == more
 
 
 def test_json_holds_what_timm_reads() -> None:
@@ -143,6 +149,26 @@ WRONG = [
     ("dermhub/weights_sha256", 5, "weights_sha256 is 5, expected"),
     ("dermhub/provenance", "me", "garbled"),
     ("dermhub/provenance", None, "garbled"),
+    ("dermhub/conformal", None, "conformal must hold 'level' and 'least'"),
+    ("dermhub/conformal", [0.9], "conformal must hold 'level' and 'least'"),
+    ("dermhub/conformal", {"level": 0.9}, "conformal must hold 'level' and 'least'"),
+    ("dermhub/conformal", {"level": 0.9, "least": [0.1] * 7}, "conformal must hold 'level' and 'least'"),
+    ("dermhub/conformal", {"level": 0.9, "least": LEAST, "more": 1}, "conformal must hold 'level' and 'least'"),
+    ("dermhub/conformal", {"level": 90, "least": LEAST}, "the conformal level is 90, expected a number between 0 and"),
+    ("dermhub/conformal", {"level": 0, "least": LEAST}, "the conformal level is 0"),
+    ("dermhub/conformal", {"level": "0.9", "least": LEAST}, "the conformal level is '0.9'"),
+    ("dermhub/conformal", {"level": math.nan, "least": LEAST}, "the conformal level is nan"),
+    ("dermhub/conformal", {"level": 0.9, "least": {}}, "conformal has the classes none, expected akiec, bcc, bkl, df"),
+    ("dermhub/conformal", {"level": 0.9, "least": {"nv": 0.5}}, "conformal has the classes nv, expected akiec, bcc"),
+    ("dermhub/conformal", {"level": 0.9, "least": LEAST | {"nv": 1.01}}, "between 0 and 1 for each class"),
+    ("dermhub/conformal", {"level": 0.9, "least": LEAST | {"nv": -0.1}}, "between 0 and 1 for each class"),
+    ("dermhub/conformal", {"level": 0.9, "least": LEAST | {"nv": None}}, "between 0 and 1 for each class"),
+    ("dermhub/files", None, "files must give the sha256 of each file as 64 hexadecimal digits"),
+    ("dermhub/files", ["gate.safetensors"], "files must give the sha256 of each file"),
+    ("dermhub/files", {"gate.safetensors": "1" * 63}, "files must give the sha256 of each file"),
+    ("dermhub/files", {"gate.safetensors": None}, "files must give the sha256 of each file"),
+    ("dermhub/files", {"../gate.safetensors": "1" * 64}, "files names '../gate.safetensors', expected names such as"),
+    ("dermhub/files", {"gate.pickle": "1" * 64}, "files names 'gate.pickle', expected names such as 'gate.safetensors"),
     ("pretrained_cfg", None, "pretrained_cfg lacks or garbles"),
     ("pretrained_cfg", [1], "pretrained_cfg lacks or garbles"),
     ("pretrained_cfg/input_size", 64, "pretrained_cfg lacks or garbles"),

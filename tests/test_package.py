@@ -20,7 +20,7 @@ FOLDER = Path(dermhub.__file__).parent
 LAYERS = (
     {"labels", "errors", "concern"},
     {"config", "files", "metrics", "drawings", "kaggle", "catalog", "card_text", "hub_errors", "hub_session"},
-    {"partition", "preprocess", "calibration", "backbone", "breakdown", "card_results", "hub"},
+    {"partition", "preprocess", "calibration", "conformal", "backbone", "breakdown", "card_results", "hub"},
     {"augment", "gradcam", "checkpoint", "cards", "figures", "locate", "space"},
     {"data", "classifier", "checklist"},
     {"training", "cost"},
