@@ -19,6 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dermhub.config import InputSpec
 from dermhub.errors import ImageError
+from dermhub.signatures import HEAD, name_of
 
 ImageInput = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
 
@@ -109,7 +110,7 @@ def _open(stream: IO[bytes], name: str, length: int) -> Image.Image:
             with Image.open(stream, formats=FORMATS) as image:
                 return _decode(image, name)
     except UnidentifiedImageError:
-        raise ImageError(f"{name} is not an image that can be read; expected JPEG, PNG, WebP, TIFF or BMP.") from None
+        raise ImageError(_unreadable(stream, name)) from None
     except Image.DecompressionBombError:
         raise ImageError(_too_large(name)) from None
     except ImageError:
@@ -167,6 +168,14 @@ def _checked_size(image: Image.Image, name: str) -> Image.Image:
             f"{MAX_RATIO} times the other; cut the lesion out first."
         )
     return image
+
+
+def _unreadable(stream: IO[bytes], name: str) -> str:
+    stream.seek(0)
+    what = name_of(stream.read(HEAD))
+    if not what:
+        return f"{name} is not an image that can be read; expected JPEG, PNG, WebP, TIFF or BMP."
+    return f"{name} is {what}; expected an image as JPEG, PNG, WebP, TIFF or BMP."
 
 
 def _damaged(name: str, error: Exception) -> str:

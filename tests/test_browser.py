@@ -106,7 +106,7 @@ def test_a_bad_file_leaves_no_old_answer(page: Any, tmp_path: Path) -> None:
     page.get_by_text("The answer appears here.").wait_for()
     (tmp_path / "text.png").write_text("not an image")
     upload(page, tmp_path / "text.png")
-    page.get_by_role("alert").get_by_text("is not an image that can be read").wait_for()
+    page.get_by_role("alert").get_by_text("is a text file").wait_for()
     assert "Probability" not in page.locator("#answer").inner_text()
     page.get_by_label("Clear").or_(page.get_by_label("Remove")).first.click()
     upload(page, draw_to(tmp_path / "other.png", 6))

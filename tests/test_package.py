@@ -18,7 +18,7 @@ from dermhub import errors
 FOLDER = Path(dermhub.__file__).parent
 
 LAYERS = (
-    {"labels", "errors", "concern"},
+    {"labels", "errors", "signatures", "concern"},
     {"config", "files", "metrics", "drawings", "kaggle", "catalog", "card_text", "hub_errors", "hub_session"},
     {"partition", "preprocess", "calibration", "conformal", "backbone", "breakdown", "card_results", "hub"},
     {"augment", "gradcam", "checkpoint", "cards", "figures", "locate", "space"},

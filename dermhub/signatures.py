@@ -1,0 +1,86 @@
+"""What a file is that is not a readable image, from its first bytes: so that a refusal can name what came.
+
+The signatures are those that the formats' own specifications give; nothing of the content beyond them is read.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+HEAD = 512
+"""First bytes of a file that are enough to name it."""
+
+STARTS: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"%PDF", "a PDF document"),
+    (0, b"%!PS", "a PostScript drawing"),
+    (0, b"\xc5\xd0\xd3\xc6", "a PostScript drawing"),
+    (128, b"DICM", "a DICOM file: export its image as PNG or JPEG"),
+    (0, b"PK\x03\x04", "a ZIP archive or an Office document"),
+    (0, b"PK\x05\x06", "an empty ZIP archive"),
+    (0, b"\x1f\x8b", "a gzip archive"),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (0, b"Rar!\x1a\x07", "a RAR archive"),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office document"),
+    (0, b"{\\rtf", "an RTF document"),
+    (0, b"8BPS", "a Photoshop document: export it as PNG or JPEG"),
+    (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 image: save it as JPEG or PNG"),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 image: save it as JPEG or PNG"),
+    (0, b"\xff\x0a", "a JPEG XL image: save it as JPEG or PNG"),
+    (0, b"\0\0\0\x0cJXL ", "a JPEG XL image: save it as JPEG or PNG"),
+    (0, b"\x93NUMPY", "a NumPy array file: save it as PNG"),
+    (0, b"MZ", "a Windows program"),
+    (0, b"\x7fELF", "a program"),
+    (0, b"\0\0\1\0", "an icon"),
+    (0, b"ID3", "a sound file"),
+    (0, b"OggS", "a sound or video file"),
+    (0, b"\x1aE\xdf\xa3", "a video"),
+    (0, b"\xff\xd8\xff", "a JPEG that is damaged or cut short"),
+    (0, b"\x89PNG", "a PNG that is damaged or cut short"),
+    (0, b"GIF8", "a GIF that is damaged or cut short"),
+)
+"""Offset and bytes at it -> what the file is, with what to do about it where that helps."""
+
+BRANDS = {
+    b"heic": "a HEIC photo: save it as JPEG",
+    b"heix": "a HEIC photo: save it as JPEG",
+    b"hevc": "a HEIC photo: save it as JPEG",
+    b"heim": "a HEIC photo: save it as JPEG",
+    b"mif1": "a HEIC photo: save it as JPEG",
+    b"msf1": "a HEIC photo: save it as JPEG",
+    b"avif": "an AVIF image: save it as JPEG or PNG",
+    b"avis": "an AVIF image: save it as JPEG or PNG",
+    b"crx ": "a camera's raw image: save it as JPEG",
+    b"qt  ": "a video",
+}
+"""Major brand of an ISO base media file (ISO/IEC 14496-12, box `ftyp`) -> what it is; any other brand is a video."""
+
+RIFF = {b"WEBP": "a WebP that is damaged or cut short", b"AVI ": "a video", b"WAVE": "a sound file"}
+
+_XML = re.compile(rb"^(?:\xef\xbb\xbf)?\s*(?:<\?xml.*?\?>|<!--.*?-->|<!DOCTYPE\s+svg.*?>|\s)*<svg[\s>]", re.S | re.I)
+_HTML = re.compile(rb"^(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html|head|body|script)[\s>]", re.S | re.I)
+
+
+def name_of(head: bytes) -> str:
+    """What a file with these first `HEAD` bytes is ("a PDF document"), or "" where nothing tells."""
+    for offset, mark, name in STARTS:
+        if head[offset : offset + len(mark)] == mark:
+            return name
+    if head[4:8] == b"ftyp":
+        return BRANDS.get(head[8:12], "a video")
+    if head[:4] == b"RIFF":
+        return RIFF.get(head[8:12], "")
+    if _XML.match(head):
+        return "an SVG drawing: save it as PNG"
+    if _HTML.match(head):
+        return "an HTML page"
+    return "a text file" if _is_text(head) else ""
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        # Not final: a letter of several bytes may be cut at the end of a long file's head.
+        text = codecs.getincrementaldecoder("utf-8")().decode(head, final=len(head) < HEAD)
+    except UnicodeDecodeError:
+        return False
+    return bool(text) and all(letter.isprintable() or letter in "\t\r\n\f\ufeff" for letter in text)
