@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from dermhub import __version__, files
-from dermhub.config import InputSpec, TrainConfig
+from dermhub.config import InputSpec
 from dermhub.errors import ConfigError, DermhubError
+from dermhub.train_config import TrainConfig
 
 CONFIG = "train_config.json"
 
@@ -67,7 +68,8 @@ def main() -> None:
 
     from dermhub import backbone, data, evaluation, figures, kaggle
     from dermhub.labels import TASKS
-    from dermhub.training import STATE, Fit
+    from dermhub.locate import locate
+    from dermhub.training import STATE, Fit, load_teacher
 
     task = TASKS[config.task]
     if config.data.startswith(kaggle.PREFIX):
@@ -86,7 +88,8 @@ def main() -> None:
     else:
         make = lambda *a: backbone.from_file(Path(config.init), *a)  # noqa: E731
     model = make(config.model, len(task.classes), config.dropout, config.drop_path)
-    fit = Fit(model, table, config, InputSpec(config.size, config.crop_mode), out)
+    teacher = load_teacher(locate(config.teacher), config, same_data(table)) if config.teacher else None
+    fit = Fit(model, table, config, InputSpec(config.size, config.crop_mode), out, teacher)
 
     if not resumed:
         data.check_images(table, "test")
@@ -119,7 +122,8 @@ def provenance(config: TrainConfig, begun: dict[str, Any], history: list[dict[st
     from dermhub import backbone, kaggle, partition
 
     told = dataclasses.asdict(config)
-    told["init"] = Path(told["init"]).name
+    for name in ("init", "teacher"):
+        told[name] = Path(told[name]).name
     for name in ("out", "workers", "device"):
         told.pop(name)
     source = f"kaggle: {config.data.removeprefix(kaggle.PREFIX) or kaggle.HAM10000}"
@@ -131,7 +135,7 @@ def provenance(config: TrainConfig, begun: dict[str, Any], history: list[dict[st
         "data": {
             "source": source,
             # The card says that such a run was divided by the shipped partition, so a split column must agree with it.
-            "ham10000_lesions": bool((table["lesion_id"].map(partition.shipped()) == table["split"]).all()),
+            "ham10000_lesions": by_partition(table),
             "images": len(table),
             "lesions": int(table["lesion_id"].nunique()),
             "table_sha256": begun["table_sha256"],
@@ -150,6 +154,23 @@ def provenance(config: TrainConfig, begun: dict[str, Any], history: list[dict[st
         "images_per_second": round(sum(row["images_per_second"] for row in history) / len(history), 1),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
+
+
+def by_partition(table: Any) -> bool:
+    """Whether every lesion of a table is one of HAM10000, in the split that the shipped partition gives it."""
+    from dermhub import partition
+
+    return bool((table["lesion_id"].map(partition.shipped()) == table["split"]).all())
+
+
+def same_data(table: Any) -> list[dict[str, Any]]:
+    """Facts of a model's provenance that show it to have learned from this table's training lesions alone."""
+    from dermhub import partition
+
+    cases: list[dict[str, Any]] = [{"table_sha256": table_hash(table)}]
+    if by_partition(table):
+        cases.append({"partition_sha256": partition.shipped_hash(), "ham10000_lesions": True})
+    return cases
 
 
 def table_hash(table: Any) -> str:

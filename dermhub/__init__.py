@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dermhub.catalog import Entry, shipped
     from dermhub.classifier import Classifier, Explanation, Prediction, load
     from dermhub.concern import Concern
-    from dermhub.config import InputSpec, ModelConfig, Threshold, TrainConfig
+    from dermhub.config import InputSpec, ModelConfig, Threshold
     from dermhub.errors import (
         ConfigError,
         DataError,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         ModelError,
     )
     from dermhub.labels import BINARY, LESION, TASKS, Task, plain_name
+    from dermhub.train_config import TrainConfig
 
 __version__ = "0.1.0"
 
@@ -36,9 +37,10 @@ _HOMES = {
     "catalog": ("Entry", "shipped"),
     "classifier": ("Classifier", "Explanation", "Prediction", "load"),
     "concern": ("Concern",),
-    "config": ("InputSpec", "ModelConfig", "Threshold", "TrainConfig"),
+    "config": ("InputSpec", "ModelConfig", "Threshold"),
     "errors": ("ConfigError", "DataError", "DermhubError", "DownloadError", "ImageError", "LeakError", "ModelError"),
     "labels": ("BINARY", "LESION", "TASKS", "Task", "plain_name"),
+    "train_config": ("TrainConfig",),
 }
 
 __all__ = [

@@ -1,18 +1,16 @@
-"""Frozen configurations: what a model takes in, what it means, and how it was trained.
+"""Frozen configurations: what a model takes in and what it means.
 
-`ModelConfig` is the content of a model folder's config.json; `TrainConfig`'s fields are the
-options of train.py. Neither is declared a second time anywhere.
+`ModelConfig` is the content of a model folder's config.json, and is declared nowhere else.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal
 
-from dermhub.errors import ConfigError, ModelError, some, suggest
+from dermhub.errors import ModelError, some
 from dermhub.labels import TASKS, Task
 
 LARGEST = 1e30
@@ -229,81 +227,3 @@ def _read_files(block: Any, where: str) -> dict[str, str]:
 
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < LARGEST
-
-
-def _option(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """The options of train.py; each field is one `--option`."""
-
-    task: str = _option("lesion", "what to learn: binary (benign | malignant) or lesion (seven classes)")
-    data: str = _option(
-        "", "folder with the images and the table, or kaggle:OWNER/NAME; empty: HAM10000 through kagglehub"
-    )
-    model: str = _option("mobilenetv2_100", "name of any timm CNN")
-    init: str = _option("pretrained", "pretrained (weights from the hub), scratch, or a .safetensors file")
-    name: str = _option("", "id of the model in its card; empty: the task")
-    out: str = _option("", "folder of the run; empty: runs/<task>-<model>-<seed>")
-    epochs: int = _option(20, "passes over the training split")
-    batch_size: int = _option(64, "images per step")
-    size: int = _option(192, "height and width of the model's input in pixels, at validation and in use")
-    train_size: int = _option(160, "height and width of a training crop in pixels (smaller: Touvron 2019, FixRes)")
-    crop_mode: Literal["center", "squash"] = _option("center", "centre square, or whole frame stretched to a square")
-    lr: float = _option(1e-3, "peak learning rate of AdamW")
-    backbone_lr: float = _option(0.5, "learning rate of the backbone as a share of --lr")
-    weight_decay: float = _option(0.02, "decoupled weight decay of the weight matrices")
-    warmup: float = _option(1.0, "epochs of linear warm-up before the cosine decay")
-    label_smoothing: float = _option(0.05, "mass moved from the true class to all classes")
-    dropout: float = _option(0.2, "dropout before the last layer")
-    drop_path: float = _option(0.0, "stochastic depth, for backbones that have it")
-    freeze: int = _option(0, "stages at the backbone's start that keep their weights (1: the stem): faster epochs")
-    sampling: float = _option(0.5, "class balance: classes are drawn with share**sampling (1: as they are, 0: equal)")
-    min_scale: float = _option(0.35, "smallest random crop, as a share of the central square's area")
-    ema: float = _option(0.995, "decay per step of the averaged weights that are evaluated and kept")
-    bf16: Literal["auto", "on", "off"] = _option("auto", "bfloat16 autocast; auto: where the processor has it")
-    workers: int = _option(min(4, os.cpu_count() or 1), "processes that decode and augment")
-    device: str = _option("auto", "cpu, cuda, cuda:1 ...; auto: cuda where there is one")
-    seed: int = _option(0, "seed of initialisation, order and augmentation")
-
-    def __post_init__(self) -> None:
-        for name, hint in get_type_hints(type(self)).items():
-            value, choices = getattr(self, name), get_args(hint)
-            if choices and value not in choices:
-                raise ConfigError(f"--{name.replace('_', '-')} is {value!r}, expected {some(choices)}.")
-            if not choices and type(value) is not hint and (hint, type(value)) != (float, int):
-                raise ConfigError(f"--{name.replace('_', '-')} is {value!r}, expected a value of type {hint.__name__}.")
-        if self.task not in TASKS:
-            raise ConfigError(f"Unknown task {self.task!r}: expected {' or '.join(TASKS)}.{suggest(self.task, TASKS)}")
-        positive = ("epochs", "batch_size", "size", "train_size", "lr", "min_scale")
-        for name in (*positive, "workers", "weight_decay", "warmup", "seed", "backbone_lr", "sampling", "freeze"):
-            value = getattr(self, name)
-            if not value >= 0 or value == float("inf") or (name in positive and value == 0):
-                bound = "above 0" if name in positive else "of at least 0"
-                raise ConfigError(f"--{name.replace('_', '-')} is {value}, expected a number {bound}.")
-        for name in ("dropout", "drop_path", "label_smoothing", "ema"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected 0 <= value < 1.")
-        if self.batch_size < 2:
-            raise ConfigError("--batch-size is 1, expected at least 2: batch normalisation needs several images.")
-        if self.seed >= 2**32:
-            raise ConfigError(f"--seed is {self.seed}, expected a number below 2**32.")
-        if self.sampling > 4:
-            raise ConfigError(f"--sampling is {self.sampling}, expected at most 4: beyond, one class is all there is.")
-        if self.warmup > self.epochs:
-            raise ConfigError(f"--warmup is {self.warmup} epochs, expected at most the {self.epochs} of --epochs.")
-        if self.min_scale > 1:
-            raise ConfigError(f"--min-scale is {self.min_scale}, expected at most 1.")
-
-    @classmethod
-    def from_json(cls, content: Any) -> TrainConfig:
-        """Read a run's options from JSON; an unknown key is refused by name."""
-        if not isinstance(content, dict):
-            raise ConfigError(f"Expected the training options as a JSON object, got {type(content).__name__}.")
-        known = {f.name for f in dataclasses.fields(cls)}
-        for key in content:
-            if key not in known:
-                raise ConfigError(f"Unknown training option {key!r}.{suggest(key, known)}")
-        return cls(**content)

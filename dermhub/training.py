@@ -21,10 +21,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from dermhub import backbone, checkpoint, data, files, metrics
-from dermhub.config import InputSpec, TrainConfig
-from dermhub.errors import ConfigError, DataError, ImageError
+from dermhub import backbone, checkpoint, data, files, losses, metrics
+from dermhub.config import InputSpec
+from dermhub.errors import ConfigError, DataError, ImageError, LeakError
 from dermhub.labels import TASKS
+from dermhub.train_config import TrainConfig
 
 STATE, HISTORY = "state.safetensors", "history.csv"
 EVALUATION_BATCH = 64
@@ -83,6 +84,24 @@ def update_average(average: nn.Module, model: nn.Module, step: int, decay: float
             kept.copy_(new)
 
 
+def load_teacher(folder: Path, config: TrainConfig, accepted: list[dict[str, Any]]) -> nn.Module:
+    """The model of a folder, to learn from; raises ConfigError for one of another task.
+
+    `accepted` are facts of its provenance's data, all of which must hold in one of the cases: else LeakError. A teacher
+    that was trained on another table may have seen this run's validation and test lesions, and pass on what it saw.
+    """
+    model, known = checkpoint.load(folder)
+    if known.task != TASKS[config.task]:
+        raise ConfigError(f"--teacher is a model of the task {known.task.name!r}, expected {config.task!r}.")
+    source = known.provenance.get("data", {})
+    if not any(all(source.get(name) == value for name, value in facts.items()) for facts in accepted):
+        raise LeakError(
+            f"--teacher {config.teacher} was trained on another table or partition, and may have seen the lesions that "
+            "this run is tested on: give a teacher that was trained on the same data."
+        )
+    return model.to(memory_format=backbone.memory_format(known.architecture))
+
+
 @torch.inference_mode()
 def predict_all(model: nn.Module, paths: list[str], spec: InputSpec, workers: int = 0) -> NDArray[np.float32]:
     """(N, C) float32 logits of images in the order of `paths`, prepared exactly as `Classifier.predict` does."""
@@ -95,7 +114,15 @@ def predict_all(model: nn.Module, paths: list[str], spec: InputSpec, workers: in
 class Fit:
     """A training run in a folder: `run` goes from the last complete epoch to the end."""
 
-    def __init__(self, model: nn.Module, table: pd.DataFrame, config: TrainConfig, spec: InputSpec, out: Path) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        table: pd.DataFrame,
+        config: TrainConfig,
+        spec: InputSpec,
+        out: Path,
+        teacher: nn.Module | None = None,
+    ) -> None:
         self.config, self.spec, self.out = config, spec, out
         self.task = TASKS[config.task]
         self.table = table
@@ -104,6 +131,7 @@ class Fit:
         self.device = pick_device(config.device)
         self.model = model.to(self.device).to(memory_format=backbone.memory_format(config.model))
         self.average = copy.deepcopy(self.model).eval()
+        self.teacher = None if teacher is None else teacher.to(self.device).eval()
         self.frozen = backbone.freeze(self.model, config.freeze)
         self.optimizer = make_optimizer(self.model, config)
         self.targets = data.targets(self.train, self.task)
@@ -174,15 +202,19 @@ class Fit:
     def train_step(self, views: torch.Tensor, labels: torch.Tensor, step: int) -> torch.Tensor:
         """One optimizer step on a batch; returns its loss."""
         config = self.config
-        share = learning_rate(step, self.steps * config.epochs, round(self.steps * config.warmup))
+        rate = config.lr * learning_rate(step, self.steps * config.epochs, round(self.steps * config.warmup))
         for group in self.optimizer.param_groups:
-            group["lr"] = config.lr * group["scale"] * share
+            group["lr"] = rate * group["scale"]
         views = views.to(self.device, memory_format=backbone.memory_format(config.model))
+        views, partners, share = losses.mix(views, config.mixup, np.random.default_rng([config.seed, step, 0x313]))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=pick_bf16(config.bf16, self.device)):
             logits = self.model(views)
-        loss = nn.functional.cross_entropy(
-            logits.float(), labels.to(self.device), label_smoothing=config.label_smoothing
-        )
+        loss = losses.labelled(logits.float(), labels.to(self.device), partners, share, config.label_smoothing)
+        if self.teacher is not None:
+            # The teacher sees the very same view: a patient teacher (Beyer et al. 2022, section 3).
+            with torch.inference_mode():
+                known = self.teacher(views).float()
+            loss = torch.lerp(loss, losses.distilled(logits.float(), known.clone()), config.distillation)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from conftest import make_config
 
-from dermhub.config import FORMAT_VERSION, Conformal, InputSpec, ModelConfig, TrainConfig
+from dermhub.config import FORMAT_VERSION, Conformal, InputSpec, ModelConfig
 from dermhub.errors import ConfigError, ModelError
 from dermhub.labels import BINARY, LESION, Task
+from dermhub.train_config import TrainConfig
 
 GONE = object()
 LEAST = dict.fromkeys(LESION.classes, 0.1)
@@ -210,7 +211,9 @@ def test_option_that_must_be_above_zero(option: str, value: int) -> None:
         TrainConfig.from_json({option: value})
 
 
-@pytest.mark.parametrize("option", ["workers", "weight_decay", "warmup", "seed", "backbone_lr", "sampling", "freeze"])
+@pytest.mark.parametrize(
+    "option", ["workers", "weight_decay", "warmup", "seed", "backbone_lr", "sampling", "freeze", "mixup"]
+)
 def test_option_that_may_be_zero_but_not_less(option: str) -> None:
     assert getattr(TrainConfig.from_json({option: 0}), option) == 0
     with pytest.raises(ConfigError, match=f"^--{option.replace('_', '-')} is -1, expected a number of at least 0.$"):
@@ -236,6 +239,8 @@ def test_option_that_is_not_finite(option: str, value: float) -> None:
     ("options", "message"),
     [
         ({"min_scale": 1.01}, "^--min-scale is 1.01, expected at most 1.$"),
+        ({"distillation": 1.5}, "^--distillation is 1.5, expected a share from 0 to 1.$"),
+        ({"distillation": math.nan}, "^--distillation is nan, expected a share from 0 to 1.$"),
         ({"task": "lesions"}, "^Unknown task 'lesions': expected binary or lesion. Did you mean 'lesion'.$"),
         ({"task": "x"}, "^Unknown task 'x': expected binary or lesion.$"),
         ({"crop_mode": "border"}, "^--crop-mode is 'border', expected center, squash.$"),

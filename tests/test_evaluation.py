@@ -19,10 +19,10 @@ import train
 from dermhub import backbone, data, evaluation, metrics, partition
 from dermhub.checkpoint import load_config
 from dermhub.classifier import Classifier
-from dermhub.config import TrainConfig
 from dermhub.errors import DataError, LeakError
 from dermhub.evaluation import Labelled, evaluate, read_labelled
 from dermhub.labels import BINARY, LESION, Task
+from dermhub.train_config import TrainConfig
 from dermhub.training import Fit
 
 TABLE = "tiny_metadata.csv"

@@ -19,8 +19,9 @@ FOLDER = Path(dermhub.__file__).parent
 
 LAYERS = (
     {"labels", "errors", "signatures", "concern"},
-    {"config", "files", "metrics", "drawings", "kaggle", "catalog", "card_text", "hub_errors", "hub_session"},
-    {"partition", "preprocess", "calibration", "conformal", "backbone", "breakdown", "card_results", "hub"},
+    {"config", "train_config", "files", "metrics", "drawings", "kaggle"}
+    | {"catalog", "card_text", "hub_errors", "hub_session"},
+    {"partition", "preprocess", "calibration", "conformal", "backbone", "breakdown", "losses", "card_results", "hub"},
     {"augment", "gradcam", "checkpoint", "cards", "figures", "locate", "space"},
     {"data", "classifier", "checklist"},
     {"training", "cost"},

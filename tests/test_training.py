@@ -22,9 +22,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from dermhub import backbone, checkpoint, data, training
-from dermhub.config import TrainConfig
 from dermhub.errors import ConfigError, DataError, ModelError
 from dermhub.labels import BINARY, LESION
+from dermhub.train_config import TrainConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = Path("model") / "model.safetensors"

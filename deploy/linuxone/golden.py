@@ -101,8 +101,9 @@ def train(images: Path, out: Path) -> dict[str, Any]:
     import torch
 
     from dermhub import backbone, data
-    from dermhub.config import InputSpec, TrainConfig
+    from dermhub.config import InputSpec
     from dermhub.labels import LESION
+    from dermhub.train_config import TrainConfig
     from dermhub.training import Fit
 
     config = TrainConfig(

@@ -1,0 +1,90 @@
+"""The terms of the loss, by hand."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY_RUN, make_model, run_training
+from safetensors.torch import load_file
+
+from dermhub import losses
+from dermhub.errors import ConfigError, LeakError
+from dermhub.labels import BINARY, LESION
+
+WEIGHTS = Path("model") / "model.safetensors"
+
+
+def test_without_mixup_the_images_are_the_same_object() -> None:
+    views = torch.rand(3, 3, 2, 2)
+    mixed, partners, share = losses.mix(views, 0.0, np.random.default_rng(0))
+    assert mixed is views
+    assert partners.tolist() == [0, 1, 2]
+    assert share == 1.0
+
+
+def test_a_blend_by_hand() -> None:
+    views = torch.arange(4.0).reshape(4, 1, 1, 1).expand(4, 3, 2, 2).contiguous(memory_format=torch.channels_last)
+    mixed, partners, share = losses.mix(views, 0.4, np.random.default_rng(1))
+    assert 0 < share < 1
+    assert sorted(partners.tolist()) == [0, 1, 2, 3]
+    expected = [share * own + (1 - share) * other for own, other in enumerate(partners.tolist())]
+    assert mixed[:, 0, 0, 0].tolist() == pytest.approx(expected)
+    assert mixed.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_blend_depends_on_the_generator_alone() -> None:
+    views = torch.rand(8, 3, 2, 2)
+    first, again = (losses.mix(views, 0.2, np.random.default_rng([7, 3])) for _ in range(2))
+    assert torch.equal(first[0], again[0])
+    assert not torch.equal(first[0], losses.mix(views, 0.2, np.random.default_rng([7, 4]))[0])
+
+
+def test_the_loss_of_a_blend_by_hand() -> None:
+    logits = torch.tensor([[math.log(3.0), 0.0], [0.0, 0.0]])
+    labels, partners = torch.tensor([0, 1]), torch.tensor([1, 0])
+    own = (math.log(4 / 3) + math.log(2)) / 2
+    assert losses.labelled(logits, labels, partners, 1.0, 0.0).item() == pytest.approx(own)
+    other = (math.log(4) + math.log(2)) / 2
+    mixed = losses.labelled(logits, labels, partners, 0.75, 0.0).item()
+    assert mixed == pytest.approx(0.75 * own + 0.25 * other)
+
+
+def test_a_student_that_agrees_has_nothing_to_learn() -> None:
+    logits = torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
+    # Only differences between logits count.
+    assert losses.distilled(logits, logits + 3.0).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_divergence_by_hand() -> None:
+    # Softened by 2, the teacher says 3/4 and 1/4, the student 1/2 and 1/2.
+    teacher, student = torch.tensor([[2 * math.log(3.0), 0.0]]), torch.zeros(1, 2)
+    expected = 4 * (0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5))
+    assert losses.distilled(student, teacher).item() == pytest.approx(expected)
+
+
+def test_a_run_with_a_teacher_and_mixup(tiny_data: Path, finished_run: Path, tmp_path: Path) -> None:
+    options = [*TINY_RUN, "--epochs", 2, "--data", tiny_data, "--mixup", 0.2]
+    run_training(*options, "--teacher", finished_run / "model", "--distillation", 0.9, "--out", tmp_path / "taught")
+    run_training(*options, "--out", tmp_path / "alone")
+    taught, alone = (load_file(tmp_path / name / WEIGHTS) for name in ("taught", "alone"))
+    assert not torch.equal(taught["conv1.0.weight"], alone["conv1.0.weight"])
+    card = (tmp_path / "taught" / "model" / "README.md").read_text()
+    assert "--teacher model " in card
+    assert str(tmp_path) not in card
+
+
+def test_a_teacher_of_another_task(tiny_data: Path, tmp_path: Path) -> None:
+    teacher = make_model(tmp_path / "teacher", BINARY)
+    with pytest.raises(ConfigError, match=r"^--teacher is a model of the task 'binary', expected 'lesion'.$"):
+        run_training(*TINY_RUN, "--data", tiny_data, "--teacher", teacher, "--out", tmp_path / "run")
+
+
+def test_a_teacher_that_may_have_seen_the_test_lesions(tiny_data: Path, tmp_path: Path) -> None:
+    teacher = make_model(tmp_path / "teacher", LESION)
+    with pytest.raises(LeakError, match="was trained on another table or partition, and may have seen the lesions"):
+        run_training(*TINY_RUN, "--data", tiny_data, "--teacher", teacher, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
