@@ -37,7 +37,7 @@ def augment(rgb: Image.Image, spec: InputSpec, size: int, min_scale: float, rng:
         image = image.transpose(turn)
     if rng.random() < JPEG_SHARE:
         image = _jpeg(image, int(rng.integers(40, 95)))
-    return normalise(random_colour(np.asarray(image), rng), spec)
+    return torch.from_numpy(normalise(random_colour(np.asarray(image), rng), spec))
 
 
 def random_box(

@@ -6,18 +6,21 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from dermhub import backbone, checkpoint, gradcam, metrics
+from dermhub import gradcam, metrics
 from dermhub.catalog import Entry
+from dermhub.engine import Engine, Floats
 from dermhub.errors import ConfigError, suggest
 from dermhub.locate import locate
-from dermhub.preprocess import ImageInput, to_rgb, to_tensor, view_box
+from dermhub.preprocess import ImageInput, to_array, to_rgb, view_box
+
+if TYPE_CHECKING:
+    from torch import nn
 
 BATCH = 16
 
@@ -91,8 +94,14 @@ class Classifier:
     def __init__(self, folder: str | os.PathLike[str], name: str = "") -> None:
         self.folder = Path(folder)
         self.name = name or self.folder.resolve().name
-        self.model, self.config = checkpoint.load(self.folder)
-        self.model.to(memory_format=backbone.memory_format(self.config.architecture))
+        self.engine = _start(self.folder)
+        self.config = self.engine.config
+
+    @property
+    def model(self) -> nn.Module:
+        """The torch module, in evaluation mode; raises ModelError for a model that runs without PyTorch."""
+        module: nn.Module = self.engine.model
+        return module
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -122,41 +131,37 @@ class Classifier:
         for name in filter(None, (target, versus)):
             self._index(name)
         rgb = to_rgb(image)
-        prediction, maps = self._forward(rgb)
-        return self._explanation(rgb, prediction, maps, target or prediction.label, versus)
+        prediction, features = self._forward(rgb)
+        return self._explanation(rgb, prediction, features, target or prediction.label, versus)
 
     def explain_all(self, image: ImageInput) -> dict[str, Explanation]:
         """An explanation of each class, in the task's order, from one forward pass; see `explain`."""
         rgb = to_rgb(image)
-        prediction, maps = self._forward(rgb)
-        return {name: self._explanation(rgb, prediction, maps, name) for name in self.classes}
+        prediction, features = self._forward(rgb)
+        return {name: self._explanation(rgb, prediction, features, name) for name in self.classes}
 
     def logits(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         """(N, C) raw logits of RGB images, before temperature and softmax."""
         if not images:
             return np.zeros((0, len(self.classes)), np.float32)
-        with torch.inference_mode():
-            out: NDArray[np.float32] = self.model(self._batch(images)).numpy()
-        return out
+        return self.engine.forward(self._batch(images))[0]
 
-    def _forward(self, rgb: Image.Image) -> tuple[Prediction, torch.Tensor]:
-        with torch.inference_mode():
-            maps = backbone.features(self.model, self._batch([rgb]))
-            logits = backbone.head(self.model, maps).numpy()
-        return self._predictions(logits)[0], maps
+    def _forward(self, rgb: Image.Image) -> tuple[Prediction, Floats]:
+        logits, features = self.engine.forward(self._batch([rgb]))
+        return self._predictions(logits)[0], features
 
     def _explanation(
-        self, rgb: Image.Image, prediction: Prediction, maps: torch.Tensor, target: str, versus: str | None = None
+        self, rgb: Image.Image, prediction: Prediction, features: Floats, target: str, versus: str | None = None
     ) -> Explanation:
-        direction = torch.zeros(len(self.classes))
-        direction[self._index(target)] += 1
+        direction = np.zeros((1, len(self.classes)), np.float32)
+        direction[0, self._index(target)] += 1
         if versus:
-            direction[self._index(versus)] -= 1
-        evidence = gradcam.class_map(self.model, maps, direction)[0].numpy()
+            direction[0, self._index(versus)] -= 1
+        evidence = self.engine.class_maps(features, direction)[0, 0]
         return Explanation(prediction, target, versus or "", evidence, rgb, view_box(rgb.size, self.config.input))
 
-    def _batch(self, images: Sequence[Image.Image]) -> torch.Tensor:
-        return torch.stack([to_tensor(rgb, self.config.input) for rgb in images])
+    def _batch(self, images: Sequence[Image.Image]) -> Floats:
+        return np.stack([to_array(rgb, self.config.input) for rgb in images])
 
     def _predictions(self, logits: NDArray[np.float32]) -> list[Prediction]:
         probabilities = metrics.softmax(logits, self.config.temperature)
@@ -192,3 +197,10 @@ def load(model: str | os.PathLike[str] | Entry) -> Classifier:
         return Classifier(locate(model), model.id)
     # In the hub's cache a folder is named by its commit.
     return Classifier(locate(model), "" if Path(model).is_dir() else str(model))
+
+
+def _start(folder: Path) -> Engine:
+    # Here, because PyTorch and timm take seconds to import.
+    from dermhub.engine_torch import TorchEngine
+
+    return TorchEngine(folder)

@@ -20,7 +20,7 @@ from dermhub.augment import augment
 from dermhub.config import InputSpec
 from dermhub.errors import DataError, LeakError, some, suggest
 from dermhub.labels import LESION_NAMES, Task
-from dermhub.preprocess import to_rgb, to_tensor
+from dermhub.preprocess import to_array, to_rgb
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 ABOUT = ("dx_type", "age", "sex", "localization")
@@ -144,7 +144,7 @@ class EvaluationImages(Dataset[torch.Tensor]):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        return to_tensor(to_rgb(self.paths[index]), self.spec)
+        return torch.from_numpy(to_array(to_rgb(self.paths[index]), self.spec))
 
 
 class TrainingImages(Dataset[tuple[torch.Tensor, int]]):

@@ -1,39 +1,16 @@
-"""Feature maps -> class map -> picture. Grad-CAM (Selvaraju et al. 2017, eqs. 1-2).
-
-Only the head after the feature maps is differentiated: no hook, no layer name and no backward
-pass through the backbone, so a map costs hardly more than the prediction itself.
-"""
+"""Class map -> heat map -> picture; the class map itself comes from the engine (`engine.Engine.class_maps`)."""
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import nn
-
-from dermhub import backbone
 
 # Sampled from matplotlib's viridis (CC0): lightness rises evenly, and it reads the same with any colour vision.
 COLOURS = np.array(
     [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]],
     np.float32,
 )
-
-
-def class_map(model: nn.Module, maps: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
-    """feature maps (N, K, h, w) and a direction (C,) in logit space -> evidence (N, h, w), at least 0.
-
-    A one-hot direction is the evidence for one class; the difference of two one-hot vectors is the
-    evidence for the first class and against the second.
-    """
-    # Also where a caller has switched gradients off; clones, since inference tensors can't be differentiated.
-    with torch.inference_mode(False), torch.enable_grad():
-        leaf = maps.detach().clone().requires_grad_(True)
-        score = (backbone.head(model, leaf) @ direction.clone()).sum()
-        (gradient,) = torch.autograd.grad(score, leaf)
-    weights = gradient.mean(dim=(2, 3), keepdim=True)
-    return torch.relu((weights * maps.detach()).sum(dim=1))
 
 
 def to_frame(

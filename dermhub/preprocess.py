@@ -1,4 +1,4 @@
-"""Any image -> RGB -> tensor. `Classifier.predict` and the evaluation in training both call this.
+"""Any image -> RGB -> array. `Classifier.predict` and the evaluation in training both call this.
 
 The result is the same to the bit on little- and big-endian machines: Pillow resamples in 8-bit
 integers, and the normalisation is elementwise float32.
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -68,8 +67,8 @@ def to_rgb(image: ImageInput) -> Image.Image:
         return _open(stream, str(path), os.fstat(stream.fileno()).st_size)
 
 
-def to_tensor(rgb: Image.Image, spec: InputSpec) -> torch.Tensor:
-    """Scale, crop and normalise an RGB image to a float32 tensor of shape (3, size, size)."""
+def to_array(rgb: Image.Image, spec: InputSpec) -> NDArray[np.float32]:
+    """Scale, crop and normalise an RGB image to a float32 array of shape (3, size, size)."""
     pixels = np.asarray(rgb.resize((spec.size, spec.size), Image.Resampling.BICUBIC, box=view_box(rgb.size, spec)))
     return normalise(pixels, spec)
 
@@ -84,12 +83,12 @@ def view_box(size: tuple[int, int], spec: InputSpec) -> tuple[float, float, floa
     return (left, top, left + side, top + side)
 
 
-def normalise(pixels: NDArray[np.uint8], spec: InputSpec) -> torch.Tensor:
+def normalise(pixels: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
     """uint8 (H, W, 3) in RGB order -> float32 (3, H, W), minus mean, divided by std."""
     values = np.ascontiguousarray(pixels.transpose(2, 0, 1)).astype(np.float32) / np.float32(255)
     mean = np.array(spec.mean, np.float32)[:, None, None]
     std = np.array(spec.std, np.float32)[:, None, None]
-    return torch.from_numpy((values - mean) / std)
+    return np.asarray((values - mean) / std)
 
 
 def _from_array(array: NDArray[np.uint8]) -> Image.Image:

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import torch
 from hub_server import Hub
+from PIL import Image
 
 import train
 from dermhub import backbone, checkpoint
@@ -23,7 +24,7 @@ from dermhub.__main__ import main as dermhub_main
 from dermhub.config import InputSpec, ModelConfig, Threshold
 from dermhub.drawings import draw
 from dermhub.labels import BINARY, LESION, LESION_NAMES, Task
-from dermhub.preprocess import to_tensor
+from dermhub.preprocess import to_array
 
 pytest_plugins = ["serving"]
 
@@ -177,6 +178,11 @@ def make_config(task: Task, architecture: str = "test_efficientnet") -> ModelCon
         },
         weights_sha256="0" * 64,
     )
+
+
+def to_tensor(rgb: Image.Image, spec: InputSpec) -> torch.Tensor:
+    """An image as a model sees it: (3, size, size)."""
+    return torch.from_numpy(to_array(rgb, spec))
 
 
 def pixels(seed: int = 0, height: int = 40, width: int = 48) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from conftest import to_tensor
 from huggingface_hub import ModelCard
 
 from dermhub import cards, catalog, data, files, metrics
@@ -21,7 +22,7 @@ from dermhub.card_results import HEADLINES
 from dermhub.checkpoint import load_config
 from dermhub.classifier import Classifier
 from dermhub.config import ModelConfig
-from dermhub.preprocess import to_rgb, to_tensor
+from dermhub.preprocess import to_rgb
 
 MODELS = [pytest.param(path, id=name) for name, path in catalog.shipped().items()] or [
     pytest.param(None, id="none", marks=pytest.mark.skip("no model is shipped in model_cards"))

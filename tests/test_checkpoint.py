@@ -15,7 +15,7 @@ import pytest
 import safetensors.torch
 import timm
 import torch
-from conftest import make_config, make_model, pixels
+from conftest import make_config, make_model, pixels, to_tensor
 from timm.data.config import resolve_model_data_config
 from timm.data.transforms_factory import create_transform
 from torch import nn
@@ -24,7 +24,7 @@ from dermhub import backbone, checkpoint, files
 from dermhub.drawings import draw
 from dermhub.errors import ModelError
 from dermhub.labels import BINARY, LESION
-from dermhub.preprocess import to_rgb, to_tensor
+from dermhub.preprocess import to_rgb
 
 Tensors = dict[str, torch.Tensor]
 Progress = dict[str, int]

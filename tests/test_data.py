@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import TINY_SPEC
+from conftest import TINY_SPEC, to_tensor
 from torch.utils.data import DataLoader
 
 from dermhub import data, partition
 from dermhub.drawings import draw
 from dermhub.labels import BINARY, LESION, LESION_NAMES
-from dermhub.preprocess import to_rgb, to_tensor
+from dermhub.preprocess import to_rgb
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import make_model
+from conftest import make_model, to_tensor
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -16,7 +16,7 @@ from dermhub import backbone, gradcam
 from dermhub.classifier import Classifier, Explanation, Prediction
 from dermhub.drawings import draw
 from dermhub.labels import LESION
-from dermhub.preprocess import to_rgb, to_tensor
+from dermhub.preprocess import to_array, to_rgb
 
 CORNER = np.zeros((4, 4), np.float32)
 CORNER[3, 3] = 7.0
@@ -72,14 +72,17 @@ def test_versus_is_the_difference_of_the_weights(classifier: Classifier, photo: 
 
 
 def test_maps_of_a_batch_are_the_maps_of_its_images(classifier: Classifier) -> None:
-    images = torch.stack([to_tensor(draw(seed, (64, 64), 0.5), classifier.config.input) for seed in range(3)])
-    direction = torch.eye(7)[4]
-    with torch.no_grad():
-        maps = backbone.features(classifier.model, images)
-    together = gradcam.class_map(classifier.model, maps, direction)
-    for index in range(3):
-        alone = gradcam.class_map(classifier.model, maps[index : index + 1], direction)
-        torch.testing.assert_close(alone[0], together[index])
+    engine = classifier.engine
+    images = np.stack([to_array(draw(seed, (64, 64), 0.5), classifier.config.input) for seed in range(3)])
+    directions = np.eye(7, dtype=np.float32)[[4, 0]]
+    _, features = engine.forward(images)
+    together = engine.class_maps(features, directions)
+    assert together.shape == (3, 2, *features.shape[2:])
+    assert together.any()
+    for image in range(3):
+        for place in range(2):
+            alone = engine.class_maps(features[image : image + 1], directions[place : place + 1])
+            np.testing.assert_allclose(alone[0, 0], together[image, place], rtol=1e-5, atol=1e-7)
 
 
 def test_one_forward_pass_and_no_backward_pass(tiny_lesion_model: Path, photo: Path) -> None:

@@ -13,6 +13,7 @@ import hub_environment
 import pytest
 import timm
 import torch
+from conftest import to_tensor
 from hub_routes import TOKEN
 from hub_server import Hub
 
@@ -20,7 +21,7 @@ import dermhub
 from dermhub import __main__ as commands
 from dermhub import backbone, files
 from dermhub.catalog import Entry
-from dermhub.preprocess import to_rgb, to_tensor
+from dermhub.preprocess import to_rgb
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "user/lesion"

@@ -20,9 +20,11 @@ FOLDER = Path(dermhub.__file__).parent
 LAYERS = (
     {"labels", "errors", "signatures", "concern"},
     {"config", "train_config", "files", "metrics", "drawings", "kaggle"}
-    | {"catalog", "card_text", "hub_errors", "hub_session"},
-    {"partition", "preprocess", "calibration", "conformal", "backbone", "breakdown", "losses", "card_results", "hub"},
+    | {"catalog", "card_text", "hub_errors", "hub_session", "tensors"},
+    {"partition", "preprocess", "calibration", "conformal", "backbone", "breakdown", "losses", "card_results", "hub"}
+    | {"engine"},
     {"augment", "gradcam", "checkpoint", "cards", "figures", "locate", "space"},
+    {"engine_torch"},
     {"data", "classifier", "checklist"},
     {"training", "cost"},
     {"evaluation", "lint"},
@@ -95,6 +97,11 @@ def test_labels_errors_and_options_are_light() -> None:
         "print(*sorted({name.split('.')[0] for name in sys.modules}))"
     )
     assert not set(run(code).split()) & HEAVY
+
+
+def test_a_classifier_without_a_model_costs_no_torch() -> None:
+    code = "import sys, dermhub.classifier; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    assert set(run(code).split()) & HEAVY == {"numpy", "PIL"}
 
 
 def test_every_offered_name_is_there() -> None:

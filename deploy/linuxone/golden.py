@@ -70,7 +70,7 @@ def machine() -> dict[str, str]:
 def answer(images: Path, out: Path) -> dict[str, Any]:
     """Each shipped model's files, and its answers on the golden images; class maps go to `out` as .npy."""
     import dermhub
-    from dermhub.preprocess import to_rgb, to_tensor
+    from dermhub.preprocess import to_array, to_rgb
 
     models: dict[str, Any] = {}
     for name, folder in dermhub.shipped().items():
@@ -83,7 +83,7 @@ def answer(images: Path, out: Path) -> dict[str, Any]:
             first = next(iter(maps.values())).prediction
             np.save(out / f"{name}-{image}.npy", little(np.stack([e.heatmap for e in maps.values()])))
             models[name]["images"][image] = {
-                "tensor": digest(little(to_tensor(rgb, model.config.input).numpy()).tobytes()),
+                "tensor": digest(little(to_array(rgb, model.config.input)).tobytes()),
                 "logits": model.logits([rgb])[0].tolist(),
                 "probabilities": list(first.probabilities.values()),
                 "label": first.label,

@@ -1,0 +1,65 @@
+"""PyTorch runs the model of a folder. The only engine that can also be trained or taken apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from dermhub import backbone, checkpoint
+from dermhub.engine import Floats
+from dermhub.errors import ModelError
+
+
+class TorchEngine:
+    """The model of a folder, in evaluation mode on the CPU; see `engine.Engine`.
+
+    Raises ModelError when the folder is not a whole and matching model.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._model, self.config = checkpoint.load(folder)
+        self._model.to(memory_format=backbone.memory_format(self.config.architecture))
+
+    @property
+    def model(self) -> nn.Module:
+        """The torch module, in evaluation mode."""
+        return self._model
+
+    def forward(self, batch: Floats) -> tuple[Floats, Floats]:
+        """Images (N, 3, H, W) -> logits (N, C) and feature maps (N, K, h, w)."""
+        with torch.inference_mode():
+            maps = backbone.features(self._model, torch.from_numpy(batch))
+            logits = backbone.head(self._model, maps)
+        return logits.numpy(), maps.numpy()
+
+    def class_maps(self, features: Floats, directions: Floats) -> Floats:
+        """Feature maps (N, K, h, w) and directions (D, C) -> evidence (N, D, h, w), at least 0.
+
+        Only the head after the feature maps is differentiated: no hook, no layer name and no backward pass through
+        the backbone, so a map costs hardly more than the prediction itself.
+        """
+        maps = torch.from_numpy(features)
+        return np.stack([self._class_map(maps, torch.from_numpy(one)) for one in directions], axis=1)
+
+    def sidecar(self, name: str) -> bytes:
+        """The content of another file of the folder; raises ModelError when it can't be read."""
+        try:
+            return (self.folder / name).read_bytes()
+        except OSError as error:
+            raise ModelError(
+                f"{self.folder / name} can't be read ({error.strerror or error}): fetch or copy the model again."
+            ) from error
+
+    def _class_map(self, maps: torch.Tensor, direction: torch.Tensor) -> Floats:
+        # Also where a caller has switched gradients off.
+        with torch.inference_mode(False), torch.enable_grad():
+            leaf = maps.clone().requires_grad_(True)
+            score = (backbone.head(self._model, leaf) @ direction.clone()).sum()
+            (gradient,) = torch.autograd.grad(score, leaf)
+        weights = gradient.mean(dim=(2, 3), keepdim=True)
+        evidence: Floats = torch.relu((weights * maps).sum(dim=1)).numpy()
+        return evidence
