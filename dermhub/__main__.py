@@ -81,9 +81,9 @@ def run_predict(options: argparse.Namespace) -> int:
 
 def expand(given: list[Path]) -> list[Path]:
     """The files given, and the images in the folders given; raises DataError for a folder without any."""
-    from dermhub.data import image_files
+    from dermhub import files
 
-    return [path for one in given for path in (image_files(one) if one.is_dir() else [one])]
+    return [path for one in given for path in (files.image_files(one) if one.is_dir() else [one])]
 
 
 def overlay_paths(folder: Path, images: list[Path]) -> dict[Path, Path]:

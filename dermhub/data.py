@@ -22,19 +22,8 @@ from dermhub.errors import DataError, LeakError, some, suggest
 from dermhub.labels import LESION_NAMES, Task
 from dermhub.preprocess import to_array, to_rgb
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 ABOUT = ("dx_type", "age", "sex", "localization")
 """Columns that describe the patient and the ground truth: reported, never an input of a model."""
-
-
-def image_files(folder: Path) -> list[Path]:
-    """Every image below a folder, sorted; raises DataError for a folder without images."""
-    if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}: give the folder that holds the images.")
-    found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES]
-    if not found:
-        raise DataError(f"{folder} holds no images ({', '.join(IMAGE_SUFFIXES)}): give the folder that holds them.")
-    return found
 
 
 def find_images(folder: Path) -> dict[str, Path]:
@@ -45,7 +34,7 @@ def find_images(folder: Path) -> dict[str, Path]:
     files with one name differ (in length: reading 10,000 images twice would take minutes).
     """
     found: dict[str, Path] = {}
-    for path in image_files(folder):
+    for path in files.image_files(folder):
         first = found.setdefault(path.stem, path)
         if first is not path and first.stat().st_size != path.stat().st_size:
             raise DataError(f"{first} and {path} differ but have one name, and so one image id: rename or remove one.")
@@ -211,7 +200,7 @@ def _check_copies(table: pd.DataFrame) -> None:
 
 def _without_suffix(name: str) -> str:
     stem, dot, suffix = name.rpartition(".")
-    return stem if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else name
+    return stem if dot and f".{suffix.lower()}" in files.IMAGE_SUFFIXES else name
 
 
 def _read_csv_folder(folder: Path) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and their hashes."""
+"""Files written whole or not at all, their hashes, and the images of a folder."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dermhub.errors import ConfigError, DataError, ModelError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -72,3 +74,13 @@ def check_sha256(path: Path, expected: str, by: str, advice: str) -> None:
         raise ModelError(f"{path} can't be read ({error.strerror or error}): {advice}.") from error
     if found != expected:
         raise ModelError(f"{path} has the sha256 {found}, but {by} states {expected}: {advice}.")
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Every image below a folder, sorted; raises DataError for a folder without images."""
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}: give the folder that holds the images.")
+    found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES]
+    if not found:
+        raise DataError(f"{folder} holds no images ({', '.join(IMAGE_SUFFIXES)}): give the folder that holds them.")
+    return found
