@@ -66,7 +66,7 @@ def main() -> None:
     # Only now the heavy imports: options and --help answer at once.
     import torch
 
-    from dermhub import backbone, data, evaluation, figures, kaggle
+    from dermhub import backbone, card_commands, data, evaluation, figures, kaggle, partition, summary
     from dermhub.labels import TASKS
     from dermhub.locate import locate
     from dermhub.training import STATE, Fit, load_teacher
@@ -93,13 +93,17 @@ def main() -> None:
 
     if not resumed:
         data.check_images(table, "test")
-        start = {"options": dataclasses.asdict(config), "revision": revision(), "table_sha256": table_hash(table)}
-        files.write_json(out / "data.json", evaluation.describe(table, task))
+        start = {
+            "options": dataclasses.asdict(config),
+            "revision": revision(),
+            "table_sha256": partition.fingerprint(table),
+        }
+        files.write_json(out / "data.json", summary.describe(table, task))
         figures.overview(out / "data.png", table)
         # Written last: from here on the folder is that of a run, and --resume finds all of it.
         files.write_json(out / CONFIG, start)
     begun = files.read_json(out / CONFIG)
-    if begun.get("table_sha256") != table_hash(table):
+    if begun.get("table_sha256") != partition.fingerprint(table):
         raise ConfigError(f"The data in {folder} changed since {out} was begun: start a new run with --out.")
 
     if resumed:
@@ -108,11 +112,7 @@ def main() -> None:
 
     content = evaluation.finish(fit, out / "model", provenance(config, begun, fit.history, table))
     figures.curves(out / "curves.png", fit.history)
-    test = content["test"]
-    print(
-        f"{out / 'model'}: test, {test['n']} images of {test['lesions']} lesions: accuracy {test['accuracy']:.4f}, "
-        f"balanced accuracy {test['balanced_accuracy']:.4f}, malignancy AUROC {test['malignancy_auroc']:.4f}"
-    )
+    print(f"{out / 'model'}: {card_commands.told(content)}")
 
 
 def provenance(config: TrainConfig, begun: dict[str, Any], history: list[dict[str, Any]], table: Any) -> dict[str, Any]:
@@ -167,20 +167,10 @@ def same_data(table: Any) -> list[dict[str, Any]]:
     """Facts of a model's provenance that show it to have learned from this table's training lesions alone."""
     from dermhub import partition
 
-    cases: list[dict[str, Any]] = [{"table_sha256": table_hash(table)}]
+    cases: list[dict[str, Any]] = [{"table_sha256": partition.fingerprint(table)}]
     if by_partition(table):
         cases.append({"partition_sha256": partition.shipped_hash(), "ham10000_lesions": True})
     return cases
-
-
-def table_hash(table: Any) -> str:
-    """sha256 of what matters of a table: ids, lesions, labels and splits, in order."""
-    import hashlib
-
-    rows = (
-        table[["image_id", "lesion_id", "dx", "split"]].sort_values("image_id").to_csv(index=False, lineterminator="\n")
-    )
-    return hashlib.sha256(rows.encode()).hexdigest()
 
 
 def revision() -> str:

@@ -1,4 +1,4 @@
-"""The command line: python -m dermhub predict | evaluate | lint | list | pull | push | space.
+"""The command line: python -m dermhub predict | evaluate | measure | lint | list | pull | push | space.
 
 Modules with heavy imports are imported by the command that needs them, so that --help is quick.
 """
@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dermhub import hub_commands
+from dermhub import card_commands, hub_commands
 from dermhub.errors import ConfigError, DataError, DermhubError, ImageError
 
 if TYPE_CHECKING:
@@ -49,12 +49,9 @@ def make_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--workers", type=int, default=min(4, os.cpu_count() or 1), help="processes that decode")
     evaluate.set_defaults(run=run_evaluate)
 
-    lint = commands.add_parser("lint", help="hold model folders against the reporting checklist")
-    lint.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="folder with README.md and metrics.json")
-    lint.set_defaults(run=run_lint)
-
     listing = commands.add_parser("list", help="the models that are shipped, with their test figures")
     listing.set_defaults(run=run_list)
+    card_commands.add_parsers(commands)
     hub_commands.add_parsers(commands)
     return parser
 
@@ -172,25 +169,6 @@ def run_evaluate(options: argparse.Namespace) -> int:
         files.write_json(options.out, content)
         print(f"{options.out}: {content['n']} images")
     return 0
-
-
-def run_lint(options: argparse.Namespace) -> int:
-    """Print what each folder lacks and how many items it meets; exit code 2 unless all meet all."""
-    from dermhub.lint import lint
-
-    failed = False
-    for folder in options.folders:
-        try:
-            report = lint(folder)
-        except DermhubError as error:
-            print(f"dermhub: {error}", file=sys.stderr)
-            failed = True
-            continue
-        for outcome in report.missing:
-            print(f"{folder}: missing: {outcome.item}: {outcome.problem}.")
-        print(f"{folder}: {report.met} of {len(report.outcomes)} items met.")
-        failed = failed or bool(report.missing)
-    return 2 if failed else 0
 
 
 def run_list(_: argparse.Namespace) -> int:

@@ -22,9 +22,6 @@ from dermhub.errors import DataError, LeakError, some, suggest
 from dermhub.labels import LESION_NAMES, Task
 from dermhub.preprocess import to_array, to_rgb
 
-ABOUT = ("dx_type", "age", "sex", "localization")
-"""Columns that describe the patient and the ground truth: reported, never an input of a model."""
-
 
 def find_images(folder: Path) -> dict[str, Path]:
     """image id (file name without extension) -> path of every image below a folder.

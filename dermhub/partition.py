@@ -36,6 +36,13 @@ def shipped_hash() -> str:
     return hashlib.sha256(SHIPPED.read_bytes()).hexdigest()
 
 
+def fingerprint(table: pd.DataFrame) -> str:
+    """sha256 of what matters of a table: ids, lesions, labels and splits of its images, whatever their order."""
+    columns = ["image_id", "lesion_id", "dx", "split"]
+    rows = table[columns].sort_values("image_id").to_csv(index=False, lineterminator="\n")
+    return hashlib.sha256(rows.encode()).hexdigest()
+
+
 def assign(table: pd.DataFrame) -> pd.Series:
     """The split of each image of a table with columns `lesion_id` and `dx`.
 

@@ -16,7 +16,7 @@ import torch
 from conftest import TINY_RUN, TINY_SPEC, run_training
 
 import train
-from dermhub import backbone, data, evaluation, metrics, partition
+from dermhub import backbone, data, evaluation, metrics, partition, summary
 from dermhub.checkpoint import load_config
 from dermhub.classifier import Classifier
 from dermhub.errors import DataError, LeakError
@@ -204,9 +204,9 @@ def test_what_is_broken_down_comes_from_the_shipped_predictions(finished_run: Pa
     config = load_config(finished_run / "model")
     rows = pd.read_csv(finished_run / "model" / "predictions.csv")
     rows = rows[rows["split"] == "test"].reset_index(drop=True)
-    logits = rows[[f"logit_{name}" for name in LESION.classes]].to_numpy(np.float32)
     table = data.read_table(tiny_data, LESION).set_index("image_id").loc[rows["image_id"]].reset_index()
-    again = evaluation.break_down(logits, data.targets(table, LESION), table, config)
+    table[summary.logit_columns(LESION)] = rows[summary.logit_columns(LESION)]
+    again = summary.break_down(table, config)
     assert again == {name: content["test"][name] for name in ("intervals", "subgroups", "worst_errors")}
     assert again["intervals"]["lesions"] == content["test"]["lesions"]
     assert set(again["subgroups"]) == {"sex", "age", "localization", "dx_type"}
@@ -229,7 +229,7 @@ def test_a_leaky_split_gets_no_model_folder(tiny_data: Path, tmp_path: Path) -> 
 def test_describe_counts_each_split(tiny_data: Path) -> None:
     table = data.read_table(tiny_data, BINARY)
     table["split"] = ["train" if row < 14 else "validation" if row < 21 else "test" for row in range(49)]
-    train = evaluation.describe(table, BINARY)["train"]
+    train = summary.describe(table, BINARY)["train"]
     # The first fourteen images are two diagnoses of six lesions, of which the first has two photographs.
     assert (train["images"], train["lesions"]) == (14, 12)
     assert train["classes"] == {"benign": 0, "malignant": 14}

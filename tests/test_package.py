@@ -23,12 +23,13 @@ LAYERS = (
     | {"catalog", "card_text", "hub_errors", "hub_session", "tensors"},
     {"partition", "preprocess", "calibration", "conformal", "backbone", "breakdown", "losses", "card_results", "hub"}
     | {"engine"},
-    {"augment", "gradcam", "checkpoint", "cards", "figures", "locate", "space"},
+    {"augment", "gradcam", "checkpoint", "cards", "figures", "locate", "space", "summary"},
     {"engine_torch"},
     {"data", "classifier", "checklist"},
     {"training", "cost"},
-    {"evaluation", "lint"},
-    {"hub_commands"},
+    {"measure", "lint"},
+    {"evaluation"},
+    {"hub_commands", "card_commands"},
     {"__init__", "__main__"},
 )
 """A module imports from layers above its own in this list alone, also inside functions and for types."""
