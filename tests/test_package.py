@@ -23,7 +23,8 @@ LAYERS = (
     | {"catalog", "card_text", "hub_errors", "hub_session", "tensors"},
     {"partition", "preprocess", "calibration", "conformal", "backbone", "breakdown", "losses", "card_results", "hub"}
     | {"engine"},
-    {"augment", "gradcam", "checkpoint", "cards", "figures", "locate", "space", "summary"},
+    {"augment", "gradcam", "checkpoint", "cards", "figures", "locate", "space", "summary"}
+    | {"seen"},
     {"engine_torch"},
     {"data", "classifier", "checklist"},
     {"training", "cost"},
