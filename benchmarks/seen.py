@@ -74,7 +74,7 @@ CHANGES: dict[str, Change] = {
 
 def lesions(table: pd.DataFrame) -> NDArray[np.str_]:
     """(N,) lesion of each image, the two ids of one lesion made one."""
-    return table["lesion_id"].replace(partition.SAME_LESION).to_numpy(str)
+    return np.asarray(table["lesion_id"].replace(partition.SAME_LESION), str)
 
 
 def nearest(manifest: seen.Manifest, table: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -23,8 +23,7 @@ LAYERS = (
     | {"catalog", "card_text", "hub_errors", "hub_session", "tensors"},
     {"partition", "preprocess", "calibration", "conformal", "backbone", "breakdown", "losses", "card_results", "hub"}
     | {"engine"},
-    {"augment", "gradcam", "checkpoint", "cards", "figures", "locate", "space", "summary"}
-    | {"seen"},
+    {"augment", "gradcam", "checkpoint", "cards", "figures", "locate", "space", "summary"} | {"seen"},
     {"engine_torch"},
     {"data", "classifier", "checklist"},
     {"training", "cost"},
