@@ -1,4 +1,4 @@
-"""The command line: python -m dermhub predict | evaluate | measure | lint | list | pull | push | space.
+"""The command line: python -m dermhub predict | evaluate | measure | lint | list | overlap | pull | push | space.
 
 Modules with heavy imports are imported by the command that needs them, so that --help is quick.
 """
@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dermhub import card_commands, hub_commands
+from dermhub import card_commands, folder_commands, hub_commands
 from dermhub.errors import ConfigError, DataError, DermhubError, ImageError
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def make_parser() -> argparse.ArgumentParser:
     listing.set_defaults(run=run_list)
     card_commands.add_parsers(commands)
     hub_commands.add_parsers(commands)
+    folder_commands.add_parsers(commands)
     return parser
 
 

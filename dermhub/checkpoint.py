@@ -37,6 +37,17 @@ def save(folder: Path, model: nn.Module, config: ModelConfig) -> None:
     files.write_json(folder / CONFIG, config.to_json())
 
 
+def add_file(folder: Path, name: str, content: bytes) -> None:
+    """Write another file of a model beside its weights, and state its sha256 in config.json, in place of an older one.
+
+    Raises ModelError for a folder without a configuration, and ConfigError when it can't be written.
+    """
+    config = load_config(folder)
+    files.write_bytes(folder / name, content)
+    stated = {**config.files, name: hashlib.sha256(content).hexdigest()}
+    files.write_json(folder / CONFIG, dataclasses.replace(config, files=dict(sorted(stated.items()))).to_json())
+
+
 def load_config(folder: Path) -> ModelConfig:
     """Read a model folder's config.json; raises ModelError."""
     path = folder / CONFIG

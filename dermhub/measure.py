@@ -16,10 +16,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from dermhub import cards, cost, data, figures, files, metrics, partition, summary
+from dermhub import cards, checkpoint, cost, data, figures, files, metrics, partition, seen, summary
 from dermhub.classifier import Classifier
 from dermhub.config import ModelConfig
 from dermhub.errors import DataError, ModelError
+from dermhub.preprocess import to_rgb
 from dermhub.training import predict_all
 
 FIGURES, METRICS, CARD = "figures", "metrics.json", "README.md"
@@ -71,8 +72,11 @@ def measure(
     return content
 
 
-def refit(folder: Path, table: pd.DataFrame, workers: int = 0) -> None:
+def refit(folder: Path, table: pd.DataFrame, workers: int = 0) -> None:  # noqa: ARG001  (hashes need no workers)
     """Fit what ships beside the weights, on training and validation images alone, and state it in config.json."""
+    known = table[table["split"].isin(seen.SPLITS)]
+    manifest = seen.build(map(to_rgb, known["path"]), list(known["image_id"]), list(known["split"]))
+    checkpoint.add_file(folder, seen.NAME, manifest.to_bytes())
 
 
 def previous(folder: Path) -> Before:

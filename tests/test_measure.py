@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 from conftest import Command
 
-from dermhub import data, files, measure
+from dermhub import data, files, measure, overlap, seen
 from dermhub.errors import LeakError
 from dermhub.labels import LESION
+from dermhub.preprocess import to_rgb
 
 MEASURED_TIME = ("latency",)
 """What differs from one measurement to the next."""
@@ -89,3 +90,15 @@ def test_options_that_can_not_be(folder: Path, tmp_path: Path, command: Command)
     assert (code, err) == (2, f"dermhub: {tmp_path} is not a model folder: it has no config.json.\n")
     code, _, err = command("measure", folder, "--data", tmp_path / "none")
     assert (code, err.startswith(f"dermhub: There is no folder {tmp_path / 'none'}")) == (2, True)
+
+
+def test_measuring_adds_what_the_model_has_seen(finished_run: Path, tiny_data: Path) -> None:
+    manifest = overlap.manifest_of(finished_run / "model")
+    table = data.read_table(tiny_data, LESION)
+    known = table[table["split"] != "test"]
+    assert list(zip(manifest.ids, manifest.splits, strict=True)) == list(
+        zip(known["image_id"], known["split"], strict=True)
+    )
+    for name, split, path in zip(known["image_id"], known["split"], known["path"], strict=True):
+        assert manifest.find(to_rgb(path)) == seen.Match(name, split, 0)
+    assert not any(manifest.find(to_rgb(path)) for path in table["path"][table["split"] == "test"])

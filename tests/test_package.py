@@ -25,11 +25,11 @@ LAYERS = (
     | {"engine"},
     {"augment", "gradcam", "checkpoint", "cards", "figures", "locate", "space", "summary"} | {"seen"},
     {"engine_torch"},
-    {"data", "classifier", "checklist"},
+    {"data", "classifier", "checklist", "overlap"},
     {"training", "cost"},
     {"measure", "lint"},
     {"evaluation"},
-    {"hub_commands", "card_commands"},
+    {"hub_commands", "card_commands", "folder_commands"},
     {"__init__", "__main__"},
 )
 """A module imports from layers above its own in this list alone, also inside functions and for types."""
