@@ -117,6 +117,9 @@ def flat(path: Path, prediction: Prediction) -> dict[str, Any]:
         "malignant": prediction.malignant,
         "threshold": prediction.threshold,
         **{f"p_{name}": value for name, value in prediction.probabilities.items()},
+        "conformal": list(prediction.conformal),
+        "concerns": [{"code": one.code, "sentence": one.sentence} for one in prediction.concerns],
+        "abstention": prediction.abstention,
     }
 
 
@@ -126,22 +129,34 @@ def show(rows: list[dict[str, Any]], kind: str, classifier: Classifier) -> None:
         print(json.dumps(rows, indent=2))
     elif kind == "csv":
         names = ["image", "label", "malignancy", "malignant", "threshold", *(f"p_{c}" for c in classifier.classes)]
-        writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
+        writer = csv.DictWriter(sys.stdout, [*names, "conformal", "concerns", "abstention"], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
-    elif rows:
-        width = max(len(row["image"]) for row in rows)
-        heading = f"{'image':{width}}  label      malignancy  " + " ".join(f"{c:>9}" for c in classifier.classes)
-        print(heading)
         for row in rows:
-            mark = ">=" if row["malignant"] else "< "
-            values = " ".join(f"{row[f'p_{c}']:9.4f}" for c in classifier.classes)
-            print(f"{row['image']:{width}}  {row['label']:9}  {row['malignancy']:.4f} {mark}   {values}")
-        name, point = next(iter(classifier.config.thresholds.items()))
-        print(
-            f"\n>=: at or above the operating point {name}, {point.value:.4f} ({point.aim}, chosen on {point.split})."
-        )
-        print("Research software, not a medical device.")
+            codes = " ".join(one["code"] for one in row["concerns"])
+            writer.writerow(row | {"conformal": " ".join(row["conformal"]), "concerns": codes})
+    elif rows:
+        show_table(rows, classifier)
+
+
+def show_table(rows: list[dict[str, Any]], classifier: Classifier) -> None:
+    """Print rows for people: a line an image, and below it what speaks against relying on the answer."""
+    conformal = classifier.config.conformal
+    width = max(len(row["image"]) for row in rows)
+    heading = f"{'image':{width}}  label      malignancy  " + " ".join(f"{c:>9}" for c in classifier.classes)
+    print(heading + (f"  {conformal.level:.0%} set" if conformal else ""))
+    for row in rows:
+        mark = ">=" if row["malignant"] else "< "
+        values = " ".join(f"{row[f'p_{c}']:9.4f}" for c in classifier.classes)
+        held = f"  {' '.join(row['conformal']) or 'none'}" if conformal else ""
+        print(f"{row['image']:{width}}  {row['label']:9}  {row['malignancy']:.4f} {mark}   {values}{held}")
+        for sentence in dict.fromkeys([row["abstention"], *(one["sentence"] for one in row["concerns"])]):
+            if sentence:
+                print(f"{'':{width}}  {sentence}")
+    name, point = next(iter(classifier.config.thresholds.items()))
+    print(f"\n>=: at or above the operating point {name}, {point.value:.4f} ({point.aim}, chosen on {point.split}).")
+    if conformal:
+        print(f"{conformal.level:.0%} set: holds the true class for that share of the lesions of each class.")
+    print("Research software, not a medical device.")
 
 
 def run_evaluate(options: argparse.Namespace) -> int:

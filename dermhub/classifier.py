@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -13,9 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dermhub import gradcam, metrics
-from dermhub.catalog import Entry
+from dermhub.catalog import CONFIG, Entry
+from dermhub.concern import NOT_DERMATOSCOPIC, Concern
+from dermhub.conformal import prediction_sets, why_not
 from dermhub.engine import Engine, Floats
-from dermhub.errors import ConfigError, suggest
+from dermhub.errors import ConfigError, ModelError, suggest
 from dermhub.locate import locate
 from dermhub.preprocess import ImageInput, to_array, to_rgb, view_box
 
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 BATCH = 16
+
+Check = Callable[[Image.Image, Floats], Sequence[Concern]]
+"""What finds concerns in an upright RGB image and its feature maps (K, h, w)."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,10 @@ class Prediction:
     `label` is the most probable class. `probabilities` are calibrated, in the task's class order, and
     sum to 1. `malignancy` is the probability of the malignant classes together, and `malignant`
     whether it reaches `threshold`, the model's operating point named `operating_point`.
+
+    `conformal` is the prediction set, the most probable class first: for each class, the share `conformal_level` of
+    its lesions has it in the set (see `dermhub.conformal`); a level of 0 says that the model has no such sets.
+    `concerns` are what speaks against relying on the answer.
     """
 
     label: str
@@ -39,6 +49,17 @@ class Prediction:
     malignancy: float
     threshold: float
     operating_point: str
+    conformal: tuple[str, ...] = ()
+    concerns: tuple[Concern, ...] = ()
+    conformal_level: float = 0.0
+
+    @property
+    def abstention(self) -> str:
+        """One sentence why there is no confident answer, or "": the image is of another kind, or the set too wide."""
+        for concern in self.concerns:
+            if concern.code == NOT_DERMATOSCOPIC:
+                return concern.sentence
+        return why_not(len(self.conformal), len(self.probabilities)) if self.conformal_level else ""
 
     @property
     def malignant(self) -> bool:
@@ -96,6 +117,8 @@ class Classifier:
         self.name = name or self.folder.resolve().name
         self.engine = _start(self.folder)
         self.config = self.engine.config
+        self._beside = _beside(self.engine, self.folder)
+        self._checks: list[Check] = []
 
     @property
     def model(self) -> nn.Module:
@@ -118,9 +141,9 @@ class Classifier:
         Raises ImageError for the first input that is not a usable image.
         """
         if not isinstance(image, list | tuple):
-            return self._predictions(self.logits([to_rgb(image)]))[0]
+            return self._forward([to_rgb(image)])[0][0]
         chunks = (image[start : start + BATCH] for start in range(0, len(image), BATCH))
-        return [p for chunk in chunks for p in self._predictions(self.logits([to_rgb(one) for one in chunk]))]
+        return [p for chunk in chunks for p in self._forward([to_rgb(one) for one in chunk])[0]]
 
     def explain(self, image: ImageInput, target: str | None = None, versus: str | None = None) -> Explanation:
         """Classify an image and show the evidence for `target` (default: the predicted class).
@@ -131,13 +154,13 @@ class Classifier:
         for name in filter(None, (target, versus)):
             self._index(name)
         rgb = to_rgb(image)
-        prediction, features = self._forward(rgb)
+        (prediction,), features = self._forward([rgb])
         return self._explanation(rgb, prediction, features, target or prediction.label, versus)
 
     def explain_all(self, image: ImageInput) -> dict[str, Explanation]:
         """An explanation of each class, in the task's order, from one forward pass; see `explain`."""
         rgb = to_rgb(image)
-        prediction, features = self._forward(rgb)
+        (prediction,), features = self._forward([rgb])
         return {name: self._explanation(rgb, prediction, features, name) for name in self.classes}
 
     def logits(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
@@ -146,9 +169,13 @@ class Classifier:
             return np.zeros((0, len(self.classes)), np.float32)
         return self.engine.forward(self._batch(images))[0]
 
-    def _forward(self, rgb: Image.Image) -> tuple[Prediction, Floats]:
-        logits, features = self.engine.forward(self._batch([rgb]))
-        return self._predictions(logits)[0], features
+    def _forward(self, images: Sequence[Image.Image]) -> tuple[list[Prediction], Floats]:
+        logits, features = self.engine.forward(self._batch(images))
+        concerns = [self._concerns(rgb, maps) for rgb, maps in zip(images, features, strict=True)]
+        return self._predictions(logits, concerns), features
+
+    def _concerns(self, rgb: Image.Image, maps: Floats) -> tuple[Concern, ...]:
+        return tuple(concern for check in self._checks for concern in check(rgb, maps))
 
     def _explanation(
         self, rgb: Image.Image, prediction: Prediction, features: Floats, target: str, versus: str | None = None
@@ -163,7 +190,7 @@ class Classifier:
     def _batch(self, images: Sequence[Image.Image]) -> Floats:
         return np.stack([to_array(rgb, self.config.input) for rgb in images])
 
-    def _predictions(self, logits: NDArray[np.float32]) -> list[Prediction]:
+    def _predictions(self, logits: Floats, concerns: Sequence[tuple[Concern, ...]]) -> list[Prediction]:
         probabilities = metrics.softmax(logits, self.config.temperature)
         scores = metrics.malignancy(probabilities, self.config.task)
         name, threshold = next(iter(self.config.thresholds.items()))
@@ -174,9 +201,18 @@ class Classifier:
                 malignancy=float(score),
                 threshold=threshold.value,
                 operating_point=name,
+                conformal=self._set(row),
+                concerns=found,
+                conformal_level=self.config.conformal.level if self.config.conformal else 0.0,
             )
-            for row, score in zip(probabilities, scores, strict=True)
+            for row, score, found in zip(probabilities, scores, concerns, strict=True)
         ]
+
+    def _set(self, row: NDArray[np.float64]) -> tuple[str, ...]:
+        if self.config.conformal is None:
+            return ()
+        held = prediction_sets(row[None], self.config.conformal, self.classes)[0]
+        return tuple(self.classes[i] for i in np.argsort(-row, kind="stable") if held[i])
 
     def _index(self, name: str) -> int:
         if name not in self.classes:
@@ -204,3 +240,16 @@ def _start(folder: Path) -> Engine:
     from dermhub.engine_torch import TorchEngine
 
     return TorchEngine(folder)
+
+
+def _beside(engine: Engine, folder: Path) -> dict[str, bytes]:
+    """The files that config.json lists beside the weights; raises ModelError for one that is missing or changed."""
+    found = {name: engine.sidecar(name) for name in engine.config.files}
+    for name, content in found.items():
+        own, stated = hashlib.sha256(content).hexdigest(), engine.config.files[name]
+        if own != stated:
+            raise ModelError(
+                f"{folder / name} has the sha256 {own}, but {CONFIG} states {stated}: the file was changed or damaged; "
+                "fetch or copy the model again."
+            )
+    return found

@@ -55,11 +55,11 @@ def prediction_sets(probabilities: Floats, conformal: Conformal, classes: tuple[
 def why_not(size: int, classes: int) -> str:
     """One sentence why a set of `size` out of `classes` classes is no answer; "" when it is one."""
     if size == 0:
-        return "No answer: the image is not typical of any class that the model knows."
+        return "The image is not typical of any class that the model knows."
     if size == classes:
-        return "No answer: the model can't rule out any class."
+        return "The model can't rule out any class."
     if 2 * size > classes > 2:
-        return f"No answer: {size} of the {classes} classes remain possible."
+        return f"{size} of the {classes} classes remain possible."
     return ""
 
 

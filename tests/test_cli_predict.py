@@ -47,6 +47,9 @@ def expected_rows(model: Path, images: list[Path]) -> list[dict[str, Any]]:
             "malignant": said.malignant,
             "threshold": 0.25,
             **{f"p_{name}": value for name, value in said.probabilities.items()},
+            "conformal": list(said.conformal),
+            "concerns": [{"code": one.code, "sentence": one.sentence} for one in said.concerns],
+            "abstention": said.abstention,
         }
         for path, said in ((path, classifier.predict(path)) for path in images)
     ]
@@ -73,8 +76,10 @@ def test_predict_prints_csv_of_what_the_api_says(command: Command, tiny_binary_m
     code, out, err = command("predict", one, "--model", tiny_binary_model, "--format", "csv")
     assert (code, err) == (0, "")
     rows = list(csv.DictReader(io.StringIO(out)))
-    assert rows == [{name: str(value) for name, value in expected_rows(tiny_binary_model, [one])[0].items()}]
-    assert out.splitlines()[0] == "image,label,malignancy,malignant,threshold,p_benign,p_malignant"
+    lists = {"conformal": "", "concerns": ""}
+    assert rows == [{name: str(value) for name, value in (expected_rows(tiny_binary_model, [one])[0] | lists).items()}]
+    heading = "image,label,malignancy,malignant,threshold,p_benign,p_malignant,conformal,concerns,abstention"
+    assert out.splitlines()[0] == heading
 
 
 def test_predict_prints_a_table(command: Command, tiny_lesion_model: Path, folder: Path) -> None:
