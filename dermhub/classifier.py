@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dermhub import gradcam, metrics
+from dermhub import gradcam, metrics, seen
 from dermhub.catalog import CONFIG, Entry
 from dermhub.concern import NOT_DERMATOSCOPIC, Concern
 from dermhub.conformal import prediction_sets, why_not
@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 
 BATCH = 16
 
-Check = Callable[[Image.Image, Floats], Sequence[Concern]]
-"""What finds concerns in an upright RGB image and its feature maps (K, h, w)."""
+Look = Callable[[Image.Image], Sequence[Concern]]
+"""What finds concerns in an upright RGB image."""
+
+Check = Callable[[Floats], Sequence[Concern]]
+"""What finds concerns in an image's feature maps (K, h, w)."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,14 @@ class Explanation:
         return not bool(self.evidence.any())
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """An image as a model takes it in, `array` (3, size, size) float32, and the concerns that its picture raises."""
+
+    array: Floats
+    concerns: tuple[Concern, ...] = ()
+
+
 class Classifier:
     """A model folder in memory, in evaluation mode on the CPU.
 
@@ -118,7 +129,11 @@ class Classifier:
         self.engine = _start(self.folder)
         self.config = self.engine.config
         self._beside = _beside(self.engine, self.folder)
+        self._looks: list[Look] = []
         self._checks: list[Check] = []
+        if seen.NAME in self._beside:
+            manifest = seen.Manifest.from_bytes(self._beside[seen.NAME], str(self.folder / seen.NAME))
+            self._looks.append(manifest.concerns)
 
     @property
     def model(self) -> nn.Module:
@@ -141,9 +156,20 @@ class Classifier:
         Raises ImageError for the first input that is not a usable image.
         """
         if not isinstance(image, list | tuple):
-            return self._forward([to_rgb(image)])[0][0]
+            return self.predict_prepared([self.prepare(image)])[0]
         chunks = (image[start : start + BATCH] for start in range(0, len(image), BATCH))
-        return [p for chunk in chunks for p in self._forward([to_rgb(one) for one in chunk])[0]]
+        return [p for chunk in chunks for p in self.predict_prepared([self.prepare(one) for one in chunk])]
+
+    def prepare(self, image: ImageInput) -> Prepared:
+        """Decode, look at and scale an image, which may be done in another thread than the prediction.
+
+        Raises ImageError for what is not a usable image.
+        """
+        return self._prepare(to_rgb(image))
+
+    def predict_prepared(self, images: Sequence[Prepared]) -> list[Prediction]:
+        """Classify prepared images as one batch."""
+        return self._forward(images)[0] if images else []
 
     def explain(self, image: ImageInput, target: str | None = None, versus: str | None = None) -> Explanation:
         """Classify an image and show the evidence for `target` (default: the predicted class).
@@ -154,28 +180,32 @@ class Classifier:
         for name in filter(None, (target, versus)):
             self._index(name)
         rgb = to_rgb(image)
-        (prediction,), features = self._forward([rgb])
+        (prediction,), features = self._forward([self._prepare(rgb)])
         return self._explanation(rgb, prediction, features, target or prediction.label, versus)
 
     def explain_all(self, image: ImageInput) -> dict[str, Explanation]:
         """An explanation of each class, in the task's order, from one forward pass; see `explain`."""
         rgb = to_rgb(image)
-        (prediction,), features = self._forward([rgb])
+        (prediction,), features = self._forward([self._prepare(rgb)])
         return {name: self._explanation(rgb, prediction, features, name) for name in self.classes}
 
     def logits(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         """(N, C) raw logits of RGB images, before temperature and softmax."""
         if not images:
             return np.zeros((0, len(self.classes)), np.float32)
-        return self.engine.forward(self._batch(images))[0]
+        return self.engine.forward(np.stack([to_array(rgb, self.config.input) for rgb in images]))[0]
 
-    def _forward(self, images: Sequence[Image.Image]) -> tuple[list[Prediction], Floats]:
-        logits, features = self.engine.forward(self._batch(images))
-        concerns = [self._concerns(rgb, maps) for rgb, maps in zip(images, features, strict=True)]
+    def _prepare(self, rgb: Image.Image) -> Prepared:
+        concerns = tuple(concern for look in self._looks for concern in look(rgb))
+        return Prepared(to_array(rgb, self.config.input), concerns)
+
+    def _forward(self, images: Sequence[Prepared]) -> tuple[list[Prediction], Floats]:
+        logits, features = self.engine.forward(np.stack([one.array for one in images]))
+        concerns = [
+            (*(concern for check in self._checks for concern in check(maps)), *one.concerns)
+            for one, maps in zip(images, features, strict=True)
+        ]
         return self._predictions(logits, concerns), features
-
-    def _concerns(self, rgb: Image.Image, maps: Floats) -> tuple[Concern, ...]:
-        return tuple(concern for check in self._checks for concern in check(rgb, maps))
 
     def _explanation(
         self, rgb: Image.Image, prediction: Prediction, features: Floats, target: str, versus: str | None = None
@@ -186,9 +216,6 @@ class Classifier:
             direction[0, self._index(versus)] -= 1
         evidence = self.engine.class_maps(features, direction)[0, 0]
         return Explanation(prediction, target, versus or "", evidence, rgb, view_box(rgb.size, self.config.input))
-
-    def _batch(self, images: Sequence[Image.Image]) -> Floats:
-        return np.stack([to_array(rgb, self.config.input) for rgb in images])
 
     def _predictions(self, logits: Floats, concerns: Sequence[tuple[Concern, ...]]) -> list[Prediction]:
         probabilities = metrics.softmax(logits, self.config.temperature)

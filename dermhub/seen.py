@@ -86,6 +86,11 @@ class Manifest:
         coefficients = transform(rgb)
         return None if coefficients is None else self._nearest(symmetries(coefficients).view(np.uint64))
 
+    def concerns(self, rgb: Image.Image) -> tuple[Concern, ...]:
+        """What speaks against relying on an answer about an upright RGB image: one concern if it was seen."""
+        match = self.find(rgb)
+        return () if match is None else (match.concern,)
+
     def _nearest(self, queries: NDArray[np.uint64]) -> Match | None:
         # The first half holds the high frequencies, which rule nearly all images out.
         half = _WORDS // 2

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
+import shutil
 import struct
 import subprocess
 import sys
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from dermhub import seen, tensors
+from dermhub import checkpoint, seen, tensors
+from dermhub.classifier import Classifier
 from dermhub.drawings import draw
 from dermhub.errors import ModelError
 from dermhub.seen import Manifest, Match
@@ -270,3 +274,31 @@ def test_it_needs_no_torch() -> None:
     code = "import sys, dermhub.seen; print(sorted({'torch', 'safetensors', 'pandas'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_model_says_so(tiny_lesion_model: Path, tmp_path: Path, manifest: Manifest) -> None:
+    folder = tmp_path / "knowing"
+    shutil.copytree(tiny_lesion_model, folder)
+    checkpoint.add_file(folder, seen.NAME, manifest.to_bytes())
+    knowing, plain = Classifier(folder), Classifier(tiny_lesion_model)
+    copy = jpeg(square(IMAGES["TEST_9"]).transpose(Image.Transpose.ROTATE_180), 70)
+    said, without = knowing.predict([copy, draw(99)]), plain.predict([copy, draw(99)])
+    assert [[one.code for one in answer.concerns] for answer in said] == [["seen"], []]
+    assert said[0].concerns[0].sentence.startswith("This image is a copy of the validation image TEST_9: ")
+    assert [answer.concerns for answer in without] == [(), ()]
+    # Nothing else about the answer changes, and it isn't withheld.
+    assert [dataclasses.replace(answer, concerns=()) for answer in said] == without
+    assert not said[0].abstention
+    assert knowing.explain(copy).prediction.concerns == said[0].concerns
+    assert knowing.predict_prepared([]) == []
+    assert knowing.predict_prepared([knowing.prepare(copy), knowing.prepare(draw(99))]) == said
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"nothing", "is no complete safetensors file"), (tensors.write(parts()), "has the format")]
+)
+def test_a_model_with_a_bad_manifest(tiny_lesion_model: Path, tmp_path: Path, content: bytes, said: str) -> None:
+    shutil.copytree(tiny_lesion_model, tmp_path / "bad")
+    checkpoint.add_file(tmp_path / "bad", seen.NAME, content)
+    with pytest.raises(ModelError, match=rf"^{tmp_path / 'bad' / 'seen.safetensors'} {said}"):
+        Classifier(tmp_path / "bad")
