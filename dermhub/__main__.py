@@ -1,4 +1,5 @@
-"""The command line: python -m dermhub predict | evaluate | measure | lint | list | overlap | pull | push | space.
+"""The command line: python -m dermhub predict | evaluate | export | measure | lint | list | overlap
+| pull | push | space.
 
 Modules with heavy imports are imported by the command that needs them, so that --help is quick.
 """
@@ -33,7 +34,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     predict = commands.add_parser("predict", help="classify images")
     predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, or folders of them")
-    predict.add_argument("--model", default="lesion", help="model, folder or org/name of the hub (default: lesion)")
+    predict.add_argument("--model", default="lesion", help="model, folder, FILE.onnx or org/name (default: lesion)")
     predict.add_argument("--format", choices=("table", "json", "csv"), default="table")
     predict.add_argument("--explain", type=Path, metavar="DIR", help="write a Grad-CAM overlay of each image there")
     predict.set_defaults(run=run_predict)
@@ -48,6 +49,11 @@ def make_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--out", type=Path, metavar="FILE", help="write the JSON there instead of printing it")
     evaluate.add_argument("--workers", type=int, default=min(4, os.cpu_count() or 1), help="processes that decode")
     evaluate.set_defaults(run=run_evaluate)
+
+    export = commands.add_parser("export", help="write a model as an ONNX file, which needs no PyTorch")
+    export.add_argument("--model", required=True, help="model, folder or org/name of the hub")
+    export.add_argument("--to", required=True, type=Path, metavar="FILE.onnx", help="file to write")
+    export.set_defaults(run=run_export)
 
     listing = commands.add_parser("list", help="the models that are shipped, with their test figures")
     listing.set_defaults(run=run_list)
@@ -184,6 +190,18 @@ def run_evaluate(options: argparse.Namespace) -> int:
     else:
         files.write_json(options.out, content)
         print(f"{options.out}: {content['n']} images")
+    return 0
+
+
+def run_export(options: argparse.Namespace) -> int:
+    """Write a model as an ONNX file; print its size and how far its answers are from PyTorch's."""
+    from dermhub.classifier import load
+    from dermhub.export import LIMIT, export
+
+    classifier = load(options.model)
+    worst = export(classifier, options.to)
+    size = options.to.stat().st_size / 1e6
+    print(f"{options.to}: {classifier.name}, {size:.1f} MB, at most {worst:.0e} from PyTorch (accepted: {LIMIT:.0e})")
     return 0
 
 

@@ -20,6 +20,7 @@ from dermhub.conformal import prediction_sets, why_not
 from dermhub.engine import Engine, Floats
 from dermhub.errors import ConfigError, ModelError, suggest
 from dermhub.locate import locate
+from dermhub.onnx_format import SUFFIX
 from dermhub.preprocess import ImageInput, to_array, to_rgb, view_box
 
 if TYPE_CHECKING:
@@ -117,16 +118,16 @@ class Prepared:
 
 
 class Classifier:
-    """A model folder in memory, in evaluation mode on the CPU.
+    """A model in memory, in evaluation mode on the CPU: a folder, run by PyTorch, or an .onnx file, by ONNX Runtime.
 
-    `name` is what people know it by; the folder's own name if it is not given. Raises ModelError when the folder is
-    not a whole and matching model.
+    `name` is what people know it by; the folder's or file's own name if it is not given. Raises ModelError when the
+    folder or file is not a whole and matching model.
     """
 
     def __init__(self, folder: str | os.PathLike[str], name: str = "") -> None:
         self.folder = Path(folder)
-        self.name = name or self.folder.resolve().name
         self.engine = _start(self.folder)
+        self.name = name or self.folder.resolve().name.removesuffix(SUFFIX)
         self.config = self.engine.config
         self._beside = _beside(self.engine, self.folder)
         self._looks: list[Look] = []
@@ -251,22 +252,28 @@ class Classifier:
 
 
 def load(model: str | os.PathLike[str] | Entry) -> Classifier:
-    """Load a model: a folder, the id of a shipped or published model ("lesion"), or "org/name[@revision]" of the hub.
+    """Load a model: a folder, an .onnx file, a shipped or published model ("lesion"), or "org/name[@revision]".
 
     Labels, thresholds, temperature and geometry are those of the loaded folder. Raises ModelError when there is no
     such model, it is not whole, or its bytes are not the published ones; DownloadError when it can't be fetched.
     """
     if isinstance(model, Entry):
         return Classifier(locate(model), model.id)
+    if str(model).endswith(SUFFIX) and not Path(model).is_dir():
+        return Classifier(model)
     # In the hub's cache a folder is named by its commit.
     return Classifier(locate(model), "" if Path(model).is_dir() else str(model))
 
 
-def _start(folder: Path) -> Engine:
-    # Here, because PyTorch and timm take seconds to import.
+def _start(path: Path) -> Engine:
+    # Imported here, because PyTorch and timm take seconds, and either runtime may be absent.
+    if path.suffix == SUFFIX and not path.is_dir():
+        from dermhub.engine_onnx import OnnxEngine
+
+        return OnnxEngine.load(path)
     from dermhub.engine_torch import TorchEngine
 
-    return TorchEngine(folder)
+    return TorchEngine(path)
 
 
 def _beside(engine: Engine, folder: Path) -> dict[str, bytes]:

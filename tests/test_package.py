@@ -23,13 +23,13 @@ LAYERS = (
     | {"catalog", "card_text", "hub_errors", "hub_session", "tensors"},
     {"partition", "preprocess", "calibration", "conformal", "backbone", "breakdown", "losses", "card_results", "hub"}
     | {"engine"},
-    {"augment", "gradcam", "checkpoint", "cards", "figures", "locate", "space", "summary"} | {"seen"},
-    {"engine_torch"},
+    {"augment", "gradcam", "checkpoint", "cards", "figures", "locate", "onnx_format", "space", "summary"} | {"seen"},
+    {"engine_torch", "engine_onnx"},
     {"data", "classifier", "checklist", "overlap"},
     {"training", "cost"},
     {"measure", "lint"},
     {"evaluation"},
-    {"hub_commands", "card_commands", "folder_commands"},
+    {"hub_commands", "export", "card_commands", "folder_commands"},
     {"__init__", "__main__"},
 )
 """A module imports from layers above its own in this list alone, also inside functions and for types."""
@@ -43,6 +43,8 @@ ONLY_IN = {
     "yaml": {"card_text", "space"},
     "tqdm": {"training"},
     "importlib": {"__init__"},
+    "onnx": {"export"},
+    "onnxruntime": {"engine_onnx"},
     "gradio": set(),
     "huggingface_hub": {"hub"},
     "torchvision": set(),

@@ -1,0 +1,146 @@
+"""A model folder -> one ONNX file that answers and explains without PyTorch. The only importer of onnx."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dermhub import files, onnx_format
+from dermhub.engine import Floats
+from dermhub.errors import ConfigError, ModelError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from dermhub.classifier import Classifier
+
+OPSET = 17
+"""ONNX operator set: read by Debian 13's ONNX Runtime, and within what IBM's zDLC takes, whose compiler supports the
+operators of up to opset 18 since 2023 and of 22 now (onnx-mlir, docs/SupportedONNXOps-cpu.md and -NNPA.md)."""
+
+LIMIT = 1e-4
+"""Largest accepted difference from PyTorch, as a share of the largest value where that is above 1."""
+
+
+def export(classifier: Classifier, to: Path) -> float:
+    """Write a model as an ONNX file with a free batch size; returns the largest difference from PyTorch.
+
+    The file is compared with PyTorch on random images before it is written. Raises ModelError for a model whose class
+    maps need more than its last layer, or whose file answers otherwise; ConfigError for a name without .onnx, when onnx
+    is not installed, and when the file can't be written.
+    """
+    if to.suffix != onnx_format.SUFFIX:
+        raise ConfigError(f"{to} is no name for an ONNX file: expected one that ends in {onnx_format.SUFFIX}.")
+    config, model = classifier.config, classifier.model
+    shape = (3, config.input.size, config.input.size)
+    weights = _weights(model, shape, config.architecture)
+    beside = {name: classifier.engine.sidecar(name) for name in config.files}
+    content = _with_metadata(_trace(model, shape), onnx_format.metadata(config, weights, beside))
+    worst = _difference(classifier, content, shape, str(to))
+    if not worst <= LIMIT:
+        raise ModelError(
+            f"The ONNX model of {config.architecture} differs from PyTorch by {worst:.1e}, expected at most {LIMIT:g}: "
+            "nothing was written."
+        )
+    files.write_bytes(to, content)
+    return worst
+
+
+def _weights(model: nn.Module, shape: tuple[int, ...], architecture: str) -> Floats:
+    """The last layer's weights (C, K), if that layer after global average pooling is all that the head does."""
+    import torch
+
+    from dermhub import backbone
+
+    last = backbone.classifier(model)
+    generator = torch.Generator().manual_seed(0)
+    with torch.inference_mode():
+        maps = backbone.features(model, torch.zeros(1, *shape))
+        maps = torch.randn(maps.shape, generator=generator)
+        logits = backbone.head(model, maps)
+        pooled = maps.mean(dim=(2, 3))
+        alike = pooled.shape[1] == last.in_features and torch.allclose(logits, last(pooled), rtol=1e-4, atol=1e-5)
+    if not alike:
+        raise ModelError(
+            f"{architecture} ends in more than global average pooling and one linear layer, from which an ONNX model "
+            "makes its class maps: it can't be exported."
+        )
+    return np.asarray(last.weight.detach().numpy())
+
+
+def _trace(model: nn.Module, shape: tuple[int, ...]) -> bytes:
+    """The graph with both outputs, by PyTorch's exporter."""
+    import torch
+
+    from dermhub import backbone
+
+    class Both(torch.nn.Module):
+        """Logits and feature maps."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = model
+
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            maps = backbone.features(self.inner, images)
+            return backbone.head(self.inner, maps), maps
+
+    stream = io.BytesIO()
+    names = (onnx_format.INPUT, onnx_format.LOGITS, onnx_format.FEATURES)
+    _onnx()
+    with warnings.catch_warnings():
+        # The exporter that needs nothing but onnx is an old one, and says so; what it traced is compared below.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Both().eval(),
+            (torch.zeros(2, *shape),),
+            stream,  # type: ignore[arg-type]
+            input_names=names[:1],
+            output_names=names[1:],
+            dynamic_axes={name: {0: "batch"} for name in names},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    return stream.getvalue()
+
+
+def _with_metadata(content: bytes, texts: dict[str, str]) -> bytes:
+    """The checked and sealed model with its metadata."""
+    onnx = _onnx()
+    model = onnx.load_model_from_string(content)
+    for key, value in texts.items():
+        model.metadata_props.add(key=key, value=value)
+    onnx.checker.check_model(model, full_check=True)
+    return onnx_format.seal(model.SerializeToString())
+
+
+def _difference(classifier: Classifier, content: bytes, shape: tuple[int, ...], where: str) -> float:
+    """The largest difference between PyTorch and the file: logits, feature maps and class maps of random images."""
+    from dermhub.engine_onnx import OnnxEngine
+
+    other, worst = OnnxEngine(content, where), 0.0
+    rng = np.random.default_rng(0)
+    directions = np.eye(len(classifier.classes), dtype=np.float32)
+    for number in (1, 3):
+        images = rng.standard_normal((number, *shape), np.float32)
+        answers = []
+        for engine in (classifier.engine, other):
+            logits, features = engine.forward(images)
+            answers.append((logits, features, engine.class_maps(features, directions)))
+        for mine, its in zip(*answers, strict=True):
+            worst = max(worst, float(np.abs(mine - its).max() / max(1.0, float(np.abs(mine).max()))))
+    return worst
+
+
+def _onnx() -> Any:
+    try:
+        import onnx
+    except ImportError as error:
+        raise ConfigError(
+            f"The export needs the package onnx, which can't be imported ({error}): pip install onnx onnxruntime."
+        ) from None
+    return onnx
