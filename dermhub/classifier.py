@@ -182,13 +182,25 @@ class Classifier:
             self._index(name)
         rgb = to_rgb(image)
         (prediction,), features = self._forward([self._prepare(rgb)])
-        return self._explanation(rgb, prediction, features, target or prediction.label, versus)
+        pair = (target or prediction.label, versus or "")
+        return self._explanations(rgb, prediction, features, [pair])[pair]
 
     def explain_all(self, image: ImageInput) -> dict[str, Explanation]:
         """An explanation of each class, in the task's order, from one forward pass; see `explain`."""
         rgb = to_rgb(image)
         (prediction,), features = self._forward([self._prepare(rgb)])
-        return {name: self._explanation(rgb, prediction, features, name) for name in self.classes}
+        found = self._explanations(rgb, prediction, features, [(name, "") for name in self.classes])
+        return {name: one for (name, _), one in found.items()}
+
+    def explain_pairs(self, image: ImageInput) -> dict[tuple[str, str], Explanation]:
+        """What `explain` gives for each class, as (name, ""), and each class against each other one, from one pass.
+
+        C * C explanations, (target, versus) -> explanation: the classes in the task's order first, then the pairs.
+        """
+        rgb = to_rgb(image)
+        (prediction,), features = self._forward([self._prepare(rgb)])
+        pairs = [(a, "") for a in self.classes] + [(a, b) for a in self.classes for b in self.classes if a != b]
+        return self._explanations(rgb, prediction, features, pairs)
 
     def logits(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         """(N, C) raw logits of RGB images, before temperature and softmax."""
@@ -208,15 +220,20 @@ class Classifier:
         ]
         return self._predictions(logits, concerns), features
 
-    def _explanation(
-        self, rgb: Image.Image, prediction: Prediction, features: Floats, target: str, versus: str | None = None
-    ) -> Explanation:
-        direction = np.zeros((1, len(self.classes)), np.float32)
-        direction[0, self._index(target)] += 1
-        if versus:
-            direction[0, self._index(versus)] -= 1
-        evidence = self.engine.class_maps(features, direction)[0, 0]
-        return Explanation(prediction, target, versus or "", evidence, rgb, view_box(rgb.size, self.config.input))
+    def _explanations(
+        self, rgb: Image.Image, prediction: Prediction, features: Floats, pairs: Sequence[tuple[str, str]]
+    ) -> dict[tuple[str, str], Explanation]:
+        directions = np.zeros((len(pairs), len(self.classes)), np.float32)
+        for direction, (target, versus) in zip(directions, pairs, strict=True):
+            direction[self._index(target)] += 1
+            if versus:
+                direction[self._index(versus)] -= 1
+        maps = self.engine.class_maps(features, directions)[0]
+        view = view_box(rgb.size, self.config.input)
+        return {
+            pair: Explanation(prediction, *pair, evidence, rgb, view)
+            for pair, evidence in zip(pairs, maps, strict=True)
+        }
 
     def _predictions(self, logits: Floats, concerns: Sequence[tuple[Concern, ...]]) -> list[Prediction]:
         probabilities = metrics.softmax(logits, self.config.temperature)

@@ -101,6 +101,16 @@ def test_one_forward_pass_and_no_backward_pass(tiny_lesion_model: Path, photo: P
     assert not any(name.startswith(("conv_stem", "blocks", "bn1")) for name in backward)
 
 
+def test_explain_pairs_is_explain_of_each_class_and_each_pair(lesion: Classifier, photo: Path) -> None:
+    found = lesion.explain_pairs(photo)
+    assert list(found)[:8] == [*((name, "") for name in lesion.classes), ("akiec", "bcc")]
+    assert len(found) == 49
+    for target, versus in [("mel", ""), ("mel", "nv"), ("nv", "mel")]:
+        alone, one = lesion.explain(photo, target, versus or None), found[target, versus]
+        assert (one.target, one.versus, one.prediction) == (target, versus, alone.prediction)
+        np.testing.assert_array_equal(one.evidence, alone.evidence)
+
+
 def test_explain_all_is_explain_of_each_class(lesion: Classifier, photo: Path) -> None:
     every = lesion.explain_all(photo)
     assert list(every) == list(LESION.classes)
