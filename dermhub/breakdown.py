@@ -7,6 +7,7 @@ or that rests on fewer than `FEWEST` images, is None.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -50,14 +51,14 @@ def intervals(
     own = weighted(np.ones((1, len(targets))), probabilities, targets, task, threshold)
     # Bins are noisier in a resample, which raises its ECE: the cloud is moved back onto the figure itself.
     figures["ece"] = np.maximum(figures["ece"] - figures["ece"].mean() + own["ece"], 0.0)
-    bounds = {name: _bounds(values) for name, values in figures.items()}
+    limits = {name: bounds(values) for name, values in figures.items()}
     return {
         "level": LEVEL,
         "resamples": resamples,
         "seed": seed,
         "lesions": len(np.unique(lesions)),
-        "recall": {name: bounds.pop(f"recall {name}") for name in task.classes},
-        "bounds": bounds,
+        "recall": {name: limits.pop(f"recall {name}") for name in task.classes},
+        "bounds": limits,
     }
 
 
@@ -71,13 +72,19 @@ def resampled(
     seed: int = SEED,
 ) -> dict[str, Floats]:
     """Name -> (resamples,) values of each figure, NaN where a resample leaves it undefined; see `intervals`."""
+    every = lesion_weights(lesions, resamples, seed)
+    parts = [weighted(weights, probabilities, targets, task, threshold) for weights in every]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def lesion_weights(lesions: NDArray[Any], resamples: int = RESAMPLES, seed: int = SEED) -> Iterator[Floats]:
+    """How often each of N images counts in each resample of their lesions: (B, N), at most `CHUNK` resamples a time."""
     names, index = np.unique(lesions, return_inverse=True)
-    rng, parts = np.random.default_rng(seed), []
+    rng = np.random.default_rng(seed)
     for start in range(0, resamples, CHUNK):
         # Drawing lesions with replacement is a multinomial count for each; its photographs share it.
         counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), min(CHUNK, resamples - start))
-        parts.append(weighted(counts[:, index].astype(float), probabilities, targets, task, threshold))
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        yield counts[:, index].astype(float)
 
 
 def weighted(weights: Floats, probabilities: Floats, targets: Ints, task: Task, threshold: float) -> dict[str, Floats]:
@@ -89,7 +96,7 @@ def weighted(weights: Floats, probabilities: Floats, targets: Ints, task: Task, 
     matrix = (weights @ cells).reshape(-1, classes, classes)
     hits, true, calls = np.einsum("bcc->bc", matrix), matrix.sum(axis=2), matrix.sum(axis=1)
     recall = _ratio(hits, true)
-    area = [_auroc(weights, probabilities[:, i], targets == i) for i in range(classes)]
+    area = [weighted_auroc(weights, probabilities[:, i], targets == i) for i in range(classes)]
     score, sick = metrics.malignancy(probabilities, task), np.isin(targets, task.positive_indices)
     found = score >= threshold
     total = weights.sum(axis=1)
@@ -98,7 +105,7 @@ def weighted(weights: Floats, probabilities: Floats, targets: Ints, task: Task, 
         "balanced_accuracy": _mean(recall),
         "macro_f1": _mean(np.where(true > 0, _ratio(2 * hits, true + calls), np.nan)),
         "macro_auroc": _mean(np.stack(area, axis=1)),
-        "malignancy_auroc": _auroc(weights, score, sick),
+        "malignancy_auroc": weighted_auroc(weights, score, sick),
         "ece": _ece(weights, top, called == targets) / total,
         "brier": weights @ ((probabilities - np.eye(classes)[targets]) ** 2).sum(axis=1) / total,
         "sensitivity": _ratio(weights @ (found & sick), weights @ sick),
@@ -159,7 +166,7 @@ def _group(probabilities: Floats, targets: Ints, lesions: NDArray[Any], task: Ta
         own = weighted(np.ones((1, len(targets))), probabilities, targets, task, threshold)
         figures = resampled(probabilities, targets, lesions, task, threshold)
         row |= {name: float(own[name][0]) for name in known}
-        row["intervals"] |= {name: _bounds(figures[name]) for name in known}
+        row["intervals"] |= {name: bounds(figures[name]) for name in known}
     return row
 
 
@@ -175,7 +182,7 @@ def _columns(table: pd.DataFrame) -> dict[str, NDArray[Any]]:
     return content
 
 
-def _auroc(weights: Floats, scores: Floats, positive: NDArray[np.bool_]) -> Floats:
+def weighted_auroc(weights: Floats, scores: Floats, positive: NDArray[np.bool_]) -> Floats:
     """(B,) area under the ROC curve as in `metrics.auroc`, an image counting as often as its weight says."""
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.append(True, np.diff(scores[order]) != 0))
@@ -202,7 +209,8 @@ def _mean(values: Floats) -> Floats:
     return _ratio(np.where(known, values, 0.0).sum(axis=1), known.sum(axis=1).astype(float))
 
 
-def _bounds(values: Floats) -> list[float] | None:
+def bounds(values: Floats) -> list[float] | None:
+    """The 95% interval of a figure's (B,) values over resamples, NaN where undefined; None where it says nothing."""
     known = values[np.isfinite(values)]
     # A figure that every tenth resample leaves undefined has no interval that could be trusted.
     if len(known) < 0.9 * len(values):

@@ -9,9 +9,12 @@ from pathlib import Path
 
 from dermhub.errors import ConfigError, DermhubError
 
+SHOWN = 5
+"""Differences that are printed for a model; one usually explains the others."""
+
 
 def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """The options of lint and measure."""
+    """The options of lint, measure and verify."""
     lint = commands.add_parser("lint", help="hold model folders against the reporting checklist")
     lint.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="folder with README.md and metrics.json")
     lint.set_defaults(run=run_lint)
@@ -19,8 +22,16 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     measure = commands.add_parser("measure", help="measure a saved model again, and write its card anew")
     measure.add_argument("folder", type=Path, metavar="FOLDER", help="model folder that train.py made; it is changed")
     measure.add_argument("--data", required=True, type=Path, metavar="DIR", help="the images it was trained on")
+    measure.add_argument("--ph2", type=Path, metavar="DIR", help="the external test: PH2 with a labels.csv")
+    measure.add_argument("--ood", type=Path, metavar="DIR", help="folders of photographs that are not dermatoscopic")
     measure.add_argument("--workers", type=int, default=min(4, os.cpu_count() or 1), help="processes that decode")
     measure.set_defaults(run=run_measure)
+
+    verify = commands.add_parser("verify", help="work the figures of model cards out again from their predictions")
+    verify.add_argument("models", nargs="+", metavar="MODEL", help="model, folder or org/name of the hub")
+    verify.add_argument("--images", type=Path, metavar="DIR", help="also run the model on the images, found there")
+    verify.add_argument("--workers", type=int, default=min(4, os.cpu_count() or 1), help="processes that decode")
+    verify.set_defaults(run=run_verify)
 
 
 def run_lint(options: argparse.Namespace) -> int:
@@ -45,16 +56,64 @@ def run_lint(options: argparse.Namespace) -> int:
 def run_measure(options: argparse.Namespace) -> int:
     """Measure a model and say what came out."""
     from dermhub import checkpoint, data, measure
+    from dermhub.sources import Sources
 
-    if options.workers < 0:
-        raise ConfigError(f"--workers is {options.workers}, expected at least 0.")
+    _check_workers(options.workers)
     # What is wrong with the folder is told before minutes go into its images.
     config, before = checkpoint.load_config(options.folder), measure.previous(options.folder)
     table = data.read_table(options.data, config.task)
     measure.check_table(config, table, options.data)
-    content = measure.measure(options.folder, table, before, workers=options.workers)
+    sources = Sources(options.ph2, options.ood)
+    sources.tables()
+    content = measure.measure(options.folder, table, before, sources=sources, workers=options.workers)
     print(f"{options.folder}: {told(content)}")
     return 0
+
+
+def run_verify(options: argparse.Namespace) -> int:
+    """Say for each model whether its figures are those of its predictions; exit code 2 where one is not."""
+    from dermhub import verify
+    from dermhub.locate import locate
+
+    _check_workers(options.workers)
+    failed = False
+    for model in options.models:
+        try:
+            folder = locate(model)
+            report = verify.verify(folder)
+            differs, logits = list(report.differences), 0
+            if options.images:
+                from dermhub import replay
+
+                logits, others = replay.differences(folder, options.images, options.workers)
+                differs += others
+        except DermhubError as error:
+            print(f"dermhub: {error}", file=sys.stderr)
+            failed = True
+            continue
+        for sentence in differs[:SHOWN]:
+            print(f"{model}: {sentence}.")
+        if len(differs) > SHOWN:
+            print(f"{model}: ... and {len(differs) - SHOWN} more.")
+        failed = failed or bool(differs)
+        print(f"{model}: {_verdict(report.figures, logits, len(differs))}")
+    if not failed:
+        print(f"Not recomputed: {'; '.join(verify.NOT_RECOMPUTED.values())}; the pictures in figures/.")
+    return 2 if failed else 0
+
+
+def _verdict(figures: int, images: int, differs: int) -> str:
+    checked = f"{figures} figures" + (f", the card and the logits of {images} images" if images else " and the card")
+    if differs:
+        return (
+            f"{differs} difference(s) in {checked}: it was changed, or measured by another version; measure it again."
+        )
+    return f"{checked} are what the predictions give."
+
+
+def _check_workers(workers: int) -> None:
+    if workers < 0:
+        raise ConfigError(f"--workers is {workers}, expected at least 0.")
 
 
 def told(content: dict[str, dict[str, float]]) -> str:

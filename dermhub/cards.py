@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dermhub import card_more as more
 from dermhub import card_results as results
 from dermhub import card_text
 from dermhub.card_results import HEADLINES, is_ham, lines
@@ -22,9 +23,16 @@ RESULTS = (
     results.reproduction,
     results.classes,
     results.operation,
+    more.prevalence,
     results.calibration,
+    more.slope,
+    more.sets,
     results.subgroups,
+    more.retest,
     results.errors,
+    more.resolution,
+    more.skin,
+    more.external,
     results.costs,
 )
 """The measured sections, in their order."""
@@ -33,7 +41,8 @@ RESULTS = (
 def render(config: ModelConfig, content: dict[str, Any]) -> str:
     """The text of a model folder's README.md: a Hugging Face model card with front matter."""
     parts = (_opening, *RESULTS, _data, _training, _limits)
-    return card_text.join(front_matter(config, content), [part(config, content) for part in parts])
+    texts = [part(config, content) for part in parts]
+    return card_text.join(front_matter(config, content), [text for text in texts if text])
 
 
 def front_matter(config: ModelConfig, content: dict[str, Any]) -> dict[str, Any]:
@@ -187,9 +196,13 @@ def _limits(config: ModelConfig, content: dict[str, Any]) -> str:
         if is_ham(config)
         else ""
     )
+    told = content.get("external")
+    tested = "External test: none yet." if told is None else "**External test: none.**"
+    if told:
+        tested = f"External test: {told['n']} images of PH2, above."
     return f"""## Limits
 
-At the most probable class the model misses {", ".join(missed)} of the test images. {ham}External test: none yet.
+At the most probable class the model misses {", ".join(missed)} of the test images. {ham}{tested}
 A heat map shows where the evidence for a class was found, not that the evidence is right.
 
 ## Licence and citation

@@ -87,7 +87,7 @@ def finish(fit: Fit, folder: Path, provenance: dict[str, Any]) -> dict[str, Any]
     model, config, chosen = choose(fit, provenance)
     checkpoint.save(folder, model, config)
     before = measure.Before(fit.config.name or fit.task.name, chosen)
-    return measure.measure(folder, fit.table, before, fit.history, fit.config.workers)
+    return measure.measure(folder, fit.table, before, fit.history, workers=fit.config.workers)
 
 
 def choose(fit: Fit, provenance: dict[str, Any]) -> tuple[nn.Module, ModelConfig, dict[str, Any]]:

@@ -88,18 +88,22 @@ def roc(
     _save(path, figure)
 
 
-def reliability(path: Path, probabilities: metrics.Floats, targets: metrics.Ints, title: str) -> None:
-    """Reliability diagram of the top class: mean probability against share correct, with n of each bin."""
+def reliability(path: Path, probabilities: metrics.Floats, targets: metrics.Ints, task: Task, title: str) -> None:
+    """Reliability diagram of the top class and of malignancy: mean probability against observed share, and n."""
     top, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == targets
-    rows = metrics.reliability(top, right, 10)
+    score, sick = metrics.malignancy(probabilities, task), np.isin(targets, task.positive_indices)
     figure = Figure(figsize=(5.2, 5.2), layout="constrained")
     upper, lower = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
     upper.plot([0, 1], [0, 1], color="grey", linestyle=":", linewidth=0.9)
-    upper.plot([r[0] for r in rows], [r[1] for r in rows], "o-", color=PALETTE[0])
-    upper.set(ylabel="share correct", ylim=(0, 1), title=title)
-    lower.hist(top, bins=np.linspace(0, 1, 11), color=PALETTE[4], edgecolor="white")
-    lower.set(xlabel="probability of the top class", ylabel="images", xlim=(0, 1))
-    upper.grid(alpha=0.25)
+    cases = (("top class: share correct", top, right, "o-"), ("malignancy: share malignant", score, sick, "s--"))
+    for index, (label, values, truth, style) in enumerate(cases):
+        rows = metrics.reliability(values, truth, 10)
+        upper.plot([r[0] for r in rows], [r[1] for r in rows], style, color=PALETTE[index], label=label)
+    upper.set(ylabel="observed share", ylim=(0, 1), title=title)
+    bins = np.linspace(0, 1, 11)
+    lower.hist([top, score], bins=bins.tolist(), color=list(PALETTE[:2]), edgecolor="white")
+    lower.set(xlabel="probability", ylabel="images", xlim=(0, 1))
+    _finish(upper)
     _save(path, figure)
 
 

@@ -127,6 +127,11 @@ def _says(heading: str, *patterns: str) -> Callable[[Card], str]:
     return lambda card: card.lacks(heading, *patterns)
 
 
+def _elsewhere(card: Card) -> bool:
+    """Whether metrics.json was written since it tells how far figures carry over; an older one can't be held to it."""
+    return "external" in card.content
+
+
 ITEMS = (
     Item("front matter", checklist.front_matter),
     Item("licence of the weights", checklist.licence),
@@ -149,9 +154,24 @@ ITEMS = (
     Item("each class with n", checklist.classes),
     Item("operating points", checklist.operation),
     Item("prevalence", _says("Operating points", r"prevalence\s+of this test split, [\d.]+%")),
+    Item(
+        "other prevalences",
+        _says("At other prevalences", r"where 1% are malignant", "PPV", "NPV", "missed", "false alarms"),
+        _elsewhere,
+    ),
     Item("calibration", _says("Calibration", r"divided by [\d.]+", "on validation", "on test")),
+    Item(
+        "calibration slope",
+        _says("Calibration of malignancy", r"calibration slope[^|]*\| [\d-]", r"calibration intercept[^|]*\| [\d-]"),
+        _elsewhere,
+    ),
+    Item("prediction sets", _says("Prediction sets", r"covered lesions|\*\*None"), _elsewhere),
     Item("subgroups with n", checklist.subgroups),
+    Item("same lesion, another photograph", _says("Same lesion", r"share of pairs|\*\*None"), _elsewhere),
     Item("worst errors", checklist.errors),
+    Item("resolution", _says("Resolution", r"\| half the size \|", r"\| twice the size \|"), _elsewhere),
+    Item("skin tone", _says("Skin tone", "typology angle", "not facts about people", r"\| dark \| \d"), _elsewhere),
+    Item("external test, or none", _says("External test", r"\*\*None|\| AUROC of malignancy \| [\d.]+"), _elsewhere),
     Item("weights and their sha256", checklist.weights),
     Item("latency with hardware", _says("Size and speed", r"[\d.]+ ms", r"median of \d+", r"thread\(s\) of \w+")),
     Item("counts of each split", checklist.counts),

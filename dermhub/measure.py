@@ -1,7 +1,7 @@
 """Measure a saved model: from a model folder and a table of images to its predictions, figures and card.
 
 Nothing is chosen here: temperature, thresholds and weights stay as they are. What is fitted on training and
-validation images alone and ships beside the weights is fitted anew (`refit`), and the test split is read once.
+validation images alone and ships beside the weights is fitted anew (`dermhub.refit`).
 """
 
 from __future__ import annotations
@@ -16,14 +16,30 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from dermhub import cards, checkpoint, cost, data, figures, files, metrics, partition, seen, summary
+from dermhub import (
+    cards,
+    cost,
+    data,
+    figures,
+    files,
+    metrics,
+    partition,
+    passes,
+    refit,
+    skin,
+    summary,
+    traits,
+    verify,
+)
 from dermhub.classifier import Classifier
 from dermhub.config import ModelConfig
 from dermhub.errors import DataError, ModelError
+from dermhub.labels import Task
+from dermhub.passes import Outputs
 from dermhub.preprocess import to_rgb
-from dermhub.training import predict_all
+from dermhub.sources import Sources, kept
 
-FIGURES, METRICS, CARD = "figures", "metrics.json", "README.md"
+FIGURES = "figures"
 
 
 @dataclass(frozen=True)
@@ -39,23 +55,30 @@ def measure(
     table: pd.DataFrame,
     before: Before | None = None,
     history: Sequence[dict[str, Any]] = (),
+    sources: Sources = Sources(),  # noqa: B008  (frozen)
     workers: int = 0,
 ) -> dict[str, Any]:
-    """Write predictions.csv, metrics.json, figures and card of a model folder; returns the content of metrics.json.
+    """Write predictions, metrics.json, figures and card of a model folder; returns the content of metrics.json.
 
     `table` has all images of the model's data (see `dermhub.data`). Without `before`, name and selection are those of
-    the folder's own metrics.json; without a `history` of epochs, its curves stay as they are. Raises LeakError when a
+    the folder's own metrics.json; without a `history` of epochs, its curves stay as they are. What was measured on
+    `sources` that are not given now stays, if the weights are those it was measured with. Raises LeakError when a
     lesion stands in two splits, and ModelError or DataError when the folder and the table do not belong together.
     """
     partition.check(table)
     before = before or previous(folder)
-    refit(folder, table, workers)
+    others = kept(folder)
+    refit.clear(folder)
     # What is measured is what was saved, read back as anyone else would read it.
     saved = Classifier(folder)
-    config = saved.config
-    parts = [_predict(saved, table[table["split"] == split], workers) for split in partition.SPLITS[1:]]
-    files.write_text(folder / summary.PREDICTIONS, summary.to_csv(pd.concat(parts)))
-    predictions = summary.read_predictions(folder / summary.PREDICTIONS, config.task)
+    places = {split: table[table["split"] == split] for split in partition.SPLITS}
+    outputs = {split: passes.run(saved, list(part["path"]), workers) for split, part in places.items()}
+    config = refit.fit(folder, table, outputs)
+    saved = Classifier(folder)
+    rows = [_predictions(places[split], outputs[split], config.task) for split in partition.SPLITS[1:]]
+    rows[1] = pd.concat([rows[1], _traits(saved, list(places["test"]["path"]), workers)], axis=1)
+    files.write_text(folder / summary.PREDICTIONS, summary.to_csv(pd.concat(rows)))
+    sources.write(folder, saved, others, workers)
     content: dict[str, Any] = {
         "model": before.name,
         "task": config.task.name,
@@ -63,25 +86,18 @@ def measure(
         "latency": cost.latency(saved),
         "selection": before.selection,
         # Also the lesions of the training split, which are not among the predictions.
-        **summary.recompute(predictions, config) | {"overlap": partition.overlap(table)},
+        **verify.recompute(folder, config) | {"overlap": partition.overlap(table)},
         "data": _describe(table, config),
     }
-    _draw(folder / FIGURES, table, predictions, config, history)
-    files.write_json(folder / METRICS, content)
-    files.write_text(folder / CARD, cards.render(config, content))
+    _draw(folder, table, config, history)
+    files.write_json(folder / verify.METRICS, content)
+    files.write_text(folder / verify.CARD, cards.render(config, content))
     return content
-
-
-def refit(folder: Path, table: pd.DataFrame, workers: int = 0) -> None:  # noqa: ARG001  (hashes need no workers)
-    """Fit what ships beside the weights, on training and validation images alone, and state it in config.json."""
-    known = table[table["split"].isin(seen.SPLITS)]
-    manifest = seen.build(map(to_rgb, known["path"]), list(known["image_id"]), list(known["split"]))
-    checkpoint.add_file(folder, seen.NAME, manifest.to_bytes())
 
 
 def previous(folder: Path) -> Before:
     """Name and selection of a model that was measured before; raises ModelError when its metrics.json has none."""
-    path = folder / METRICS
+    path = folder / verify.METRICS
     try:
         content = files.read_json(path)
         return Before(str(content["model"]), dict(content["selection"]))
@@ -115,11 +131,25 @@ def image_sizes(paths: list[str]) -> dict[str, int]:
     return dict(sorted(sizes.items(), key=lambda item: -item[1]))
 
 
-def _predict(saved: Classifier, part: pd.DataFrame, workers: int) -> pd.DataFrame:
-    logits = predict_all(saved.model, list(part["path"]), saved.config.input, workers)
+def _predictions(part: pd.DataFrame, outputs: Outputs, task: Task) -> pd.DataFrame:
     columns = ["image_id", "lesion_id", "split", "dx", *(name for name in summary.ABOUT if name in part)]
-    kept = part[columns].reset_index(drop=True)
-    return pd.concat([kept, pd.DataFrame(logits, columns=summary.logit_columns(saved.config.task))], axis=1)
+    logits = pd.DataFrame(outputs.logits, columns=summary.logit_columns(task))
+    return pd.concat([part[columns].reset_index(drop=True), logits], axis=1)
+
+
+def _traits(saved: Classifier, paths: list[str], workers: int) -> pd.DataFrame:
+    """The columns of `traits` for test images: what they are like, and what the model says of them at other sizes."""
+    angles, sharp = [], []
+    for path in paths:
+        rgb = to_rgb(path)
+        angles.append(skin.ita(rgb))
+        sharp.append(skin.sharpness(rgb))
+    columns: dict[str, Any] = {"ita": np.array(angles, float), "sharpness": np.array(sharp)}
+    for name, factor in traits.SIZES.items():
+        logits = passes.run(saved, paths, workers, factor).logits
+        probabilities = metrics.softmax(logits, saved.config.temperature)
+        columns[f"malignancy_{name}"] = metrics.malignancy(probabilities, saved.config.task)
+    return pd.DataFrame(columns)
 
 
 def _describe(table: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:
@@ -129,21 +159,16 @@ def _describe(table: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:
     return content
 
 
-def _draw(
-    folder: Path,
-    table: pd.DataFrame,
-    predictions: pd.DataFrame,
-    config: ModelConfig,
-    history: Sequence[dict[str, Any]],
-) -> None:
-    task, test = config.task, predictions[predictions["split"] == "test"]
+def _draw(folder: Path, table: pd.DataFrame, config: ModelConfig, history: Sequence[dict[str, Any]]) -> None:
+    predictions = summary.read_predictions(folder / summary.PREDICTIONS, config.task)
+    task, test, where = config.task, predictions[predictions["split"] == "test"], folder / FIGURES
     true: NDArray[np.int64] = data.targets(test, task)
     probabilities = metrics.softmax(summary.logits_of(test, task), config.temperature)
     matrix = metrics.confusion_matrix(true, probabilities.argmax(axis=1), len(task.classes)).tolist()
     values = {name: threshold.value for name, threshold in config.thresholds.items()}
-    figures.confusion(folder / "confusion_matrix.png", matrix, task, f"test, n = {len(true)}")
-    figures.roc(folder / "roc.png", probabilities, true, task, values)
-    figures.reliability(folder / "reliability.png", probabilities, true, f"test, n = {len(true)}")
-    figures.overview(folder / "data.png", table)
+    figures.confusion(where / "confusion_matrix.png", matrix, task, f"test, n = {len(true)}")
+    figures.roc(where / "roc.png", probabilities, true, task, values)
+    figures.reliability(where / "reliability.png", probabilities, true, task, f"test, n = {len(true)}")
+    figures.overview(where / "data.png", table)
     if history:
-        figures.curves(folder / "curves.png", list(history))
+        figures.curves(where / "curves.png", list(history))

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dermhub import breakdown, metrics, partition
+from dermhub import breakdown, conformal, cox, metrics, partition, retest, traits
 from dermhub.config import ModelConfig
 from dermhub.errors import DataError, some
 from dermhub.labels import Task
@@ -24,6 +24,9 @@ ABOUT = ("dx_type", "age", "sex", "localization")
 
 PREDICTIONS = "predictions.csv"
 """The file of a model folder that holds its predictions."""
+
+PREVALENCES = (0.01, 0.02, 0.1, 0.2)
+"""Shares of malignant lesions among those examined, from screening to a specialist's clinic."""
 
 HEADLINE = ("n", "accuracy", "balanced_accuracy", "macro_f1", "macro_auroc", "malignancy_auroc", "ece", "brier")
 """What is told of a part of a split."""
@@ -55,8 +58,16 @@ def of_split(part: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:
     return content
 
 
+def elsewhere(point: dict[str, Any]) -> dict[str, Any]:
+    """Prevalence in percent -> what an operating point means there; {} where sensitivity or specificity is None."""
+    measured = point["sensitivity"], point["specificity"]
+    if None in measured:
+        return {}
+    return {f"{share:.0%}": metrics.at_prevalence(*measured, share) for share in PREVALENCES}
+
+
 def break_down(part: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:
-    """Intervals, subgroups and worst errors of the predictions of one split.
+    """Intervals, subgroups, worst errors, calibration, prediction sets and test-retest of one split's predictions.
 
     Sensitivity and specificity are those of the first, the default operating point.
     """
@@ -65,17 +76,28 @@ def break_down(part: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:
     threshold = next(iter(config.thresholds.values())).value
     whole = part.assign(lesion_id=part["lesion_id"].replace(partition.SAME_LESION))
     lesions = whole["lesion_id"].to_numpy(str)
+    score, sick = metrics.malignancy(probabilities, task), np.isin(true, task.positive_indices)
+    sets = {}
+    if config.conformal:
+        sets = {"conformal": conformal.measure(probabilities, true, lesions, task.classes, config.conformal)}
     return {
         "intervals": breakdown.intervals(probabilities, true, lesions, task, threshold),
         "subgroups": breakdown.subgroups(probabilities, true, whole, task, threshold),
         "worst_errors": breakdown.worst_errors(probabilities, true, part["image_id"].to_numpy(str), task),
+        "calibration": cox.calibration(score, sick, lesions),
+        "retest": retest.retest(probabilities, lesions, task, threshold),
+        **sets,
+        **traits.of_traits(part, score, sick, lesions),
     }
 
 
 def summarize(logits: NDArray[np.float32], true: NDArray[np.int64], config: ModelConfig) -> dict[str, Any]:
     """`metrics.summarize` of (N, C) logits at a model's temperature and thresholds."""
     values = {name: threshold.value for name, threshold in config.thresholds.items()}
-    return metrics.summarize(metrics.softmax(logits, config.temperature), true, config.task, values)
+    content = metrics.summarize(metrics.softmax(logits, config.temperature), true, config.task, values)
+    for point in content["operating_points"].values():
+        point["at_prevalence"] = elsewhere(point)
+    return content
 
 
 def describe(table: pd.DataFrame, task: Task, splits: tuple[str, ...] = partition.SPLITS) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def predict_all(model: nn.Module, paths: list[str], spec: InputSpec, workers: in
     device = next(model.parameters()).device
     loader = DataLoader(data.EvaluationImages(paths, spec), EVALUATION_BATCH, num_workers=workers)
     model.eval()
-    return np.concatenate([model(images.to(device)).float().cpu().numpy() for images in _one_sentence(loader)])
+    return np.concatenate([model(images.to(device)).float().cpu().numpy() for images in one_sentence(loader)])
 
 
 class Fit:
@@ -183,7 +183,7 @@ class Fit:
             layer.eval()
         total, start = torch.zeros((), device=self.device), time.perf_counter()
         bar = tqdm(
-            _one_sentence(loader), f"epoch {epoch + 1}/{config.epochs}", self.steps, unit="batch", mininterval=0.5
+            one_sentence(loader), f"epoch {epoch + 1}/{config.epochs}", self.steps, unit="batch", mininterval=0.5
         )
         for index, (views, labels) in enumerate(bar):
             loss = self.train_step(views, labels, epoch * self.steps + index)
@@ -234,7 +234,7 @@ class Fit:
         return row
 
 
-def _one_sentence(loader: DataLoader[Any]) -> Iterator[Any]:
+def one_sentence(loader: DataLoader[Any]) -> Iterator[Any]:
     """The batches of a loader; an image that can't be read is told in one sentence."""
     try:
         yield from loader

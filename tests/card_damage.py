@@ -118,12 +118,37 @@ BREAKS: dict[str, tuple[Break, str]] = {
         edit("prevalence of this test split", "share of malignant ones"),
         r"section 'Operating points' does not name 'prevalence of this test split, .*'",
     ),
+    "other prevalences": (
+        edit("| PPV | NPV | missed |", "| | | missed |"),
+        "section 'At other prevalences' does not name 'PPV', 'NPV'",
+    ),
     "calibration": (edit("On validation, where", "Where"), "section 'Calibration' does not name 'on validation'"),
+    "calibration slope": (
+        edit("calibration slope", "steepness"),
+        r"section 'Calibration of malignancy' does not name .*slope.*",
+    ),
+    "prediction sets": (
+        edit("| covered lesions |", "| lesions |"),
+        r"section 'Prediction sets' does not name .*covered lesions.*",
+    ),
     "subgroups with n": (
         edit("| sex: male |", "| male |"),
         "section 'Subgroups' does not name 'sex: male | 3'",
     ),
+    "same lesion, another photograph": (
+        edit("**None.** No lesion of the test split has", "No lesion of the test split has"),
+        r"section 'Same lesion' does not name .*share of pairs.*",
+    ),
     "worst errors": (sub(r"^\| `(TEST_\d+)` \|", r"| \1 |"), r"section 'Worst errors' does not name '`TEST_\d+`'"),
+    "resolution": (edit("| half the size |", "| small |"), "section 'Resolution' does not name 'half the size'"),
+    "skin tone": (
+        edit("not facts about people", "facts"),
+        "section 'Skin tone' does not name 'not facts about people'",
+    ),
+    "external test, or none": (
+        edit("**None.** Every figure", "Every figure"),
+        r"section 'External test' does not name .*AUROC of malignancy.*",
+    ),
     "weights and their sha256": (
         flip,
         r"model.safetensors has the sha256 \w{64}, but metrics.json and config.json state \w{64}",
@@ -150,7 +175,7 @@ BREAKS: dict[str, tuple[Break, str]] = {
         rewrite("config.json", lambda c: c["dermhub"]["provenance"]["code"].update(revision="unknown")),
         "the code revision is 'unknown' in config.json, expected that of a git commit",
     ),
-    "limits": (edit("External test: none yet."), "section 'Limits' does not name 'External test'"),
+    "limits": (edit("**External test: none.**"), "section 'Limits' does not name 'External test'"),
     "what a heat map is not": (edit("A heat map", "A map"), "section 'Limits' does not name 'heat map'"),
     "licence and citation": (
         edit("doi:10.1038/sdata.2018.161", "10.1038/sdata.2018.161"),

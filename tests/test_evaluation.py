@@ -16,7 +16,7 @@ import torch
 from conftest import TINY_RUN, TINY_SPEC, run_training
 
 import train
-from dermhub import backbone, data, evaluation, metrics, partition, summary
+from dermhub import backbone, data, evaluation, metrics, partition, summary, traits
 from dermhub.checkpoint import load_config
 from dermhub.classifier import Classifier
 from dermhub.errors import DataError, LeakError
@@ -183,10 +183,7 @@ def test_the_shipped_predictions_give_the_same_figures(finished_run: Path) -> No
     part = table[table["split"] == "test"]
     config = load_config(finished_run / "model")
     logits = part[[f"logit_{name}" for name in LESION.classes]].to_numpy(np.float32)
-    thresholds = {name: threshold.value for name, threshold in config.thresholds.items()}
-    again = metrics.summarize(
-        metrics.softmax(logits, config.temperature), data.targets(part, LESION), LESION, thresholds
-    )
+    again = summary.summarize(logits, data.targets(part, LESION), config)
     assert again == {name: written["test"][name] for name in again}
 
 
@@ -206,8 +203,11 @@ def test_what_is_broken_down_comes_from_the_shipped_predictions(finished_run: Pa
     rows = rows[rows["split"] == "test"].reset_index(drop=True)
     table = data.read_table(tiny_data, LESION).set_index("image_id").loc[rows["image_id"]].reset_index()
     table[summary.logit_columns(LESION)] = rows[summary.logit_columns(LESION)]
+    columns = list(traits.COLUMNS)
+    table[columns] = rows[columns]
     again = summary.break_down(table, config)
-    assert again == {name: content["test"][name] for name in ("intervals", "subgroups", "worst_errors")}
+    assert set(again) >= {"intervals", "subgroups", "worst_errors", "calibration", "retest", "skin", "resolution"}
+    assert again == {name: content["test"][name] for name in again}
     assert again["intervals"]["lesions"] == content["test"]["lesions"]
     assert set(again["subgroups"]) == {"sex", "age", "localization", "dx_type"}
     assert len(again["worst_errors"]) == content["test"]["n"] - round(content["test"]["accuracy"] * 7)

@@ -105,12 +105,12 @@ def test_roc_of_one_class(tmp_path: Path) -> None:
 
 @TASKS
 def test_reliability(tmp_path: Path, task: Task) -> None:
-    figures.reliability(tmp_path / "reliability.png", *predictions(task), "test, n = 60")
+    figures.reliability(tmp_path / "reliability.png", *predictions(task), task, "test, n = 60")
     drawn(tmp_path / "reliability.png")
 
 
 def test_reliability_of_one_certain_image(tmp_path: Path) -> None:
-    figures.reliability(tmp_path / "reliability.png", np.array([[0.0, 1.0]]), np.array([1]), "test, n = 1")
+    figures.reliability(tmp_path / "reliability.png", np.array([[0.0, 1.0]]), np.array([1]), BINARY, "test, n = 1")
     drawn(tmp_path / "reliability.png")
 
 
@@ -144,7 +144,7 @@ def test_overview_with_odd_ages(tiny_data: Path, tmp_path: Path) -> None:
 def test_a_figure_is_the_same_to_the_byte_each_time(tmp_path: Path) -> None:
     # No date and no version of matplotlib in the file: the same run gives the same repository.
     for name in ("first.png", "second.png"):
-        figures.reliability(tmp_path / name, *predictions(BINARY), "test")
+        figures.reliability(tmp_path / name, *predictions(BINARY), BINARY, "test")
     assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
 
 

@@ -22,12 +22,19 @@ LAYERS = (
     {"config", "train_config", "files", "metrics", "drawings", "kaggle"}
     | {"catalog", "card_text", "hub_errors", "hub_session", "tensors"},
     {"partition", "preprocess", "calibration", "conformal", "backbone", "breakdown", "losses", "card_results", "hub"}
-    | {"engine"},
-    {"augment", "gradcam", "checkpoint", "cards", "figures", "locate", "onnx_format", "space", "summary"} | {"seen"},
+    | {"engine", "skin"},
+    {"augment", "gradcam", "checkpoint", "figures", "locate", "space", "cox", "retest"}
+    | {"seen", "traits", "card_more", "onnx_format"},
+    {"cards"},
+    {"summary"},
+    {"external"},
+    {"verify"},
     {"engine_torch", "engine_onnx"},
     {"data", "classifier", "checklist", "overlap"},
     {"training", "cost"},
-    {"measure", "lint"},
+    {"passes", "lint"},
+    {"refit", "sources", "replay"},
+    {"measure"},
     {"evaluation"},
     {"hub_commands", "export", "card_commands", "folder_commands"},
     {"__init__", "__main__"},

@@ -1,0 +1,180 @@
+"""The measured half of a model card, continued: how far its figures carry over to other images and other places.
+
+Each section is empty for a metrics.json that was written before the figure existed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dermhub.card_results import lines, number, with_interval
+from dermhub.config import ModelConfig
+
+NONE = "**None.**"
+"""Said where nothing was measured, loudly enough not to be read past."""
+
+
+def prevalence(config: ModelConfig, content: dict[str, Any]) -> str:
+    """What each operating point means where malignant lesions are as frequent as stated."""
+    rows = [
+        f"| `{name}` where {share} are malignant | {number(told['ppv'])} | {number(told['npv'])} | "
+        f"{told['missed']:.1f} | {told['false_alarms']:.1f} |"
+        for name, point in content["test"]["operating_points"].items()
+        for share, told in point.get("at_prevalence", {}).items()
+    ]
+    if not rows:
+        return ""
+    return f"""### At other prevalences
+
+Worked out from sensitivity and specificity on test, which themselves may differ elsewhere. Missed and false alarms are
+numbers of 1,000 people examined.
+
+| operating point | PPV | NPV | missed | false alarms |
+|---|---|---|---|---|
+{lines(rows)}"""
+
+
+def slope(config: ModelConfig, content: dict[str, Any]) -> str:
+    """Calibration slope and intercept of the probability of malignancy."""
+    if "calibration" not in content["test"]:
+        return ""
+    told = content["test"]["calibration"]
+    return f"""### Calibration of malignancy, on test
+
+| probability of malignancy | value | ideal |
+|---|---|---|
+| calibration slope; below 1, probabilities are too extreme | {_signed(told["slope"], told["bounds"]["slope"])} | 1 |
+| calibration intercept; below 0, malignancy is rarer than they say | \
+{_signed(told["intercept"], told["bounds"]["intercept"])} | 0 |
+
+Logistic regression of the truth on the logit of the probability (Cox 1958); the intercept is that at slope 1
+(Van Calster et al. 2016)."""
+
+
+def sets(config: ModelConfig, content: dict[str, Any]) -> str:
+    """Coverage of the prediction sets, and how often the model gives no answer."""
+    if "retest" not in content["test"]:
+        return ""
+    told = content["test"].get("conformal")
+    if told is None or config.conformal is None:
+        return f"### Prediction sets\n\n{NONE} The model ships no limits for them, so that it never abstains."
+    rows = [
+        f"| {name} | {row['n']} | {row['lesions']} | {number(row['coverage'])} | "
+        f"{number(row['coverage_of_lesions'])} | {number(row['mean_size'])} | {number(row['abstention_rate'])} |"
+        for name, row in (("all", told), *((f"`{c}`", r) for c, r in told["per_class"].items()))
+    ]
+    return f"""### Prediction sets, on test
+
+Each answer carries the set of classes that it can't rule out, with a limit for each class that was fitted on
+validation to cover {told["level"]:.0%} of the lesions of that class. The model abstains where the set is empty, holds
+every class, or holds more than half of more than two. Of the answers that it gives, {number(told["accuracy_answered"])}
+have the right class on top.
+
+| class | n | lesions | covered images | covered lesions | mean size of the set | abstains |
+|---|---|---|---|---|---|---|
+{lines(rows)}"""
+
+
+def retest(config: ModelConfig, content: dict[str, Any]) -> str:
+    """How often the answer differs between photographs of one lesion."""
+    told = content["test"].get("retest")
+    if told is None:
+        return ""
+    if not told["lesions"]:
+        return f"### Same lesion, another photograph\n\n{NONE} No lesion of the test split has two photographs."
+    return f"""### Same lesion, another photograph, on test
+
+{told["lesions"]} lesions have several photographs ({told["images"]} images, {told["pairs"]} pairs). Shares are means
+over lesions of the share of their pairs.
+
+| between two photographs of one lesion | share of pairs | lesions with any such pair |
+|---|---|---|
+| the most probable class differs | {number(told["class_differs"])} | {told["lesions_class"]} |
+| the decision at the default operating point differs | {number(told["decision_differs"])} | \
+{told["lesions_decision"]} |
+| mean difference of the probability of malignancy | {number(told["malignancy_difference"])} | |"""
+
+
+def resolution(config: ModelConfig, content: dict[str, Any]) -> str:
+    """Whether the model takes sharpness for a diagnosis."""
+    told = content["test"].get("resolution")
+    if told is None:
+        return ""
+    rows = [f"| as they are | {number(told['auroc'])} | | {_means(told)} |"]
+    rows += [
+        f"| {name} the size | {number(told[key]['auroc'])} | {_range(told[key]['difference_bounds'])} | "
+        f"{_means(told[key])} |"
+        for key, name in (("half", "half"), ("double", "twice"))
+    ]
+    return f"""### Resolution, on test
+
+The same test images scaled before the model sees them. A model that took blur for malignancy would raise the
+probability at half the size. The sharpness of an image alone (variance of the Laplacian; blurred counted as malignant)
+has an AUROC of {number(told["blur_alone_auroc"])}, where 0.5 is chance.
+
+| images | AUROC of malignancy | 95% interval of the change | mean probability, benign | mean probability, malignant |
+|---|---|---|---|---|
+{lines(rows)}"""
+
+
+def skin(config: ModelConfig, content: dict[str, Any]) -> str:
+    """How many test images show which skin tone, as far as that can be told."""
+    told = content["test"].get("skin")
+    if told is None:
+        return ""
+    rows = [f"| {name} | {count} |" for name, count in told.items()]
+    return f"""### Skin tone, on test
+
+Individual typology angle (Chardon et al. 1991) of the pixels at the rim of each image, in its usual bands. The light
+and white balance of a dermatoscope shift it by whole bands: these are counts of images, not facts about people, and
+they can't show that the model works on dark skin.
+
+| band | images |
+|---|---|
+{lines(rows)}"""
+
+
+def external(config: ModelConfig, content: dict[str, Any]) -> str:
+    """The external test, or that there is none."""
+    if "external" not in content:
+        return ""
+    told = content["external"]
+    if not told:
+        return f"""## External test
+
+{NONE} Every figure above comes from the data that the model was trained on; on images of other places it does worse,
+and nobody knows by how much."""
+    rows = [
+        f"| AUROC of {text} | {with_interval(told[key], told['bounds'][key])} | |"
+        for key, text in (("malignancy_auroc", "malignancy"), ("melanoma_auroc", "melanoma"))
+        if told[key] is not None
+    ]
+    for name, point in told["operating_points"].items():
+        found = f"{point['tp']} of {point['tp'] + point['fn']}", f"{point['tn']} of {point['tn'] + point['fp']}"
+        for key, count in zip(("sensitivity", "specificity"), found, strict=True):
+            rows.append(f"| {key} at `{name}` | {with_interval(point[key], point['bounds'][key])} | {count} |")
+    curve = told["calibration"]
+    rows.append(f"| calibration slope (ideal: 1) | {_signed(curve['slope'], curve['bounds']['slope'])} | |")
+    rows.append(f"| calibration intercept (ideal: 0) | {_signed(curve['intercept'], curve['bounds']['intercept'])} | |")
+    return f"""## External test
+
+PH2 (Mendonca et al. 2013): {told["n"]} images from a hospital that gave no training image, {told["melanoma"]} melanomas
+against {told["nevus"]} common and atypical nevi. Nothing was chosen on them; the thresholds are those from validation.
+Intervals come from resampling images.
+
+| melanoma against nevus | value | images |
+|---|---|---|
+{lines(rows)}"""
+
+
+def _means(told: dict[str, Any]) -> str:
+    return f"{number(told['mean_benign'])} | {number(told['mean_malignant'])}"
+
+
+def _range(bounds: list[float] | None) -> str:
+    return "-" if bounds is None else f"{bounds[0]:.3f} to {bounds[1]:.3f}"
+
+
+def _signed(value: float | None, bounds: list[float] | None) -> str:
+    """A figure that may be below 0, with its interval."""
+    return number(value) if value is None or bounds is None else f"{value:.3f} ({_range(bounds)})"

@@ -1,0 +1,58 @@
+"""What ships beside the weights and is fitted on training and validation images alone.
+
+Each is a function of images that a user of the model never has, so it is fitted once, when the model is measured.
+Nothing here changes an answer's probabilities, and nothing sees a test image.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from dermhub import checkpoint, conformal, data, files, metrics, partition, seen
+from dermhub.config import Conformal, ModelConfig
+from dermhub.passes import Outputs
+from dermhub.preprocess import to_rgb
+
+Maker = Callable[[ModelConfig, pd.DataFrame, dict[str, Outputs]], bytes]
+
+
+def _seen(_: ModelConfig, table: pd.DataFrame, __: dict[str, Outputs]) -> bytes:
+    images = (to_rgb(path) for path in table["path"])
+    return seen.build(images, list(table["image_id"]), list(table["split"])).to_bytes()
+
+
+SIDECARS: dict[str, Maker] = {seen.NAME: _seen}
+"""Name of a file beside the weights -> its content from configuration, table and the outputs of each split."""
+
+
+def clear(folder: Path) -> ModelConfig:
+    """Take what was fitted out of config.json, so that the folder is whole at any time, and return what is left."""
+    config = dataclasses.replace(checkpoint.load_config(folder), conformal=None, files={})
+    files.write_json(folder / checkpoint.CONFIG, config.to_json())
+    return config
+
+
+def fit(folder: Path, table: pd.DataFrame, outputs: dict[str, Outputs]) -> ModelConfig:
+    """Fit everything anew and state it in config.json; returns its content.
+
+    `table` has the images, and `outputs` those of the rows of each split, in their order.
+    """
+    learnt = table[table["split"] != "test"]
+    known = {split: own for split, own in outputs.items() if split != "test"}
+    config = checkpoint.load_config(folder)
+    config = dataclasses.replace(config, conformal=_conformal(config, learnt, known["validation"]))
+    files.write_json(folder / checkpoint.CONFIG, config.to_json())
+    for name, make in SIDECARS.items():
+        checkpoint.add_file(folder, name, make(config, learnt, known))
+    return checkpoint.load_config(folder)
+
+
+def _conformal(config: ModelConfig, table: pd.DataFrame, outputs: Outputs) -> Conformal:
+    part = table[table["split"] == "validation"]
+    lesions = part["lesion_id"].replace(partition.SAME_LESION).to_numpy(str)
+    probabilities = metrics.softmax(outputs.logits, config.temperature)
+    return conformal.fit(probabilities, data.targets(part, config.task), lesions, config.task.classes)

@@ -1,0 +1,152 @@
+"""Work every figure of a model's card out again from the predictions that ship with it, without an image.
+
+The chain is closed: the two tables of predictions give metrics.json, metrics.json and config.json give the card, and
+the hashes in them are those of the files beside them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dermhub import cards, external, files, partition, summary
+from dermhub.catalog import CONFIG, WEIGHTS
+from dermhub.config import ModelConfig
+from dermhub.errors import DataError, LeakError, ModelError, some
+
+METRICS, CARD = "metrics.json", "README.md"
+
+TOLERANCE = 2e-6
+"""Largest difference of two figures: intervals have six digits, and a machine may round the last the other way."""
+
+NOT_RECOMPUTED = {
+    "latency": "the time of an answer (it depends on the machine)",
+    "selection": "what was chosen on validation (it needs the training run)",
+    "data.train": "the counts of the training split (its images have no predictions)",
+    "weights.parameters": "the number of parameters (it needs PyTorch)",
+    "weights.memory_format": "the memory layout (it needs PyTorch)",
+    "image_sizes": "the sizes of the image files",
+}
+"""Part of metrics.json -> what it is; these need images, time or the run, and are taken as they stand."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `verify` found: `figures` were compared, and each of `differences` is a sentence without its full stop."""
+
+    folder: Path
+    figures: int
+    differences: tuple[str, ...]
+
+
+def verify(folder: Path) -> Report:
+    """Compare a model folder's metrics.json, card and hashes with what its predictions give.
+
+    Raises LeakError when the tables show a lesion on both sides of a split, and DataError or ModelError when a file
+    is missing or can't be read.
+    """
+    config = read_config(folder)
+    content = files.read_json(folder / METRICS)
+    if not isinstance(content, dict):
+        raise DataError(f"{folder / METRICS} is no JSON object: measure the model again.")
+    found = recompute(folder, config)
+    pairs = [pair for block, value in found.items() for pair in leaves(content.get(block), value, block)]
+    differs = [f"{METRICS} has {place} {stated!r}, the predictions give {due!r}" for place, stated, due in pairs
+               if not same(stated, due)]  # fmt: skip
+    differs += list(_files(folder, config, content))
+    if not differs:
+        # Only then: the card of wrong figures is wrong in the same places.
+        differs += _card(folder, config, content)
+    return Report(folder, len(pairs), tuple(differs))
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """A model folder's config.json; raises ModelError."""
+    try:
+        return ModelConfig.from_json(files.read_json(folder / CONFIG), str(folder / CONFIG))
+    except DataError as error:
+        raise ModelError(str(error)) from error
+
+
+def recompute(folder: Path, config: ModelConfig) -> dict[str, Any]:
+    """All blocks of metrics.json that the two tables of predictions in a model folder give.
+
+    Raises LeakError when a lesion stands in two splits, or where the model says that it never does: in another split
+    than the shipped partition gives it.
+    """
+    table = summary.read_predictions(folder / summary.PREDICTIONS, config.task)
+    partition.check(table)
+    _check_places(table, config)
+    path = folder / external.EXTERNAL
+    others = external.of_external(external.read_external(path, config.task), config) if path.is_file() else {}
+    return {
+        **summary.recompute(table, config),
+        "external": others,
+        "data": summary.describe(table, config.task, partition.SPLITS[1:]),
+    }
+
+
+def leaves(stated: Any, due: Any, place: str) -> Iterator[tuple[str, Any, Any]]:
+    """(place, stated, due) of every value of two JSON trees; None where one of them has no such value."""
+    if isinstance(stated, dict) and isinstance(due, dict):
+        for key in {**due, **stated}:
+            if key not in NOT_RECOMPUTED and f"{place}.{key}" not in NOT_RECOMPUTED:
+                yield from leaves(stated.get(key), due.get(key), f"{place}.{key}")
+    elif isinstance(stated, list) and isinstance(due, list) and len(stated) == len(due):
+        for index, (one, other) in enumerate(zip(stated, due, strict=True)):
+            yield from leaves(one, other, f"{place}[{index}]")
+    else:
+        yield place, stated, due
+
+
+def same(stated: Any, due: Any) -> bool:
+    """Whether two values are one figure: equal, or numbers that differ by rounding alone."""
+    numbers = all(type(value) in (int, float) for value in (stated, due))
+    if numbers and float in (type(stated), type(due)):
+        return math.isclose(stated, due, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    return type(stated) is type(due) and bool(stated == due)
+
+
+def _check_places(table: pd.DataFrame, config: ModelConfig) -> None:
+    if not config.provenance.get("data", {}).get("ham10000_lesions"):
+        return
+    moved = table[table["lesion_id"].map(partition.shipped()) != table["split"]]
+    if len(moved):
+        raise LeakError(
+            f"{moved['lesion_id'].nunique()} lesion(s) are not in the split that the shipped partition gives them "
+            f"({some(moved['lesion_id'].unique())}): the model may have been trained on them."
+        )
+
+
+def _files(folder: Path, config: ModelConfig, content: dict[str, Any]) -> Iterator[str]:
+    """What differs between the files of a folder and the hashes that are stated of them."""
+    expected = {WEIGHTS: config.weights_sha256, **config.files}
+    for name, stated in expected.items():
+        if not (folder / name).is_file():
+            yield f"there is no {name}, of which {CONFIG} states the sha256"
+        elif (found := files.sha256(folder / name)) != stated:
+            yield f"{name} has the sha256 {found}, {CONFIG} states {stated}"
+    weights = content.get("weights")
+    measured = weights.get("sha256") if isinstance(weights, dict) else None
+    if measured != config.weights_sha256:
+        yield f"{METRICS} has weights.sha256 {measured!r}, {CONFIG} states {config.weights_sha256!r}"
+
+
+def _card(folder: Path, config: ModelConfig, content: dict[str, Any]) -> list[str]:
+    try:
+        text = (folder / CARD).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{folder / CARD} can't be read ({error}): measure the model again.") from error
+    try:
+        due = cards.render(config, content)
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        return [f"{METRICS} or {CONFIG} lacks or garbles {error}"]
+    for number, (one, other) in enumerate(zip(text.splitlines(), due.splitlines(), strict=False), 1):
+        if one != other:
+            return [f"{CARD} has in line {number} {one!r}, the figures give {other!r}"]
+    return [] if text == due else [f"{CARD} is longer or shorter than the card that the figures give"]
