@@ -1,4 +1,4 @@
-"""The demo: python app.py [--share] [--host HOST] [--port PORT].
+"""The demo: python app.py [--host HOST] [--port PORT] [--auth-file FILE] [--max-queue N] [--share].
 
 Takes a dermatoscopic image and shows what both shipped models say and where they found it.
 """
@@ -8,8 +8,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 
-from demo import server
+from demo import accounts, server
 
 
 def options(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -18,6 +19,8 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine)")
     parser.add_argument("--port", type=port_number, default=7860, help="port to listen on (default: 7860)")
     parser.add_argument("--share", action="store_true", help="open the page to the public through a Gradio link")
+    parser.add_argument("--auth-file", type=Path, metavar="FILE", help="who may use it: lines user:password, or hashes")
+    parser.add_argument("--max-queue", type=count, default=32, metavar="N", help="requests that may wait (default: 32)")
     parser.add_argument("--binary", default="binary", metavar="ID", help="model or folder for benign / malignant")
     parser.add_argument("--lesion", default="lesion", metavar="ID", help="model or folder for the seven classes")
     return parser.parse_args(arguments)
@@ -30,37 +33,75 @@ def port_number(text: str) -> int:
     return int(text)
 
 
-def main() -> int:
-    """Load both models and serve the page until stopped."""
-    given = options()
-    folder = server.private_folder()
-    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+def count(text: str) -> int:
+    """A number of requests from the command line."""
+    if not text.isdecimal() or not 1 <= int(text) <= 10_000:
+        raise argparse.ArgumentTypeError(f"{text} is no number of requests, expected 1 to 10000")
+    return int(text)
+
+
+def settings(given: argparse.Namespace) -> server.Settings:
+    """How to serve, by the command line and the environment of a Space. Raises AccountsError; warns on stderr."""
     # A Space says in its environment that it listens for others.
     host = "0.0.0.0" if os.environ.get("SPACE_ID") else given.host
-    from demo import answer, models
-    from demo.page import make_page
+    known = accounts.read(given.auth_file) if given.auth_file else None
+    if given.auth_file and accounts.is_open_to_others(given.auth_file):
+        warn(f"{given.auth_file} can be read by other users of this machine: chmod 600 {given.auth_file}.")
+    reached = given.share or host not in server.LOCAL
+    if reached and known is None:
+        warn("this page can be reached by others, without a password: whoever reaches it can use it (--auth-file).")
+    elif reached and not given.share:
+        warn("passwords and images travel unencrypted unless a proxy with TLS stands in front (deploy/).")
+    return server.Settings(host, given.port, given.share, given.max_queue, known)
+
+
+def warn(sentence: str) -> None:
+    """One sentence on stderr."""
+    print(f"app.py: {sentence}", file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Listen, load both models, and serve the page until stopped."""
+    given = options()
+    from dermhub import __version__
+
+    server.stop_on_signals()
+    try:
+        serving = server.Server(settings(given), __version__)
+    except accounts.AccountsError as error:
+        warn(str(error))
+        return 2
+    except OSError as error:
+        reason = error.strerror or error
+        warn(f"{given.host}, port {given.port} can't be listened on ({reason}): choose another --port or --host.")
+        return 2
+    try:
+        return serve(serving, given)
+    except (server.Stop, KeyboardInterrupt):
+        return 0
+    finally:
+        serving.close()
+
+
+def serve(serving: server.Server, given: argparse.Namespace) -> int:
+    """Load what the page needs, open it, and wait until the process is told to end."""
     from dermhub import DermhubError
 
     try:
+        from demo import answer, models
+        from demo.page import make_page
+
         binary, lesion = models.load_model("binary", given.binary), models.load_model("lesion", given.lesion)
     except DermhubError as error:
-        print(f"app.py: {error}", file=sys.stderr)
+        warn(str(error))
         return 2
-    page = make_page(binary, lesion, folder)
-    if given.share or host not in ("127.0.0.1", "localhost", "::1"):
-        print("app.py: this page can be reached by others, without a password.", file=sys.stderr)
-    try:
-        local, public = server.launch(page, host, given.port, given.share, answer.CSS)
-    except OSError as error:
-        print(f"app.py: {error}: choose another port with --port.", file=sys.stderr)
-        return 2
-    if given.share and not public:
-        print(
-            "app.py: no public link could be made: check the network; the page is served here alone.", file=sys.stderr
-        )
-    print(f"dermhub is ready: open {public or local} in a browser; Ctrl-C ends it.", flush=True)
-    page.block_thread()
-    return 0
+    known = {model.name: models.identity(model) for model in (binary, lesion)}
+    address = serving.open(lambda folder: make_page(binary, lesion, folder), answer.CSS, known)
+    if not address:
+        warn("no public link could be made: check the network; the page is served here alone.")
+    print(f"dermhub is ready: open {address or serving.local} in a browser; Ctrl-C ends it.", flush=True)
+    serving.journal.take_over()
+    return serving.wait()
 
 
 if __name__ == "__main__":

@@ -44,3 +44,8 @@ def card_text(model: Classifier) -> str:
     """The model card without its front matter and pictures."""
     text = (model.folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)[2]
     return re.sub(r"^!\[.*\)$", "", text, flags=re.MULTILINE)
+
+
+def identity(model: Classifier) -> dict[str, str]:
+    """What tells a model from any other: its architecture and the sha256 of its weights."""
+    return {"architecture": model.config.architecture, "weights_sha256": model.config.weights_sha256}

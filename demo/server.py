@@ -1,50 +1,238 @@
-"""The server: a private folder for uploads, and Gradio with its stores and analytics switched off."""
+"""The server's life: it listens, loads, serves, and ends when told to, with the running answers given.
+
+uvicorn runs in a thread from the first moment, with `Gate` as its application; the main thread loads the models
+and then waits for a signal.
+"""
 
 from __future__ import annotations
 
-import atexit
+import asyncio
+import ctypes
 import os
-import shutil
+import secrets
 import signal
+import socket
 import sys
-import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from demo.gate import MAX_UPLOAD, Gate
+from demo.journal import Journal
+from demo.private import PrivateFolder
 
 if TYPE_CHECKING:
     import gradio as gr
 
-MAX_UPLOAD = "20mb"
-WAITING_ROOM = 32
-"""Requests that wait while one is answered; more are refused."""
+    from demo.accounts import Accounts
+
+GRACE = 30.0
+"""Seconds that running and waiting requests get to end after SIGTERM."""
+
+LOCAL = ("127.0.0.1", "localhost", "::1")
+WORKERS = 8
+"""Threads for requests: each that has run a model keeps memory of its own."""
 
 
-def private_folder() -> Path:
-    """A folder for uploads that only this user can read, removed when the server ends."""
-    folder = Path(tempfile.mkdtemp(prefix="dermhub-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
-    return folder
+@dataclass(frozen=True)
+class Settings:
+    """How to serve: where, for whom, and how many may wait."""
+
+    host: str = "127.0.0.1"
+    port: int = 7860
+    share: bool = False
+    max_queue: int = 32
+    accounts: Accounts | None = None
 
 
-def launch(page: gr.Blocks, host: str, port: int, share: bool, css: str) -> tuple[str, str]:
-    """Serve a page without waiting for it to end: its address here and, with `share`, the public one ("" if none).
+class Stop(SystemExit):
+    """The process was told to end."""
 
-    Raises OSError where the port can't be had.
-    """
-    _, local, public = page.queue(max_size=WAITING_ROOM).launch(
-        server_name=host,
-        server_port=port,
-        share=share,
-        css=css,
-        max_file_size=MAX_UPLOAD,
-        show_error=False,
-        run_history=False,
-        enable_monitoring=False,
-        ssr_mode=False,
-        footer_links=["api"],
-        quiet=True,
-        prevent_thread_lock=True,
-    )
-    return local, public or ""
+
+class Server:
+    """A listening server; the page comes later, with `open`. Raises OSError where the port can't be had."""
+
+    def __init__(self, settings: Settings, version: str) -> None:
+        self.settings = settings
+        self._socket = _listen(settings.host, settings.port)
+        self.journal = Journal(sys.stderr)
+        self.folder = PrivateFolder()
+        os.environ.update(_environment(self.folder.uploads))
+        _spare_memory()
+        self.gate = Gate(self.journal, self.folder, version)
+        self._page: gr.Blocks | None = None
+        self._closed: asyncio.Event | None = None
+        self._start()
+
+    def open(self, make: Callable[[Path], gr.Blocks], css: str, models: dict[str, dict[str, str]]) -> str:
+        """Put a page behind the gate and return its address: the public one with `share`, "" if that failed.
+
+        `make` builds the page; it is given the private folder. `models` is what /healthz tells of them.
+        """
+        import fastapi
+        import gradio
+
+        from demo.waiting import WaitingRoom, keep_no_values
+
+        keep_no_values()
+        page = make(self.folder.path).queue(api_open=False)
+        page.max_threads = WORKERS
+        page._queue = self._room = WaitingRoom(page, self.journal, self.folder, self.settings.max_queue)
+        _one_at_a_time(page)
+        outer = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+        gradio.mount_gradio_app(
+            outer,
+            page,
+            path="/",
+            server_name=self.settings.host,
+            server_port=self.settings.port,
+            footer_links=["api"],
+            run_history=False,
+            auth=self.settings.accounts,
+            show_error=False,
+            max_file_size=MAX_UPLOAD,
+            ssr_mode=False,
+            enable_monitoring=False,
+            css=css,
+        )
+        # Only a launched page holds files against the upload folder.
+        page.has_launched = True
+        page.state_session_capacity = page.app.state_holder.capacity = 256
+        self._page = page
+        self._run(self._live(outer))
+        self.folder.keep_what_is_there()
+        self.gate.models, self.gate.app, self.gate.state = models, outer, "ready"
+        self.journal.write("ready", **{name: model["weights_sha256"] for name, model in models.items()})
+        return self._public() if self.settings.share else self.local
+
+    @property
+    def local(self) -> str:
+        """Where this machine finds the page."""
+        return f"http://{_shown(self.settings.host)}:{self.settings.port}/"
+
+    def wait(self) -> NoReturn:
+        """Serve until a signal raises `Stop` or KeyboardInterrupt."""
+        while True:
+            time.sleep(3600)
+
+    def close(self) -> None:
+        """Let running and waiting requests end, for at most `GRACE` seconds, and remove all that was uploaded."""
+        began = time.monotonic()
+        self.gate.state = "stopping"
+        if self._page is not None:
+            self._room.stopping = True
+            while self.gate.answering and time.monotonic() - began < GRACE:
+                time.sleep(0.02)
+        self.journal.write(
+            "stopped", outcome="cut" if self.gate.answering else "done", seconds=time.monotonic() - began
+        )
+        if self._closed is not None and self.gate.loop is not None:
+            self.gate.loop.call_soon_threadsafe(self._closed.set)
+        self._uvicorn.should_exit = True
+        self._thread.join(10)
+        self.folder.remove()
+
+    def _start(self) -> None:
+        import uvicorn
+
+        config = uvicorn.Config(
+            self.gate,
+            log_config=None,
+            access_log=False,
+            lifespan="on",
+            timeout_graceful_shutdown=3,
+            server_header=False,
+        )
+        self._uvicorn = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._uvicorn.run, args=([self._socket],), name="server", daemon=True)
+        self._thread.start()
+        while not self._uvicorn.started and self._thread.is_alive():
+            time.sleep(0.005)
+
+    async def _live(self, outer: Any) -> None:
+        """Begin the page's life in the server's loop; it ends when the server closes."""
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        closed = self._closed = asyncio.Event()
+
+        async def live() -> None:
+            async with outer.router.lifespan_context(outer):
+                ready.set_result(None)
+                await closed.wait()
+                # Ends the connections by which open pages show that they are alive.
+                self._page.app.stop_event.set()  # type: ignore[union-attr]
+                self._page.is_running = False  # type: ignore[union-attr]
+
+        self._life = asyncio.create_task(live())
+        await asyncio.wait([ready, self._life], return_when=asyncio.FIRST_COMPLETED)
+        if self._life.done():
+            self._life.result()
+
+    def _run(self, coroutine: Any) -> None:
+        assert self.gate.loop is not None
+        asyncio.run_coroutine_threadsafe(coroutine, self.gate.loop).result(60)
+
+    def _public(self) -> str:
+        from gradio import networking
+
+        # Gradio raises many kinds of error where there is no network, or the tunnel's program can't be fetched.
+        with suppress(Exception):
+            host = "127.0.0.1" if self.settings.host == "0.0.0.0" else self.settings.host
+            return networking.setup_tunnel(host, self.settings.port, secrets.token_urlsafe(32), None, None)
+        return ""
+
+
+def stop_on_signals() -> None:
+    """From now on SIGTERM raises `Stop` in the main thread, and a second signal ends the process at once."""
+
+    def stop(*_: object) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        raise Stop(0)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=256)
+
+
+def _shown(host: str) -> str:
+    return "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+
+
+def _environment(uploads: Path) -> dict[str, str]:
+    """What Gradio reads when it is imported: where uploads go, and that nothing is reported to anyone."""
+    return {
+        "GRADIO_TEMP_DIR": str(uploads),
+        "GRADIO_EXAMPLES_CACHE": str(uploads / "examples"),
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "GRADIO_ANALYTICS_MAX_EVENTS": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def _one_at_a_time(page: gr.Blocks) -> None:
+    """All functions that are limited to one at a time share that one: they need the same processor cores."""
+    for function in page.fns.values():
+        if function.concurrency_limit == 1:
+            function.concurrency_id = "models"
+
+
+def _spare_memory() -> None:
+    """Give freed memory back, and write no core file: it would hold what visitors sent."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(AttributeError, OSError):
+        # glibc's mallopt(3): two arenas instead of eight a core, and buffers from 1 MB on as mappings of their own.
+        # By itself glibc raises that limit to 32 MB and keeps the freed images of one visit for ever.
+        library = ctypes.CDLL(None)
+        library.mallopt(-8, 2)
+        library.mallopt(-3, 2**20)
