@@ -63,40 +63,37 @@ def warn(sentence: str) -> None:
 def main() -> int:
     """Listen, load both models, and serve the page until stopped."""
     given = options()
-    from dermhub import __version__
+    from dermhub import DermhubError, __version__
 
     server.stop_on_signals()
+    serving = None
     try:
         serving = server.Server(settings(given), __version__)
-    except accounts.AccountsError as error:
+        return serve(serving, given)
+    except (accounts.AccountsError, DermhubError) as error:
         warn(str(error))
         return 2
-    except OSError as error:
-        reason = error.strerror or error
-        warn(f"{given.host}, port {given.port} can't be listened on ({reason}): choose another --port or --host.")
+    except server.PortError as error:
+        warn(f"{error}: choose another --port or --host.")
         return 2
-    try:
-        return serve(serving, given)
     except (server.Stop, KeyboardInterrupt):
         return 0
     finally:
-        serving.close()
+        if serving is not None:
+            serving.close()
 
 
 def serve(serving: server.Server, given: argparse.Namespace) -> int:
-    """Load what the page needs, open it, and wait until the process is told to end."""
-    from dermhub import DermhubError
+    """Load what the page needs, open it, and wait until the process is told to end. Raises DermhubError."""
+    from demo import answer, models
+    from demo.page import make_page
 
-    try:
-        from demo import answer, models
-        from demo.page import make_page
-
-        binary, lesion = models.load_model("binary", given.binary), models.load_model("lesion", given.lesion)
-    except DermhubError as error:
-        warn(str(error))
-        return 2
-    known = {model.name: models.identity(model) for model in (binary, lesion)}
-    address = serving.open(lambda folder: make_page(binary, lesion, folder), answer.CSS, known)
+    binary, lesion = models.load_model("binary", given.binary), models.load_model("lesion", given.lesion)
+    address = serving.open(
+        lambda folder: make_page(binary, lesion, folder),
+        {"css": answer.CSS},
+        lambda: {model.name: models.identity(model) for model in (binary, lesion)},
+    )
     if not address:
         warn("no public link could be made: check the network; the page is served here alone.")
     print(f"dermhub is ready: open {address or serving.local} in a browser; Ctrl-C ends it.", flush=True)

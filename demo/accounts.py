@@ -73,9 +73,7 @@ def read(path: Path) -> Accounts:
         if user in found:
             raise AccountsError(f"Line {number} of {path} names the user {user!r} a second time.")
         if secret.startswith(SCHEME + "$") and not _is_hash(secret):
-            raise AccountsError(
-                f"Line {number} of {path} holds a damaged hash: make it again, python -m demo.accounts."
-            )
+            raise AccountsError(f"Line {number} of {path} holds a damaged hash: make it anew, python -m demo.accounts.")
         found[user] = secret
     if not found:
         raise AccountsError(f"{path} holds no account, expected lines user:password.")

@@ -29,6 +29,9 @@ MAX_UPLOADS = 10 * MAX_UPLOAD
 MAX_BODY = 2**20
 """Bytes of any other request: it names files and choices, and never holds an image."""
 
+MAX_TOOL = 2 * MAX_UPLOAD
+"""Bytes of a request of an MCP client, which may hold an image as text."""
+
 SHUT = re.compile(
     # Gradio would fetch an address for the visitor, keep a visit's images on disk under a link, or edit its own code.
     r"/gradio_api/(file=/*\w+:/|proxy=|deep_link|stream/|process_recording|(undo-)?vibe|run-history|runs|profiling)"
@@ -59,7 +62,7 @@ class Gate:
 
     def __init__(self, journal: Journal, folder: PrivateFolder, version: str) -> None:
         self.state = "loading"
-        self.models: dict[str, dict[str, str]] = {}
+        self.models: Callable[[], dict[str, dict[str, str]]] = dict
         self.app: App | None = None
         self.answering = 0
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -78,7 +81,7 @@ class Gate:
     def health(self) -> dict[str, Any]:
         """What /healthz tells: the state, the version, and which weights answer."""
         seconds = round(time.monotonic() - self._began, 1)
-        return {"status": self.state, "version": self._version, "seconds": seconds, "models": self.models}
+        return {"status": self.state, "version": self._version, "seconds": seconds, "models": self.models()}
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         self.loop = asyncio.get_running_loop()
@@ -99,7 +102,7 @@ class Gate:
             await _reply(send, 403, {"detail": "This server does not offer that."})
         elif method == "POST" and path.rstrip("/") == "/gradio_api/upload":
             await self._upload(scope, receive, send)
-        elif method == "POST" and (problem := _too_long(scope, MAX_BODY)):
+        elif method == "POST" and (problem := _too_long(scope, MAX_TOOL if "/mcp" in path else MAX_BODY)):
             await _reply(send, 413, {"detail": problem})
         else:
             await self._pass_on(scope, receive, send)

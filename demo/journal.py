@@ -91,5 +91,5 @@ class _Muted(io.TextIOBase):
         if where and error:
             self.journal.write("fault", source="print", error=error[1].rpartition(".")[2], where=where)
             self._local.where = None
-        elif not where and line.strip():
+        elif not where and line.strip() and not line.startswith("Traceback ("):
             self.journal.write("print", characters=len(line))

@@ -53,8 +53,12 @@ class Stop(SystemExit):
     """The process was told to end."""
 
 
+class PortError(Exception):
+    """The address or port can't be had."""
+
+
 class Server:
-    """A listening server; the page comes later, with `open`. Raises OSError where the port can't be had."""
+    """A listening server; the page comes later, with `open`. Raises PortError where the port can't be had."""
 
     def __init__(self, settings: Settings, version: str) -> None:
         self.settings = settings
@@ -68,10 +72,17 @@ class Server:
         self._closed: asyncio.Event | None = None
         self._start()
 
-    def open(self, make: Callable[[Path], gr.Blocks], css: str, models: dict[str, dict[str, str]]) -> str:
+    def open(
+        self,
+        make: Callable[[Path], gr.Blocks],
+        look: dict[str, Any],
+        models: Callable[[], dict[str, dict[str, str]]],
+        mcp: bool = False,
+    ) -> str:
         """Put a page behind the gate and return its address: the public one with `share`, "" if that failed.
 
-        `make` builds the page; it is given the private folder. `models` is what /healthz tells of them.
+        `make` builds the page; it is given the private folder. `look` is css, theme and the like, as Gradio's launch
+        takes them. `models` gives what /healthz tells of the loaded ones. With `mcp`, endpoints are tools as well.
         """
         import fastapi
         import gradio
@@ -97,7 +108,8 @@ class Server:
             max_file_size=MAX_UPLOAD,
             ssr_mode=False,
             enable_monitoring=False,
-            css=css,
+            mcp_server=mcp,
+            **look,
         )
         # Only a launched page holds files against the upload folder.
         page.has_launched = True
@@ -106,7 +118,7 @@ class Server:
         self._run(self._live(outer))
         self.folder.keep_what_is_there()
         self.gate.models, self.gate.app, self.gate.state = models, outer, "ready"
-        self.journal.write("ready", **{name: model["weights_sha256"] for name, model in models.items()})
+        self.journal.write("ready", **{name: one["weights_sha256"] for name, one in models().items()})
         return self._public() if self.settings.share else self.local
 
     @property
@@ -127,9 +139,8 @@ class Server:
             self._room.stopping = True
             while self.gate.answering and time.monotonic() - began < GRACE:
                 time.sleep(0.02)
-        self.journal.write(
-            "stopped", outcome="cut" if self.gate.answering else "done", seconds=time.monotonic() - began
-        )
+            outcome = "cut" if self.gate.answering else "done"
+            self.journal.write("stopped", outcome=outcome, seconds=time.monotonic() - began)
         if self._closed is not None and self.gate.loop is not None:
             self.gate.loop.call_soon_threadsafe(self._closed.set)
         self._uvicorn.should_exit = True
@@ -199,7 +210,10 @@ def stop_on_signals() -> None:
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=256)
+    try:
+        return socket.create_server((host, port), family=family, backlog=256)
+    except OSError as error:
+        raise PortError(f"{host}, port {port} can't be listened on ({error.strerror or error})") from None
 
 
 def _shown(host: str) -> str:

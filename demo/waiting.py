@@ -156,8 +156,10 @@ def keep_no_values() -> None:
 def _outcome(message: Any) -> str:
     if not message.success:
         return "failed"
-    shown = message.output.get("data") or []
-    return "refused" if any(isinstance(one, str) and REFUSED in one[:200] for one in shown) else "answered"
+    for one in message.output.get("data") or []:
+        if (isinstance(one, str) and REFUSED in one[:300]) or (isinstance(one, dict) and "error" in one):
+            return "refused"
+    return "answered"
 
 
 def _kind(value: Any) -> str:
