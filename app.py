@@ -92,7 +92,7 @@ def serve(serving: server.Server, given: argparse.Namespace) -> int:
     address = serving.open(
         lambda folder: make_page(binary, lesion, folder),
         {"css": answer.CSS},
-        lambda: {model.name: models.identity(model) for model in (binary, lesion)},
+        lambda: {"binary": models.identity(binary), "lesion": models.identity(lesion)},
     )
     if not address:
         warn("no public link could be made: check the network; the page is served here alone.")

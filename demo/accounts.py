@@ -45,8 +45,12 @@ class Accounts:
             given, expected = (hashlib.sha256(text.encode()).hexdigest() for text in (password, secret))
         return hmac.compare_digest(given, expected.lower()) and bool(secret)
 
-    async def __call__(self, user: str, password: str) -> bool:
-        """Whether a user may enter, beside the other requests; a wrong password is answered after `PAUSE` seconds."""
+    async def enter(self, user: str, password: str) -> bool:
+        """Whether a user may enter, beside the other requests; a wrong password is answered after `PAUSE` seconds.
+
+        A method and not `__call__`: Gradio takes only a coroutine function for one, and would let everybody in who
+        makes it call an object that returns a coroutine, because that is true.
+        """
         if await asyncio.to_thread(self.holds, user, password):
             return True
         await asyncio.sleep(PAUSE)

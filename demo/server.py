@@ -103,7 +103,7 @@ class Server:
             server_port=self.settings.port,
             footer_links=["api"],
             run_history=False,
-            auth=self.settings.accounts,
+            auth=self.settings.accounts.enter if self.settings.accounts else None,
             show_error=False,
             max_file_size=MAX_UPLOAD,
             ssr_mode=False,
@@ -213,7 +213,9 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=256)
     except OSError as error:
-        raise PortError(f"{host}, port {port} can't be listened on ({error.strerror or error})") from None
+        raise PortError(
+            f"{host}, port {port} can't be listened on ({str(error.strerror or error).partition(' (while')[0]})"
+        ) from None
 
 
 def _shown(host: str) -> str:

@@ -46,14 +46,18 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serve(home: Path, *options: object, port: int | None = None) -> Iterator[Demo]:
-    """Start app.py with a private temporary folder and wait until it says that it is ready."""
+def serve(home: Path, *options: object, port: int | None = None, watched: Path | None = None) -> Iterator[Demo]:
+    """Start app.py with a private temporary folder and wait until it says that it is ready.
+
+    With `watched`, every file that it writes and every address that it asks for is noted there (see watched.py).
+    """
     temporary = home / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("GRADIO", "SPACE"))}
     environment |= {"TMPDIR": str(temporary), "HOME": str(home), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(ROOT / "app.py"), "--port", str(port), *map(str, options)]
+    program = [str(ROOT / "app.py")] if watched is None else [str(ROOT / "tests" / "watched.py"), str(watched)]
+    command = [sys.executable, *program, "--port", str(port), *map(str, options)]
     process = subprocess.Popen(
         command, cwd=home, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
