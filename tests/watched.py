@@ -23,7 +23,7 @@ def note_of(event: str, arguments: tuple[Any, ...]) -> str:
     if event == "open":
         path, mode, flags = arguments
         writes = bool(flags & WRITING) if isinstance(flags, int) else bool(set(mode or "") & set("wax+"))
-        return f"write {path}" if writes and isinstance(path, str | bytes) else ""
+        return f"write {os.fsdecode(path)}" if writes and isinstance(path, str | bytes) else ""
     if event in PATHS:
         return f"write {arguments[PATHS[event]]}"
     if event == "socket.connect":
