@@ -1,5 +1,4 @@
-"""The command line: python -m dermhub predict | evaluate | export | measure | lint | list | overlap
-| pull | push | space.
+"""The command line: python -m dermhub COMMAND, of which --help lists all.
 
 Modules with heavy imports are imported by the command that needs them, so that --help is quick.
 """
@@ -33,10 +32,11 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     predict = commands.add_parser("predict", help="classify images")
-    predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, or folders of them")
+    predict.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="image files, or folders of them")
     predict.add_argument("--model", default="lesion", help="model, folder, FILE.onnx or org/name (default: lesion)")
-    predict.add_argument("--format", choices=("table", "json", "csv"), default="table")
+    predict.add_argument("--format", choices=("table", "json", "csv"), help="how to print it (default: table)")
     predict.add_argument("--explain", type=Path, metavar="DIR", help="write a Grad-CAM overlay of each image there")
+    folder_commands.add_scoring(predict)
     predict.set_defaults(run=run_predict)
 
     evaluate = commands.add_parser("evaluate", help="measure a model on labelled images, as JSON")
@@ -65,6 +65,11 @@ def make_parser() -> argparse.ArgumentParser:
 
 def run_predict(options: argparse.Namespace) -> int:
     """Print one row an image; an image that can't be used is a line on stderr, and exit code 2."""
+    if options.folder is not None or options.out is not None:
+        return folder_commands.run_scoring(options)
+    if not options.images:
+        raise ConfigError("There is nothing to classify: give image files, or --images DIR and --out FILE.")
+    from dermhub import rows as tables
     from dermhub.classifier import load
 
     paths = expand(options.images)
@@ -78,8 +83,8 @@ def run_predict(options: argparse.Namespace) -> int:
             print(f"dermhub: {error}", file=sys.stderr)
             failed += 1
         else:
-            rows.append(flat(path, prediction))
-    show(rows, options.format, classifier)
+            rows.append(tables.flat(str(path), prediction))
+    show(rows, options.format or "table", classifier)
     return 2 if failed else 0
 
 
@@ -114,32 +119,16 @@ def explain_to(classifier: Classifier, path: Path, out: Path) -> Prediction:
     return explanation.prediction
 
 
-def flat(path: Path, prediction: Prediction) -> dict[str, Any]:
-    """One row of output."""
-    return {
-        "image": str(path),
-        "label": prediction.label,
-        "malignancy": prediction.malignancy,
-        "malignant": prediction.malignant,
-        "threshold": prediction.threshold,
-        **{f"p_{name}": value for name, value in prediction.probabilities.items()},
-        "conformal": list(prediction.conformal),
-        "concerns": [{"code": one.code, "sentence": one.sentence} for one in prediction.concerns],
-        "abstention": prediction.abstention,
-    }
-
-
 def show(rows: list[dict[str, Any]], kind: str, classifier: Classifier) -> None:
     """Print rows as a table for people, JSON or CSV."""
     if kind == "json":
         print(json.dumps(rows, indent=2))
     elif kind == "csv":
-        names = ["image", "label", "malignancy", "malignant", "threshold", *(f"p_{c}" for c in classifier.classes)]
-        writer = csv.DictWriter(sys.stdout, [*names, "conformal", "concerns", "abstention"], lineterminator="\n")
+        from dermhub.rows import cells, columns
+
+        writer = csv.DictWriter(sys.stdout, columns(classifier.classes), lineterminator="\n")
         writer.writeheader()
-        for row in rows:
-            codes = " ".join(one["code"] for one in row["concerns"])
-            writer.writerow(row | {"conformal": " ".join(row["conformal"]), "concerns": codes})
+        writer.writerows(cells(row) for row in rows)
     elif rows:
         show_table(rows, classifier)
 

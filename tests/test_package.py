@@ -20,19 +20,19 @@ FOLDER = Path(dermhub.__file__).parent
 LAYERS = (
     {"labels", "errors", "signatures", "concern"},
     {"config", "train_config", "files", "metrics", "drawings", "kaggle"}
-    | {"catalog", "card_text", "hub_errors", "hub_session", "tensors"},
+    | {"catalog", "card_text", "hub_errors", "hub_session", "tensors", "journal", "progress"},
     {"partition", "preprocess", "calibration", "conformal", "backbone", "breakdown", "losses", "card_results", "hub"}
     | {"engine", "skin"},
     {"augment", "gradcam", "checkpoint", "figures", "locate", "space", "cox", "retest"}
-    | {"seen", "traits", "card_more", "onnx_format"},
+    | {"seen", "scores", "traits", "card_more", "onnx_format"},
     {"cards"},
     {"summary"},
     {"external"},
     {"verify"},
     {"engine_torch", "engine_onnx"},
-    {"data", "classifier", "checklist", "overlap"},
-    {"training", "cost"},
-    {"passes", "lint"},
+    {"data", "classifier", "checklist", "overlap", "merge"},
+    {"training", "cost", "rows"},
+    {"passes", "lint", "archive"},
     {"refit", "sources", "replay"},
     {"measure"},
     {"evaluation"},
@@ -54,13 +54,14 @@ ONLY_IN = {
     "onnxruntime": {"engine_onnx"},
     "gradio": set(),
     "huggingface_hub": {"hub"},
+    "pyarrow": {"scores"},
     "torchvision": set(),
     "sklearn": set(),
 }
 """Libraries that one module wraps for all others, or that only the demo and the tests use."""
 
 HEAVY = {"torch", "timm", "numpy", "pandas", "PIL", "safetensors", "matplotlib", "gradio", "kagglehub", "yaml", "tqdm"}
-HEAVY |= {"huggingface_hub"}
+HEAVY |= {"huggingface_hub", "pyarrow"}
 
 
 @functools.cache

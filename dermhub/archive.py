@@ -1,0 +1,116 @@
+"""Score a whole folder: decoding and the model in lanes side by side, the rows in a journal that survives a kill.
+
+Each lane is a thread that takes a batch, decodes it and runs the model on it with one thread of its own, so that one
+lane decodes while another computes, and no core waits for another. Pillow, PyTorch and ONNX Runtime let go of Python's
+lock meanwhile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from dermhub import files, rows, scores
+from dermhub.classifier import Classifier
+from dermhub.errors import ImageError
+from dermhub.journal import Journal
+from dermhub.progress import Progress
+from dermhub.scores import ERROR, Run
+
+BATCH = 16
+Row = dict[str, Any]
+
+
+def describe(classifier: Classifier, listing: Sequence[str], shard: str, batch: int) -> Run:
+    """What the scores of a folder with these files are made from."""
+    config = json.dumps(classifier.config.to_json(), sort_keys=True, allow_nan=False)
+    return Run(
+        model=classifier.name,
+        engine=type(classifier.engine).__name__,
+        weights_sha256=classifier.config.weights_sha256,
+        config_sha256=hashlib.sha256(config.encode()).hexdigest(),
+        columns=(*rows.columns(classifier.classes), ERROR),
+        batch=batch,
+        shard=shard,
+        files=len(listing),
+        listing_sha256=scores.listing_sha256(listing),
+    )
+
+
+def names(folder: Path) -> list[str]:
+    """Every image below a folder by its path in it, with "/" between the parts, sorted; raises DataError for none."""
+    return sorted((path.relative_to(folder).as_posix() for path in files.image_files(folder)), key=scores.order)
+
+
+def run(
+    classifier: Classifier, folder: Path, out: Path, shard: str, batch: int, lanes: int, always: bool = False
+) -> tuple[int, int]:
+    """Score a folder into `out`, or go on where a run of the same model and options was stopped.
+
+    Returns how many files `out` holds and how many of them were scored now. Raises ConfigError where `out` was begun
+    with anything else.
+    """
+    listing = names(folder)
+    about = describe(classifier, listing, shard, batch)
+    chosen = list(scores.select(listing, shard))
+    if scores.begin(out, about):
+        return len(chosen), 0
+    part = scores.beside(out)[1]
+    # Whole batches: where an image stands in one decides how the last digit is rounded.
+    with Journal(part, about.columns, chosen, batch) as journal, warnings.catch_warnings():
+        # Pillow's warnings are switched off while an image is opened. That is not done for each thread, so one that is
+        # done with it would switch them on for another: here they are off for all of them.
+        warnings.simplefilter("ignore")
+        before, progress = journal.done, Progress(len(chosen), journal.done, always)
+        for done in score(classifier, folder, chosen[before:], batch, lanes):
+            journal.append(done)
+            progress.add(len(done))
+        progress.close()
+    scores.finish(part, out, about.columns)
+    return len(chosen), len(chosen) - before
+
+
+def score(classifier: Classifier, folder: Path, chosen: Sequence[str], batch: int, lanes: int) -> Iterator[list[Row]]:
+    """The rows of the files, a batch at a time and in their order; at most three batches a lane are in memory."""
+    with ThreadPoolExecutor(lanes) as pool:
+        waiting: deque[Future[list[Row]]] = deque()
+        try:
+            for start in range(0, len(chosen), batch):
+                waiting.append(pool.submit(score_batch, classifier, folder, chosen[start : start + batch], batch))
+                if len(waiting) >= 3 * lanes:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for one in waiting:
+                one.cancel()
+
+
+def score_batch(classifier: Classifier, folder: Path, chosen: Sequence[str], size: int) -> list[Row]:
+    """The rows of at most `size` files; one that is no usable image has its name and the error alone."""
+    found: list[Row] = [{"image": name} for name in chosen]
+    prepared, places = [], []
+    for place, name in enumerate(chosen):
+        try:
+            prepared.append(classifier.prepare(folder / name))
+            places.append(place)
+        except ImageError as error:
+            found[place][ERROR] = str(error)
+    if prepared:
+        # Kernels round differently in batches of another size.
+        filled = prepared + prepared[-1:] * (size - len(prepared))
+        for place, answer in zip(places, classifier.predict_prepared(filled), strict=False):
+            found[place] = rows.cells(rows.flat(chosen[place], answer))
+    return found
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
