@@ -58,7 +58,6 @@ def test_list_without_models(command: Command, tmp_path: Path, monkeypatch: pyte
     [
         [],
         ["predcit", "x.jpg"],
-        ["predict"],
         ["predict", "x.jpg", "--formt", "json"],
         ["predict", "x.jpg", "--format", "xml"],
         ["evaluate", "--model", "binary", "--images", "x"],
