@@ -6,6 +6,7 @@ Takes a dermatoscopic image and shows what both shipped models say and where the
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -23,7 +24,16 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--max-queue", type=count, default=32, metavar="N", help="requests that may wait (default: 32)")
     parser.add_argument("--binary", default="binary", metavar="ID", help="model or folder for benign / malignant")
     parser.add_argument("--lesion", default="lesion", metavar="ID", help="model or folder for the seven classes")
+    parser.add_argument("--examples", type=folder, metavar="DIR", help="folder with images to offer (default: drawings)")
+    parser.add_argument("--mcp", action="store_true", help="serve the same functions as tools (needs gradio[mcp])")
     return parser.parse_args(arguments)
+
+
+def folder(text: str) -> Path:
+    """An existing folder from the command line."""
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is no folder")
+    return Path(text)
 
 
 def port_number(text: str) -> int:
@@ -65,6 +75,9 @@ def main() -> int:
     given = options()
     from dermhub import DermhubError, __version__
 
+    if given.mcp and importlib.util.find_spec("mcp") is None:
+        warn("--mcp needs one more package: pip install 'gradio[mcp]'.")
+        return 2
     server.stop_on_signals()
     serving = None
     try:
@@ -85,14 +98,14 @@ def main() -> int:
 
 def serve(serving: server.Server, given: argparse.Namespace) -> int:
     """Load what the page needs, open it, and wait until the process is told to end. Raises DermhubError."""
-    from demo import answer, models
+    from demo.look import look
+    from demo.models import FAST, Models, offered
     from demo.page import make_page
 
-    binary, lesion = models.load_model("binary", given.binary), models.load_model("lesion", given.lesion)
+    models = Models(offered(given.binary, given.lesion))
+    models.pair(FAST)
     address = serving.open(
-        lambda folder: make_page(binary, lesion, folder),
-        {"css": answer.CSS},
-        lambda: {"binary": models.identity(binary), "lesion": models.identity(lesion)},
+        lambda folder: make_page(models, folder, given.examples), look(), models.identities, mcp=given.mcp
     )
     if not address:
         warn("no public link could be made: check the network; the page is served here alone.")

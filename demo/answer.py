@@ -1,163 +1,120 @@
-"""Predictions and class maps -> the HTML that the demo shows. Pictures are embedded: nothing is written to disk.
+"""A reading -> the HTML that the page shows: one glance, then the figures, then why.
 
-Every text that depends on an upload is escaped. Switching the class and the opacity of a map happens in the
-browser, so the server keeps nothing of a visit.
+Where anything speaks against a confident answer, that is the headline, and what the models computed all the same is
+folded away below it. Every text that depends on an upload is escaped, and pictures are embedded.
 """
 
 from __future__ import annotations
 
-import base64
-import io
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from PIL import Image
-
-from dermhub.classifier import Explanation
+from demo.html import BAR_HEAD, NOTICE, bar, either, note, table
+from demo.maps import maps
+from demo.models import Pair
+from demo.reading import Reading, Reason
+from dermhub.classifier import Prediction
 from dermhub.config import Threshold
-from dermhub.labels import TASKS, plain_name
+from dermhub.labels import plain_name
 
-SHOWN_WIDTH = 640
-"""Largest width, in pixels, of the embedded photograph and its heat maps."""
-
-EMPTY = '<p class="derm-note">The answer appears here.</p>'
-WAITING = '<p class="derm-note" role="status">Reading the image ...</p>'
-
-CSS = """
-.derm-note {opacity: .8; padding: 1em 0}
-.derm-problem {border-left: 5px solid #b45309; padding: .8em 1em; background: var(--background-fill-secondary)}
-.derm h3 {margin: 1.1em 0 .3em}
-.derm table {border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; border: 0 !important}
-.derm tr {border: 0 !important; border-bottom: 1px solid var(--border-color-primary) !important}
-.derm th, .derm td {padding: .3em .6em .3em 0 !important; text-align: left; border: 0 !important}
-.derm tbody th {font-weight: 400}
-.derm caption {text-align: left; opacity: .8; padding-bottom: .3em}
-.derm .bar {position: relative; display: block; height: .9em; min-width: 3em; background: var(--border-color-primary)}
-.derm .bar i {display: block; height: 100%; background: #0072B2}
-.derm .bar b {position: absolute; top: -.3em; bottom: -.3em; width: 3px; background: var(--body-text-color)}
-.derm-call {font-size: 1.15em; font-weight: 600; margin: .2em 0}
-.derm-map {--heat: .6; margin-top: .4em}
-.derm-map .stage {position: relative; display: inline-block; line-height: 0; width: 100%; max-width: 30em}
-.derm-map .stage > img:first-child {width: 100%}
-.derm-map .stage img {max-width: 100%; margin: 0}
-.derm-map .heat {position: absolute; inset: 0; width: 100%; height: 100%; opacity: var(--heat); display: none}
-.derm-map label {display: inline-block; margin: 0 .9em .4em 0; cursor: pointer}
-.derm-map .blank {display: none}
-@media (max-width: 640px) {.derm .code {display: none}}
-""" + "".join(
-    f'.derm-map:has(input[value="{name}"]:checked) .of-{name} {{display: block}}\n'
-    for task in TASKS.values()
-    for name in task.classes
+EMPTY = note("The answer appears here.")
+ASK = (
+    '<div class="derm-problem" role="alert" data-say="Confirm first that this is research software."><strong>One thing '
+    "first.</strong> Tick the box above to confirm that this is research software; then the answer appears here.</div>"
 )
+BUSY = '<p class="derm-note derm-busy" role="status">Reading eleven variants of the image ...</p>'
 
 
-def problem(message: str) -> str:
-    """A message in place of an answer."""
-    return f'<div class="derm-problem" role="alert"><strong>No answer.</strong> {escape(message)}</div>'
+def waiting(loaded: bool) -> str:
+    """What stands in place of the old answer while the new one is computed."""
+    text = "Reading the image ..." if loaded else "Loading the models; this takes some seconds, once ..."
+    return f'<p class="derm-note derm-busy" role="status">{text}</p>'
 
 
-def answer(
-    binary: dict[str, Explanation], lesion: dict[str, Explanation], point: Threshold, tested: dict[str, Any]
-) -> str:
-    """The answer of both models: malignancy against the operating point, the seven classes, and the maps.
+def answer(reading: Reading, pair: Pair) -> str:
+    """All that the page says of an image."""
+    return as_html(reading, pair.point, pair.tested)
 
-    `point` is the binary model's operating point and `tested` what metrics.json says of it on test.
-    """
-    first, second = next(iter(binary.values())).prediction, next(iter(lesion.values())).prediction
-    parts = [_malignancy(first.malignancy, first.malignant, point, tested)]
-    if first.malignant != second.malignant:
-        parts.append(
-            f'<div class="derm-problem" role="alert"><strong>The two models disagree.</strong> The seven-class model '
-            f"gives its malignant classes together {second.malignancy:.0%}, which is "
-            f"{'at or above' if second.malignant else 'below'} its own operating point of {second.threshold:.0%}. "
-            "Rely on neither.</div>"
+
+def as_html(reading: Reading, point: Threshold, tested: dict[str, Any]) -> str:
+    """The same from its parts: `point` is the operating point, `tested` what was measured of it on test."""
+    first, why = reading.first, reading.reasons
+    figures = f'<div class="derm-two">{ranking(reading.second)}{maps(reading)}</div>'
+    if why:
+        say = why[0].title
+        body = (
+            f'<section class="derm-head derm-withheld" role="alert"><h2>{escape(say)}</h2>{_reasons(why)}</section>'
+            '<details class="derm-details"><summary>What the models computed all the same</summary>'
+            f"<h2>Probability of malignancy: {first.malignancy:.1%}</h2>{_scale(first)}{figures}</details>"
         )
-    shown = _shrunk(next(iter(binary.values())).image)
-    parts += [_ranking(second.probabilities), _maps("Why: the seven classes", lesion, second.label, shown)]
-    parts.append(_maps("Why: benign or malignant", binary, first.label, shown))
-    parts.append(
-        '<p class="derm-note">Grad-CAM: brighter and more opaque means more evidence for the chosen class, scaled to '
-        "that map's own maximum. Areas outside the central square are not seen by the models. A map shows where "
-        "evidence was found, not that it is right.</p>"
-    )
-    return f'<div class="derm">{"".join(parts)}</div>'
-
-
-def _malignancy(score: float, called: bool, point: Threshold, tested: dict[str, Any]) -> str:
-    sick, healthy = tested["tp"] + tested["fn"], tested["tn"] + tested["fp"]
-    if called:
-        call = "At or above the operating point: called malignant."
-        record = f"On test images, the model also called {tested['fp']} of {healthy} benign ones malignant."
     else:
-        call = "Below the operating point: called benign."
-        record = f"On test images, the model called {tested['fn']} of {sick} malignant ones benign."
-    return (
-        f"<h3>Probability of malignancy: {score:.1%}</h3>{_bar(score, point.value)}"
-        f'<p class="derm-call">{call}</p><p>The operating point is {point.value:.1%} ({escape(point.aim)}, chosen on '
-        f"{escape(point.split)} images). {record}</p>"
-    )
-
-
-def _ranking(probabilities: dict[str, float]) -> str:
-    ranked = sorted(probabilities.items(), key=lambda item: -item[1])
-    rows = "".join(
-        f'<tr><th scope="row">{escape(plain_name(name))}</th><td class="code"><code>{escape(name)}</code></td>'
-        f"<td>{value:.1%}</td><td>{_bar(value)}</td></tr>"
-        for name, value in ranked
-    )
-    return (
-        "<h3>Seven classes</h3><table><caption>Calibrated probabilities; the true diagnosis may be none of these."
-        '</caption><thead><tr><th scope="col">class</th><th scope="col" class="code">code</th>'
-        '<th scope="col">probability</th><th scope="col"><span class="sr-only"></span></th></tr></thead>'
-        f"<tbody>{rows}</tbody></table>"
-    )
-
-
-def _maps(title: str, explanations: dict[str, Explanation], selected: str, photo: Image.Image) -> str:
-    group = f"map-{len(explanations)}"
-    choices, layers = [], []
-    for name, explanation in explanations.items():
-        checked = " checked" if name == selected else ""
-        share = explanation.prediction.probabilities[name]
-        choices.append(
-            f'<label><input type="radio" name="{group}" value="{escape(name)}"{checked}> {escape(plain_name(name))}'
-            f" ({share:.0%})</label>"
+        say = f"Probability of malignancy {first.malignancy:.1%}. {_call(first)}"
+        body = (
+            f'<section class="derm-head"><h2>Probability of malignancy: {first.malignancy:.1%}</h2>{_scale(first)}'
+            f'<p class="derm-call">{_call(first)}</p><p>{record(first.malignant, point, tested)}</p></section>{figures}'
         )
-        if explanation.blank:
-            layers.append(
-                f'<p class="blank of-{escape(name)}">Nothing in this image speaks for {escape(plain_name(name))}.</p>'
-            )
-        else:
-            heat = _data_uri(explanation.layer(photo.width // 2), "PNG")
-            text = f"Heat map of the evidence for {plain_name(name)}, probability {share:.0%}"
-            layers.append(f'<img class="heat of-{escape(name)}" src="{heat}" alt="{escape(text)}">')
-    stage = "".join(one for one in layers if one.startswith("<img"))
-    notes = "".join(one for one in layers if one.startswith("<p"))
-    slider = (
-        '<label>Opacity of the map <input type="range" min="0" max="1" step="0.05" value="0.6" '
-        "oninput=\"this.closest('.derm-map').style.setProperty('--heat', this.value)\"></label>"
+    return f'<div class="derm" data-say="{escape(say)}">{body}<p class="derm-small">{NOTICE}</p></div>'
+
+
+def _reasons(why: Sequence[Reason]) -> str:
+    return "".join(
+        # The first title is the headline already.
+        (f"<h3>{escape(one.title)}</h3>" if one.title != why[0].title else "") + f"<p>{escape(one.sentence)}</p>"
+        for one in why
+    )
+
+
+def _call(first: Prediction) -> str:
+    if first.malignant:
+        return f"At or above the operating threshold of {first.threshold:.1%}: called malignant."
+    return f"Below the operating threshold of {first.threshold:.1%}: called benign."
+
+
+def _scale(first: Prediction) -> str:
+    # The words end or begin at the tick, whichever side has more room.
+    side = (
+        f"margin-left:{first.threshold:.2%}"
+        if first.threshold < 0.5
+        else f"text-align:right;width:{first.threshold:.2%}"
     )
     return (
-        f'<h3>{title}</h3><div class="derm-map"><div role="radiogroup" aria-label="{title}">{"".join(choices)}</div>'
-        f'<div class="stage"><img src="{_data_uri(photo, "JPEG")}" alt="The uploaded image">{stage}</div>'
-        f"{notes}<div>{slider}</div></div>"
+        f'<div class="derm-scale">{bar(first.malignancy, first.threshold)}<span class="mark" style="{side}">'
+        f"operating threshold {first.threshold:.1%}</span></div>"
     )
 
 
-def _bar(value: float, mark: float | None = None) -> str:
-    tick = "" if mark is None else f'<b style="left:calc({mark:.2%} - 1px)"></b>'
-    return f'<span class="bar" aria-hidden="true"><i style="width:{value:.2%}"></i>{tick}</span>'
-
-
-def _shrunk(image: Image.Image) -> Image.Image:
-    # A small image is enlarged, so that page and maps look the same for every upload.
-    return image.resize(
-        (SHOWN_WIDTH, max(round(image.height * SHOWN_WIDTH / image.width), 1)), Image.Resampling.BICUBIC
+def record(called: bool, point: Threshold, tested: dict[str, Any]) -> str:
+    """Where the threshold comes from, and how often its call was wrong on test images."""
+    sick, healthy = tested["tp"] + tested["fn"], tested["tn"] + tested["fp"]
+    wrong = (
+        f"called {tested['fp']:,} of {healthy:,} images of benign lesions malignant"
+        if called
+        else f"called {tested['fn']:,} of {sick:,} images of malignant lesions benign"
     )
+    aim = f"{escape(point.aim)}, chosen on {escape(point.split)} images"
+    return f"The threshold stands for {aim}. On test images, the model {wrong}."
 
 
-def _data_uri(image: Image.Image, kind: str) -> str:
-    stream = io.BytesIO()
-    # The copy carries no EXIF, no ICC profile, no file name of the upload, and no comment, which Pillow would keep.
-    image.save(stream, kind, **({"quality": 88, "comment": b""} if kind == "JPEG" else {}))
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(stream.getvalue()).decode()}"
+def ranking(second: Prediction) -> str:
+    """The prediction set in words, and the seven classes, the most probable first."""
+    ranked = sorted(second.probabilities.items(), key=lambda item: -item[1])
+    rows = [
+        (escape(plain_name(name)), f"<code>{escape(name)}</code>", f"{share:.1%}", bar(share)) for name, share in ranked
+    ]
+    head = ("class", "code", "probability", BAR_HEAD)
+    caption = "Calibrated probabilities; the true diagnosis may be none of these."
+    shown = in_words(second) + table(caption, head, rows)
+    return f'<section aria-label="Seven classes"><h2>Seven classes</h2>{shown}</section>'
+
+
+def in_words(second: Prediction) -> str:
+    """The prediction set as a sentence; "" for a model that has none."""
+    if not second.conformal_level:
+        return ""
+    names = either([escape(plain_name(name)) for name in second.conformal]) or "none of the seven classes"
+    return (
+        f'<p class="derm-set"><strong>{names[0].upper()}{names[1:]}</strong> <span class="derm-small">(what remains '
+        f"possible: sets like this one hold the right class of {second.conformal_level:.0%} of the lesions of each "
+        "class, if yours come from where the models' data came from)</span></p>"
+    )

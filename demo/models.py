@@ -1,20 +1,98 @@
-"""The models behind the page: loaded, and held against what the page shows of them."""
+"""The models behind the page: loaded when they are first asked for, and held against what the page shows of them."""
 
 from __future__ import annotations
 
+import functools
 import json
 import re
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dermhub import Classifier
+    from dermhub.config import Threshold
 
+FAST, ACCURATE = "fast", "accurate"
 PICTURES = {
     "figures/confusion_matrix.png": "confusion matrix",
     "figures/roc.png": "ROC curves",
     "figures/reliability.png": "reliability diagram",
 }
 """Figures of a model that the page shows: file in its folder -> title."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A model of each task."""
+
+    binary: Classifier
+    lesion: Classifier
+
+    @property
+    def point(self) -> Threshold:
+        """The operating point of the model of the binary task: the threshold, its aim, and where it was chosen."""
+        return next(iter(self.binary.config.thresholds.values()))
+
+    @functools.cached_property
+    def tested(self) -> dict[str, Any]:
+        """What metrics.json says of that operating point on test: counts, and `intervals` of its two shares."""
+        test = figures(self.binary)["test"]
+        bounds = test.get("intervals", {}).get("bounds", {})
+        return {**test["operating_points"][next(iter(self.binary.config.thresholds))], "intervals": bounds}
+
+
+class Models:
+    """Pairs of models by kind, each loaded once: `fast`, and `accurate` where there is one.
+
+    `names` maps a kind to the names of its binary and its lesion model. Several threads may ask at the same time.
+    """
+
+    def __init__(self, names: Mapping[str, tuple[str, str]]) -> None:
+        self.names = dict(names)
+        self._pairs: dict[str, Pair] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds there are; the first one is the default."""
+        return tuple(self.names)
+
+    def loaded(self, kind: str) -> bool:
+        """Whether a pair is in memory."""
+        return kind in self._pairs
+
+    def pair(self, kind: str) -> Pair:
+        """A pair of models; the first call for a kind takes seconds. Raises ConfigError for a kind there is none of."""
+        from dermhub import ConfigError
+
+        if kind not in self.names:
+            raise ConfigError(f"There is no model {str(kind)!r}, expected {' or '.join(self.names)}.")
+        with self._lock:
+            if kind not in self._pairs:
+                binary, lesion = self.names[kind]
+                self._pairs[kind] = Pair(load_model("binary", binary), load_model("lesion", lesion))
+        return self._pairs[kind]
+
+    def identities(self) -> dict[str, dict[str, str]]:
+        """What tells each loaded model from any other: "binary" and "lesion", "binary-accurate" and "lesion-accurate"."""
+        return {
+            task if kind == FAST else f"{task}-{kind}": identity(model)
+            for kind, pair in list(self._pairs.items())
+            for task, model in (("binary", pair.binary), ("lesion", pair.lesion))
+        }
+
+
+def offered(binary: str, lesion: str) -> dict[str, tuple[str, str]]:
+    """kind -> names of its models: the given ones, and the shipped accurate ones where the given are the shipped."""
+    from dermhub import shipped
+
+    names = {FAST: (binary, lesion)}
+    accurate = (f"{binary}-accurate", f"{lesion}-accurate")
+    if shipped().keys() >= {*accurate}:
+        names[ACCURATE] = accurate
+    return names
 
 
 def load_model(option: str, name: str) -> Classifier:

@@ -1,83 +1,259 @@
-"""The page: an image goes in, and what both models say of it comes out."""
+"""The page: an image goes in, and what both models say of it comes out. Every tab is one function here."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from demo.models import PICTURES, card_text, figures
+from demo import answer, batch, card, prevalence, stability
+from demo.api import Api, publish
+from demo.html import note, problem
+from demo.models import ACCURATE, FAST, Models, card_text
+from demo.uploads import NOT_TAKEN, Uploads, as_path, as_paths, told
+from dermhub.errors import DermhubError, ImageError
 
 if TYPE_CHECKING:
     import gradio as gr
 
-    from dermhub import Classifier
-
-NOT_TAKEN = "The server could not take this file: give it a plain name, or upload it again."
 INTRODUCTION = """# dermhub
-What two small neural networks see in a dermatoscopic image of a pigmented lesion.
+What two small neural networks see in a dermatoscopic image of a pigmented lesion, and how far that can be relied on."""
+CONFIRM = (
+    "I understand: this is research software, not a medical device. I will not use it to decide about a patient, or "
+    "about myself."
+)
+PRIVACY = """**Privacy.** Uploads stay on this server, are deleted within minutes, and their content is not logged.
+No request leaves the machine. Nothing of your visit is stored in your browser."""
+KINDS = {FAST: "fast: small models, an answer in a moment", ACCURATE: "accurate: larger models, some seconds"}
+LIMITS: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "models"}
+"""One image is read at a time: two would only slow each other down."""
 
-**Research software, not a medical device.** Do not use it to decide about a patient, or about yourself: see a doctor.
-It always answers with one of its classes, also where the image shows something else."""
-PRIVACY = """Your image stays on this server while it is being read, is deleted within minutes, and is not
-logged or sent anywhere else."""
+
+@dataclass(frozen=True)
+class Shared:
+    """What every tab needs: the models, the uploads, and what the visitor has confirmed and chosen."""
+
+    models: Models
+    uploads: Uploads
+    understood: gr.Checkbox
+    kind: gr.Radio
 
 
-def make_page(binary: Classifier, lesion: Classifier, folder: Path) -> gr.Blocks:
-    """The page, wired to two loaded models; it reads images in `folder` alone and writes example drawings there."""
+def make_page(models: Models, folder: Path, examples: Path | None = None) -> gr.Blocks:
+    """The page. It reads images in `folder` alone, and writes there what it offers as examples.
+
+    `examples` is a folder with images to try; without one, three drawings are made.
+    """
     import gradio as gr
-
-    from demo import answer as words
-    from dermhub import DermhubError
-
-    point, *_ = binary.config.thresholds.items()
-    tested = figures(binary)["test"]["operating_points"][point[0]]
-
-    def analyse(path: str | None) -> str:
-        if path is None:
-            return words.EMPTY
-        # Gradio checks only paths that a client marks as a file; any other text would be a path of this machine.
-        if not Path(path).resolve().is_relative_to(folder.resolve()):
-            return words.problem("No file was uploaded: expected an image, sent as a file.")
-        try:
-            content = Path(path).read_bytes()
-            return words.answer(binary.explain_all(content), lesion.explain_all(content), point[1], tested)
-        except DermhubError as error:
-            return words.problem(str(error).replace("the uploaded data", "The file"))
-        except OSError:
-            return words.problem(NOT_TAKEN)
 
     page: gr.Blocks
     with gr.Blocks(title="dermhub", analytics_enabled=False, delete_cache=(60, 120)) as page:
         gr.Markdown(INTRODUCTION)
-        with gr.Tab("Try an image"), gr.Row():
-            with gr.Column(scale=2):
-                image = gr.Image(
-                    label="Dermatoscopic image", sources=["upload", "clipboard", "webcam"], type="filepath", height=340
-                )
-                # Gradio would open and convert the file itself, without limits and before we can say what is wrong.
-                image.preprocess = lambda payload: payload.path if payload else None  # type: ignore[method-assign]
-                gr.Markdown(PRIVACY)
-                gr.Examples(draw_examples(folder), image, label="Drawings to try (no photographs, no patients)")
-            with gr.Column(scale=3):
-                answer = gr.HTML(words.EMPTY, elem_id="answer")
-        for model in (binary, lesion):
-            with gr.Tab(f"Figures: {model.name}"):
-                gr.Markdown(card_text(model))
-                for name, title in PICTURES.items():
-                    gr.Image(str(model.folder / name), label=f"{title}, test", interactive=False, height=420)
-        # The old answer goes at once, also while the new image waits in the queue.
-        waiting = image.change(lambda: words.WAITING, None, answer, queue=False, api_visibility="private")
-        analysed = waiting.then(analyse, image, answer, api_name="analyse", concurrency_limit=1)
-        # What Gradio itself refuses never reaches `analyse`; without this, the page would wait for ever.
-        analysed.failure(lambda: words.problem(NOT_TAKEN), None, answer, queue=False, api_visibility="private")
+        understood = gr.Checkbox(False, label=CONFIRM, elem_id="understood", container=True)
+        choices = [(KINDS[name], name) for name in models.kinds]
+        kind = gr.Radio(choices, value=FAST, label="Models", visible=len(choices) > 1, elem_id="kind")
+        shared = Shared(models, Uploads(folder), understood, kind)
+        with gr.Tab("One image"):
+            _one_image(shared, examples or draw_examples(folder), drawn=examples is None)
+        with gr.Tab("Several images"):
+            _several_images(shared)
+        with gr.Tab("What a call means"):
+            _what_a_call_means(shared)
+        with gr.Tab("Measured figures") as tab:
+            _measured(shared, tab)
+        gr.Markdown(PRIVACY, elem_id="privacy")
+        image = as_path(gr.Image(type="filepath", visible=False))
+        files = as_paths(gr.File(file_count="multiple", visible=False))
+        publish(Api(models, shared.uploads), image, files, kind, **LIMITS)
     return page
 
 
-def draw_examples(folder: Path) -> list[list[str]]:
-    """Write three drawn lesions into a folder and return their paths as rows of examples."""
+def _one_image(shared: Shared, examples: list[str] | Path, drawn: bool) -> None:
+    import gradio as gr
+
+    with gr.Row():
+        with gr.Column(scale=1, min_width=280):
+            image = as_path(
+                gr.Image(
+                    label="Dermatoscopic image",
+                    sources=["upload", "clipboard", "webcam"],
+                    type="filepath",
+                    height=280,
+                    elem_id="image",
+                    buttons=[],
+                )
+            )
+            label = "Drawings to try: no photographs, no patients" if drawn else "Images to try"
+            gr.Examples([[path] for path in listed(examples)], image, label=label, elem_id="examples")
+        with gr.Column(scale=3, min_width=320):
+            shown = gr.HTML(answer.EMPTY, elem_id="answer")
+            check = gr.Button("Does the answer hold? Turn, zoom and light the image differently", elem_id="check")
+            checked = gr.HTML("", elem_id="stability")
+
+    def tell(path: str | None, understood: bool, kind: str) -> tuple[str, str]:
+        """What stands in place of the old answer, at once, also while the new image waits in the queue."""
+        loaded = shared.models.loaded(kind)
+        text = answer.EMPTY if path is None else answer.waiting(loaded) if understood else answer.ASK
+        return now_of(text, path, understood, kind), ""
+
+    def analyse(path: str | None, understood: bool, kind: str) -> str:
+        if path is None or not understood:
+            return answer.EMPTY if path is None else answer.ASK
+        return result_of(Api(shared.models, shared.uploads).analyse(path, kind), path, understood, kind)
+
+    def hold(path: str | None, understood: bool, kind: str) -> str:
+        if path is None or not understood:
+            return note("Choose an image first.") if path is None else answer.ASK
+        try:
+            pair = shared.models.pair(kind)
+            found = stability.trials(pair, shared.uploads.content(path))
+            return result_of(stability.as_html(found, pair.point.value), path, understood, kind)
+        except DermhubError as error:
+            return problem(told(error))
+
+    given = [image, shared.understood, shared.kind]
+    changes = [image.change, shared.understood.change, shared.kind.change]
+    telling = gr.on(
+        changes, tell, given, [shown, checked], queue=False, show_progress="hidden", api_visibility="private"
+    )
+    analysed = telling.then(analyse, given, shown, show_progress="hidden", api_visibility="private", **LIMITS)
+    # What Gradio itself refuses never reaches `analyse`; without this, the page would wait for ever.
+    analysed.failure(_refused(), None, shown, queue=False, api_visibility="private")
+    busy = check.click(lambda: answer.BUSY, None, checked, queue=False, api_visibility="private")
+    holding = busy.then(hold, given, checked, show_progress="hidden", api_visibility="private", **LIMITS)
+    holding.failure(_refused(), None, checked, queue=False, api_visibility="private")
+
+
+def _several_images(shared: Shared) -> None:
+    import gradio as gr
+
+    files = as_paths(gr.File(file_count="multiple", label=f"Up to {batch.MOST} images", elem_id="files", height=200))
+    start = gr.Button("Read all images", variant="primary", elem_id="start")
+    table = gr.HTML(batch.EMPTY, elem_id="table")
+
+    def classify(given: list[tuple[str, str]], understood: bool, kind: str) -> Iterator[str]:
+        if not understood:
+            yield answer.ASK
+            return
+        if not given or len(given) > batch.MOST:
+            yield problem(batch.TOO_MANY if given else "No image was chosen: choose one or more.")
+            return
+        try:
+            found: list[dict[str, Any]] = []
+            yield result_of(batch.as_html(found, len(given)), given, understood, kind)
+            for row in batch.rows(shared.models.pair(kind), given, shared.uploads):
+                found.append(row)
+                yield result_of(batch.as_html(found, len(given)), given, understood, kind)
+        except DermhubError as error:
+            yield problem(told(error))
+
+    changes = [files.change, shared.understood.change, shared.kind.change]
+    # In a queue of its own: a hundred images would keep everybody else waiting.
+    options: dict[str, Any] = {"concurrency_limit": 2, "concurrency_id": "several", "show_progress": "hidden"}
+    read = start.click(classify, [files, shared.understood, shared.kind], table, api_visibility="private", **options)
+    read.failure(_refused(), None, table, queue=False, api_visibility="private")
+    given = [files, shared.understood, shared.kind]
+    gr.on(changes, lambda *state: now_of(batch.EMPTY, *state), given, table, queue=False, api_visibility="private")
+
+
+def _what_a_call_means(shared: Shared) -> None:
+    import gradio as gr
+
+    def told_of(percent: float) -> str:
+        try:
+            return prevalence.html(shared.models.pair(FAST), percent)
+        except (DermhubError, TypeError) as error:
+            return problem(str(error))
+
+    gr.Markdown("How often is a call right? That depends on how many of the examined lesions are malignant at all.")
+    slider = gr.Slider(
+        0.1,
+        50,
+        5,
+        step=0.1,
+        label="Malignant lesions among 100 that are examined (prevalence, %)",
+        elem_id="prevalence",
+    )
+    shown = gr.HTML(told_of(5), elem_id="means")
+    slider.change(told_of, slider, shown, queue=False, show_progress="hidden", api_visibility="private")
+
+
+def _measured(shared: Shared, tab: gr.Tab) -> None:
+    import gradio as gr
+
+    figures = gr.HTML(note("Reading the model cards ..."), elem_id="figures")
+    with gr.Accordion("The whole model card: the seven classes", open=False):
+        lesion = gr.Markdown("")
+    with gr.Accordion("The whole model card: benign or malignant", open=False):
+        binary = gr.Markdown("")
+
+    def cards(kind: str) -> tuple[str, str, str]:
+        pair = shared.models.pair(kind)
+        both = (pair.lesion, pair.binary)
+        shown = "".join(card.summary(model) for model in both)
+        return shown, card_text(pair.lesion), card_text(pair.binary)
+
+    gr.on(
+        [tab.select, shared.kind.change],
+        cards,
+        shared.kind,
+        [figures, lesion, binary],
+        show_progress="hidden",
+        api_visibility="private",
+    )
+
+
+def _refused() -> Callable[..., str]:
+    """What is shown where a request never reached a function of ours: the sentence of the waiting room, if it has one."""
+    import gradio as gr
+
+    from demo.waiting import WaitingRoom
+
+    page = gr.context.Context.root_block
+
+    def refused(request: gr.Request) -> str:
+        room = page._queue if page is not None else None
+        sentence = room.why(request.session_hash) if isinstance(room, WaitingRoom) else ""
+        return problem(sentence or NOT_TAKEN)
+
+    # Gradio hands a request to a parameter of this type; as text, the name could not be found.
+    refused.__annotations__["request"] = gr.Request
+    return refused
+
+
+def now_of(html: str, *state: Any) -> str:
+    """HTML that stands in place of a result, marked with what the visitor has chosen now (see page.js)."""
+    return f'<div data-now="{_mark(state)}">{html}</div>'
+
+
+def result_of(html: str, *state: Any) -> str:
+    """A result, marked with what it was computed from: page.js hides one that comes when that has changed."""
+    return f'<div data-of="{_mark(state)}">{html}</div>'
+
+
+def _mark(state: Any) -> str:
+    kind = "files" if isinstance(state[0], list) else "image"
+    return f"{kind}-{hashlib.sha256(repr(state).encode()).hexdigest()[:16]}"
+
+
+def listed(examples: Path | list[str]) -> list[str]:
+    """The images of a folder of examples, in the order of their names; a list stays as it is. Raises ImageError."""
+    if isinstance(examples, list):
+        return examples
+    kinds = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"}
+    found = [str(path) for path in sorted(examples.glob("*")) if path.suffix.lower() in kinds]
+    if not found:
+        raise ImageError(f"{examples} holds no image to try: expected .jpg, .png, .tif or .webp files.")
+    return found[:12]
+
+
+def draw_examples(folder: Path) -> list[str]:
+    """Write three drawn lesions into a folder and return their paths."""
     from dermhub.drawings import draw
 
     paths = [folder / f"drawing-{number}.png" for number in (1, 2, 3)]
     for number, path in enumerate(paths):
         draw(number + 3, (600, 450), darkness=number / 2).save(path)
-    return [[str(path)] for path in paths]
+    return [str(path) for path in paths]

@@ -1,0 +1,148 @@
+"""What other programs can ask: the page's own functions with plain values, also as tools of an MCP server.
+
+Every result carries the notice that a visitor of the page has to confirm. What can't be answered comes back as
+{"error": one sentence, "notice": ...}, never as a traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from demo import answer, batch, prevalence, stability
+from demo.html import NOTICE, data_uri, problem
+from demo.models import FAST, Models
+from demo.reading import read, record
+from demo.uploads import Uploads, told
+from dermhub.errors import DermhubError, ImageError
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+Record = dict[str, Any]
+
+NO_IMAGE = "No image was sent: expected one file."
+
+
+class Api:
+    """The functions behind the endpoints of the same names."""
+
+    def __init__(self, models: Models, uploads: Uploads) -> None:
+        self.models, self.uploads = models, uploads
+
+    def analyse(self, image: str | None, model: str = FAST) -> str:
+        """What both models say of a dermatoscopic image, as the HTML that the page shows, pictures embedded.
+
+        Args:
+            image: A dermatoscopic image of one pigmented lesion (JPEG, PNG, TIFF, WebP).
+            model: Which pair of models answers: "fast", or "accurate" where the server has one.
+        """
+        try:
+            if image is None:
+                return answer.EMPTY
+            pair = self.models.pair(model)
+            return answer.answer(read(pair, self.uploads.content(image)), pair)
+        except DermhubError as error:
+            return problem(told(error))
+
+    def predict(self, image: str | None, model: str = FAST) -> Record:
+        """Probabilities of seven diagnoses and of malignancy for a dermatoscopic image, and what speaks against them.
+
+        Research software, not a medical device. Where `confident` is false, say the `reasons` instead of an answer.
+
+        Args:
+            image: A dermatoscopic image of one pigmented lesion (JPEG, PNG, TIFF, WebP).
+            model: Which pair of models answers: "fast", or "accurate" where the server has one.
+        """
+        return self._asked(image, lambda content: record(self.models.pair(model), content))
+
+    def explain(
+        self, image: str | None, target: str = "", versus: str = "", model: str = FAST, picture: bool = False
+    ) -> Record:
+        """Where in a dermatoscopic image the evidence for a class lies (Grad-CAM), and whether that can be relied on.
+
+        Args:
+            image: A dermatoscopic image of one pigmented lesion (JPEG, PNG, TIFF, WebP).
+            target: A class: akiec, bcc, bkl, df, mel, nv or vasc; empty for the most probable one.
+            versus: A class against which the evidence is sought ("why mel and not nv"); empty for none.
+            model: Which pair of models answers: "fast", or "accurate" where the server has one.
+            picture: Whether the image with the map over it comes along, as a data URI in `overlay`.
+        """
+
+        def explained(content: bytes) -> Record:
+            one = self.models.pair(model).lesion.explain(content, target or None, versus or None)
+            share = one.prediction.probabilities[one.target]
+            found = {"target": one.target, "versus": one.versus, "probability": share, "blank": one.blank}
+            return {**found, **({"overlay": data_uri(one.overlay, "PNG")} if picture else {}), "notice": NOTICE}
+
+        return self._asked(image, explained)
+
+    def check_stability(self, image: str | None, model: str = FAST) -> Record:
+        """Whether the answer holds when a dermatoscopic image is turned, mirrored, zoomed or lit differently.
+
+        Args:
+            image: A dermatoscopic image of one pigmented lesion (JPEG, PNG, TIFF, WebP).
+            model: Which pair of models answers: "fast", or "accurate" where the server has one.
+        """
+
+        def checked(content: bytes) -> Record:
+            found = stability.trials(self.models.pair(model), content)
+            table = [dict(vars(one)) for one in found]
+            return {
+                "holds": stability.holds(found),
+                "verdict": stability.verdict(found),
+                "trials": table,
+                "notice": NOTICE,
+            }
+
+        return self._asked(image, checked)
+
+    def at_prevalence(self, percent: float, model: str = FAST) -> Record:
+        """What the model's call means at a prevalence: PPV, NPV, cancers missed and false alarms per 1,000 lesions.
+
+        Args:
+            percent: How many of 100 examined lesions are malignant, from 0 to 100.
+            model: Which pair of models answers: "fast", or "accurate" where the server has one.
+        """
+        try:
+            return {**prevalence.figures(self.models.pair(model).tested, percent / 100), "notice": NOTICE}
+        except DermhubError as error:
+            return {"error": str(error), "notice": NOTICE}
+
+    def predict_several(self, images: list[tuple[str, str]], model: str = FAST) -> Record:
+        """The same as predict for several dermatoscopic images: one row for each, also for a file that is no image.
+
+        Args:
+            images: Dermatoscopic images, each of one pigmented lesion.
+            model: Which pair of models answers: "fast", or "accurate" where the server has one.
+        """
+        try:
+            if not images or len(images) > batch.MOST:
+                raise ImageError(batch.TOO_MANY if images else NO_IMAGE)
+            found = [*batch.rows(self.models.pair(model), images, self.uploads)]
+            return {"rows": found, "csv": batch.as_csv(found), "notice": NOTICE}
+        except DermhubError as error:
+            return {"error": told(error), "notice": NOTICE}
+
+    def _asked(self, image: str | None, computed: Callable[[bytes], Record]) -> Record:
+        try:
+            if image is None:
+                raise ImageError(NO_IMAGE)
+            return computed(self.uploads.content(image))
+        except DermhubError as error:
+            return {"error": told(error), "notice": NOTICE}
+
+
+def publish(api: Api, image: gr.Image, files: gr.File, kind: gr.Radio, **limits: Any) -> None:
+    """Make the functions endpoints of the page that is being built; components only say what kind of value comes."""
+    import gradio as gr
+
+    never = gr.Button(visible=False)
+    word, flag = gr.Textbox("", visible=False), gr.Checkbox(False, visible=False)
+    percent, told_as, shown = gr.Number(visible=False), gr.JSON(visible=False), gr.HTML(visible=False)
+    never.click(api.analyse, [image, kind], shown, api_name="analyse", **limits)
+    never.click(api.predict, [image, kind], told_as, api_name="predict", **limits)
+    never.click(api.explain, [image, word, word, kind, flag], told_as, api_name="explain", **limits)
+    never.click(api.check_stability, [image, kind], told_as, api_name="check_stability", **limits)
+    never.click(api.at_prevalence, [percent, kind], told_as, api_name="at_prevalence", queue=False)
+    never.click(api.predict_several, [files, kind], told_as, api_name="predict_several", **limits)
