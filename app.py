@@ -24,7 +24,9 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--max-queue", type=count, default=32, metavar="N", help="requests that may wait (default: 32)")
     parser.add_argument("--binary", default="binary", metavar="ID", help="model or folder for benign / malignant")
     parser.add_argument("--lesion", default="lesion", metavar="ID", help="model or folder for the seven classes")
-    parser.add_argument("--examples", type=folder, metavar="DIR", help="folder with images to offer (default: drawings)")
+    parser.add_argument(
+        "--examples", type=folder, metavar="DIR", help="folder with images to offer (default: drawings)"
+    )
     parser.add_argument("--mcp", action="store_true", help="serve the same functions as tools (needs gradio[mcp])")
     return parser.parse_args(arguments)
 

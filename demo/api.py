@@ -14,7 +14,7 @@ from demo.html import NOTICE, data_uri, problem
 from demo.models import FAST, Models
 from demo.reading import read, record
 from demo.uploads import Uploads, told
-from dermhub.errors import DermhubError, ImageError
+from dermhub.errors import ConfigError, DermhubError, ImageError
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -105,6 +105,8 @@ class Api:
             model: Which pair of models answers: "fast", or "accurate" where the server has one.
         """
         try:
+            if not isinstance(percent, int | float):
+                raise ConfigError("No prevalence was sent: expected a number from 0 to 100.")
             return {**prevalence.figures(self.models.pair(model).tested, percent / 100), "notice": NOTICE}
         except DermhubError as error:
             return {"error": str(error), "notice": NOTICE}
@@ -140,7 +142,7 @@ def publish(api: Api, image: gr.Image, files: gr.File, kind: gr.Radio, **limits:
     never = gr.Button(visible=False)
     word, flag = gr.Textbox("", visible=False), gr.Checkbox(False, visible=False)
     percent, told_as, shown = gr.Number(visible=False), gr.JSON(visible=False), gr.HTML(visible=False)
-    never.click(api.analyse, [image, kind], shown, api_name="analyse", **limits)
+    never.click(api.analyse, [image], shown, api_name="analyse", **limits)
     never.click(api.predict, [image, kind], told_as, api_name="predict", **limits)
     never.click(api.explain, [image, word, word, kind, flag], told_as, api_name="explain", **limits)
     never.click(api.check_stability, [image, kind], told_as, api_name="check_stability", **limits)

@@ -76,7 +76,7 @@ class Models:
         return self._pairs[kind]
 
     def identities(self) -> dict[str, dict[str, str]]:
-        """What tells each loaded model from any other: "binary" and "lesion", "binary-accurate" and "lesion-accurate"."""
+        """What tells each loaded model from any other: "binary", "lesion", "binary-accurate", "lesion-accurate"."""
         return {
             task if kind == FAST else f"{task}-{kind}": identity(model)
             for kind, pair in list(self._pairs.items())

@@ -98,7 +98,7 @@ def _one_image(shared: Shared, examples: list[str] | Path, drawn: bool) -> None:
         text = answer.EMPTY if path is None else answer.waiting(loaded) if understood else answer.ASK
         return now_of(text, path, understood, kind), ""
 
-    def analyse(path: str | None, understood: bool, kind: str) -> str:
+    def read(path: str | None, understood: bool, kind: str) -> str:
         if path is None or not understood:
             return answer.EMPTY if path is None else answer.ASK
         return result_of(Api(shared.models, shared.uploads).analyse(path, kind), path, understood, kind)
@@ -118,8 +118,8 @@ def _one_image(shared: Shared, examples: list[str] | Path, drawn: bool) -> None:
     telling = gr.on(
         changes, tell, given, [shown, checked], queue=False, show_progress="hidden", api_visibility="private"
     )
-    analysed = telling.then(analyse, given, shown, show_progress="hidden", api_visibility="private", **LIMITS)
-    # What Gradio itself refuses never reaches `analyse`; without this, the page would wait for ever.
+    analysed = telling.then(read, given, shown, show_progress="hidden", api_visibility="private", **LIMITS)
+    # What Gradio itself refuses never reaches `read`; without this, the page would wait for ever.
     analysed.failure(_refused(), None, shown, queue=False, api_visibility="private")
     busy = check.click(lambda: answer.BUSY, None, checked, queue=False, api_visibility="private")
     holding = busy.then(hold, given, checked, show_progress="hidden", api_visibility="private", **LIMITS)
@@ -206,7 +206,7 @@ def _measured(shared: Shared, tab: gr.Tab) -> None:
 
 
 def _refused() -> Callable[..., str]:
-    """What is shown where a request never reached a function of ours: the sentence of the waiting room, if it has one."""
+    """What is shown where a request never reached a function of ours: the waiting room's sentence, if it has one."""
     import gradio as gr
 
     from demo.waiting import WaitingRoom

@@ -110,7 +110,9 @@ ANSWERED: dict[str, tuple[str, bytes]] = {
 
 def sentence(html: str) -> str:
     """The text of an answer that is a refusal; fails where it is more than one sentence or shows the server."""
-    found = re.fullmatch(r'<div class="derm-problem" role="alert"><strong>No answer.</strong> (.*)</div>', html)
+    found = re.fullmatch(
+        r'<div class="derm-problem" role="alert" data-say="[^"]*"><strong>No answer.</strong> (.*)</div>', html
+    )
     assert found is not None, html
     text = unescape(found[1])
     assert not re.search(r"Traceback|/tmp|/home|site-packages|\n", text)

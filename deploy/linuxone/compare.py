@@ -62,7 +62,7 @@ def pages(here: str, there: str) -> list[Row]:
     rows = [("app.py: answer to an upload", "the same text", told[0] if told else words[1][:60], same)]
     if [p.shape for p in pictures[0]] != [p.shape for p in pictures[1]] or not pictures[0]:
         return [*rows, ("app.py: maps", "the same sizes", f"{len(pictures[1])} pictures", False)]
-    title = f"app.py: photograph and {len(pictures[0]) - 2} maps"
+    title = f"app.py: photograph and {len(pictures[0]) - 1} maps"
     return [*rows, within(title, "picture", list(zip(*pictures, strict=True)))]
 
 
