@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dermhub import gradcam, metrics, seen
+from dermhub import gate, gradcam, metrics, seen
 from dermhub.catalog import CONFIG, Entry
 from dermhub.concern import NOT_DERMATOSCOPIC, Concern
+from dermhub.config import InputSpec
 from dermhub.conformal import prediction_sets, why_not
 from dermhub.engine import Engine, Floats
 from dermhub.errors import ConfigError, ModelError, suggest
@@ -31,8 +32,8 @@ BATCH = 16
 Look = Callable[[Image.Image], Sequence[Concern]]
 """What finds concerns in an upright RGB image."""
 
-Check = Callable[[Floats], Sequence[Concern]]
-"""What finds concerns in an image's feature maps (K, h, w)."""
+Check = Callable[[Floats, Floats, InputSpec], Sequence[Concern]]
+"""What finds concerns in an image's feature maps (K, h, w) and in the input (3, H, W) that they were made from."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,9 @@ class Classifier:
         if seen.NAME in self._beside:
             manifest = seen.Manifest.from_bytes(self._beside[seen.NAME], str(self.folder / seen.NAME))
             self._looks.append(manifest.concerns)
+        if gate.NAME in self._beside:
+            keeper = gate.Gate.from_bytes(self._beside[gate.NAME], str(self.folder / gate.NAME))
+            self._checks.append(keeper.concerns)
 
     @property
     def model(self) -> nn.Module:
@@ -214,11 +218,12 @@ class Classifier:
 
     def _forward(self, images: Sequence[Prepared]) -> tuple[list[Prediction], Floats]:
         logits, features = self.engine.forward(np.stack([one.array for one in images]))
-        concerns = [
-            (*(concern for check in self._checks for concern in check(maps)), *one.concerns)
-            for one, maps in zip(images, features, strict=True)
-        ]
+        concerns = [self._concerns(one, maps) for one, maps in zip(images, features, strict=True)]
         return self._predictions(logits, concerns), features
+
+    def _concerns(self, image: Prepared, maps: Floats) -> tuple[Concern, ...]:
+        found = [concern for check in self._checks for concern in check(maps, image.array, self.config.input)]
+        return (*found, *image.concerns)
 
     def _explanations(
         self, rgb: Image.Image, prediction: Prediction, features: Floats, pairs: Sequence[tuple[str, str]]

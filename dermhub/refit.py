@@ -10,12 +10,13 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from dermhub import checkpoint, conformal, data, files, metrics, partition, seen
+from dermhub import checkpoint, conformal, data, files, gate, metrics, partition, seen
 from dermhub.config import Conformal, ModelConfig
 from dermhub.passes import Outputs
-from dermhub.preprocess import to_rgb
+from dermhub.preprocess import to_array, to_rgb
 
 Maker = Callable[[ModelConfig, pd.DataFrame, dict[str, Outputs]], bytes]
 
@@ -25,7 +26,16 @@ def _seen(_: ModelConfig, table: pd.DataFrame, __: dict[str, Outputs]) -> bytes:
     return seen.build(images, list(table["image_id"]), list(table["split"])).to_bytes()
 
 
-SIDECARS: dict[str, Maker] = {seen.NAME: _seen}
+def _gate(config: ModelConfig, table: pd.DataFrame, outputs: dict[str, Outputs]) -> bytes:
+    def described(split: str) -> gate.Floats:
+        images = (to_array(to_rgb(path), config.input)[None] for path in table["path"][table["split"] == split])
+        looks = np.concatenate([gate.looks(image, config.input) for image in images])
+        return np.concatenate([outputs[split].pooled, looks], axis=1)
+
+    return gate.fit(described("train"), described("validation")).to_bytes()
+
+
+SIDECARS: dict[str, Maker] = {seen.NAME: _seen, gate.NAME: _gate}
 """Name of a file beside the weights -> its content from configuration, table and the outputs of each split."""
 
 
