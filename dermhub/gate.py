@@ -160,7 +160,8 @@ def fit(training: Floats, validation: Floats) -> Gate:
     scales = np.maximum(np.apply_along_axis(_limit, 0, distances), 1e-6) / [1, WEIGHT]
     # Rounded up, so that the image that set the limit stays inside when the scales become float32.
     scales *= _limit((distances / scales).sum(axis=1)) * (1 + 1e-6)
-    return Gate(gate.mean, gate.axes, gate.look_mean, gate.look_axes, scales.astype(np.float32))
+    scales = np.maximum(scales, 1e-6).astype(np.float32)
+    return Gate(gate.mean, gate.axes, gate.look_mean, gate.look_axes, scales)
 
 
 def _limit(values: Doubles) -> float:
@@ -170,9 +171,9 @@ def _limit(values: Doubles) -> float:
 
 def _whitening(centred: Doubles) -> Doubles:
     """(36, 36): what turns (N, 36) centred statistics into uncorrelated ones of variance 1."""
-    scale = np.maximum(centred.std(axis=0), 1e-6)
+    # What has no spread, as among a handful of images, must not decide alone: hence the two least values.
+    scale = np.maximum(centred.std(axis=0), 1e-3)
     values, vectors = np.linalg.eigh((centred / scale).T @ (centred / scale) / len(centred))
-    # A direction without any spread, as among a handful of images, must not decide alone.
     return np.asarray(vectors / np.sqrt(np.maximum(values, 1e-4)) / scale[:, None])
 
 

@@ -1,0 +1,77 @@
+"""What the gate of a model rejects, and what its prediction sets cover:
+
+    PYTHONPATH=. python benchmarks/gate.py MODEL --data HAM --others NAME=FOLDER ... [--refit]
+
+Prints, as Markdown, the share of images that are rejected (score above 1) in validation, in the test split, and in
+each folder of others, and the AUROC that tells the folder's images from the test split's. With --refit, gate and
+prediction sets are fitted anew from the training and validation images, as `measure` does it, and nothing is written:
+so also a model that ships without them is reported. Nothing is chosen here.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from dermhub import conformal, data, files, gate, measure, metrics, partition, passes
+from dermhub.classifier import Classifier
+from dermhub.preprocess import to_array, to_rgb
+
+
+def described(saved: Classifier, paths: list[str], workers: int) -> tuple[gate.Floats, gate.Floats]:
+    """(N, C) logits, and the (N, K + 36) that the gate judges, of images."""
+    outputs, spec = passes.run(saved, paths, workers), saved.config.input
+    looks = [gate.looks(to_array(to_rgb(path), spec)[None], spec) for path in paths]
+    return outputs.logits, np.concatenate([outputs.pooled, np.concatenate(looks)], axis=1)
+
+
+def main() -> None:
+    """Read the options, and print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--others", nargs="*", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--refit", action="store_true")
+    parser.add_argument("--workers", type=int, default=0)
+    options = parser.parse_args()
+    saved = Classifier(options.model)
+    task, config = saved.config.task, saved.config
+    table = data.read_table(options.data, task)
+    measure.check_table(config, table, options.data)
+    splits = ("train", "validation", "test") if options.refit else ("validation", "test")
+    parts = {split: table[table["split"] == split] for split in splits}
+    found = {split: described(saved, list(part["path"]), options.workers) for split, part in parts.items()}
+    lesions = {s: part["lesion_id"].replace(partition.SAME_LESION).to_numpy(str) for s, part in parts.items()}
+    true = {split: data.targets(part, task) for split, part in parts.items()}
+    sure = {split: metrics.softmax(logits, config.temperature) for split, (logits, _) in found.items()}
+    keeper, limits = None, config.conformal
+    if options.refit:
+        keeper = gate.fit(found["train"][1], found["validation"][1])
+        limits = conformal.fit(sure["validation"], true["validation"], lesions["validation"], task.classes)
+    elif gate.NAME in config.files:
+        keeper = gate.Gate.from_bytes(saved.engine.sidecar(gate.NAME), gate.NAME)
+    if keeper is None or limits is None:
+        raise SystemExit(f"{options.model} ships no gate or no prediction sets: measure it, or use --refit.")
+    scores = {split: keeper.score(found[split][1]) for split in ("validation", "test")}
+    for name, folder in (one.split("=", 1) for one in options.others):
+        paths = [str(path) for path in files.image_files(Path(folder))]
+        scores[name] = keeper.score(described(saved, paths, options.workers)[1])
+    print(f"Gate of {options.model}, {len(keeper.to_bytes())} bytes\n\n| images | n | rejected | AUROC against test |")
+    print("|---|---|---|---|")
+    for name, values in scores.items():
+        strange = np.repeat([False, True], [len(scores["test"]), len(values)])
+        area = metrics.auroc(np.append(scores["test"], values), strange)
+        print(f"| {name} | {len(values)} | {(values > 1).mean():.4f} | {area:.4f} |")
+    print("\n| prediction sets | split | n | covered | covered lesions | mean size | abstains |")
+    print("|---|---|---|---|---|---|---|")
+    for split in ("validation", "test"):
+        told = conformal.measure(sure[split], true[split], lesions[split], task.classes, limits)
+        for name, row in {"all": told, **told["per_class"]}.items():
+            figures = (row["coverage"], row["coverage_of_lesions"], row["mean_size"], row["abstention_rate"])
+            print(f"| {name} | {split} | {row['n']} | " + " | ".join(f"{value:.4f}" for value in figures) + " |")
+
+
+if __name__ == "__main__":
+    main()
