@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from dermhub import card_more as more
+from dermhub import card_parity, card_text
 from dermhub import card_results as results
-from dermhub import card_text
 from dermhub.card_results import HEADLINES, is_ham, lines
 from dermhub.config import ModelConfig
 from dermhub.labels import plain_name
@@ -34,6 +34,7 @@ RESULTS = (
     more.skin,
     more.external,
     results.costs,
+    card_parity.parity,
 )
 """The measured sections, in their order."""
 

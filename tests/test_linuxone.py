@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,7 +20,8 @@ from conftest import pixels
 from PIL import Image
 
 import dermhub
-from dermhub import files
+from dermhub import cards, files, lint
+from dermhub.config import ModelConfig
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "deploy/linuxone"
@@ -71,14 +73,25 @@ def page(shade: int = 0, share: str = "9.8%") -> str:
     return f"<h3>Probability of malignancy: {share}</h3>{picture}{picture}"
 
 
+ANSWER: dict[str, Any] = {
+    "tensor": "a",
+    "logits": [1.0, 2.0],
+    "probabilities": [0.3, 0.7],
+    "label": "nv",
+    "malignant": False,
+    "sets and concerns": [["nv"], "", []],
+}
+WEIGHTS = "0" * 64
+
+
 def write(folder: Path, order: str, answer: dict[str, Any], heat: float, html: str) -> None:
     """What golden.py and ask.py leave behind, of one model and one image."""
     folder.mkdir(parents=True)
     np.save(folder / "lesion-a.jpg.npy", np.full((2, 4, 4), heat, "<f4"))
-    model = {"files": {"model.safetensors": "0" * 64}, "images": {"a.jpg": answer}}
-    loss = answer.pop("loss")
+    loss, meaning = answer.pop("loss", 1.9), answer.pop("meaning", "m")
+    model = {"files": {"model.safetensors": WEIGHTS}, "meaning": meaning, "images": {"a.jpg": answer}}
     content = {
-        "machine": {"byte order": order},
+        "machine": {"byte order": order, "torch": "2.0"},
         "models": {"lesion": model},
         "epoch": {"loss": loss, "validation": 2.0},
     }
@@ -86,13 +99,27 @@ def write(folder: Path, order: str, answer: dict[str, Any], heat: float, html: s
     (folder / "page.html").write_text(html)
 
 
+def write_onnx(folder: Path, heat: float = 0.5, name: str = "lesion", **changes: Any) -> None:
+    """What golden.py leaves behind of the ONNX file of that model."""
+    np.save(folder / f"{name}.onnx-a.jpg.npy", np.full((2, 4, 4), heat, "<f4"))
+    answer = {key: value for key, value in ANSWER.items() if key not in ("tensor", "logits")} | changes
+    model = {"meaning": answer.pop("meaning", "m"), "images": {"a.jpg": answer}}
+    (folder / "onnx.json").write_text(json.dumps({"version": "1.21.0", "models": {name: model}}))
+
+
 def compared(
-    tmp_path: Path, heat: float = 0.5, html: str = "", tests: str = "9 passed", here: str = "", **changes: Any
+    tmp_path: Path,
+    heat: float = 0.5,
+    html: str = "",
+    tests: str = "9 passed",
+    here: str = "",
+    onnx: dict[str, Any] | None = None,
+    **changes: Any,
 ) -> int:
-    """The exit code of compare.py for two machines of which the second differs by `changes`."""
-    answer = {"tensor": "a", "logits": [1.0, 2.0], "probabilities": [0.3, 0.7], "label": "nv", "malignant": False}
-    write(tmp_path / "x86", "little", {**answer, "loss": 1.9}, 0.5, here or page())
-    write(tmp_path / "s390x", "big", {**answer, "loss": 1.9, **changes}, heat, html or page())
+    """The exit code of compare.py for two machines of which the second differs by `changes`, or its ONNX by `onnx`."""
+    write(tmp_path / "x86", "little", {**ANSWER}, 0.5, here or page())
+    write(tmp_path / "s390x", "big", {**ANSWER, **changes}, heat, html or page())
+    write_onnx(tmp_path / "s390x", **(onnx or {}))
     command = [sys.executable, str(FOLDER / "compare.py"), "x86", "s390x", "out.md", f"tests={tests}", "emulator=none"]
     return subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode
 
@@ -112,6 +139,35 @@ def test_equal_machines_are_certified(tmp_path: Path) -> None:
     assert "Result: **PASSED**" in (tmp_path / "out.md").read_text()
 
 
+def test_onnx_files_are_certified(tmp_path: Path) -> None:
+    assert compared(tmp_path, onnx={"heat": 0.50005, "probabilities": [0.30009, 0.69991]}) == 0
+    text = (tmp_path / "out.md").read_text()
+    assert "| lesion.onnx: probabilities | <= 0.0001 | 9.0e-05 | ok |" in text
+    assert "| onnxruntime | (not used) | 1.21.0 |" in text
+
+
+def test_short_form_for_the_cards(tmp_path: Path) -> None:
+    assert compared(tmp_path, logits=[1.00002, 2.0], onnx={"probabilities": [0.30004, 0.69996]}) == 0
+    (sha256, found), *more = files.read_json(tmp_path / "parity.json").items()
+    assert (sha256, more) == (WEIGHTS, [])
+    assert found.pop("date")
+    assert found == {
+        "images": 1,
+        "torch": ["2.0", "2.0"],
+        "onnxruntime": "1.21.0",
+        "largest_difference": {
+            "pytorch": {"logits": 2e-5, "probabilities": 0.0, "heat map": 0.0},
+            "onnx": {"probabilities": 4e-5, "heat map": 0.0},
+        },
+    }
+
+
+def test_answers_of_a_page_as_json(tmp_path: Path) -> None:
+    text = json.dumps({"html": page().replace('src="', "style='background:url(").replace('">', ")'>")})
+    assert compared(tmp_path, html=text, here=text) == 0
+    assert "app.py: 2 pictures" in (tmp_path / "out.md").read_text()
+
+
 @pytest.mark.parametrize(
     "run",
     [
@@ -123,6 +179,14 @@ def test_equal_machines_are_certified(tmp_path: Path) -> None:
         lambda folder: compared(folder, probabilities=[0.30002, 0.69998]),
         lambda folder: compared(folder, heat=0.5002),
         lambda folder: compared(folder, loss=1.9002),
+        lambda folder: compared(folder, **{"sets and concerns": [["nv"], "", ["blurred"]]}),
+        lambda folder: compared(folder, onnx={"probabilities": [0.3002, 0.6998]}),
+        lambda folder: compared(folder, onnx={"label": "mel"}),
+        lambda folder: compared(folder, onnx={"malignant": True}),
+        lambda folder: compared(folder, onnx={"sets and concerns": [[], "", []]}),
+        lambda folder: compared(folder, onnx={"heat": 0.5002}),
+        lambda folder: compared(folder, onnx={"meaning": "n"}),
+        lambda folder: compared(folder, onnx={"name": "other"}),
         lambda folder: compared(folder, html=page(share="9.9%")),
         lambda folder: compared(folder, html=page(shade=3)),
         lambda folder: compared(folder, html="<p>No answer.</p>"),
@@ -133,3 +197,43 @@ def test_equal_machines_are_certified(tmp_path: Path) -> None:
 def test_any_difference_fails_the_proof(tmp_path: Path, run: Callable[[Path], int]) -> None:
     assert run(tmp_path) == 1
     assert "**DIFFERS**" in (tmp_path / "out.md").read_text()
+    assert files.read_json(tmp_path / "parity.json") == {}
+
+
+def certify(*arguments: object) -> tuple[int, str]:
+    """certify.py: its exit code and what it prints."""
+    command = [sys.executable, str(FOLDER / "certify.py"), *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT)})
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_cards_state_the_proof_of_their_own_weights(finished_run: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished_run / "model", tmp_path / "model")
+    own = files.sha256(folder / "model.safetensors")
+    assert compared(tmp_path, logits=[1.00002, 2.0]) == 0
+    (found,) = files.read_json(tmp_path / "parity.json").values()
+    files.write_json(tmp_path / "other.json", {"1" * 64: found})
+    files.write_json(tmp_path / "own.json", {own: found})
+
+    before = (folder / "README.md").read_text(encoding="utf-8")
+    assert "## Parity\n\nNot proven for these weights: " in before
+    assert certify(tmp_path / "own.json", folder) == (0, f"{folder}: proven\n")
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert "| PyTorch 2.0 | 2.0e-05 | 0.0e+00 | 0.0e+00 |\n| ONNX Runtime 1.21.0 |  | 0.0e+00 | 0.0e+00 |" in text
+    assert lint.lint(folder).missing == ()
+    assert certify(tmp_path / "other.json", folder) == (0, f"{folder}: not proven for these weights\n")
+    assert (folder / "README.md").read_text(encoding="utf-8") == before
+
+
+def test_a_proof_of_other_weights_is_not_stated(finished_run: Path) -> None:
+    config, content = (files.read_json(finished_run / "model" / name) for name in ("config.json", "metrics.json"))
+    content["parity"] = {"weights_sha256": "1" * 64}
+    assert "Not proven for these weights" in cards.render(ModelConfig.from_json(config), content)
+    del content["parity"]
+    assert "Parity" not in cards.render(ModelConfig.from_json(config), content)
+
+
+def test_certify_what_is_no_model(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "parity.json", {})
+    code, said = certify(tmp_path / "parity.json", tmp_path)
+    assert (code, said) == (2, f"certify.py: {tmp_path} is not a model folder: it has no config.json.\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -15,7 +16,8 @@ def main() -> int:
     """Ask as any other program would (see README.md)."""
     url, photo, out = sys.argv[1:]
     client = Client(url, verbose=False, httpx_kwargs={"timeout": SECONDS}, analytics_enabled=False)
-    Path(out).write_text(client.submit(handle_file(photo), api_name="/analyse").result(timeout=SECONDS))
+    answer = client.submit(handle_file(photo), api_name="/analyse").result(timeout=SECONDS)
+    Path(out).write_text(answer if isinstance(answer, str) else json.dumps(answer))
     return 0
 
 

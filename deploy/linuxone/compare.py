@@ -3,7 +3,8 @@
 python compare.py X86 S390X CERTIFICATE key=value ...
 
 X86 and S390X are folders that golden.py and ask.py wrote; the keys (tests, packages, requirements, emulator, release)
-are facts for the certificate that prove.sh knows. Exits with 1 when anything differs by more than its limit.
+are facts for the certificate that prove.sh knows. Beside it goes parity.json, the largest differences of each model,
+for its card (see certify.py). Exits with 1 when anything differs by more than its limit.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import re
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-LIMITS = {"logits": 1e-4, "probabilities": 1e-5, "heat map": 1e-4, "loss": 1e-4, "picture": 1}
+LIMITS = {"logits": 1e-4, "probabilities": 1e-5, "heat map": 1e-4, "loss": 1e-4, "picture": 1, "ONNX": 1e-4}
 """Largest accepted difference; of a picture that the page embeds, in steps of 8 bits."""
+
+ANSWERS = (("class", "label"), ("called malignant", "malignant"), ("sets and concerns", "sets and concerns"))
+"""Rows about what is said of an image beside the numbers: title and key of golden.py's answers."""
 
 Row = tuple[str, str, str, bool]
 
@@ -36,14 +41,37 @@ def models(x86: Path, s390x: Path, here: dict[str, Any], there: dict[str, Any]) 
             (f"{name}: file hashes", "the same", f"{len(mine['files'])} files", mine["files"] == other["files"])
         )
         pairs = [(mine["images"][image], other["images"][image]) for image in mine["images"]]
-        for title, key in (("preprocessing", "tensor"), ("class", "label"), ("called malignant", "malignant")):
-            same = sum(a[key] == b[key] for a, b in pairs)
-            rows.append((f"{name}: {title}", "identical", f"{same} of {len(pairs)} images", same == len(pairs)))
+        rows += [alike(f"{name}: {title}", key, pairs) for title, key in (("preprocessing", "tensor"), *ANSWERS)]
         numbers = ("logits", "probabilities")
         rows += [within(f"{name}: {key}", key, [(a[key], b[key]) for a, b in pairs]) for key in numbers]
-        maps = [(np.load(folder / f"{name}-{image}.npy") for folder in (x86, s390x)) for image in mine["images"]]
-        rows.append(within(f"{name}: heat map", "heat map", [tuple(pair) for pair in maps]))
+        rows.append(within(f"{name}: heat map", "heat map", maps(x86, s390x, name, name, mine["images"])))
     return rows
+
+
+def onnx(x86: Path, s390x: Path, here: dict[str, Any], there: dict[str, Any]) -> list[Row]:
+    """One row for each kind of answer of each ONNX file, by ONNX Runtime on s390x, against PyTorch on x86-64."""
+    rows: list[Row] = [("ONNX files", "of all models", ", ".join(there) or "none", here.keys() == there.keys())]
+    for name in sorted(here.keys() & there.keys()):
+        mine, other = here[name], there[name]
+        same = mine["meaning"] == other["meaning"]
+        rows.append((f"{name}.onnx: metadata", "identical", "identical" if same else "another", same))
+        pairs = [(mine["images"][image], other["images"][image]) for image in mine["images"]]
+        rows += [alike(f"{name}.onnx: {title}", key, pairs) for title, key in ANSWERS]
+        probabilities = [(a["probabilities"], b["probabilities"]) for a, b in pairs]
+        rows.append(within(f"{name}.onnx: probabilities", "ONNX", probabilities))
+        rows.append(within(f"{name}.onnx: heat map", "ONNX", maps(x86, s390x, name, f"{name}.onnx", mine["images"])))
+    return rows
+
+
+def alike(title: str, key: str, pairs: list[tuple[Any, ...]]) -> Row:
+    """On how many images both machines say the same."""
+    same = sum(a[key] == b[key] for a, b in pairs)
+    return (title, "identical", f"{same} of {len(pairs)} images", same == len(pairs) > 0)
+
+
+def maps(x86: Path, s390x: Path, mine: str, other: str, images: Iterable[str]) -> list[tuple[Any, ...]]:
+    """The heat maps of each image by a model here and by one there."""
+    return [(np.load(x86 / f"{mine}-{image}.npy"), np.load(s390x / f"{other}-{image}.npy")) for image in images]
 
 
 def within(title: str, kind: str, pairs: list[tuple[Any, ...]]) -> Row:
@@ -54,15 +82,15 @@ def within(title: str, kind: str, pairs: list[tuple[Any, ...]]) -> Row:
 
 def pages(here: str, there: str) -> list[Row]:
     """The demo's answer to one upload: its words and figures, and the pictures in it."""
-    embedded = re.compile(r'src="data:image/\w+;base64,([^"]+)"')
+    embedded = re.compile(r"data:image/(?:png|jpeg|webp);base64,([A-Za-z0-9+/=]+)")
     pictures = [[pixels(text) for text in embedded.findall(page)] for page in (here, there)]
     words = [re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", embedded.sub("", page))).strip() for page in (here, there)]
     told = re.search(r"Probability of malignancy: [\d.]+%", words[1])
     same = words[0] == words[1] and told is not None
     rows = [("app.py: answer to an upload", "the same text", told[0] if told else words[1][:60], same)]
     if [p.shape for p in pictures[0]] != [p.shape for p in pictures[1]] or not pictures[0]:
-        return [*rows, ("app.py: maps", "the same sizes", f"{len(pictures[1])} pictures", False)]
-    title = f"app.py: photograph and {len(pictures[0]) - 1} maps"
+        return [*rows, ("app.py: pictures", "the same sizes", f"{len(pictures[1])} pictures", False)]
+    title = f"app.py: {len(pictures[0])} pictures"
     return [*rows, within(title, "picture", list(zip(*pictures, strict=True)))]
 
 
@@ -104,6 +132,27 @@ def certificate(rows: list[Row], here: dict[str, Any], there: dict[str, Any], fa
     return "\n".join(lines) + "\n"
 
 
+def short_form(rows: list[Row], here: dict[str, Any], there: dict[str, Any]) -> dict[str, Any]:
+    """sha256 of the weights -> what a model's card says of the proof; empty when anything differed by too much."""
+    if not ok(rows):
+        return {}
+    found = {what: float(measured) for what, limit, measured, _ in rows if limit.startswith("<=")}
+    versions = {name: there["machine"][name] for name in ("torch", "onnxruntime")}
+    return {
+        model["files"]["model.safetensors"]: {
+            "date": time.strftime("%Y-%m-%d", time.gmtime()),
+            "images": len(model["images"]),
+            "torch": [here["machine"]["torch"], versions["torch"]],
+            "onnxruntime": versions["onnxruntime"],
+            "largest_difference": {
+                "pytorch": {key: found[f"{name}: {key}"] for key in ("logits", "probabilities", "heat map")},
+                "onnx": {key: found[f"{name}.onnx: {key}"] for key in ("probabilities", "heat map")},
+            },
+        }
+        for name, model in there["models"].items()
+    }
+
+
 def ok(rows: list[Row]) -> bool:
     """Whether every row holds."""
     return all(good for *_, good in rows)
@@ -114,6 +163,8 @@ def main() -> int:
     x86, s390x, out = map(Path, sys.argv[1:4])
     facts = dict(fact.split("=", 1) for fact in sys.argv[4:])
     here, there = (json.loads((folder / "answers.json").read_text()) for folder in (x86, s390x))
+    exported = json.loads((s390x / "onnx.json").read_text())
+    there["machine"]["onnxruntime"], here["machine"]["onnxruntime"] = exported["version"], "(not used)"
     order, tests = there["machine"]["byte order"], facts.pop("tests")
     rows: list[Row] = [
         ("byte order", "big", order, order == "big"),
@@ -124,6 +175,7 @@ def main() -> int:
             re.fullmatch(r"\d+ passed.*", tests) is not None and "failed" not in tests,
         ),
         *models(x86, s390x, here["models"], there["models"]),
+        *onnx(x86, s390x, here["models"], exported["models"]),
         *pages((x86 / "page.html").read_text(), (s390x / "page.html").read_text()),
         within("training: loss of an epoch", "loss", [(here["epoch"]["loss"], there["epoch"]["loss"])]),
         within("training: validation loss", "loss", [(here["epoch"]["validation"], there["epoch"]["validation"])]),
@@ -131,6 +183,7 @@ def main() -> int:
     for what, limit, found, good in rows:
         print(f"{'ok     ' if good else 'DIFFERS'}  {what:34} {limit:15} {found}")
     out.write_text(certificate(rows, here, there, facts))
+    (out.parent / "parity.json").write_text(json.dumps(short_form(rows, here, there), indent=2) + "\n")
     return 0 if ok(rows) else 1
 
 

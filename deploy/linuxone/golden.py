@@ -1,7 +1,9 @@
 """The golden answers of one machine; prove.sh runs this on x86-64 and on s390x and compares what they wrote.
 
-python golden.py draw DIR          draw the images and the tiny training set (once, so that both read the same files)
+python golden.py draw DIR          draw the images and the tiny training set, export the shipped models as ONNX files
+                                   (once, on x86-64, so that both machines read the same files)
 python golden.py answer DIR OUT    every shipped model on every image, and one epoch of training, into OUT
+python golden.py onnx DIR OUT      the ONNX files on every image by ONNX Runtime, without PyTorch, into OUT
 
 Numbers are written as little-endian float32 or as JSON, so that either machine reads the other's.
 """
@@ -15,12 +17,15 @@ import json
 import platform
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dermhub.drawings import draw
+
+if TYPE_CHECKING:
+    from dermhub import Classifier
 
 IMAGES = {"frame.jpg": (20, 0.0, (600, 450)), "small.png": (17, 0.5, (200, 150)), "turned.jpg": (22, 1.0, (300, 400))}
 """Seed, darkness and (width, height) of the golden images: both decoders, and a photograph that EXIF turns upright."""
@@ -76,21 +81,54 @@ def answer(images: Path, out: Path) -> dict[str, Any]:
     for name, folder in dermhub.shipped().items():
         model = dermhub.load(folder)
         files = {p.relative_to(folder).as_posix(): digest(p.read_bytes()) for p in folder.rglob("*") if p.is_file()}
-        models[name] = {"files": files, "images": {}}
+        meaning = digest(json.dumps(model.config.to_json()).encode())
+        models[name] = {"files": files, "meaning": meaning, "images": {}}
         for image in IMAGES:
             rgb = to_rgb(images / image)
-            maps = model.explain_all(images / image)
-            first = next(iter(maps.values())).prediction
-            np.save(out / f"{name}-{image}.npy", little(np.stack([e.heatmap for e in maps.values()])))
             models[name]["images"][image] = {
                 "tensor": digest(little(to_array(rgb, model.config.input)).tobytes()),
                 "logits": model.logits([rgb])[0].tolist(),
-                "probabilities": list(first.probabilities.values()),
-                "label": first.label,
-                "malignant": first.malignant,
+                **explained(model, images / image, out / f"{name}-{image}.npy"),
             }
-            print(f"{name} {image}: {first.label} {first.probabilities[first.label]:.6f}", flush=True)
     return models
+
+
+def explained(model: Classifier, image: Path, maps: Path) -> dict[str, Any]:
+    """A prediction as JSON; the heat maps of all classes go to a file."""
+    every = model.explain_all(image)
+    first = next(iter(every.values())).prediction
+    np.save(maps, little(np.stack([one.heatmap for one in every.values()])))
+    print(f"{model.name} {image.name}: {first.label} {first.probabilities[first.label]:.6f}", flush=True)
+    return {
+        "probabilities": list(first.probabilities.values()),
+        "label": first.label,
+        "malignant": first.malignant,
+        "sets and concerns": [list(first.conformal), first.abstention, [one.code for one in first.concerns]],
+    }
+
+
+def export_all(folder: Path) -> None:
+    """Every shipped model as an ONNX file."""
+    import dermhub
+    from dermhub.export import export
+
+    for name, model in dermhub.shipped().items():
+        export(dermhub.load(model), folder / f"{name}.onnx")
+
+
+def answer_onnx(images: Path, out: Path) -> dict[str, Any]:
+    """The answers of the ONNX files, and what they were made with; fails where PyTorch or timm were imported."""
+    import dermhub
+    from dermhub import engine_onnx
+
+    models: dict[str, Any] = {}
+    for path in sorted(images.glob("*.onnx")):
+        model = dermhub.load(path)
+        answers = {image: explained(model, images / image, out / f"{path.name}-{image}.npy") for image in IMAGES}
+        models[path.stem] = {"meaning": digest(json.dumps(model.config.to_json()).encode()), "images": answers}
+    if used := {"torch", "timm", "pandas", "safetensors"} & sys.modules.keys():
+        raise SystemExit(f"golden.py: the ONNX models imported {', '.join(used)}.")
+    return {"version": engine_onnx.version(), "models": models}
 
 
 def train(images: Path, out: Path) -> dict[str, Any]:
@@ -127,14 +165,19 @@ def train(images: Path, out: Path) -> dict[str, Any]:
 
 def main() -> int:
     """Draw, or answer."""
+    images = Path(sys.argv[2])
     if sys.argv[1] == "draw":
-        draw_all(Path(sys.argv[2]))
+        draw_all(images)
+        export_all(images)
+        return 0
+    out = Path(sys.argv[3])
+    out.mkdir(parents=True, exist_ok=True)
+    if sys.argv[1] == "onnx":
+        (out / "onnx.json").write_text(json.dumps(answer_onnx(images, out), indent=1))
         return 0
     import torch
 
     torch.set_num_threads(1)
-    images, out = Path(sys.argv[2]), Path(sys.argv[3])
-    out.mkdir(parents=True)
     content = {"machine": machine(), "models": answer(images, out), "epoch": train(images, out)}
     (out / "answers.json").write_text(json.dumps(content, indent=1))
     return 0

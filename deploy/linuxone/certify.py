@@ -1,0 +1,39 @@
+"""Write the short form of the parity certificate into model cards: python certify.py parity.json MODEL_FOLDER ...
+
+A folder whose weights the proof was made with gets it as the block "parity" of metrics.json, any other one null, and
+the card is written anew. prove.sh calls this; run it again after `python -m dermhub measure`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from dermhub import cards, checkpoint, files
+from dermhub.errors import DermhubError
+
+
+def certify(folder: Path, proven: dict[str, dict[str, object]]) -> bool:
+    """Bring metrics.json and the card of a folder in line with the proof; returns whether it covers the weights."""
+    config, content = checkpoint.load_config(folder), files.read_json(folder / "metrics.json")
+    found = proven.get(config.weights_sha256)
+    content["parity"] = found and {"weights_sha256": config.weights_sha256, **found}
+    files.write_json(folder / "metrics.json", content)
+    files.write_text(folder / "README.md", cards.render(config, content))
+    return found is not None
+
+
+def main() -> int:
+    """One line a folder; exits with 2 where one is no measured model."""
+    try:
+        proven = files.read_json(Path(sys.argv[1]))
+        for name in sys.argv[2:]:
+            print(f"{name}: {'proven' if certify(Path(name), proven) else 'not proven for these weights'}")
+    except DermhubError as error:
+        print(f"certify.py: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
