@@ -81,6 +81,7 @@ ANSWER: dict[str, Any] = {
     "malignant": False,
     "sets and concerns": [["nv"], "", []],
 }
+OTHER_SETS: dict[str, Any] = {"sets and concerns": [["nv"], "", ["blurred"]]}
 WEIGHTS = "0" * 64
 
 
@@ -179,7 +180,7 @@ def test_answers_of_a_page_as_json(tmp_path: Path) -> None:
         lambda folder: compared(folder, probabilities=[0.30002, 0.69998]),
         lambda folder: compared(folder, heat=0.5002),
         lambda folder: compared(folder, loss=1.9002),
-        lambda folder: compared(folder, **{"sets and concerns": [["nv"], "", ["blurred"]]}),
+        lambda folder: compared(folder, **OTHER_SETS),
         lambda folder: compared(folder, onnx={"probabilities": [0.3002, 0.6998]}),
         lambda folder: compared(folder, onnx={"label": "mel"}),
         lambda folder: compared(folder, onnx={"malignant": True}),

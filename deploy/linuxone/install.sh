@@ -6,6 +6,7 @@
 #   /opt/dermhub/venv  a virtual environment above them, with requirements.txt, pinned
 #   /opt/dermhub/app   the program and its models
 #   dermhub.service    where systemd runs
+# Predictions and class maps without the demo need none of this: README.md, "Without PyTorch".
 # --skip-packages: the packages are there already (an image, or a machine where another team installs them).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
