@@ -9,6 +9,7 @@ from demo.html import NOTICE
 from demo.models import Pair
 from dermhub.classifier import Explanation, Prediction
 from dermhub.concern import NOT_DERMATOSCOPIC
+from dermhub.preprocess import to_rgb
 
 TITLES = {
     NOT_DERMATOSCOPIC: "No answer: this does not look like a dermatoscopic image",
@@ -62,12 +63,14 @@ class Reading:
 
 def read(pair: Pair, content: bytes) -> Reading:
     """Both models' view of an image. Raises ImageError for bytes that are no usable image."""
-    return Reading(pair.binary.explain_all(content), pair.lesion.explain_pairs(content))
+    image = to_rgb(content)
+    return Reading(pair.binary.explain_all(image), pair.lesion.explain_pairs(image))
 
 
 def record(pair: Pair, content: bytes) -> dict[str, object]:
     """What the API says of an image; one map is computed, to see where the evidence lies. Raises ImageError."""
-    why, first = pair.lesion.explain(content), pair.binary.predict(content)
+    image = to_rgb(content)
+    why, first = pair.lesion.explain(image), pair.binary.predict(image)
     return as_record(first, why.prediction, reasons(first, why.prediction, why))
 
 

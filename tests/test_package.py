@@ -18,7 +18,7 @@ from dermhub import errors
 FOLDER = Path(dermhub.__file__).parent
 
 LAYERS = (
-    {"labels", "errors", "signatures", "concern"},
+    {"labels", "errors", "signatures", "bombs", "concern"},
     {"config", "train_config", "files", "metrics", "drawings", "kaggle"}
     | {"catalog", "card_text", "hub_errors", "hub_session", "tensors", "journal", "progress"},
     {"partition", "preprocess", "calibration", "conformal", "backbone", "breakdown", "losses", "card_results", "hub"}
