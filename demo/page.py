@@ -255,5 +255,5 @@ def draw_examples(folder: Path) -> list[str]:
 
     paths = [folder / f"drawing-{number}.png" for number in (1, 2, 3)]
     for number, path in enumerate(paths):
-        draw(number + 3, (600, 450), darkness=number / 2).save(path)
+        draw(number + 3, darkness=number / 2).save(path)
     return [str(path) for path in paths]

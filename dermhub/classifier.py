@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dermhub import gate, gradcam, metrics, seen
+from dermhub import gate, gradcam, metrics, quality, seen
 from dermhub.catalog import CONFIG, Entry
 from dermhub.concern import NOT_DERMATOSCOPIC, Concern
 from dermhub.config import InputSpec
@@ -136,6 +136,7 @@ class Classifier:
         if seen.NAME in self._beside:
             manifest = seen.Manifest.from_bytes(self._beside[seen.NAME], str(self.folder / seen.NAME))
             self._looks.append(manifest.concerns)
+        self._looks.append(quality.concerns)
         if gate.NAME in self._beside:
             keeper = gate.Gate.from_bytes(self._beside[gate.NAME], str(self.folder / gate.NAME))
             self._checks.append(keeper.concerns)

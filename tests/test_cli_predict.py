@@ -76,7 +76,8 @@ def test_predict_prints_csv_of_what_the_api_says(command: Command, tiny_binary_m
     code, out, err = command("predict", one, "--model", tiny_binary_model, "--format", "csv")
     assert (code, err) == (0, "")
     rows = list(csv.DictReader(io.StringIO(out)))
-    lists = {"conformal": "", "concerns": ""}
+    # The drawing has 72 x 64 pixels.
+    lists = {"conformal": "", "concerns": "too-small"}
     assert rows == [{name: str(value) for name, value in (expected_rows(tiny_binary_model, [one])[0] | lists).items()}]
     heading = "image,label,malignancy,malignant,threshold,p_benign,p_malignant,conformal,concerns,abstention"
     assert out.splitlines()[0] == heading
@@ -88,7 +89,8 @@ def test_predict_prints_a_table(command: Command, tiny_lesion_model: Path, folde
     assert (code, err) == (0, "")
     heading, *lines, empty, point, warning = out.splitlines()
     assert heading.split() == ["image", "label", "malignancy", *dermhub.LESION.classes]
-    for line, row in zip(lines, expected_rows(tiny_lesion_model, images), strict=True):
+    for line, told, row in zip(lines[::2], lines[1::2], expected_rows(tiny_lesion_model, images), strict=True):
+        assert [told.strip()] == [concern["sentence"] for concern in row["concerns"]]
         shown = [f"{row[f'p_{name}']:.4f}" for name in dermhub.LESION.classes]
         mark = ">=" if row["malignancy"] >= 0.25 else "<"
         assert line.split() == [row["image"], row["label"], f"{row['malignancy']:.4f}", mark, *shown]

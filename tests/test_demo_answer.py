@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter, ImageOps
 from readings import HOSTILE, SEVEN, Page, reading
 
 from demo import answer, html
@@ -166,6 +166,28 @@ def test_the_gravest_reason_is_the_headline_and_the_others_follow() -> None:
     places = [page.text.index(words) for words in order]
     assert places == sorted(places)
     assert page.text.count("Too dark.") == page.text.count("the image is not good enough") == 1
+
+
+@pytest.mark.parametrize(
+    ("damaged", "words"),
+    [
+        (draw(3, (96, 72)), "The image has 96 x 72 pixels"),
+        (draw(3).filter(ImageFilter.GaussianBlur(2)), "The image is blurred"),
+        (draw(3).point(lambda value: value // 3), "The image is too dark"),
+        (draw(3).point(lambda value: min(value * 2, 255)), "The image is overexposed"),
+        (ImageOps.expand(draw(3), 40), "A dark surround covers"),
+        (draw(3).crop((0, 0, 200, 20)).resize((200, 150)).effect_spread(2), "Nothing that stands out from the skin"),
+    ],
+)
+def test_a_poor_image_has_no_confident_answer(
+    tiny_binary_model: Path, tiny_lesion_model: Path, damaged: Image.Image, words: str
+) -> None:
+    found = read_by(tiny_binary_model, tiny_lesion_model, damaged)
+    poor = [reason for reason in found.reasons if reason.code == "quality"]
+    assert [reason.sentence[: len(words)] for reason in poor] == [words]
+    page = page_of(found)
+    assert page.of("data-say") == ["No confident answer: the image is not good enough"]
+    assert poor[0].sentence in page.text
 
 
 def test_an_image_of_another_kind_needs_no_other_reason() -> None:

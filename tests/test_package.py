@@ -24,7 +24,7 @@ LAYERS = (
     {"partition", "preprocess", "calibration", "conformal", "backbone", "breakdown", "losses", "card_results", "hub"}
     | {"engine", "card_parity", "skin", "gate", "lesion_mask"},
     {"augment", "gradcam", "checkpoint", "figures", "locate", "space", "cox", "retest"}
-    | {"seen", "scores", "traits", "card_more", "onnx_format"},
+    | {"seen", "scores", "traits", "card_more", "onnx_format", "quality"},
     {"cards"},
     {"summary"},
     {"external"},
