@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from demo.html import BAR_HEAD, NOTICE, bar, either, note, table
+from demo.html import NOTICE, bar, either, note, table
 from demo.maps import maps
 from demo.models import Pair
 from demo.reading import Reading, Reason
@@ -18,7 +18,11 @@ from dermhub.classifier import Prediction
 from dermhub.config import Threshold
 from dermhub.labels import plain_name
 
-EMPTY = note("The answer appears here.")
+EMPTY = (
+    f"{note('The answer appears here.')}"
+    '<p class="derm-small">It needs a dermatoscopic image of one pigmented lesion: a close-up through a dermatoscope, '
+    "not an ordinary photograph.</p>"
+)
 ASK = (
     '<div class="derm-problem" role="alert" data-say="Confirm first that this is research software."><strong>One thing '
     "first.</strong> Tick the box above to confirm that this is research software; then the answer appears here.</div>"
@@ -100,9 +104,10 @@ def ranking(second: Prediction) -> str:
     """The prediction set in words, and the seven classes, the most probable first."""
     ranked = sorted(second.probabilities.items(), key=lambda item: -item[1])
     rows = [
-        (escape(plain_name(name)), f"<code>{escape(name)}</code>", f"{share:.1%}", bar(share)) for name, share in ranked
+        (f"{escape(plain_name(name))} {bar(share)}", f"<code>{escape(name)}</code>", f"{share:.1%}")
+        for name, share in ranked
     ]
-    head = ("class", "code", "probability", BAR_HEAD)
+    head = ("class", "code", "probability")
     caption = "Calibrated probabilities; the true diagnosis may be none of these."
     shown = in_words(second) + table(caption, head, rows)
     return f'<section aria-label="Seven classes"><h2>Seven classes</h2>{shown}</section>'
@@ -113,8 +118,9 @@ def in_words(second: Prediction) -> str:
     if not second.conformal_level:
         return ""
     names = either([escape(plain_name(name)) for name in second.conformal]) or "none of the seven classes"
+    codes = either([f"<code>{escape(name)}</code>" for name in second.conformal])
     return (
-        f'<p class="derm-set"><strong>{names[0].upper()}{names[1:]}</strong> <span class="derm-small">(what remains '
-        f"possible: sets like this one hold the right class of {second.conformal_level:.0%} of the lesions of each "
-        "class, if yours come from where the models' data came from)</span></p>"
+        f'<p class="derm-set">What remains possible: <strong>{names}</strong>{codes and f" ({codes})"}.</p>'
+        f'<p class="derm-small">Sets like this one hold the right class of {second.conformal_level:.0%} of the lesions '
+        "of each class, if yours come from where the models' data came from.</p>"
     )

@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -85,12 +86,12 @@ class Models:
 
 
 def offered(binary: str, lesion: str) -> dict[str, tuple[str, str]]:
-    """kind -> names of its models: the given ones, and the shipped accurate ones where the given are the shipped."""
+    """kind -> names of its models: the given ones, and accurate ones where such are shipped or lie beside them."""
     from dermhub import shipped
 
     names = {FAST: (binary, lesion)}
     accurate = (f"{binary}-accurate", f"{lesion}-accurate")
-    if shipped().keys() >= {*accurate}:
+    if all(name in shipped() or Path(name).is_dir() for name in accurate):
         names[ACCURATE] = accurate
     return names
 

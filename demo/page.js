@@ -23,6 +23,13 @@
       event.target.closest(".derm-map").style.setProperty("--heat", event.target.value / 100);
   });
 
+  // Gradio shows the images to try as buttons without a name.
+  const nameExamples = () => {
+    const what = document.querySelector("#examples .label")?.textContent.trim();
+    const buttons = [...document.querySelectorAll("#examples .gallery-item")];
+    for (const [at, one] of buttons.entries()) one.setAttribute("aria-label", `${what}: ${at + 1} of ${buttons.length}`);
+  };
+
   // One line that stays in the page and says the headline of whatever was just shown.
   const start = () => {
     if (!document.documentElement.lang) document.documentElement.lang = "en";
@@ -43,6 +50,7 @@
     };
     new MutationObserver(() => {
       hideStale();
+      nameExamples();
       const found = [...document.querySelectorAll("[data-say]")].filter((one) => !one.closest("[hidden]")).map((one) => one.dataset.say);
       const fresh = found.filter((text) => !said.has(text));
       said = new Set(found);

@@ -30,6 +30,12 @@ KINDS = {FAST: "fast: small models, an answer in a moment", ACCURATE: "accurate:
 LIMITS: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "models"}
 """One image is read at a time: two would only slow each other down."""
 
+PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+"""Steps of the page that are no functions for others; the page says itself that something is on its way."""
+
+EACH: dict[str, Any] = {"trigger_mode": "multiple", **PRIVATE}
+"""Gradio would drop a second request while the first is answered, and an image chosen meanwhile would never be read."""
+
 
 @dataclass(frozen=True)
 class Shared:
@@ -57,11 +63,11 @@ def make_page(models: Models, folder: Path, examples: Path | None = None) -> gr.
         shared = Shared(models, Uploads(folder), understood, kind)
         with gr.Tab("One image"):
             _one_image(shared, examples or draw_examples(folder), drawn=examples is None)
-        with gr.Tab("Several images"):
+        with gr.Tab("Several"):
             _several_images(shared)
-        with gr.Tab("What a call means"):
+        with gr.Tab("Prevalence"):
             _what_a_call_means(shared)
-        with gr.Tab("Measured figures") as tab:
+        with gr.Tab("Figures") as tab:
             _measured(shared, tab)
         gr.Markdown(PRIVACY, elem_id="privacy")
         image = as_path(gr.Image(type="filepath", visible=False))
@@ -89,7 +95,7 @@ def _one_image(shared: Shared, examples: list[str] | Path, drawn: bool) -> None:
             gr.Examples([[path] for path in listed(examples)], image, label=label, elem_id="examples")
         with gr.Column(scale=3, min_width=320):
             shown = gr.HTML(answer.EMPTY, elem_id="answer")
-            check = gr.Button("Does the answer hold? Turn, zoom and light the image differently", elem_id="check")
+            check = gr.Button("Does the answer hold? Check on variants of the image", size="md", elem_id="check")
             checked = gr.HTML("", elem_id="stability")
 
     def tell(path: str | None, understood: bool, kind: str) -> tuple[str, str]:
@@ -115,15 +121,13 @@ def _one_image(shared: Shared, examples: list[str] | Path, drawn: bool) -> None:
 
     given = [image, shared.understood, shared.kind]
     changes = [image.change, shared.understood.change, shared.kind.change]
-    telling = gr.on(
-        changes, tell, given, [shown, checked], queue=False, show_progress="hidden", api_visibility="private"
-    )
-    analysed = telling.then(read, given, shown, show_progress="hidden", api_visibility="private", **LIMITS)
+    telling = gr.on(changes, tell, given, [shown, checked], queue=False, **PRIVATE)
+    analysed = telling.then(read, given, shown, **EACH, **LIMITS)
     # What Gradio itself refuses never reaches `read`; without this, the page would wait for ever.
-    analysed.failure(_refused(), None, shown, queue=False, api_visibility="private")
-    busy = check.click(lambda: answer.BUSY, None, checked, queue=False, api_visibility="private")
-    holding = busy.then(hold, given, checked, show_progress="hidden", api_visibility="private", **LIMITS)
-    holding.failure(_refused(), None, checked, queue=False, api_visibility="private")
+    analysed.failure(_refused(), None, shown, queue=False, **PRIVATE)
+    busy = check.click(lambda: answer.BUSY, None, checked, queue=False, **PRIVATE)
+    holding = busy.then(hold, given, checked, **EACH, **LIMITS)
+    holding.failure(_refused(), None, checked, queue=False, **PRIVATE)
 
 
 def _several_images(shared: Shared) -> None:
@@ -151,11 +155,10 @@ def _several_images(shared: Shared) -> None:
 
     changes = [files.change, shared.understood.change, shared.kind.change]
     # In a queue of its own: a hundred images would keep everybody else waiting.
-    options: dict[str, Any] = {"concurrency_limit": 2, "concurrency_id": "several", "show_progress": "hidden"}
-    read = start.click(classify, [files, shared.understood, shared.kind], table, api_visibility="private", **options)
-    read.failure(_refused(), None, table, queue=False, api_visibility="private")
     given = [files, shared.understood, shared.kind]
-    gr.on(changes, lambda *state: now_of(batch.EMPTY, *state), given, table, queue=False, api_visibility="private")
+    read = start.click(classify, given, table, concurrency_limit=2, concurrency_id="several", **EACH)
+    read.failure(_refused(), None, table, queue=False, **PRIVATE)
+    gr.on(changes, lambda *state: now_of(batch.EMPTY, *state), given, table, queue=False, cancels=read, **PRIVATE)
 
 
 def _what_a_call_means(shared: Shared) -> None:
@@ -177,7 +180,7 @@ def _what_a_call_means(shared: Shared) -> None:
         elem_id="prevalence",
     )
     shown = gr.HTML(told_of(5), elem_id="means")
-    slider.change(told_of, slider, shown, queue=False, show_progress="hidden", api_visibility="private")
+    slider.change(told_of, slider, shown, queue=False, **PRIVATE)
 
 
 def _measured(shared: Shared, tab: gr.Tab) -> None:
@@ -200,8 +203,7 @@ def _measured(shared: Shared, tab: gr.Tab) -> None:
         cards,
         shared.kind,
         [figures, lesion, binary],
-        show_progress="hidden",
-        api_visibility="private",
+        **PRIVATE,
     )
 
 

@@ -26,7 +26,7 @@ from dermhub.drawings import draw
 from dermhub.labels import BINARY, LESION, LESION_NAMES, Task
 from dermhub.preprocess import to_array
 
-pytest_plugins = ["serving"]
+pytest_plugins = ["serving", "browsing"]
 
 Command = Callable[..., tuple[int, str, str]]
 TINY_SPEC = InputSpec(size=64)

@@ -40,7 +40,7 @@ def test_the_answer_is_that_of_the_models(client: Any, trained: dict[str, Path],
     html = client.predict(handle_file(tmp_path / "photo.png"), api_name="/analyse")
     binary, lesion = (dermhub.load(trained[name]).predict(tmp_path / "photo.png") for name in ("binary", "lesion"))
     assert f"Probability of malignancy: {binary.malignancy:.1%}" in html
-    rows = re.findall(r'<th scope="row">([^<]+)</th><td><code>(\w+)</code></td><td>([\d.]+%)</td>', html)
+    rows = re.findall(r'<th scope="row">([^<]+) <span.+?</th><td><code>(\w+)</code></td><td>([\d.]+%)</td>', html)
     ranked = sorted(lesion.probabilities.items(), key=lambda item: -item[1])
     assert [(unescape(a), b, c) for a, b, c in rows] == [(plain_name(n), n, f"{v:.1%}") for n, v in ranked]
     assert ("the two models disagree" in html) == (binary.malignant != lesion.malignant)

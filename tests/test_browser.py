@@ -1,140 +1,131 @@
-"""The page in a real browser: the main flow, what replaces an answer, both widths, and what it asks of the network."""
+"""The page in a real browser: an image goes in, the answer comes out, and why; at the widths of desktop and phone."""
 
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import SIZES, Open, answered, confirm, fits, upload
 from serving import Demo
 
 import dermhub
-from dermhub.drawings import draw
 from dermhub.labels import plain_name
 
 pytestmark = pytest.mark.browser
 
-PATIENCE = 90_000
-"""Milliseconds that a loaded machine gets for an answer."""
+
+@pytest.fixture(params=SIZES)
+def page(request: pytest.FixtureRequest, open_page: Open) -> Any:
+    """The page at both widths."""
+    return open_page(request.param)
 
 
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    """The system's Chromium, driven by playwright."""
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("there is no Chromium here: install it to run the browser tests")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+def test_nothing_is_answered_before_the_visitor_has_confirmed(page: Any, images: dict[str, Path]) -> None:
+    upload(page, images[""])
+    page.get_by_role("alert").get_by_text("One thing first.").wait_for()
+    assert "%" not in page.locator("#answer").inner_text()
+    assert not page.locator("#check").is_visible()
+    confirm(page)
+    assert "Probability of malignancy" in answered(page).inner_text()
+    page.locator("#understood input").uncheck()
+    page.get_by_role("alert").get_by_text("One thing first.").wait_for()
+    assert "%" not in page.locator("#answer").inner_text()
 
 
-@pytest.fixture(params=[(1280, 900), (390, 844)], ids=["desktop", "phone"])
-def page(request: pytest.FixtureRequest, chromium: Any, demo: Demo) -> Iterator[Any]:
-    """The demo, opened at the width of a desktop and of a phone; errors and foreign requests fail the test."""
-    width, height = request.param
-    tab = chromium.new_page(viewport={"width": width, "height": height})
-    tab.set_default_timeout(PATIENCE)
-    asked: list[str] = []
-    errors: list[str] = []
-    tab.on("request", lambda one: asked.append(one.url))
-    tab.on("pageerror", lambda error: errors.append(str(error)))
-    tab.goto(demo.url)
-    tab.get_by_text("The answer appears here.").wait_for()
-    yield tab
-    tab.close()
-    own = re.compile(rf"({re.escape(demo.url)}/|data:|blob:)")
-    assert asked
-    assert [url for url in asked if not own.match(url)] == []
-    assert errors == []
+def test_an_upload_is_answered_in_one_glance(page: Any, models: Path, images: dict[str, Path]) -> None:
+    confirm(page)
+    upload(page, images[""])
+    text = answered(page).inner_text()
+    binary, lesion = (dermhub.load(models / name).predict(images[""]) for name in ("binary", "lesion"))
+    assert f"Probability of malignancy: {binary.malignancy:.1%}" in text
+    assert f"operating threshold of {binary.threshold:.1%}: called {binary_call(binary.malignant)}." in text
+    names = " or ".join(plain_name(name) for name in lesion.conformal)
+    assert f"What remains possible: {names} ({' or '.join(lesion.conformal)})." in text
+    ranked = sorted(lesion.probabilities, key=lambda name: -lesion.probabilities[name])
+    assert page.locator("#answer tbody code").all_inner_texts() == ranked
+    assert page.locator("#answer tbody td:last-child").all_inner_texts() == [
+        f"{lesion.probabilities[name]:.1%}" for name in ranked
+    ]
+    assert "Research software, not a medical device." in text
+    assert fits(page)
+    # What the page says to a screen reader.
+    said = page.locator("#derm-live")
+    assert said.get_attribute("aria-live") == "polite"
+    assert said.text_content().startswith(f"Probability of malignancy {binary.malignancy:.1%}.")
 
 
-def upload(page: Any, path: Path) -> None:
-    """Choose a file, as a click on the upload area does."""
-    page.locator("input[type=file]").first.set_input_files(path)
+def binary_call(malignant: bool) -> str:
+    return "malignant" if malignant else "benign"
 
 
-def draw_to(path: Path, seed: int) -> Path:
-    """A drawn lesion as a file."""
-    draw(seed, (300, 200), 0.7).save(path)
-    return path
+def test_a_drawing_is_answered_and_named_a_drawing(page: Any) -> None:
+    assert page.get_by_text("Drawings to try: no photographs, no patients").is_visible()
+    confirm(page)
+    page.get_by_role("button", name="Drawings to try: no photographs, no patients: 3 of 3").click()
+    assert "%" in answered(page).inner_text() or page.locator("#answer summary").is_visible()
 
 
-def test_upload_answer_and_maps(page: Any, trained: dict[str, Path], tmp_path: Path) -> None:
-    path = draw_to(tmp_path / "lesion.png", 5)
-    upload(page, path)
-    answer = page.locator("#answer")
-    answer.get_by_text("Probability of malignancy").wait_for()
-    binary, lesion = (dermhub.load(trained[name]).predict(path) for name in ("binary", "lesion"))
-    assert f"Probability of malignancy: {binary.malignancy:.1%}" in answer.inner_text()
-    assert f"{max(lesion.probabilities.values()):.1%}" in answer.inner_text()
-    # The map of the most probable class is shown, and a click shows another one instead.
-    assert answer.locator(f'input[value="{lesion.label}"]').is_checked()
-    for name in lesion.probabilities:
-        answer.locator(f'input[value="{name}"]').check()
-        shown = answer.locator(f".of-{name}")
-        assert shown.is_visible()
-        if shown.get_attribute("class").startswith("heat"):
-            share = f"{lesion.probabilities[name]:.0%}"
-            assert shown.get_attribute("alt") == f"Heat map of the evidence for {plain_name(name)}, probability {share}"
-        assert sum(answer.locator(f".of-{other}").is_visible() for other in lesion.probabilities) == 1
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+def test_a_map_for_every_class_and_every_contrast(page: Any, images: dict[str, Path]) -> None:
+    confirm(page)
+    upload(page, images[""])
+    answered(page)
+    chosen, against = page.get_by_label("Evidence for"), page.get_by_label("and against")
+    shown = page.locator("#answer .derm-said .derm-of:visible")
+    for name in ("mel", "nv", "malignant", "benign", "df"):
+        chosen.select_option(name)
+        assert shown.count() == 1
+        assert plain_name(name) in shown.inner_text()
+        heat = page.locator("#answer .stage .heat:visible")
+        assert heat.count() == (0 if "Nothing in this image" in shown.inner_text() else 1)
+        assert all(plain_name(name) in alt for alt in heat.evaluate_all("found => found.map(one => one.alt)"))
+    chosen.select_option("mel")
+    against.select_option("nv")
+    assert re.search("speaks for melanoma (and against|rather than) melanocytic nevus", shown.inner_text())
+    # A class is not held against itself, and there is no third one beside benign and malignant.
+    assert against.locator('option[value="mel"]').is_disabled()
+    chosen.select_option("nv")
+    assert against.input_value() == ""
+    chosen.select_option("malignant")
+    assert against.locator('option[value="nv"]').is_disabled()
+    assert shown.count() == 1
 
 
-def test_the_opacity_of_a_map_can_be_changed_with_the_keyboard(page: Any, tmp_path: Path) -> None:
-    upload(page, draw_to(tmp_path / "lesion.png", 5))
-    slider = page.locator("#answer input[type=range]").first
-    slider.wait_for()
-    heat = "document.querySelector('#answer .derm-map').style.getPropertyValue('--heat')"
+def test_the_opacity_of_a_map_can_be_changed_with_the_keyboard(page: Any, images: dict[str, Path]) -> None:
+    confirm(page)
+    upload(page, images[""])
+    slider = answered(page).get_by_label("Opacity of the map")
+    opacity = "Number(getComputedStyle(document.querySelector('#answer .heat.on')).opacity)"
+    assert page.evaluate(opacity) == pytest.approx(0.6)
     slider.focus()
-    slider.press("End")
-    assert page.evaluate(heat) == "1"
-    slider.press("Home")
-    assert page.evaluate(heat) == "0"
+    for key, value in (("End", 1), ("ArrowLeft", 0.95), ("Home", 0), ("ArrowRight", 0.05)):
+        slider.press(key)
+        assert page.evaluate(opacity) == pytest.approx(value)
 
 
-def test_a_bad_file_leaves_no_old_answer(page: Any, tmp_path: Path) -> None:
-    upload(page, draw_to(tmp_path / "lesion.png", 5))
-    page.locator("#answer").get_by_text("Probability of malignancy").wait_for()
-    page.get_by_label("Clear").or_(page.get_by_label("Remove")).first.click()
-    page.get_by_text("The answer appears here.").wait_for()
-    (tmp_path / "text.png").write_text("not an image")
-    upload(page, tmp_path / "text.png")
-    page.get_by_role("alert").get_by_text("is a text file").wait_for()
-    assert "Probability" not in page.locator("#answer").inner_text()
-    page.get_by_label("Clear").or_(page.get_by_label("Remove")).first.click()
-    upload(page, draw_to(tmp_path / "other.png", 6))
-    page.locator("#answer").get_by_text("Probability of malignancy").wait_for()
-    assert page.locator("#answer").get_by_role("alert").get_by_text("No answer").count() == 0
-
-
-def test_a_failure_of_the_server_is_told(page: Any, tmp_path: Path) -> None:
+def test_a_failure_of_the_server_is_told(page: Any, images: dict[str, Path]) -> None:
     # A request that Gradio refuses before it reaches us, as it would for a file that was deleted meanwhile.
     def elsewhere(route: Any) -> None:
         data = re.sub(r'"path":"[^"]*"', '"path":"/nowhere/lesion.png"', route.request.post_data)
         route.continue_(post_data=data)
 
+    confirm(page)
     page.route("**/queue/join*", elsewhere)
-    upload(page, draw_to(tmp_path / "lesion.png", 5))
-    page.get_by_role("alert").get_by_text("The server could not take this file").wait_for()
+    upload(page, images[""])
+    page.get_by_role("alert").get_by_text("A path came that is no upload of yours, or no longer").wait_for()
     assert "Probability" not in page.locator("#answer").inner_text()
 
 
-def test_a_drawn_example_is_answered(page: Any) -> None:
-    assert page.get_by_text("Drawings to try (no photographs, no patients)").is_visible()
-    page.locator("button.gallery-item, .gallery-item").first.click()
-    page.locator("#answer").get_by_text("Probability of malignancy").wait_for()
-
-
-def test_the_page_says_what_it_is_and_shows_the_card(page: Any) -> None:
-    assert page.get_by_text("Research software, not a medical device.").first.is_visible()
-    assert page.get_by_text("is deleted within minutes").is_visible()
-    page.get_by_role("tab", name="Figures: model").last.click()
-    page.get_by_text("Operating points for malignancy, on test").last.wait_for()
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+def test_the_page_says_what_it_is_and_keeps_nothing(page: Any, site: Demo, images: dict[str, Path]) -> None:
+    assert page.title() == "dermhub"
+    assert page.evaluate("document.documentElement.lang") == "en"
+    assert page.get_by_text("this is research software, not a medical device").is_visible()
+    assert page.get_by_text("are deleted within minutes").is_visible()
+    confirm(page)
+    upload(page, images[""])
+    answered(page)
+    assert page.context.cookies(site.url) == []
+    assert "lesion" not in page.evaluate(
+        "JSON.stringify([Object.entries(localStorage), Object.entries(sessionStorage)])"
+    )

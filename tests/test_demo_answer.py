@@ -30,7 +30,8 @@ def page_of(found: Reading | None = None, **options: Any) -> Page:
 
 
 def test_before_and_while_an_image_is_read() -> None:
-    assert Page(answer.EMPTY).text == "The answer appears here."
+    assert Page(answer.EMPTY).text.startswith("The answer appears here.")
+    assert "a close-up through a dermatoscope, not an ordinary photograph" in Page(answer.EMPTY).text
     assert "Reading the image" in Page(answer.waiting(True)).text
     assert "Loading the models" in Page(answer.waiting(False)).text
     assert Page(answer.waiting(True)).all("p", role="status")
@@ -88,9 +89,10 @@ def test_seven_classes_are_ranked_with_their_names() -> None:
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (("mel",), "Melanoma (what remains possible"),
-        (("mel", "nv"), "Melanoma or melanocytic nevus (what"),
-        (("nv", "mel", "df"), "Melanocytic nevus, melanoma or dermatofibroma (what"),
+        (("mel",), "What remains possible: melanoma (mel)."),
+        (("mel", "nv"), "What remains possible: melanoma or melanocytic nevus (mel or nv)."),
+        (("nv", "mel", "df"), ": melanocytic nevus, melanoma or dermatofibroma (nv, mel or df)."),
+        ((), "What remains possible: none of the seven classes."),
     ],
 )
 def test_the_prediction_set_in_words(names: tuple[str, ...], words: str) -> None:
