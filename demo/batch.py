@@ -78,11 +78,12 @@ def as_csv(found: Sequence[dict[str, Any]]) -> str:
     classes = next((list(one["probabilities"]) for one in found if not one["error"]), [])
     stream = io.StringIO()
     columns = ["file", "error", "confident", "reasons", "malignancy", "threshold", "called", "label", "conformal"]
+    columns += [f"p_{name}" for name in classes]
     out = csv.writer(stream)
-    out.writerow([*columns, *(f"p_{name}" for name in classes)])
+    out.writerow(columns)
     for one in found:
         if one["error"]:
-            out.writerow([_harmless(one["file"]), one["error"]])
+            out.writerow([_harmless(one["file"]), one["error"], *[""] * (len(columns) - 2)])
             continue
         why = " ".join(f"{reason['title']}. {reason['sentence']}" for reason in one["reasons"])
         called = "malignant" if one["malignant"] else "benign"

@@ -12,6 +12,8 @@ CONTRAST = {
     "body_text_color_subdued_dark": "*neutral_300",
     "block_label_text_color": "*neutral_600",
     "block_label_text_color_dark": "*neutral_200",
+    "link_text_color": "*primary_700",
+    "link_text_color_dark": "*primary_300",
     "color_accent": "*primary_700",
     "button_primary_background_fill": "*primary_700",
     "button_primary_background_fill_dark": "*primary_700",

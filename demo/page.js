@@ -30,6 +30,21 @@
     for (const [at, one] of buttons.entries()) one.setAttribute("aria-label", `${what}: ${at + 1} of ${buttons.length}`);
   };
 
+  // Gradio puts a button into a button, whose name it does not translate: the inner one is the one to press.
+  const nameUpload = () => {
+    const outer = document.querySelector('#files [aria-label="common.upload"]');
+    if (!outer) return;
+    outer.setAttribute("aria-label", "Upload other files");
+    outer.setAttribute("title", "Upload other files");
+    outer.setAttribute("role", "group");
+    outer.tabIndex = -1;
+  };
+
+  // The commands in a model card are scrolled sideways where they are too long: with the keyboard, too.
+  const reachCode = () => {
+    for (const one of document.querySelectorAll(".code_wrap > pre")) one.tabIndex = 0;
+  };
+
   // One line that stays in the page and says the headline of whatever was just shown.
   const start = () => {
     if (!document.documentElement.lang) document.documentElement.lang = "en";
@@ -51,6 +66,8 @@
     new MutationObserver(() => {
       hideStale();
       nameExamples();
+      nameUpload();
+      reachCode();
       const found = [...document.querySelectorAll("[data-say]")].filter((one) => !one.closest("[hidden]")).map((one) => one.dataset.say);
       const fresh = found.filter((text) => !said.has(text));
       said = new Set(found);

@@ -37,6 +37,14 @@ EACH: dict[str, Any] = {"trigger_mode": "multiple", **PRIVATE}
 """Gradio would drop a second request while the first is answered, and an image chosen meanwhile would never be read."""
 
 
+@dataclass
+class Newest:
+    """What a visitor has chosen on the tab for several images, and how often they have started: one for each visit."""
+
+    mark: str = ""
+    run: int = 0
+
+
 @dataclass(frozen=True)
 class Shared:
     """What every tab needs: the models, the uploads, and what the visitor has confirmed and chosen."""
@@ -137,7 +145,11 @@ def _several_images(shared: Shared) -> None:
     start = gr.Button("Read all images", variant="primary", elem_id="start")
     table = gr.HTML(batch.EMPTY, elem_id="table")
 
-    def classify(given: list[tuple[str, str]], understood: bool, kind: str) -> Iterator[str]:
+    newest = gr.State(Newest())
+
+    def classify(given: list[tuple[str, str]], understood: bool, kind: str, now: Newest) -> Iterator[str]:
+        now.mark, now.run = _mark((given, understood, kind)), now.run + 1
+        own = Newest(now.mark, now.run)
         if not understood:
             yield answer.ASK
             return
@@ -148,17 +160,24 @@ def _several_images(shared: Shared) -> None:
             found: list[dict[str, Any]] = []
             yield result_of(batch.as_html(found, len(given)), given, understood, kind)
             for row in batch.rows(shared.models.pair(kind), given, shared.uploads):
+                if now != own:
+                    # Other files were chosen meanwhile, or the visitor has started anew.
+                    return
                 found.append(row)
                 yield result_of(batch.as_html(found, len(given)), given, understood, kind)
         except DermhubError as error:
             yield problem(told(error))
 
+    def changed(given: list[tuple[str, str]], understood: bool, kind: str, now: Newest) -> str:
+        now.mark = _mark((given, understood, kind))
+        return now_of(batch.EMPTY, given, understood, kind)
+
     changes = [files.change, shared.understood.change, shared.kind.change]
     # In a queue of its own: a hundred images would keep everybody else waiting.
-    given = [files, shared.understood, shared.kind]
+    given = [files, shared.understood, shared.kind, newest]
     read = start.click(classify, given, table, concurrency_limit=2, concurrency_id="several", **EACH)
     read.failure(_refused(), None, table, queue=False, **PRIVATE)
-    gr.on(changes, lambda *state: now_of(batch.EMPTY, *state), given, table, queue=False, cancels=read, **PRIVATE)
+    gr.on(changes, changed, given, table, queue=False, **PRIVATE)
 
 
 def _what_a_call_means(shared: Shared) -> None:

@@ -21,7 +21,7 @@ def figures(tested: dict[str, Any], prevalence: float) -> dict[str, Any]:
     point = at_prevalence(tested["sensitivity"], tested["specificity"], prevalence)
     bounds = tested.get("intervals", {})
     ranges: dict[str, Any] = dict.fromkeys(point)
-    if {"sensitivity", "specificity"} <= bounds.keys():
+    if bounds.get("sensitivity") and bounds.get("specificity"):
         # Each is monotonous in both shares, so the corners of the two intervals bound it.
         low, high = (at_prevalence(bounds["sensitivity"][i], bounds["specificity"][i], prevalence) for i in (0, 1))
         for name in point:

@@ -17,6 +17,7 @@ from serving import Demo, serve
 
 import dermhub
 from demo.reading import reasons
+from dermhub import checkpoint, seen
 from dermhub.drawings import draw
 from dermhub.labels import LESION
 
@@ -61,7 +62,13 @@ def models(trained: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
         content = json.loads(path.read_text())
         content["dermhub"] = {key: value for key, value in content["dermhub"].items() if key != "conformal"} | block
         path.write_text(json.dumps(content))
+        checkpoint.add_file(folder / task, seen.NAME, seen.build([learnt()], ["DRAWING"], ["train"]).to_bytes())
     return folder
+
+
+def learnt() -> Image.Image:
+    """The one image that the fast models of the page know as a training image."""
+    return draw(59, (300, 200), 0.4)
 
 
 @pytest.fixture(scope="session")
@@ -77,7 +84,8 @@ def images(models: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFacto
     """State -> an image with which the fast models are in it; "" stands for none, a confident answer."""
     folder = tmp_path_factory.mktemp("images-of-the-page")
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)).save(folder / "noise.png")
-    for seed in range(60):
+    learnt().save(folder / "learnt.png")
+    for seed in range(50):
         draw(seed, (300, 200), seed % 11 / 10).save(folder / f"drawing-{seed}.png")
     binary, lesion = (dermhub.load(models / name) for name in ("binary", "lesion"))
     found: dict[str, Path] = {}
@@ -127,6 +135,13 @@ def upload(page: Any, path: Path) -> None:
     page.locator("#image input[type=file]").set_input_files(path)
 
 
+def upload_several(page: Any, paths: list[Path]) -> None:
+    """Choose files on the tab for several images, and wait until the server has them."""
+    page.get_by_role("tab", name="Several").click()
+    page.locator("#files input[type=file]").set_input_files(paths)
+    page.wait_for_function("count => document.querySelectorAll('#files tr.file').length === count", arg=len(paths))
+
+
 def clear(page: Any) -> None:
     """Remove the image."""
     page.locator("#image").get_by_label("Clear").or_(page.locator("#image").get_by_label("Remove")).first.click()
@@ -147,8 +162,8 @@ def fits(page: Any) -> bool:
 def held_back(page: Any, pattern: str) -> Iterator[None]:
     """The browser's requests that match wait until the end of the block."""
     waiting: list[Any] = []
-    page.route(pattern, waiting.append)
+    page.route(pattern, lambda route: waiting.append(route))
     yield
-    page.unroute(pattern)
     for route in waiting:
         route.continue_()
+    page.unroute(pattern)
