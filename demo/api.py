@@ -146,5 +146,6 @@ def publish(api: Api, image: gr.Image, files: gr.File, kind: gr.Radio, **limits:
     never.click(api.predict, [image, kind], told_as, api_name="predict", **limits)
     never.click(api.explain, [image, word, word, kind, flag], told_as, api_name="explain", **limits)
     never.click(api.check_stability, [image, kind], told_as, api_name="check_stability", **limits)
-    never.click(api.at_prevalence, [percent, kind], told_as, api_name="at_prevalence", queue=False)
+    # In the queue, though it waits for nobody: what Gradio answers outside of it reaches an MCP client as "root={...}".
+    never.click(api.at_prevalence, [percent, kind], told_as, api_name="at_prevalence", concurrency_limit=None)
     never.click(api.predict_several, [files, kind], told_as, api_name="predict_several", **limits)

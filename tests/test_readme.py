@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import make_model
+from serving import Demo
 
 import dermhub
 from dermhub import files
@@ -73,6 +74,18 @@ def test_its_snippet_runs(tmp_path: Path, photo: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     exec(compile(snippet, "README.md", "exec"), {})
     assert (tmp_path / "map.png").stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_its_client_snippet_runs(
+    demo: Demo, tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (snippet,) = (block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "gradio_client" in block)
+    (tmp_path / "photo.jpg").write_bytes(photo.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    exec(compile(snippet.replace("http://127.0.0.1:7860", demo.url), "README.md", "exec"), {})
+    found = capsys.readouterr().out
+    assert re.search(r"^0\.\d+ 0\.\d+ \{'akiec': 0\.\d+, .*\} \[.*\]\n(True|False) \[.*\]$", found, re.MULTILINE), found
 
 
 def test_every_file_it_names_exists() -> None:
