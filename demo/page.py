@@ -26,7 +26,7 @@ CONFIRM = (
 )
 PRIVACY = """**Privacy.** Uploads stay on this server, are deleted within minutes, and their content is not logged.
 No request leaves the machine. Nothing of your visit is stored in your browser."""
-KINDS = {FAST: "fast: small models, an answer in a moment", ACCURATE: "accurate: larger models, some seconds"}
+KINDS = {FAST: "fast: an answer in a moment", ACCURATE: "accurate: takes some seconds"}
 LIMITS: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "models"}
 """One image is read at a time: two would only slow each other down."""
 

@@ -103,8 +103,8 @@ def _found(first: Prediction, second: Prediction, _why: Explanation | None) -> I
 def _disagreement(second: Prediction) -> str:
     side = "at or above" if second.malignant else "below"
     return (
-        f"The seven-class model gives its malignant classes together {second.malignancy:.0%}, which is {side} its own "
-        f"operating threshold of {second.threshold:.0%}; the other model says the opposite. Rely on neither."
+        f"The seven-class model gives its malignant classes together {second.malignancy:.1%}, which is {side} its own "
+        f"operating threshold of {second.threshold:.1%}; the other model says the opposite. Rely on neither."
     )
 
 

@@ -84,7 +84,7 @@ def test_other_files_take_the_old_table_away(page: Any, images: dict[str, Path])
     page.get_by_role("button", name="Read all images").click()
     page.locator("#table tbody tr").first.wait_for()
     page.locator("#files").get_by_label("Clear").first.click()
-    page.get_by_text("The table appears here.").wait_for()
+    page.locator("#table .derm").wait_for(state="hidden")
     # The rest of the thirty is not read on.
     upload_several(page, [images["disagreement"]])
     page.get_by_role("button", name="Read all images").click()

@@ -131,7 +131,7 @@ STATES: dict[str, tuple[dict[str, Any], str, str]] = {
     "disagreement": (
         {"second": 0.2},
         "No confident answer: the two models disagree",
-        "gives its malignant classes together 20%, which is below its own operating threshold of 25%",
+        "gives its malignant classes together 20.0%, which is below its own operating threshold of 25.0%",
     ),
 }
 """State -> the reading that has it, the headline, words of the reason."""

@@ -1,0 +1,54 @@
+"""Take docs/screenshot.png anew: python docs/screenshot.py [FILE.png]. Needs Chromium and playwright, and no network.
+
+Starts app.py with the shipped models, opens the page as a desktop shows it, and takes the answer to a drawing.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent
+PORT = 7899
+EXAMPLE = 2
+"""Which of the drawings is shown, from 0."""
+
+
+def take(address: str, out: Path) -> None:
+    """The page with its answer, as a PNG of at most 256 colours, which keeps it small."""
+    with sync_playwright() as playwright:
+        program = shutil.which("chromium") or shutil.which("google-chrome")
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
+        page.goto(address)
+        page.locator("#understood input").check()
+        page.locator("#examples .gallery-item").nth(EXAMPLE).click()
+        page.locator("#answer .derm").wait_for()
+        page.mouse.move(0, 0)
+        page.wait_for_timeout(500)
+        page.screenshot(path=out, full_page=True)
+        browser.close()
+    Image.open(out).convert("RGB").quantize(256).save(out, optimize=True)
+
+
+def main() -> None:
+    """Serve, take the picture, and end the server."""
+    out = Path(sys.argv[1] if sys.argv[1:] else ROOT / "docs" / "screenshot.png").resolve()
+    command = [sys.executable, str(ROOT / "app.py"), "--port", str(PORT)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            if any(line.startswith("dermhub is ready") for line in server.stdout):
+                take(f"http://127.0.0.1:{PORT}", out)
+                print(f"{out}: {out.stat().st_size:,} bytes")
+        finally:
+            server.terminate()
+
+
+if __name__ == "__main__":
+    main()
