@@ -14,9 +14,9 @@ from demo.html import NOTICE, bar, either, note, table
 from demo.maps import maps
 from demo.models import Pair
 from demo.reading import Reading, Reason
-from dermhub.classifier import Prediction
 from dermhub.config import Threshold
 from dermhub.labels import plain_name
+from dermhub.prediction import Prediction
 
 EMPTY = (
     f"{note('The answer appears here.')}"

@@ -12,8 +12,8 @@ from PIL import Image
 
 from demo.html import data_uri
 from demo.reading import Reading
-from dermhub.classifier import Explanation
 from dermhub.labels import plain_name
+from dermhub.prediction import Explanation
 
 SHOWN_WIDTH = 640
 """Width, in pixels, of the embedded photograph."""
@@ -85,10 +85,10 @@ def _layer(one: Explanation, width: int, chosen: bool) -> tuple[str, str]:
     what = (
         f"what speaks for {name} and against {other}" if other else f"the evidence for {name}, probability {share:.0%}"
     )
-    verdict = ""
+    verdict = f" {one.verdict}"
     picture = (
         f'<img class="heat derm-of{on}" data-of="{key}" src="{data_uri(one.layer(width), "PNG")}" '
         f'alt="{escape(f"Heat map of {what}.{verdict}")}">'
     )
-    mark = ""
+    mark = "" if one.trusted else "<strong>Not to be relied on.</strong> "
     return picture, f'<p class="derm-of{on}" data-of="{key}">{mark}{escape(f"Shown: {what}.{verdict}")}</p>'

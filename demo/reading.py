@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from demo.html import NOTICE
 from demo.models import Pair
-from dermhub.classifier import Explanation, Prediction
 from dermhub.concern import NOT_DERMATOSCOPIC
+from dermhub.prediction import Explanation, Prediction
 from dermhub.preprocess import to_rgb
 
 TITLES = {
@@ -86,7 +86,7 @@ def reasons(first: Prediction, second: Prediction, why: Explanation | None = Non
     return tuple(sorted(once.values(), key=lambda one: order.index(one.code)))
 
 
-def _found(first: Prediction, second: Prediction, _why: Explanation | None) -> Iterator[Reason]:
+def _found(first: Prediction, second: Prediction, why: Explanation | None) -> Iterator[Reason]:
     told: set[str] = set()
     for concern in (*first.concerns, *second.concerns):
         if concern.code not in told:
@@ -97,6 +97,9 @@ def _found(first: Prediction, second: Prediction, _why: Explanation | None) -> I
         return
     if first.malignant != second.malignant:
         yield Reason("disagreement", _disagreement(second))
+    # Where no lesion was found, a concern says so; where the map is empty, there is none that lies anywhere.
+    if why and why.lesion_share and not (why.blank or why.trusted):
+        yield Reason("elsewhere", why.verdict)
     yield from (Reason("undecided", one.abstention) for one in (second, first) if one.abstention)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dermhub.catalog import Entry, shipped
-    from dermhub.classifier import Classifier, Explanation, Prediction, load
+    from dermhub.classifier import Classifier, load
     from dermhub.concern import Concern
     from dermhub.config import InputSpec, ModelConfig, Threshold
     from dermhub.errors import (
@@ -29,17 +29,19 @@ if TYPE_CHECKING:
         ModelError,
     )
     from dermhub.labels import BINARY, LESION, TASKS, Task, plain_name
+    from dermhub.prediction import Explanation, Prediction
     from dermhub.train_config import TrainConfig
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "catalog": ("Entry", "shipped"),
-    "classifier": ("Classifier", "Explanation", "Prediction", "load"),
+    "classifier": ("Classifier", "load"),
     "concern": ("Concern",),
     "config": ("InputSpec", "ModelConfig", "Threshold"),
     "errors": ("ConfigError", "DataError", "DermhubError", "DownloadError", "ImageError", "LeakError", "ModelError"),
     "labels": ("BINARY", "LESION", "TASKS", "Task", "plain_name"),
+    "prediction": ("Explanation", "Prediction"),
     "train_config": ("TrainConfig",),
 }
 

@@ -20,7 +20,8 @@ from dermhub import card_commands, folder_commands, hub_commands
 from dermhub.errors import ConfigError, DataError, DermhubError, ImageError
 
 if TYPE_CHECKING:
-    from dermhub.classifier import Classifier, Prediction
+    from dermhub.classifier import Classifier
+    from dermhub.prediction import Prediction
 
 
 def make_parser() -> argparse.ArgumentParser:

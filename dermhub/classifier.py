@@ -13,15 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dermhub import gate, gradcam, metrics, quality, seen
+from dermhub import gate, lesion_mask, metrics, quality, seen
 from dermhub.catalog import CONFIG, Entry
-from dermhub.concern import NOT_DERMATOSCOPIC, Concern
+from dermhub.concern import Concern
 from dermhub.config import InputSpec
-from dermhub.conformal import prediction_sets, why_not
+from dermhub.conformal import prediction_sets
 from dermhub.engine import Engine, Floats
 from dermhub.errors import ConfigError, ModelError, suggest
 from dermhub.locate import locate
 from dermhub.onnx_format import SUFFIX
+from dermhub.prediction import Explanation, Prediction
 from dermhub.preprocess import ImageInput, to_array, to_rgb, view_box
 
 if TYPE_CHECKING:
@@ -34,80 +35,6 @@ Look = Callable[[Image.Image], Sequence[Concern]]
 
 Check = Callable[[Floats, Floats, InputSpec], Sequence[Concern]]
 """What finds concerns in an image's feature maps (K, h, w) and in the input (3, H, W) that they were made from."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says about one image.
-
-    `label` is the most probable class. `probabilities` are calibrated, in the task's class order, and
-    sum to 1. `malignancy` is the probability of the malignant classes together, and `malignant`
-    whether it reaches `threshold`, the model's operating point named `operating_point`.
-
-    `conformal` is the prediction set, the most probable class first: for each class, the share `conformal_level` of
-    its lesions has it in the set (see `dermhub.conformal`); a level of 0 says that the model has no such sets.
-    `concerns` are what speaks against relying on the answer.
-    """
-
-    label: str
-    probabilities: dict[str, float]
-    malignancy: float
-    threshold: float
-    operating_point: str
-    conformal: tuple[str, ...] = ()
-    concerns: tuple[Concern, ...] = ()
-    conformal_level: float = 0.0
-
-    @property
-    def abstention(self) -> str:
-        """One sentence why there is no confident answer, or "": the image is of another kind, or the set too wide."""
-        for concern in self.concerns:
-            if concern.code == NOT_DERMATOSCOPIC:
-                return concern.sentence
-        return why_not(len(self.conformal), len(self.probabilities)) if self.conformal_level else ""
-
-    @property
-    def malignant(self) -> bool:
-        """Whether the probability of malignancy reaches the operating point."""
-        return self.malignancy >= self.threshold
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Where a model found the evidence for a class (Grad-CAM).
-
-    `evidence` is the class map (h, w), at least 0, over the box `view` (left, top, right, bottom) of the upright
-    RGB `image`. `versus` is the class that it was contrasted with, or "".
-    """
-
-    prediction: Prediction
-    target: str
-    versus: str
-    evidence: NDArray[np.float32]
-    image: Image.Image
-    view: tuple[float, float, float, float]
-
-    @property
-    def heatmap(self) -> NDArray[np.float32]:
-        """(H, W) float32 in [0, 1] over the image: 1 at the strongest evidence, 0 where the model did not look."""
-        return gradcam.to_frame(self.evidence, self.image.size, self.view)
-
-    @property
-    def overlay(self) -> Image.Image:
-        """The image with the heat map over it, in the image's size."""
-        return gradcam.overlay(self.image, self.heatmap)
-
-    def layer(self, width: int) -> Image.Image:
-        """The heat map alone as an RGBA picture of that width, to lay over the image."""
-        scale = width / self.image.width
-        size = (width, max(round(self.image.height * scale), 1))
-        left, top, right, bottom = (edge * scale for edge in self.view)
-        return gradcam.layer(gradcam.to_frame(self.evidence, size, (left, top, right, min(bottom, size[1]))))
-
-    @property
-    def blank(self) -> bool:
-        """Whether no part of the image speaks for the class."""
-        return not bool(self.evidence.any())
 
 
 @dataclass(frozen=True)
@@ -235,9 +162,9 @@ class Classifier:
             if versus:
                 direction[self._index(versus)] -= 1
         maps = self.engine.class_maps(features, directions)[0]
-        view = view_box(rgb.size, self.config.input)
+        view, lesion = view_box(rgb.size, self.config.input), lesion_mask.find(rgb)
         return {
-            pair: Explanation(prediction, *pair, evidence, rgb, view)
+            pair: Explanation(prediction, *pair, evidence, rgb, view, lesion)
             for pair, evidence in zip(pairs, maps, strict=True)
         }
 

@@ -13,6 +13,26 @@ COLOURS = np.array(
 )
 
 
+GRID = 64
+"""Rows and columns in which a map is held against a lesion's mask."""
+
+
+def inside(evidence: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:
+    """The share of a class map's energy inside a mask (S, S) over the same view, 0 to 1; 0 where there is no energy.
+
+    The energy-based pointing game of Wang et al., "Score-CAM", CVPR workshops 2020, section 5.2.
+    """
+    heat = _over(evidence, mask)
+    total = float(heat.sum())
+    return float(heat[mask].sum()) / total if total > 0 else 0.0
+
+
+def hit(evidence: NDArray[np.float32], mask: NDArray[np.bool_]) -> bool:
+    """Whether a class map's peak lies in a mask (S, S) over the same view (pointing game: Zhang et al., IJCV 2018)."""
+    heat = _over(evidence, mask)
+    return bool(heat.any() and mask.flat[heat.argmax()])
+
+
 def to_frame(
     evidence: NDArray[np.float32], size: tuple[int, int], view: tuple[float, float, float, float]
 ) -> NDArray[np.float32]:
@@ -46,3 +66,8 @@ def overlay(rgb: Image.Image, heatmap: NDArray[np.float32], opacity: float = 0.6
     heat = layer(heatmap)
     cover = heat.getchannel("A").point([round(value * opacity) for value in range(256)])
     return Image.composite(heat.convert("RGB"), rgb, cover)
+
+
+def _over(evidence: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    height, width = mask.shape
+    return to_frame(evidence, (width, height), (0.0, 0.0, float(width), float(height))).astype(np.float64)

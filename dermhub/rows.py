@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dermhub.classifier import Prediction
+from dermhub.prediction import Prediction
 
 
 def columns(classes: Sequence[str]) -> list[str]:

@@ -8,11 +8,16 @@ from typing import Any
 import numpy as np
 
 from demo.reading import Reading
-from dermhub.classifier import Explanation, Prediction
 from dermhub.concern import Concern
 from dermhub.drawings import draw
+from dermhub.lesion_mask import Lesion
+from dermhub.prediction import Explanation, Prediction
 
 SEVEN = {"akiec": 0.02, "bcc": 0.03, "bkl": 0.1, "df": 0.01, "mel": 0.612, "nv": 0.22, "vasc": 0.008}
+CENTRE, CORNER = np.zeros((40, 60), bool), np.zeros((40, 60), bool)
+CENTRE[10:30, 20:40] = CORNER[:15, 35:50] = True
+"""Where a lesion may be in a drawing: under the diagonal, or beside it."""
+
 HOSTILE = "\"><script>alert('1')</script>&amp;"
 
 
@@ -49,10 +54,13 @@ def prediction(probabilities: dict[str, float], malignancy: float, threshold: fl
     return Prediction(label, probabilities, malignancy, threshold, "sensitivity_95", **more)
 
 
-def explanation(told: Prediction, target: str, versus: str = "", blank: bool = False) -> Explanation:
-    """An explanation of a drawing; the map is a diagonal, or empty."""
+def explanation(
+    told: Prediction, target: str, versus: str = "", blank: bool = False, outside: bool = False
+) -> Explanation:
+    """An explanation of a drawing; the map is a diagonal, or empty, and the lesion under it or outside."""
     evidence = np.eye(3, dtype=np.float32) * (not blank)
-    return Explanation(told, target, versus, evidence, draw(3, (60, 40), 0.5), (10, 0, 50, 40))
+    lesion = Lesion(CORNER if outside else CENTRE, np.zeros((40, 60), bool), 0.5)
+    return Explanation(told, target, versus, evidence, draw(3, (60, 40), 0.5), (10, 0, 50, 40), lesion)
 
 
 def reading(
@@ -61,6 +69,7 @@ def reading(
     second: float = 0.662,
     blank: tuple[str, ...] = (),
     concerns: tuple[Concern, ...] = (),
+    outside: bool = False,
     **more: Any,
 ) -> Reading:
     """What `demo.reading.read` gives, with chosen figures; `more` goes to the seven-class prediction."""
@@ -69,6 +78,6 @@ def reading(
     told = prediction(lesion, second, concerns=concerns, **more)
     pairs = [(a, "") for a in lesion] + [(a, b) for a in lesion for b in lesion if a != b]
     return Reading(
-        {name: explanation(first, name) for name in two},
-        {(a, b): explanation(told, a, b, a in blank) for a, b in pairs},
+        {name: explanation(first, name, outside=outside) for name in two},
+        {(a, b): explanation(told, a, b, a in blank, outside) for a, b in pairs},
     )

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from conftest import Command
 
-from dermhub.classifier import Classifier, Prediction
+from dermhub.classifier import Classifier
 from dermhub.concern import Concern
 from dermhub.errors import ModelError
 from dermhub.labels import BINARY, LESION
+from dermhub.prediction import Prediction
 
 STRANGE = Concern("not-dermatoscopic", "This is something else.")
 BLURRED = Concern("blurred", "The image is blurred.")

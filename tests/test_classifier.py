@@ -14,11 +14,12 @@ from conftest import make_model, pixels
 from PIL import Image
 
 from dermhub import catalog
-from dermhub.classifier import BATCH, Classifier, Prediction, load
+from dermhub.classifier import BATCH, Classifier, load
 from dermhub.config import Threshold
 from dermhub.drawings import draw
 from dermhub.errors import ConfigError, ImageError, ModelError
 from dermhub.labels import BINARY, LESION, Task
+from dermhub.prediction import Prediction
 from dermhub.preprocess import to_rgb
 
 

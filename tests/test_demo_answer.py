@@ -103,6 +103,11 @@ def test_the_prediction_set_in_words(names: tuple[str, ...], words: str) -> None
 
 
 STATES: dict[str, tuple[dict[str, Any], str, str]] = {
+    "evidence beside the lesion": (
+        {"outside": True},
+        "No confident answer: the evidence lies in the wrong place",
+        "The model looked outside the lesion: only",
+    ),
     "another kind of image": (
         {"concerns": (Concern("not-dermatoscopic", "It resembles no dermatoscopic image."),)},
         "No answer: this does not look like a dermatoscopic image",

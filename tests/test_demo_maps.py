@@ -40,10 +40,21 @@ def test_what_can_be_chosen() -> None:
 
 def test_alternative_texts_state_the_result() -> None:
     texts = {image.get("data-of", ""): image["alt"] for image in page_of().all("img")}
-    assert texts["mel|"] == "Heat map of the evidence for melanoma, probability 61%."
-    assert texts["mel|nv"] == "Heat map of what speaks for melanoma and against melanocytic nevus."
-    assert texts["malignant|"] == "Heat map of the evidence for malignant, probability 73%."
+    verdict = "36% of the evidence lies inside the central lesion, which covers 25% of what the model saw."
+    assert texts["mel|"] == f"Heat map of the evidence for melanoma, probability 61%. {verdict}"
+    assert texts["mel|nv"] == f"Heat map of what speaks for melanoma and against melanocytic nevus. {verdict}"
+    assert texts["malignant|"] == f"Heat map of the evidence for malignant, probability 73%. {verdict}"
     assert texts[""] == "The uploaded image"
+
+
+def test_what_is_said_below_a_map_judges_it() -> None:
+    assert "Not to be relied on." not in page_of().text
+    assert page_of().text.count("lies inside the central lesion, which covers 25% of what the model saw.") == 7 * 7 + 2
+    text = page_of(outside=True).text
+    assert text.count("Not to be relied on. Shown: ") == 7 * 7 + 2
+    # The page shows one answer of each model; every other map is only a map.
+    assert text.count("do not rely on this answer.") == 2
+    assert text.count("do not rely on this map.") == 7 * 7
 
 
 def test_a_map_without_evidence_says_so() -> None:

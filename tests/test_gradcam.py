@@ -12,11 +12,16 @@ from conftest import make_model, to_tensor
 from numpy.typing import NDArray
 from PIL import Image
 
-from dermhub import backbone, gradcam
-from dermhub.classifier import Classifier, Explanation, Prediction
+from dermhub import backbone, gradcam, lesion_mask
+from dermhub.classifier import Classifier
 from dermhub.drawings import draw
 from dermhub.labels import LESION
+from dermhub.lesion_mask import Lesion
+from dermhub.prediction import Explanation, Prediction
 from dermhub.preprocess import to_array, to_rgb
+
+NOWHERE = Lesion(np.zeros((4, 4), bool), np.zeros((4, 4), bool), 0.0)
+"""No lesion was found."""
 
 CORNER = np.zeros((4, 4), np.float32)
 CORNER[3, 3] = 7.0
@@ -140,7 +145,7 @@ def explained(
 ) -> Explanation:
     """An explanation with a given map."""
     prediction = Prediction("mel", {"mel": 1.0}, 1.0, 0.5, "youden")
-    return Explanation(prediction, "mel", "", evidence, Image.new("RGB", size, (200, 150, 120)), view)
+    return Explanation(prediction, "mel", "", evidence, Image.new("RGB", size, (200, 150, 120)), view, NOWHERE)
 
 
 def test_heat_map_lies_over_the_part_that_the_model_saw(lesion: Classifier) -> None:
@@ -225,3 +230,70 @@ def test_layer_is_transparent_where_the_model_did_not_look() -> None:
     assert not cover[:, :50].any()
     assert not cover[:, 100:].any()
     assert (cover[:, 50:100] == 255).all()
+
+
+def held(evidence: NDArray[np.float32], mask: NDArray[np.bool_], target: str = "mel") -> Explanation:
+    """An explanation with a given map of a square image, and a given lesion."""
+    lesion = Lesion(mask, np.zeros_like(mask), 0.5)
+    prediction = Prediction("mel", {"mel": 1.0, "nv": 0.0}, 1.0, 0.5, "youden")
+    image = Image.new("RGB", (80, 40), (200, 150, 120))
+    return Explanation(prediction, target, "", evidence, image, (20, 0, 60, 40), lesion)
+
+
+HALF = np.zeros((64, 128), bool)
+HALF[:, 64:] = True
+"""The right half of an image; its right half, too, of the central square that a model sees."""
+
+
+def test_energy_and_peak_inside_a_mask() -> None:
+    mask = np.zeros((4, 4), bool)
+    mask[2:, 2:] = True
+    assert gradcam.inside(CORNER, mask) == 1
+    assert gradcam.inside(CORNER, ~mask) == 0
+    # In proportion to the peak: 0.25 + 0.5 of 0.25 + 0.5 + 1.
+    three = np.zeros((4, 4), np.float32)
+    three[0, 0], three[0, 3], three[3, 3] = 8, 2, 4
+    assert gradcam.inside(three, ~mask) == pytest.approx(1.25 / 1.75)
+    assert (gradcam.hit(three, mask), gradcam.hit(three, ~mask)) == (False, True)
+    nothing = np.zeros((4, 4), np.float32)
+    assert (gradcam.inside(nothing, mask), gradcam.hit(nothing, ~mask)) == (0, False)
+
+
+def test_an_even_map_has_the_share_of_the_lesion() -> None:
+    even = held(np.ones((3, 3), np.float32), HALF)
+    assert even.lesion_share == 0.5
+    assert even.inside == pytest.approx(0.5)
+    assert even.trusted
+    assert even.verdict == (
+        "50% of the evidence lies inside the central lesion, which covers 50% of what the model saw."
+    )
+
+
+def test_a_map_beside_the_lesion_is_not_trusted() -> None:
+    beside = np.array([[1, 0], [1, 0]], np.float32)
+    one = held(beside, HALF)
+    assert 0 < one.inside < 0.2
+    assert not one.trusted
+    assert one.verdict == (
+        f"The model looked outside the lesion: only {one.inside:.0%} of the evidence lies inside it, though it covers "
+        "50% of what the model saw; do not rely on this answer."
+    )
+    assert held(beside, HALF, "nv").verdict.endswith("; do not rely on this map.")
+    assert held(beside, ~HALF).trusted
+
+
+def test_what_can_not_be_judged_is_not_trusted() -> None:
+    lost = explained(CORNER, (40, 40), (0, 0, 40, 40))
+    assert (lost.lesion_share, lost.inside, lost.trusted) == (0, 0, False)
+    assert lost.verdict == "No lesion was found in the image, so the map can't be judged."
+    empty = held(np.zeros((2, 2), np.float32), HALF)
+    assert (empty.inside, empty.trusted) == (0, False)
+    assert empty.verdict == "The map is empty, so there is nothing to judge."
+
+
+def test_the_lesion_of_an_explanation_is_the_one_that_is_found(lesion: Classifier) -> None:
+    image = draw(3, (200, 150), 0.8)
+    true = lesion_mask.find(image).over((200, 150))[:, 25:175]
+    explanation = lesion.explain(image)
+    assert explanation.lesion_share == pytest.approx(true.mean(), abs=0.02)
+    assert 0 <= explanation.inside <= 1

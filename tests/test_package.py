@@ -25,7 +25,7 @@ LAYERS = (
     | {"engine", "card_parity", "skin", "gate", "lesion_mask"},
     {"augment", "gradcam", "checkpoint", "figures", "locate", "space", "cox", "retest"}
     | {"seen", "scores", "traits", "card_more", "onnx_format", "quality"},
-    {"cards"},
+    {"cards", "prediction"},
     {"summary"},
     {"external"},
     {"verify"},
