@@ -100,6 +100,8 @@ class WaitingRoom(Queue):
         if self.stopping:
             return "stopping", "The server is stopping: try again in a minute."
         for block, value in zip(fn.inputs, data or [], strict=False):
+            if isinstance(block, gr.Image) and isinstance(value, list) and any(isinstance(one, dict) for one in value):
+                return "no-file", f"{len(value)} files came, expected one image: send each by itself."
             if isinstance(block, gr.Image | gr.File | gr.Gallery) and (problem := self._no_file(value)):
                 return "no-file", problem
         waiting = len(self)
@@ -118,7 +120,7 @@ class WaitingRoom(Queue):
             return next(filter(None, map(self._no_file, value)), "")
         if isinstance(value, dict) and isinstance(value.get("image"), dict):  # a gallery's entry
             return self._no_file(value["image"])
-        path = value.get("path") if isinstance(value, dict) else value
+        path = (value.get("path") or value.get("url")) if isinstance(value, dict) else value
         if isinstance(path, str) and ("://" in path or path.startswith("data:")):
             return "An address came, which this server does not fetch: download the image and send the file."
         if isinstance(value, dict) and isinstance(path, str):

@@ -10,11 +10,12 @@ import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from asking import as_file
 from PIL import Image, ImageCms
 
 from dermhub.drawings import draw
@@ -245,3 +246,32 @@ LIMITS: dict[str, Odd] = {
     "TIFF, 30 megapixels": Odd("large.tif", lambda: black(6000, 5000, "TIFF", "RGB", compression="tiff_lzw")),
 }
 """The largest that are accepted: what they cost is measured by benchmarks/hostile.py."""
+
+NO_FILE = "No file came but {}: expected an image, sent as a file."
+ADDRESS = "An address came, which this server does not fetch: download the image and send the file."
+NO_PATH = "A path came that is no upload of yours, or no longer: upload the image again, as a file."
+
+VALUES: dict[str, tuple[object, str]] = {
+    "text": ("text", NO_FILE.format("text")),
+    "a number": (7, NO_FILE.format("a number")),
+    "a truth value": (True, NO_FILE.format("a truth value")),
+    "an empty list": ([], NO_FILE.format("a list")),
+    "an array of NaN": ([[float("nan")] * 3] * 3, NO_FILE.format("a list")),
+    "an empty object": ({}, NO_FILE.format("an object")),
+    "an object without a path": ({"path": None}, NO_FILE.format("an object")),
+    "a list as path": ({"path": ["a"]}, NO_FILE.format("an object")),
+    "a data address": ({"path": "data:image/png;base64,AAAA"}, ADDRESS),
+    "the server's own file": ({"path": "/etc/passwd"}, NO_PATH),
+    "the server's own file, as an upload": (as_file("/etc/passwd"), NO_PATH),
+    "a path that leads away": (as_file("../secret.png"), NO_PATH),
+    "a path of Gradio's": (as_file("/file=/etc/passwd"), NO_PATH),
+}
+"""What came in place of an uploaded file, by the API, and what its sender reads."""
+
+TOO_BIG = "The file has more than the 20 MB that are accepted: scale the image down or save it as JPEG."
+TWO = "2 files came, expected one image: send each by itself."
+
+
+def addresses(url: str) -> Sequence[object]:
+    """An address in every form in which a client could name it in place of a file."""
+    return ({"path": url, "url": url}, as_file(url), {"url": url}, url)
