@@ -38,7 +38,7 @@ sees some 200 x 200 of them, and to convert the whole would take a gigabyte."""
 
 QUARTER = 4
 
-BAND = 256
+BAND = 32
 """Rows that are converted at one time, in an image that is reduced."""
 
 MIN_SIDE = 32

@@ -236,14 +236,14 @@ ACCEPTED: dict[str, Odd] = {
 """What came -> a file that is answered like any other image."""
 
 LIMITS: dict[str, Odd] = {
-    "JPEG, 60 megapixels": Odd("large.jpg", lambda: black(10_000, 6000, "JPEG", "RGB")),
-    "JPEG, 60 megapixels, turned": Odd("large.jpg", lambda: black(10_000, 6000, "JPEG", "RGB", exif=TURNED)),
-    "progressive JPEG, 30 megapixels": Odd("a.jpg", lambda: black(6000, 5000, "JPEG", "CMYK", progressive=True)),
-    "PNG, 60 megapixels": Odd("large.png", lambda: black(10_000, 6000, mode="RGB")),
-    "PNG with alpha, 60 megapixels": Odd("large.png", lambda: black(10_000, 6000, mode="RGBA")),
-    "grey PNG of 16 bits, 60 megapixels": Odd("large.png", lambda: black(10_000, 6000, mode="I;16")),
+    "JPEG, 64 megapixels": Odd("large.jpg", lambda: black(10_000, 6400, "JPEG", "RGB")),
+    "JPEG, 64 megapixels, turned": Odd("large.jpg", lambda: black(10_000, 6400, "JPEG", "RGB", exif=TURNED)),
+    "progressive JPEG, 32 megapixels": Odd("a.jpg", lambda: black(8000, 4000, "JPEG", "CMYK", progressive=True)),
+    "PNG, 64 megapixels": Odd("large.png", lambda: black(10_000, 6400, mode="RGB")),
+    "PNG with alpha, 64 megapixels": Odd("large.png", lambda: black(10_000, 6400, mode="RGBA")),
+    "grey PNG of 16 bits, 64 megapixels": Odd("large.png", lambda: black(10_000, 6400, mode="I;16")),
     "WebP, 12 megapixels": Odd("large.webp", lambda: black(4000, 3000, "WEBP", "RGB", lossless=True, method=0)),
-    "TIFF, 30 megapixels": Odd("large.tif", lambda: black(6000, 5000, "TIFF", "RGB", compression="tiff_lzw")),
+    "TIFF, 32 megapixels": Odd("large.tif", lambda: black(8000, 4000, "TIFF", "RGB", compression="tiff_lzw")),
 }
 """The largest that are accepted: what they cost is measured by benchmarks/hostile.py."""
 

@@ -1,0 +1,172 @@
+"""The demo under load, with its shipped models and its default queue:
+
+    PYTHONPATH=.:tests python benchmarks/load.py [--clients 64] [--seconds 120] [--endpoint predict]
+
+Starts app.py, measures one client alone, and then many at once: each uploads a drawn JPEG, asks, waits for its answer
+and begins anew; one that is told "busy" waits as long as the sentence says. All of it through the loopback interface,
+on the same cores as the server. Prints as Markdown how long answers took by the position in the queue (how many
+answers were due with one's own, the one being worked on counted whole), what else was told, and the server's memory
+by quarter. Exits with 1 where anything but "busy" was told, the median of latency / (position x latency alone) is above
+1.3, or the memory of the last quarter differs from the first by more than 5 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import re
+import statistics
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import odd_files as odd
+from asking import as_file
+from running import App, machine, running
+
+from dermhub.drawings import draw
+
+BUSY = re.compile(r"The server is busy: \d+ requests wait and yours would be number \d+\. Try again in about (\d+) sec")
+RATIO, GROWTH = 1.3, 0.05
+WARM, ALONE, SAMPLE = 20, 40, 0.5
+"""Requests before anything is measured, requests of one client alone, and seconds between two looks at the memory."""
+
+
+@dataclass
+class Load:
+    """What all clients share: whom they ask, and what they were told."""
+
+    app: App
+    http: httpx.AsyncClient
+    function: int
+    photo: bytes
+    working: int = 0
+    """Requests that the server works on now."""
+    answers: list[tuple[int, float]] = field(default_factory=list)
+    """(position, seconds) of each answer."""
+    uploads: list[float] = field(default_factory=list)
+    told: Counter[str] = field(default_factory=Counter)
+    """What was told instead of an answer -> how often."""
+    memory: list[float] = field(default_factory=list)
+
+
+async def one_request(load: Load) -> float:
+    """Upload, ask, and wait for the end; returns the seconds that the server asks to wait before the next one."""
+    began = time.perf_counter()
+    file = {"files": ("lesion.jpg", load.photo, "image/jpeg")}
+    (path,) = (await load.http.post("/gradio_api/upload", files=file)).raise_for_status().json()
+    load.uploads.append(time.perf_counter() - began)
+    session, began, position = uuid.uuid4().hex, time.perf_counter(), 0
+    body = {"data": [as_file(path), "fast"], "fn_index": load.function, "session_hash": session}
+    (await load.http.post("/gradio_api/queue/join", json=body)).raise_for_status()
+    async for message in events(load, session):
+        if message["msg"] == "estimation" and not position:
+            position = message["rank"] + 1 + min(load.working, 1)
+        elif message["msg"] == "process_starts":
+            load.working += 1
+        elif message["msg"] == "process_completed":
+            return finished(load, message, max(position, 1), time.perf_counter() - began)
+    raise ConnectionError("the stream ended without an answer")
+
+
+def finished(load: Load, message: dict[str, Any], position: int, seconds: float) -> float:
+    """Note how a request ended; returns the seconds to wait before the next one."""
+    output = message["output"]
+    if message["success"] and "error" not in output["data"][0]:
+        load.working -= 1
+        load.answers.append((position, seconds))
+        return 0.0
+    sentence = str(output.get("error") or output["data"][0]["error"])
+    busy = BUSY.match(sentence)
+    load.told["busy" if busy else sentence] += 1
+    return float(busy[1]) if busy else 1.0
+
+
+async def events(load: Load, session: str) -> AsyncIterator[dict[str, Any]]:
+    """What the server sends to one who waits."""
+    async with load.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": session}) as stream:
+        async for line in stream.aiter_lines():
+            if line.startswith("data:"):
+                yield json.loads(line[5:])
+
+
+async def client(load: Load, until: float) -> None:
+    """Ask again and again."""
+    while time.perf_counter() < until:
+        try:
+            await asyncio.sleep(min(await one_request(load), max(until - time.perf_counter(), 0)))
+        except (httpx.HTTPError, ConnectionError) as error:
+            load.told[f"{type(error).__name__}: {error}"] += 1
+            await asyncio.sleep(1)
+
+
+async def watch(load: Load, until: float) -> None:
+    """Note the server's memory."""
+    while time.perf_counter() < until:
+        load.memory.append(load.app.resident())
+        await asyncio.sleep(SAMPLE)
+
+
+async def measure(app: App, clients: int, seconds: float, endpoint: str) -> tuple[float, Load]:
+    """The median seconds of one client alone, and the load."""
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(base_url=app.url, timeout=120, limits=limits) as http:
+        config = (await http.get("/config")).json()
+        (function,) = [one["id"] for one in config["dependencies"] if one["api_name"] == endpoint]
+        photo = odd.saved("JPEG", draw(7, (600, 450), 0.7), quality=90)
+        alone = Load(app, http, function, photo)
+        for _ in range(WARM + ALONE):
+            await one_request(alone)
+        load = Load(app, http, function, photo)
+        until = time.perf_counter() + seconds
+        await asyncio.gather(watch(load, until), *(client(load, until) for _ in range(clients)))
+        return statistics.median(seconds for _, seconds in alone.answers[WARM:]), load
+
+
+def report(single: float, load: Load) -> tuple[str, bool]:
+    """The tables, and whether all that is asked for holds."""
+    ratios = [seconds / (position * single) for position, seconds in load.answers]
+    quarter = len(load.memory) // 4
+    quarters = [statistics.mean(load.memory[n * quarter : (n + 1) * quarter]) for n in range(4)]
+    ratio, growth = statistics.median(ratios), quarters[3] / quarters[0] - 1
+    errors = {told: count for told, count in load.told.items() if told != "busy"}
+    lines = [
+        f"One client alone: {single:.3f} s a request (median of {ALONE}). Under load {len(load.answers)} answers, "
+        f"{load.told['busy']} told busy, {sum(errors.values())} errors{f': {errors}' if errors else ''}. "
+        f"Upload: {statistics.median(load.uploads):.3f} s (median).",
+        f"\nLatency / (position x latency alone): {ratio:.2f} (median; at most {RATIO} is asked for).",
+        f"\nMemory by quarter: {', '.join(f'{one:.0f}' for one in quarters)} MB; {growth:+.1%} from first to last.",
+        "\n| position | answers | median s | position x alone, s | ratio |\n|---|---|---|---|---|",
+    ]
+    for place in sorted({position for position, _ in load.answers}):
+        found = [seconds for position, seconds in load.answers if position == place]
+        middle = statistics.median(found)
+        lines.append(
+            f"| {place} | {len(found)} | {middle:.2f} | {place * single:.2f} | {middle / place / single:.2f} |"
+        )
+    return "\n".join(lines), not errors and ratio <= RATIO and abs(growth) <= GROWTH
+
+
+def main() -> int:
+    """Read the options, measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--seconds", type=float, default=120.0)
+    parser.add_argument("--endpoint", default="predict", choices=("predict", "analyse"))
+    given = parser.parse_args()
+    with running() as app:
+        single, load = asyncio.run(measure(app, given.clients, given.seconds, given.endpoint))
+    text, holds = report(single, load)
+    head = f"{machine()}: {given.clients} clients for {given.seconds:.0f} s, /{given.endpoint}"
+    print(f"{head}: {'all holds' if holds else '**something fails**'}.\n\n{text}")
+    return 0 if holds else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

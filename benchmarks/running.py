@@ -1,0 +1,89 @@
+"""The demo as a process of its own, for benchmarks: started with its own defaults, watched through /proc (Linux)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+READY = 300.0
+"""Seconds until the models have to be loaded."""
+
+
+@dataclass(frozen=True)
+class App:
+    """A running demo: its process, and where it listens."""
+
+    pid: int
+    url: str
+
+    def resident(self) -> float:
+        """Memory in use now, in MB (VmRSS)."""
+        return self._status("VmRSS")
+
+    def peak(self) -> float:
+        """The most memory in use since `forget_peak`, in MB (VmHWM)."""
+        return self._status("VmHWM")
+
+    def forget_peak(self) -> None:
+        """Measure the peak from now on (proc(5), clear_refs)."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+    def _status(self, name: str) -> float:
+        found = re.search(rf"^{name}:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text(), re.MULTILINE)
+        assert found is not None
+        return int(found[1]) * 1024 / 1e6
+
+
+@contextlib.contextmanager
+def running(*options: str) -> Iterator[App]:
+    """app.py with the shipped models on a free port of this machine, and with a temporary folder of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(ROOT / "app.py"), "--port", str(port), *options]
+        environment = {**os.environ, "TMPDIR": folder}
+        with (
+            Path(folder, "log").open("w", encoding="utf-8") as log,
+            subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log) as process,
+        ):
+            try:
+                app = App(process.pid, f"http://127.0.0.1:{port}")
+                _wait(app, process)
+                yield app
+            finally:
+                process.send_signal(signal.SIGTERM)
+                process.wait(60)
+
+
+def machine() -> str:
+    """What the figures were measured on, in a line of Markdown."""
+    text = Path("/proc/cpuinfo").read_text()
+    model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    name = model[1] if model else platform.machine()
+    cores = len(os.sched_getaffinity(0))
+    return f"{time.strftime('%Y-%m-%d')}, {cores} cores of {name}, Python {platform.python_version()}"
+
+
+def _wait(app: App, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + READY
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{app.url}/healthz", timeout=5) as reply:
+            if json.load(reply)["status"] == "ready":
+                return
+        time.sleep(0.2)
+    raise SystemExit("The demo did not start: run app.py by itself to see why.")
