@@ -37,6 +37,9 @@ LOCAL = ("127.0.0.1", "localhost", "::1")
 WORKERS = 8
 """Threads for requests: each that has run a model keeps memory of its own."""
 
+VISITS = 128
+"""Visits that are remembered, so that an old request overwrites no newer answer; then the oldest is forgotten."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -94,6 +97,8 @@ class Server:
         page.max_threads = WORKERS
         page._queue = self._room = WaitingRoom(page, self.journal, self.folder, self.settings.max_queue)
         _one_at_a_time(page)
+        # Before it is mounted: what it remembers of a visit is some 0.1 MB.
+        page.state_session_capacity = VISITS
         outer = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
         gradio.mount_gradio_app(
             outer,
@@ -113,8 +118,7 @@ class Server:
         )
         # Only a launched page holds files against the upload folder.
         page.has_launched = True
-        page.state_session_capacity = page.app.state_holder.capacity = 256
-        self._page = page
+        self._page, self._app = page, outer.routes[-1].app  # type: ignore[attr-defined]
         self._run(self._live(outer))
         self.folder.keep_what_is_there()
         self.gate.models, self.gate.app, self.gate.state = models, outer, "ready"
@@ -174,7 +178,7 @@ class Server:
                 ready.set_result(None)
                 await closed.wait()
                 # Ends the connections by which open pages show that they are alive.
-                self._page.app.stop_event.set()  # type: ignore[union-attr]
+                self._app.stop_event.set()
                 self._page.is_running = False  # type: ignore[union-attr]
 
         self._life = asyncio.create_task(live())
