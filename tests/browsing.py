@@ -90,8 +90,9 @@ def images(models: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFacto
     binary, lesion = (dermhub.load(models / name) for name in ("binary", "lesion"))
     found: dict[str, Path] = {}
     for path in [*sorted(tiny_data.glob("images/*")), *sorted(folder.glob("*"))]:
-        why = reasons(binary.predict(path), lesion.predict(path))
-        found.setdefault(why[0].code if why else "", path)
+        why = lesion.explain(path)
+        told = reasons(binary.predict(path), why.prediction, why)
+        found.setdefault(told[0].code if told else "", path)
     return found
 
 

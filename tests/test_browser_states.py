@@ -41,7 +41,7 @@ def withheld(page: Any, code: str) -> None:
     assert page.locator("#answer .stage").is_visible()
 
 
-@pytest.mark.parametrize("code", [NOT_DERMATOSCOPIC, "quality", "seen", "disagreement"])
+@pytest.mark.parametrize("code", [NOT_DERMATOSCOPIC, "quality", "seen", "disagreement", "elsewhere"])
 def test_a_worded_state_replaces_the_answer(page: Any, images: dict[str, Path], code: str) -> None:
     upload(page, images[code])
     withheld(page, code)
