@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import signal
 import subprocess
@@ -189,3 +190,37 @@ def test_a_queue_of_no_size_is_refused(capsys: pytest.CaptureFixture[str], numbe
     with pytest.raises(SystemExit, match="2"):
         app.options(["--max-queue", number])
     assert number in capsys.readouterr().err
+
+
+VISITS = """
+import sys
+from gradio_client import Client
+from demo import server
+from demo.models import Models
+from demo.page import make_page
+
+serving = server.Server(server.Settings(port=int(sys.argv[1])), "test")
+models = Models({"fast": (sys.argv[2], sys.argv[3])})
+made = []
+serving.open(lambda folder: made.append(make_page(models, folder)) or made[0], {}, models.identities)
+client = Client(serving.local, verbose=False)
+for visit in range(server.VISITS + 20):
+    client.session_hash = f"visit-{visit}"
+    assert "ppv" in client.predict(5, "fast", api_name="/at_prevalence")
+print("remembered:", len(made[0].state_holder.session_data), "of", server.VISITS, file=sys.__stderr__)
+serving.close()
+"""
+
+
+def test_no_more_than_so_many_visits_are_remembered(options: tuple[Any, ...], tmp_path: Path) -> None:
+    # Gradio keeps 0.1 MB of each visit, for 10,000 visits unless it is told otherwise before the page is mounted.
+    command = [sys.executable, "-c", VISITS, str(free_port()), str(options[1]), str(options[3])]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, env=_quiet(tmp_path))
+    told = re.search(r"remembered: (\d+) of (\d+)", run.stderr)
+    assert told, run.stderr[-2000:]
+    assert told[1] == told[2] == "128"
+
+
+def _quiet(folder: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GRADIO", "SPACE"))}
+    return kept | {"TMPDIR": str(folder), "HOME": str(folder)}
