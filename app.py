@@ -88,6 +88,9 @@ def main() -> int:
     except (accounts.AccountsError, DermhubError) as error:
         warn(str(error))
         return 2
+    except ModuleNotFoundError as error:
+        warn(f"{error.name} is not installed: pip install -r requirements.txt.")
+        return 2
     except server.PortError as error:
         warn(f"{error}: choose another --port or --host.")
         return 2

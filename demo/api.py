@@ -72,7 +72,10 @@ class Api:
         def explained(content: bytes) -> Record:
             one = self.models.pair(model).lesion.explain(content, target or None, versus or None)
             share = one.prediction.probabilities[one.target]
-            found = {"target": one.target, "versus": one.versus, "probability": share, "blank": one.blank}
+            found: Record = {"target": one.target, "versus": one.versus, "probability": share, "blank": one.blank}
+            found |= {"inside": one.inside, "lesion_share": one.lesion_share, "trusted": one.trusted}
+            found |= {"verdict": one.verdict, "abstention": one.prediction.abstention}
+            found["concerns"] = [{"code": c.code, "sentence": c.sentence} for c in one.prediction.concerns]
             return {**found, **({"overlay": data_uri(one.overlay, "PNG")} if picture else {}), "notice": NOTICE}
 
         return self._asked(image, explained)
@@ -107,6 +110,8 @@ class Api:
         try:
             if not isinstance(percent, int | float):
                 raise ConfigError("No prevalence was sent: expected a number from 0 to 100.")
+            if not 0 <= percent <= 100:
+                raise ConfigError(f"The prevalence is {percent} %, expected a number from 0 to 100.")
             return {**prevalence.figures(self.models.pair(model).tested, percent / 100), "notice": NOTICE}
         except DermhubError as error:
             return {"error": str(error), "notice": NOTICE}

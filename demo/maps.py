@@ -90,5 +90,5 @@ def _layer(one: Explanation, width: int, chosen: bool) -> tuple[str, str]:
         f'<img class="heat derm-of{on}" data-of="{key}" src="{data_uri(one.layer(width), "PNG")}" '
         f'alt="{escape(f"Heat map of {what}.{verdict}")}">'
     )
-    mark = "" if one.trusted else "<strong>Not to be relied on.</strong> "
+    mark = "" if one.trusted or not one.judged else "<strong>Not to be relied on.</strong> "
     return picture, f'<p class="derm-of{on}" data-of="{key}">{mark}{escape(f"Shown: {what}.{verdict}")}</p>'

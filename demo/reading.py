@@ -98,7 +98,7 @@ def _found(first: Prediction, second: Prediction, why: Explanation | None) -> It
     if first.malignant != second.malignant:
         yield Reason("disagreement", _disagreement(second))
     # Where no lesion was found, a concern says so; where the map is empty, there is none that lies anywhere.
-    if why and why.lesion_share and not (why.blank or why.trusted):
+    if why and why.judged and not why.trusted:
         yield Reason("elsewhere", why.verdict)
     yield from (Reason("undecided", one.abstention) for one in (second, first) if one.abstention)
 

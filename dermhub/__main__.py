@@ -230,6 +230,13 @@ def main(arguments: list[str] | None = None) -> int:
     except DermhubError as error:
         print(f"dermhub: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        print(
+            f"dermhub: this needs {error.name}, which is not installed: pip install -r requirements.txt. Without it, "
+            "predict takes an exported --model FILE.onnx.",
+            file=sys.stderr,
+        )
+        return 2
     except BrokenPipeError:
         # The reader (head, less) has gone, which is no error.
         _give_up_output()

@@ -108,10 +108,13 @@ class Classifier:
         """Classify an image and show the evidence for `target` (default: the predicted class).
 
         With `versus`, the evidence for `target` and against `versus`. One forward pass, and no
-        backward pass through the backbone. Raises ConfigError for a class the model doesn't have.
+        backward pass through the backbone. The map is empty where nothing speaks for `target` rather than `versus`.
+        Raises ConfigError for a class the model doesn't have, and for one against itself.
         """
         for name in filter(None, (target, versus)):
             self._index(name)
+        if target and target == versus:
+            raise ConfigError(f"{target!r} can't be contrasted with itself: give another class as `versus`.")
         rgb = to_rgb(image)
         (prediction,), features = self._forward([self._prepare(rgb)])
         pair = (target or prediction.label, versus or "")

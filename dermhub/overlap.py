@@ -56,8 +56,9 @@ def examine(manifest: Manifest, paths: Sequence[Path], root: Path) -> Iterator[R
     for path in paths:
         image = path.relative_to(root).as_posix()
         try:
-            earlier = first.setdefault(files.sha256(path), image)
+            # Decoded first: it refuses what can't be read to its end, such as a pipe.
             match = manifest.find(to_rgb(path))
+            earlier = first.setdefault(files.sha256(path), image)
         except (ImageError, OSError) as error:
             yield Row(image, UNREADABLE, problem=str(error))
             continue

@@ -14,6 +14,9 @@ from dermhub.concern import NOT_DERMATOSCOPIC, Concern
 from dermhub.conformal import why_not
 from dermhub.lesion_mask import Lesion, Mask
 
+WHOLE = 0.95
+"""Share of the view from which on the lesion leaves too little beside it for a map to be held against."""
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -40,10 +43,14 @@ class Prediction:
     @property
     def abstention(self) -> str:
         """One sentence why there is no confident answer, or "": the image is of another kind, or the set too wide."""
-        for concern in self.concerns:
-            if concern.code == NOT_DERMATOSCOPIC:
-                return concern.sentence
+        if self.rejected is not None:
+            return self.rejected.sentence
         return why_not(len(self.conformal), len(self.probabilities)) if self.conformal_level else ""
+
+    @property
+    def rejected(self) -> Concern | None:
+        """The concern of the gate, where this is no dermatoscopic image."""
+        return next((one for one in self.concerns if one.code == NOT_DERMATOSCOPIC), None)
 
     @property
     def malignant(self) -> bool:
@@ -104,21 +111,30 @@ class Explanation:
         return gradcam.inside(self.evidence, self._lesion_seen)
 
     @property
+    def judged(self) -> bool:
+        """Whether the map can be held against a lesion: there are a map, a lesion, and something beside the lesion."""
+        return not self.prediction.rejected and not self.blank and 0 < self.lesion_share < WHOLE
+
+    @property
     def trusted(self) -> bool:
-        """Whether the map prefers the lesion to what surrounds it: `inside` is at least `lesion_share`, and above 0.
+        """Whether the map was judged and prefers the lesion to what surrounds it: `inside` >= `lesion_share`.
 
         Of the validation images, 1.3 % of the right answers of the shipped seven-class model and 3.3 % of its wrong
         ones do not; of the shipped binary model, which looks for what is benign beside the lesion too, 8 % and 22 %.
         """
-        return self.lesion_share > 0 and self.inside >= self.lesion_share
+        return self.judged and self.inside >= self.lesion_share
 
     @property
     def verdict(self) -> str:
         """`trusted` and its figures in words."""
+        if self.prediction.rejected:
+            return "This is not a dermatoscopic image, so the map can't be judged."
         if not self.lesion_share:
             return "No lesion was found in the image, so the map can't be judged."
         if self.blank:
             return "The map is empty, so there is nothing to judge."
+        if not self.judged:
+            return "The lesion fills nearly all that the model saw, so the map can't be judged."
         if self.trusted:
             return (
                 f"{self.inside:.0%} of the evidence lies inside the central lesion, which covers "

@@ -86,7 +86,12 @@ def to_rgb(image: ImageInput) -> Image.Image:
         )
     path = Path(image)
     try:
+        # Opening a pipe would wait for somebody to write into it.
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise ImageError(f"{path} is a pipe or a device, expected an image file.")
         stream = path.open("rb")
+    except ImageError:
+        raise
     except IsADirectoryError:
         raise ImageError(f"{path} is a folder, expected an image file.") from None
     except FileNotFoundError:

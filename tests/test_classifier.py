@@ -217,6 +217,11 @@ def test_unknown_class(lesion: Classifier, photo: Path, given: tuple[str, str | 
         lesion.explain(photo, *given)
 
 
+def test_a_class_against_itself(lesion: Classifier, photo: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^'mel' can't be contrasted with itself: give another class"):
+        lesion.explain(photo, "mel", "mel")
+
+
 def test_unknown_class_suggests_the_nearest(binary: Classifier, photo: Path) -> None:
     with pytest.raises(ConfigError, match=r"no class 'malignent', .*Did you mean 'malignant'"):
         binary.explain(photo, "malignent")

@@ -101,6 +101,19 @@ def test_the_command_itself(tiny_binary_model: Path, photo: Path, tmp_path: Path
     assert row["malignancy"] == pytest.approx(expected.malignancy, rel=1e-4)
 
 
+WITHOUT = "import sys; sys.modules['torch'] = None; from dermhub.__main__ import main; sys.exit(main(sys.argv[1:]))"
+"""python -m dermhub where PyTorch is not installed."""
+
+
+def test_what_is_not_installed_is_one_sentence(tiny_binary_model: Path, photo: Path) -> None:
+    done = process("-c", WITHOUT, "predict", str(photo), "--model", str(tiny_binary_model))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "dermhub: this needs torch, which is not installed: pip install -r requirements.txt. Without it, predict takes "
+        "an exported --model FILE.onnx.\n"
+    )
+
+
 LIST = """
 import pathlib, sys
 from dermhub import __main__, catalog

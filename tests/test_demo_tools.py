@@ -14,7 +14,8 @@ from PIL import Image
 from readings import HOSTILE, SEVEN, Page, prediction
 
 from demo import batch, prevalence, stability
-from demo.models import Pair
+from demo.api import Api
+from demo.models import Models, Pair
 from demo.reading import as_record, reasons
 from demo.stability import Trial
 from demo.uploads import Uploads
@@ -112,6 +113,12 @@ def test_prevalence_at_the_bounds_of_the_intervals() -> None:
 def test_a_prevalence_that_is_none(wrong: float) -> None:
     with pytest.raises(ConfigError, match=r"^The prevalence is .*, expected a share from 0 to 1\.$"):
         prevalence.figures(TESTED, wrong)
+
+
+@pytest.mark.parametrize("wrong", [-1, 101, float("nan")])
+def test_a_percentage_that_is_none(tmp_path: Path, wrong: float) -> None:
+    told = Api(Models({}), Uploads(tmp_path)).at_prevalence(wrong)
+    assert told["error"] == f"The prevalence is {wrong} %, expected a number from 0 to 100."
 
 
 @pytest.mark.parametrize(("number", "text"), [(0, "0"), (0.26, "0.3"), (9.4, "9.4"), (9.96, "10"), (361.4, "361")])

@@ -14,6 +14,7 @@ from PIL import Image
 
 from dermhub import backbone, gradcam, lesion_mask
 from dermhub.classifier import Classifier
+from dermhub.concern import NOT_DERMATOSCOPIC, Concern
 from dermhub.drawings import draw
 from dermhub.labels import LESION
 from dermhub.lesion_mask import Lesion
@@ -232,10 +233,12 @@ def test_layer_is_transparent_where_the_model_did_not_look() -> None:
     assert (cover[:, 50:100] == 255).all()
 
 
-def held(evidence: NDArray[np.float32], mask: NDArray[np.bool_], target: str = "mel") -> Explanation:
+def held(
+    evidence: NDArray[np.float32], mask: NDArray[np.bool_], target: str = "mel", concerns: tuple[Concern, ...] = ()
+) -> Explanation:
     """An explanation with a given map of a square image, and a given lesion."""
     lesion = Lesion(mask, np.zeros_like(mask), 0.5)
-    prediction = Prediction("mel", {"mel": 1.0, "nv": 0.0}, 1.0, 0.5, "youden")
+    prediction = Prediction("mel", {"mel": 1.0, "nv": 0.0}, 1.0, 0.5, "youden", concerns=concerns)
     image = Image.new("RGB", (80, 40), (200, 150, 120))
     return Explanation(prediction, target, "", evidence, image, (20, 0, 60, 40), lesion)
 
@@ -289,6 +292,14 @@ def test_what_can_not_be_judged_is_not_trusted() -> None:
     empty = held(np.zeros((2, 2), np.float32), HALF)
     assert (empty.inside, empty.trusted) == (0, False)
     assert empty.verdict == "The map is empty, so there is nothing to judge."
+    even = np.ones((2, 2), np.float32)
+    other = held(even, HALF, concerns=(Concern(NOT_DERMATOSCOPIC, "No."),))
+    assert (other.judged, other.trusted) == (False, False)
+    assert other.verdict == "This is not a dermatoscopic image, so the map can't be judged."
+    whole = held(even, np.ones_like(HALF))
+    assert (whole.lesion_share, whole.judged, whole.trusted) == (1, False, False)
+    assert whole.verdict == "The lesion fills nearly all that the model saw, so the map can't be judged."
+    assert held(even, HALF, concerns=(Concern("blurred", "No."),)).trusted
 
 
 def test_the_lesion_of_an_explanation_is_the_one_that_is_found(lesion: Classifier) -> None:

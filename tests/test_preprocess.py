@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import struct
 import time
@@ -230,6 +231,12 @@ def test_file_that_is_no_image(content: bytes, what: str) -> None:
 def test_file_that_nothing_tells_of() -> None:
     expected = "the uploaded data is not an image that can be read; expected JPEG, PNG, WebP, TIFF or BMP."
     assert refusal(bytes(1000)) == refusal(b"\x80\x81" * 300) == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert refusal(tmp_path / "pipe.jpg") == f"{tmp_path / 'pipe.jpg'} is a pipe or a device, expected an image file."
 
 
 def test_nothing_to_open(tmp_path: Path) -> None:
