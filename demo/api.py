@@ -7,6 +7,7 @@ Every result carries the notice that a visitor of the page has to confirm. What 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from demo import answer, batch, prevalence, stability
@@ -14,7 +15,7 @@ from demo.html import NOTICE, data_uri, problem
 from demo.models import FAST, Models
 from demo.reading import read, record
 from demo.uploads import Uploads, told
-from dermhub.errors import ConfigError, DermhubError, ImageError
+from dermhub.errors import DermhubError, ImageError
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -75,7 +76,7 @@ class Api:
             found: Record = {"target": one.target, "versus": one.versus, "probability": share, "blank": one.blank}
             found |= {"inside": one.inside, "lesion_share": one.lesion_share, "trusted": one.trusted}
             found |= {"verdict": one.verdict, "abstention": one.prediction.abstention}
-            found["concerns"] = [{"code": c.code, "sentence": c.sentence} for c in one.prediction.concerns]
+            found["concerns"] = [asdict(concern) for concern in one.prediction.concerns]
             return {**found, **({"overlay": data_uri(one.overlay, "PNG")} if picture else {}), "notice": NOTICE}
 
         return self._asked(image, explained)
@@ -108,11 +109,8 @@ class Api:
             model: Which pair of models answers: "fast", or "accurate" where the server has one.
         """
         try:
-            if not isinstance(percent, int | float):
-                raise ConfigError("No prevalence was sent: expected a number from 0 to 100.")
-            if not 0 <= percent <= 100:
-                raise ConfigError(f"The prevalence is {percent} %, expected a number from 0 to 100.")
-            return {**prevalence.figures(self.models.pair(model).tested, percent / 100), "notice": NOTICE}
+            share = prevalence.share_of(percent)
+            return {**prevalence.figures(self.models.pair(model).tested, share), "notice": NOTICE}
         except DermhubError as error:
             return {"error": str(error), "notice": NOTICE}
 

@@ -186,7 +186,7 @@ def _what_a_call_means(shared: Shared) -> None:
     def told_of(percent: float) -> str:
         try:
             return prevalence.html(shared.models.pair(FAST), percent)
-        except (DermhubError, TypeError) as error:
+        except DermhubError as error:
             return problem(str(error))
 
     gr.Markdown("How often is a call right? That depends on how many of the examined lesions are malignant at all.")

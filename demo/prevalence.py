@@ -7,9 +7,19 @@ from typing import Any
 
 from demo.html import table
 from demo.models import Pair
+from dermhub.errors import ConfigError
 from dermhub.metrics import at_prevalence
 
 HEAD = ("what", "value", "at the bounds of the 95% intervals")
+
+
+def share_of(percent: float) -> float:
+    """A prevalence in percent, as it is sent, as a share. Raises ConfigError for all but a number from 0 to 100."""
+    if not isinstance(percent, int | float):
+        raise ConfigError("No prevalence was sent: expected a number from 0 to 100.")
+    if not 0 <= percent <= 100:
+        raise ConfigError(f"The prevalence is {percent} %, expected a number from 0 to 100.")
+    return percent / 100
 
 
 def figures(tested: dict[str, Any], prevalence: float) -> dict[str, Any]:
@@ -38,7 +48,7 @@ def figures(tested: dict[str, Any], prevalence: float) -> dict[str, Any]:
 
 def html(pair: Pair, percent: float) -> str:
     """The same in words, for a prevalence in percent."""
-    told = figures(pair.tested, percent / 100)
+    told = figures(pair.tested, share_of(percent))
     ill = 10 * percent
     found, alarms = ill - told["missed"], told["false_alarms"]
     rows = [

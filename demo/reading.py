@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from demo.html import NOTICE
 from demo.models import Pair
@@ -121,7 +121,7 @@ def as_record(first: Prediction, second: Prediction, why: Iterable[Reason]) -> d
         "threshold": first.threshold,
         "malignant": first.malignant,
         "conformal": list(second.conformal),
-        "concerns": [{"code": c.code, "sentence": c.sentence} for c in dict.fromkeys(first.concerns + second.concerns)],
+        "concerns": [asdict(one) for one in dict.fromkeys(first.concerns + second.concerns)],
         "abstention": second.abstention or first.abstention,
         "confident": not found,
         "reasons": [{"code": one.code, "title": one.title, "sentence": one.sentence} for one in found],

@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dermhub import gate, lesion_mask, metrics, quality, seen
+from dermhub import gate, metrics, quality, seen
 from dermhub.catalog import CONFIG, Entry
 from dermhub.concern import Concern
 from dermhub.config import InputSpec
 from dermhub.conformal import prediction_sets
 from dermhub.engine import Engine, Floats
 from dermhub.errors import ConfigError, ModelError, suggest
+from dermhub.lesion_mask import Lesion
 from dermhub.locate import locate
 from dermhub.onnx_format import SUFFIX
 from dermhub.prediction import Explanation, Prediction
@@ -39,9 +40,13 @@ Check = Callable[[Floats, Floats, InputSpec], Sequence[Concern]]
 
 @dataclass(frozen=True)
 class Prepared:
-    """An image as a model takes it in, `array` (3, size, size) float32, and the concerns that its picture raises."""
+    """An image as a model takes it in, `array` (3, size, size) float32, and what its picture tells without the model.
+
+    `lesion` is where the lesion was found, and `concerns` are those that the picture raises.
+    """
 
     array: Floats
+    lesion: Lesion
     concerns: tuple[Concern, ...] = ()
 
 
@@ -63,7 +68,6 @@ class Classifier:
         if seen.NAME in self._beside:
             manifest = seen.Manifest.from_bytes(self._beside[seen.NAME], str(self.folder / seen.NAME))
             self._looks.append(manifest.concerns)
-        self._looks.append(quality.concerns)
         if gate.NAME in self._beside:
             keeper = gate.Gate.from_bytes(self._beside[gate.NAME], str(self.folder / gate.NAME))
             self._checks.append(keeper.concerns)
@@ -115,27 +119,19 @@ class Classifier:
             self._index(name)
         if target and target == versus:
             raise ConfigError(f"{target!r} can't be contrasted with itself: give another class as `versus`.")
-        rgb = to_rgb(image)
-        (prediction,), features = self._forward([self._prepare(rgb)])
-        pair = (target or prediction.label, versus or "")
-        return self._explanations(rgb, prediction, features, [pair])[pair]
+        return self._explanations(image, [(target or "", versus or "")])[0]
 
     def explain_all(self, image: ImageInput) -> dict[str, Explanation]:
         """An explanation of each class, in the task's order, from one forward pass; see `explain`."""
-        rgb = to_rgb(image)
-        (prediction,), features = self._forward([self._prepare(rgb)])
-        found = self._explanations(rgb, prediction, features, [(name, "") for name in self.classes])
-        return {name: one for (name, _), one in found.items()}
+        return {one.target: one for one in self._explanations(image, [(name, "") for name in self.classes])}
 
     def explain_pairs(self, image: ImageInput) -> dict[tuple[str, str], Explanation]:
         """What `explain` gives for each class, as (name, ""), and each class against each other one, from one pass.
 
         C * C explanations, (target, versus) -> explanation: the classes in the task's order first, then the pairs.
         """
-        rgb = to_rgb(image)
-        (prediction,), features = self._forward([self._prepare(rgb)])
         pairs = [(a, "") for a in self.classes] + [(a, b) for a in self.classes for b in self.classes if a != b]
-        return self._explanations(rgb, prediction, features, pairs)
+        return {(one.target, one.versus): one for one in self._explanations(image, pairs)}
 
     def logits(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         """(N, C) raw logits of RGB images, before temperature and softmax."""
@@ -144,8 +140,9 @@ class Classifier:
         return self.engine.forward(np.stack([to_array(rgb, self.config.input) for rgb in images]))[0]
 
     def _prepare(self, rgb: Image.Image) -> Prepared:
-        concerns = tuple(concern for look in self._looks for concern in look(rgb))
-        return Prepared(to_array(rgb, self.config.input), concerns)
+        measured = quality.measure(rgb)
+        concerns = (*(concern for look in self._looks for concern in look(rgb)), *quality.judge(measured))
+        return Prepared(to_array(rgb, self.config.input), measured.lesion, concerns)
 
     def _forward(self, images: Sequence[Prepared]) -> tuple[list[Prediction], Floats]:
         logits, features = self.engine.forward(np.stack([one.array for one in images]))
@@ -156,20 +153,23 @@ class Classifier:
         found = [concern for check in self._checks for concern in check(maps, image.array, self.config.input)]
         return (*found, *image.concerns)
 
-    def _explanations(
-        self, rgb: Image.Image, prediction: Prediction, features: Floats, pairs: Sequence[tuple[str, str]]
-    ) -> dict[tuple[str, str], Explanation]:
+    def _explanations(self, image: ImageInput, pairs: Sequence[tuple[str, str]]) -> list[Explanation]:
+        """An explanation of each pair (target, versus), in their order; "" as target is the predicted class."""
+        rgb = to_rgb(image)
+        prepared = self._prepare(rgb)
+        (prediction,), features = self._forward([prepared])
+        pairs = [(target or prediction.label, versus) for target, versus in pairs]
         directions = np.zeros((len(pairs), len(self.classes)), np.float32)
         for direction, (target, versus) in zip(directions, pairs, strict=True):
             direction[self._index(target)] += 1
             if versus:
                 direction[self._index(versus)] -= 1
         maps = self.engine.class_maps(features, directions)[0]
-        view, lesion = view_box(rgb.size, self.config.input), lesion_mask.find(rgb)
-        return {
-            pair: Explanation(prediction, *pair, evidence, rgb, view, lesion)
+        view = view_box(rgb.size, self.config.input)
+        return [
+            Explanation(prediction, *pair, evidence, rgb, view, prepared.lesion)
             for pair, evidence in zip(pairs, maps, strict=True)
-        }
+        ]
 
     def _predictions(self, logits: Floats, concerns: Sequence[tuple[Concern, ...]]) -> list[Prediction]:
         probabilities = metrics.softmax(logits, self.config.temperature)

@@ -85,13 +85,11 @@ def to_rgb(image: ImageInput) -> Image.Image:
             f"Expected a path, the bytes of an image file, a PIL image or a uint8 array, got {type(image).__name__}."
         )
     path = Path(image)
+    # Opening a pipe would wait for somebody to write into it. These raise nothing, whatever the name.
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):  # noqa: PTH110, PTH112, PTH113
+        raise ImageError(f"{path} is a pipe or a device, expected an image file.")
     try:
-        # Opening a pipe would wait for somebody to write into it.
-        if path.exists() and not path.is_file() and not path.is_dir():
-            raise ImageError(f"{path} is a pipe or a device, expected an image file.")
         stream = path.open("rb")
-    except ImageError:
-        raise
     except IsADirectoryError:
         raise ImageError(f"{path} is a folder, expected an image file.") from None
     except FileNotFoundError:

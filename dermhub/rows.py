@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from dermhub.prediction import Prediction
@@ -24,7 +25,7 @@ def flat(image: str, prediction: Prediction) -> dict[str, Any]:
         "threshold": prediction.threshold,
         **{f"p_{name}": value for name, value in prediction.probabilities.items()},
         "conformal": list(prediction.conformal),
-        "concerns": [{"code": one.code, "sentence": one.sentence} for one in prediction.concerns],
+        "concerns": [asdict(one) for one in prediction.concerns],
         "abstention": prediction.abstention,
     }
 
