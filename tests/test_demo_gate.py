@@ -116,9 +116,7 @@ def test_what_stays_shut(gate: Gate, path: str) -> None:
     assert behind.seen == []
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/config", "/gradio_api/file=/tmp/x/y.png", "/gradio_api/queue/join", "/assets/a.js"]
-)
+@pytest.mark.parametrize("path", ["/", "/config", "/gradio_api/file=x/y.png", "/gradio_api/queue/join", "/assets/a.js"])
 def test_the_rest_passes(gate: Gate, path: str) -> None:
     behind = opened(gate)
     status, headers, body = ask(gate, path)
