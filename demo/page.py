@@ -222,6 +222,7 @@ def _measured(shared: Shared, tab: gr.Tab) -> None:
         cards,
         shared.kind,
         [figures, lesion, binary],
+        queue=False,  # right after the tick, Gradio's page can close the stream on which the answer would come
         **PRIVATE,
     )
 

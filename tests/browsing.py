@@ -116,6 +116,7 @@ def open_page(chromium: Any, site: Demo) -> Iterator[Open]:
         return tab
 
     yield one
+    print("The server's last lines:", *site.lines[-10:], sep="\n")  # pytest shows them where the test failed
     own = re.compile(rf"({re.escape(site.url)}/|data:|blob:)")
     for context, asked, errors in opened:
         context.close()
