@@ -1,0 +1,157 @@
+"""Archive scoring against the bound that decoding and the model leave on the same cores.
+
+    PYTHONPATH=. python benchmarks/archive.py --data HAM
+
+Each side is a process of its own, which warms up and then times itself; the rounds are interleaved. The bound is what
+a program would reach that loses nothing between decoding and the model: 1 / (1 / decoding + 1 / model) files a second,
+each measured alone on all cores at its best (batch size; a lane for each core, or all cores in one call). Last comes
+the command itself over the whole folder, watched through /proc (Linux).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from running import ROOT, machine
+
+BATCHES = (8, 16, 32)
+LANES, THREADS = "a lane for each core", "all cores in one call"
+
+
+def main() -> None:
+    """Print the table; with `--side`, one side's files a second instead."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with the images")
+    parser.add_argument("--model", default="lesion")
+    parser.add_argument("--files", type=int, default=768, help="images of the folder in each round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--side", help="(used by itself)")
+    parser.add_argument("--batch", type=int, default=16, help="(used by itself)")
+    options = parser.parse_args()
+    if options.side:
+        print(_side(options))
+        return
+    print(f"{machine()}\n")
+    places = [(place, batch) for place in (LANES, THREADS) for batch in BATCHES]
+    tried = {one: _ask(options, *one) for one in places}
+    place, batch = max(tried, key=lambda one: tried[one])
+    print(f"The model alone is fastest with {place} and batches of {batch}, of {len(tried)} ways that were tried.\n")
+    sides = {"decode": 16, "prepare": 16, place: batch, "score": 16}
+    found: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(options.rounds):
+        for name, size in sides.items():
+            found[name].append(_ask(options, name, size))
+    _table({name: statistics.median(rates) for name, rates in found.items()}, place)
+    _whole(options)
+
+
+def _table(rates: dict[str, float], model: str) -> None:
+    def bound(first: str) -> float:
+        return 1 / (1 / rates[first] + 1 / rates[model])
+
+    print("| what | files/s (median) | scoring against it |\n|---|---|---|")
+    rows = {
+        "decoding and scaling, alone": rates["decode"],
+        "the same with image quality and seen-before, alone": rates["prepare"],
+        "the model's forward pass, alone": rates[model],
+        "bound of decoding and model": bound("decode"),
+        "bound with image quality and seen-before": bound("prepare"),
+        "archive scoring (all of it, with gate, calibration and journal)": rates["score"],
+    }
+    for name, rate in rows.items():
+        ratio = f"{rates['score'] / rate:.2f}" if name.startswith("bound") else ""
+        print(f"| {name} | {rate:.1f} | {ratio} |")
+
+
+def _ask(options: argparse.Namespace, side: str, batch: int) -> float:
+    command = [sys.executable, __file__, "--data", options.data, "--model", options.model, "--files", options.files]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(_cores()) if side == THREADS else "1"}
+    command += ["--side", side, "--batch", batch]
+    told = subprocess.run([str(part) for part in command], env=environment, capture_output=True, text=True, check=True)
+    return float(told.stdout)
+
+
+def _side(options: argparse.Namespace) -> float:
+    import numpy as np
+
+    from dermhub import archive, load
+    from dermhub.preprocess import to_array, to_rgb
+
+    classifier, folder = load(options.model), options.data
+    names = archive.names(folder)[:: max(1, len(archive.names(folder)) // options.files)][: options.files]
+    spec, count = classifier.config.input, len(names) // options.batch
+    images = np.zeros((options.batch, 3, spec.size, spec.size), np.float32)
+
+    def forward(_: int) -> None:
+        classifier.engine.forward(images)
+
+    if options.side in (LANES, THREADS):
+        lanes = _cores() if options.side == LANES else 1
+        return float(options.batch * count / _timed(forward, range(count), lanes))
+    if options.side == "decode":
+        return len(names) / _timed(lambda name: to_array(to_rgb(folder / name), spec), names, _cores())
+    if options.side == "prepare":
+        return len(names) / _timed(lambda name: classifier.prepare(folder / name), names, _cores())
+    list(archive.score(classifier, folder, names[: 4 * options.batch], options.batch, _cores()))
+    start = time.perf_counter()
+    scored = sum(len(rows) for rows in archive.score(classifier, folder, names, options.batch, _cores()))
+    return scored / (time.perf_counter() - start)
+
+
+def _timed(call: Callable[[Any], object], items: Sequence[Any], lanes: int) -> float:
+    with ThreadPoolExecutor(lanes) as pool:
+        list(pool.map(call, items[: 4 * lanes]))  # warm up
+        start = time.perf_counter()
+        list(pool.map(call, items))
+        return time.perf_counter() - start
+
+
+def _whole(options: argparse.Namespace) -> None:
+    """Score the whole folder with the command that users give, and tell its rate and memory."""
+    with tempfile.TemporaryDirectory() as out:
+        command = [sys.executable, "-m", "dermhub", "predict", "--images", str(options.data), "--model", options.model]
+        command += ["--out", str(Path(out, "scores.csv"))]
+        start, memory = time.perf_counter(), []
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+            while process.poll() is None:
+                if (now := _resident(process.pid)) is not None:
+                    memory.append(now)
+                time.sleep(0.2)
+            told = process.stdout.read() if process.stdout else ""
+        seconds = time.perf_counter() - start
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with status {process.returncode}.")
+    total = int(re.search(r"([\d,]+) files", told)[1].replace(",", ""))  # type: ignore[index]
+    quarters = [memory[len(memory) * i // 4 : len(memory) * (i + 1) // 4] for i in range(4)]
+    means = ", ".join(f"{statistics.median(one):.0f}" for one in quarters)
+    print(
+        f"\nThe whole folder, `python -m dermhub predict --images`: {total:,} files in {seconds:.0f} s with the start, "
+    )
+    print(f"{total / seconds:.1f} files/s; memory by quarter of the time (median, MB): {means}.")
+
+
+def _resident(pid: int) -> float | None:
+    try:
+        found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return int(found[1]) * 1024 / 1e6 if found else None
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""How cost grows: latency against image size, images a second against batch, and memory against both, as plots.
+
+    PYTHONPATH=. python benchmarks/growth.py --out docs/figures
+
+Writes growth_size.png and growth_batch.png and prints the same as tables. Times are medians of interleaved rounds.
+Memory is measured in a process of its own for each point, so that none counts for another: the most that it had in use
+during forward passes (VmHWM of Linux) beyond what it had with the model loaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from running import machine
+
+SIZES = (96, 128, 160, 192, 224, 288, 384, 512)
+BATCHES = (1, 2, 4, 8, 16, 32, 64)
+SECONDS = 0.4
+"""How long a point is measured in a round, at least three passes."""
+
+Place = tuple[int, int]
+Point = dict[str, float]
+
+
+def main() -> None:
+    """Print the tables and write the plots; with `--point`, measure one point instead."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="lesion")
+    parser.add_argument("--out", type=Path, default=Path("docs/figures"))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--point", nargs=2, type=int, metavar=("SIZE", "BATCH"), help="(used by itself)")
+    options = parser.parse_args()
+    if options.point:
+        print(_memory_of(options.model, *options.point))
+        return
+    from dermhub import load
+
+    engine = load(options.model).engine
+    own = engine.config.input.size
+    sizes, batches = [(size, 1) for size in SIZES], [(own, batch) for batch in BATCHES]
+    points = _measure(engine, [*sizes, *batches], options.rounds)
+    for point, found in points.items():
+        command = [sys.executable, __file__, "--model", options.model, "--point", *map(str, point)]
+        found["mb"] = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    print(f"{machine()}; {options.model}, PyTorch\n")
+    print("| image size (batch 1) | ms | memory, MB |\n|---|---|---|")
+    for place in sizes:
+        print(f"| {place[0]} | {points[place]['ms']:.1f} | {points[place]['mb']:.0f} |")
+    print(f"\n| batch ({own} pixels) | images/s | memory, MB |\n|---|---|---|")
+    for place in batches:
+        print(f"| {place[1]} | {1000 * place[1] / points[place]['ms']:.1f} | {points[place]['mb']:.0f} |")
+    options.out.mkdir(parents=True, exist_ok=True)
+    by_size = [(place[0], points[place]["ms"], points[place]["mb"]) for place in sizes]
+    by_batch = [(place[1], 1000 * place[1] / points[place]["ms"], points[place]["mb"]) for place in batches]
+    _plot(options.out / "growth_size.png", "image size, pixels (batch 1)", "latency, ms", by_size)
+    _plot(options.out / "growth_batch.png", f"batch ({own} x {own} pixels)", "images a second", by_batch)
+
+
+def _measure(engine: Any, places: list[Place], rounds: int) -> dict[Place, Point]:
+    taken: dict[Place, list[float]] = {place: [] for place in places}
+    for _ in range(rounds):
+        for place in places:
+            images = _images(*place)
+            engine.forward(images)
+            end, start = time.perf_counter() + SECONDS, 0.0
+            seconds: list[float] = []
+            while start < end or len(seconds) < 3:
+                start = time.perf_counter()
+                engine.forward(images)
+                seconds.append(time.perf_counter() - start)
+            taken[place].append(statistics.median(seconds))
+    return {place: {"ms": 1000 * statistics.median(found)} for place, found in taken.items()}
+
+
+def _memory_of(model: str, size: int, batch: int) -> float:
+    from dermhub import load
+
+    engine, images = load(model).engine, _images(size, batch)
+    before = _memory("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")
+    for _ in range(3):
+        engine.forward(images)
+    return _memory("VmHWM") - before
+
+
+def _images(size: int, batch: int) -> Any:
+    import numpy as np
+
+    return np.random.default_rng(0).normal(size=(batch, 3, size, size)).astype(np.float32)
+
+
+def _memory(name: str) -> float:
+    found = re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1]) * 1024 / 1e6
+
+
+def _plot(path: Path, across: str, up: str, points: Sequence[tuple[float, float, float]]) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    places = [point[0] for point in points]
+    for axes, values, label in ((left, 1, up), (right, 2, "memory beside the model, MB")):
+        axes.plot(places, [point[values] for point in points], "o-", color="#0b5c8a")
+        axes.set(xlabel=across, ylabel=label, xscale="log", yscale="log")
+        axes.set_xticks(places, [f"{place:g}" for place in places], minor=False)
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()
