@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from demo import accounts, server
+from demo.process import PortError
 
 
 def options(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -91,7 +92,7 @@ def main() -> int:
     except ModuleNotFoundError as error:
         warn(f"{error.name} is not installed: pip install -r requirements.txt.")
         return 2
-    except server.PortError as error:
+    except PortError as error:
         warn(f"{error}: choose another --port or --host.")
         return 2
     except (server.Stop, KeyboardInterrupt):

@@ -90,11 +90,12 @@ class Api:
         """
 
         def checked(content: bytes) -> Record:
-            found = stability.trials(self.models.pair(model), content)
+            pair = self.models.pair(model)
+            found, no_answer = stability.trials(pair, content), stability.withheld(pair, content)
             table = [dict(vars(one)) for one in found]
             return {
-                "holds": stability.holds(found),
-                "verdict": stability.verdict(found),
+                "holds": stability.holds(found) and not no_answer,
+                "verdict": stability.verdict(found, no_answer),
                 "trials": table,
                 "notice": NOTICE,
             }

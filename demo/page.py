@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from demo import answer, batch, card, prevalence, stability
 from demo.api import Api, publish
+from demo.examples import draw_into, listed
 from demo.html import note, problem
+from demo.marks import Newest, mark_of, now_of, result_of
 from demo.models import ACCURATE, FAST, Models, card_text
 from demo.uploads import NOT_TAKEN, Uploads, as_path, as_paths, told
-from dermhub.errors import DermhubError, ImageError
+from dermhub.errors import DermhubError
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -35,14 +36,6 @@ PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private
 
 EACH: dict[str, Any] = {"trigger_mode": "multiple", **PRIVATE}
 """Gradio would drop a second request while the first is answered, and an image chosen meanwhile would never be read."""
-
-
-@dataclass
-class Newest:
-    """What a visitor has chosen on the tab for several images, and how often they have started: one for each visit."""
-
-    mark: str = ""
-    run: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,7 +63,7 @@ def make_page(models: Models, folder: Path, examples: Path | None = None) -> gr.
         kind = gr.Radio(choices, value=FAST, label="Models", visible=len(choices) > 1, elem_id="kind")
         shared = Shared(models, Uploads(folder), understood, kind)
         with gr.Tab("One image"):
-            _one_image(shared, examples or draw_examples(folder), drawn=examples is None)
+            _one_image(shared, examples or draw_into(folder), drawn=examples is None)
         with gr.Tab("Several"):
             _several_images(shared)
         with gr.Tab("Prevalence"):
@@ -122,8 +115,9 @@ def _one_image(shared: Shared, examples: list[str] | Path, drawn: bool) -> None:
             return note("Choose an image first.") if path is None else answer.ASK
         try:
             pair = shared.models.pair(kind)
-            found = stability.trials(pair, shared.uploads.content(path))
-            return result_of(stability.as_html(found, pair.point.value), path, understood, kind)
+            content = shared.uploads.content(path)
+            found, no_answer = stability.trials(pair, content), stability.withheld(pair, content)
+            return result_of(stability.as_html(found, pair.point.value, no_answer), path, understood, kind)
         except DermhubError as error:
             return problem(told(error))
 
@@ -148,7 +142,7 @@ def _several_images(shared: Shared) -> None:
     newest = gr.State(Newest())
 
     def classify(given: list[tuple[str, str]], understood: bool, kind: str, now: Newest) -> Iterator[str]:
-        now.mark, now.run = _mark((given, understood, kind)), now.run + 1
+        now.mark, now.run = mark_of((given, understood, kind)), now.run + 1
         own = Newest(now.mark, now.run)
         if not understood:
             yield answer.ASK
@@ -169,7 +163,7 @@ def _several_images(shared: Shared) -> None:
             yield problem(told(error))
 
     def changed(given: list[tuple[str, str]], understood: bool, kind: str, now: Newest) -> str:
-        now.mark = _mark((given, understood, kind))
+        now.mark = mark_of((given, understood, kind))
         return now_of(batch.EMPTY, given, understood, kind)
 
     changes = [files.change, shared.understood.change, shared.kind.change]
@@ -243,39 +237,3 @@ def _refused() -> Callable[..., str]:
     # Gradio hands a request to a parameter of this type; as text, the name could not be found.
     refused.__annotations__["request"] = gr.Request
     return refused
-
-
-def now_of(html: str, *state: Any) -> str:
-    """HTML that stands in place of a result, marked with what the visitor has chosen now (see page.js)."""
-    return f'<div data-now="{_mark(state)}">{html}</div>'
-
-
-def result_of(html: str, *state: Any) -> str:
-    """A result, marked with what it was computed from: page.js hides one that comes when that has changed."""
-    return f'<div data-of="{_mark(state)}">{html}</div>'
-
-
-def _mark(state: Any) -> str:
-    kind = "files" if isinstance(state[0], list) else "image"
-    return f"{kind}-{hashlib.sha256(repr(state).encode()).hexdigest()[:16]}"
-
-
-def listed(examples: Path | list[str]) -> list[str]:
-    """The images of a folder of examples, in the order of their names; a list stays as it is. Raises ImageError."""
-    if isinstance(examples, list):
-        return examples
-    kinds = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"}
-    found = [str(path) for path in sorted(examples.glob("*")) if path.suffix.lower() in kinds]
-    if not found:
-        raise ImageError(f"{examples} holds no image to try: expected .jpg, .png, .tif or .webp files.")
-    return found[:12]
-
-
-def draw_examples(folder: Path) -> list[str]:
-    """Write three drawn lesions into a folder and return their paths."""
-    from dermhub.drawings import draw
-
-    paths = [folder / f"drawing-{number}.png" for number in (1, 2, 3)]
-    for number, path in enumerate(paths):
-        draw(number + 3, darkness=number / 2).save(path)
-    return [str(path) for path in paths]

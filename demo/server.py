@@ -7,11 +7,9 @@ and then waits for a signal.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import secrets
 import signal
-import socket
 import sys
 import threading
 import time
@@ -24,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from demo.gate import MAX_UPLOAD, Gate
 from demo.journal import Journal
 from demo.private import PrivateFolder
+from demo.process import environment, listen, shown, spare_memory
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -56,20 +55,16 @@ class Stop(SystemExit):
     """The process was told to end."""
 
 
-class PortError(Exception):
-    """The address or port can't be had."""
-
-
 class Server:
     """A listening server; the page comes later, with `open`. Raises PortError where the port can't be had."""
 
     def __init__(self, settings: Settings, version: str) -> None:
         self.settings = settings
-        self._socket = _listen(settings.host, settings.port)
+        self._socket = listen(settings.host, settings.port)
         self.journal = Journal(sys.stderr)
         self.folder = PrivateFolder()
-        os.environ.update(_environment(self.folder.uploads))
-        _spare_memory()
+        os.environ.update(environment(self.folder.uploads))
+        spare_memory()
         self.gate = Gate(self.journal, self.folder, version)
         self._page: gr.Blocks | None = None
         self._closed: asyncio.Event | None = None
@@ -128,7 +123,7 @@ class Server:
     @property
     def local(self) -> str:
         """Where this machine finds the page."""
-        return f"http://{_shown(self.settings.host)}:{self.settings.port}/"
+        return f"http://{shown(self.settings.host)}:{self.settings.port}/"
 
     def wait(self) -> NoReturn:
         """Serve until a signal raises `Stop` or KeyboardInterrupt."""
@@ -212,47 +207,8 @@ def stop_on_signals() -> None:
     signal.signal(signal.SIGINT, stop)
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=256)
-    except OSError as error:
-        raise PortError(
-            f"{host}, port {port} can't be listened on ({str(error.strerror or error).partition(' (while')[0]})"
-        ) from None
-
-
-def _shown(host: str) -> str:
-    return "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-
-
-def _environment(uploads: Path) -> dict[str, str]:
-    """What Gradio reads when it is imported: where uploads go, and that nothing is reported to anyone."""
-    return {
-        "GRADIO_TEMP_DIR": str(uploads),
-        "GRADIO_EXAMPLES_CACHE": str(uploads / "examples"),
-        "GRADIO_ANALYTICS_ENABLED": "False",
-        "GRADIO_ANALYTICS_MAX_EVENTS": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "DO_NOT_TRACK": "1",
-    }
-
-
 def _one_at_a_time(page: gr.Blocks) -> None:
     """All functions that are limited to one at a time share that one: they need the same processor cores."""
     for function in page.fns.values():
         if function.concurrency_limit == 1:
             function.concurrency_id = "models"
-
-
-def _spare_memory() -> None:
-    """Give freed memory back, and write no core file: it would hold what visitors sent."""
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with suppress(AttributeError, OSError):
-        # glibc's mallopt(3): two arenas instead of eight a core, and buffers from 1 MB on as mappings of their own.
-        # By itself glibc raises that limit to 32 MB and keeps the freed images of one visit for ever.
-        library = ctypes.CDLL(None)
-        library.mallopt(-8, 2)
-        library.mallopt(-3, 2**20)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from PIL import Image, ImageEnhance
 
 from demo.html import BAR_HEAD, bar, table
 from demo.models import Pair
+from demo.reading import record
 from dermhub.labels import plain_name
 from dermhub.preprocess import to_rgb
 
@@ -58,18 +60,29 @@ def trials(pair: Pair, content: bytes) -> tuple[Trial, ...]:
     )
 
 
+def withheld(pair: Pair, content: bytes) -> str:
+    """Why there is no confident answer that could hold, in a headline; "" where there is one. Raises ImageError."""
+    told: Any = record(pair, content)["reasons"]
+    return str(told[0]["title"]) if told else ""
+
+
 def holds(found: Sequence[Trial]) -> bool:
     """Whether the call and the most probable class are the same for every variant."""
     return len({(one.malignant, one.label) for one in found}) == 1
 
 
-def verdict(found: Sequence[Trial]) -> str:
-    """One sentence: whether the answer holds, and in which variants it does not."""
+def verdict(found: Sequence[Trial], no_answer: str = "") -> str:
+    """One sentence: whether the answer holds, and in which variants it does not.
+
+    With `no_answer` (see `withheld`), agreement of the variants is not called an answer that holds.
+    """
     original, *others = found
     low, high = min(one.malignancy for one in found), max(one.malignancy for one in found)
     span = f"The probability of malignancy lies between {low:.1%} and {high:.1%}."
     call = [one.name for one in others if one.malignant != original.malignant]
     label = [one.name for one in others if one.label != original.label]
+    if no_answer and holds(found):
+        return f"{no_answer}. That all {len(others)} variants give the same does not change this. {span}"
     if holds(found):
         return f"The answer holds in all {len(others)} variants. {span}"
     told = []
@@ -77,11 +90,12 @@ def verdict(found: Sequence[Trial]) -> str:
         told.append(f"the call changes when the image is {', '.join(call)}")
     if label:
         told.append(f"the most probable class changes when it is {', '.join(label)}")
-    return f"The answer does not hold, do not rely on it: {'; '.join(told)}. {span}"
+    start = f"{no_answer}; nor does it hold" if no_answer else "The answer does not hold, do not rely on it"
+    return f"{start}: {'; '.join(told)}. {span}"
 
 
-def as_html(found: Sequence[Trial], threshold: float) -> str:
-    """The verdict, and a table of the variants."""
+def as_html(found: Sequence[Trial], threshold: float, no_answer: str = "") -> str:
+    """The verdict, and a table of the variants; `no_answer` as for `verdict`."""
     original = found[0]
     rows = [
         (
@@ -94,8 +108,8 @@ def as_html(found: Sequence[Trial], threshold: float) -> str:
         for one in found
     ]
     head = ("variant", "malignancy", BAR_HEAD, "called", "most probable class")
-    kind = "derm-head" if holds(found) else "derm-head derm-withheld"
-    text = verdict(found)
+    kind = "derm-head" if holds(found) and not no_answer else "derm-head derm-withheld"
+    text = verdict(found, no_answer)
     headline = f"<h2>Does the answer hold?</h2><p>{text}</p>"
     return (
         f'<div class="derm" data-say="{text}"><section class="{kind}">{headline}</section>'

@@ -21,7 +21,7 @@ from serving import ROOT, Demo, free_port, serve
 import app
 import dermhub
 from demo import models
-from demo.page import draw_examples
+from demo.examples import draw_into
 from dermhub.drawings import draw
 from dermhub.errors import ModelError
 from dermhub.labels import BINARY, LESION, TASKS, plain_name
@@ -164,7 +164,7 @@ def test_a_port_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], port
 
 
 def test_examples_are_three_different_drawings(tmp_path: Path) -> None:
-    assert len({Path(path).read_bytes() for path in draw_examples(tmp_path)}) == 3
+    assert len({Path(path).read_bytes() for path in draw_into(tmp_path)}) == 3
     shutil.rmtree(tmp_path)
 
 

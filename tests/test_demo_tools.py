@@ -7,6 +7,7 @@ import csv
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from readings import HOSTILE, SEVEN, Page, prediction
 from demo import batch, prevalence, stability
 from demo.api import Api
 from demo.models import Models, Pair
-from demo.reading import as_record, reasons
+from demo.reading import TITLES, as_record, reasons, record
 from demo.stability import Trial
 from demo.uploads import Uploads
 from dermhub.classifier import Classifier
@@ -90,6 +91,31 @@ def test_an_answer_that_does_not_hold() -> None:
     assert "benign (changed)" in page.text
     assert "melanocytic nevus (changed)" in page.text
     assert page.text.count("(changed)") == 2
+
+
+def test_agreement_without_a_confident_answer_is_no_answer_that_holds() -> None:
+    found = (Trial("as it is", 0.3, True, "mel"), Trial("mirrored", 0.4, True, "mel"))
+    words = (
+        "No confident answer: the two models disagree. That all 1 variants give the same does not change this. "
+        "The probability of malignancy lies between 30.0% and 40.0%."
+    )
+    assert stability.verdict(found, TITLES["disagreement"]) == words
+    page = Page(stability.as_html(found, 0.1, TITLES["disagreement"]))
+    assert page.of("data-say") == [words]
+    assert "holds" not in page.text
+    differing = (found[0], Trial("mirrored", 0.05, False, "mel"))
+    told = stability.verdict(differing, TITLES["quality"])
+    assert told.startswith(
+        "No confident answer: the image is not good enough; nor does it hold: the call changes when the image is mir"
+    )
+
+
+def test_what_withholds_an_answer_is_what_the_api_says(pair: Pair, photo: Path) -> None:
+    reasons: Any = record(pair, photo.read_bytes())["reasons"]
+    assert stability.withheld(pair, photo.read_bytes()) == (reasons[0]["title"] if reasons else "")
+    noise = io.BytesIO()
+    Image.new("RGB", (300, 200)).save(noise, "PNG")
+    assert stability.withheld(pair, noise.getvalue()) in TITLES.values()
 
 
 def test_prevalence_by_hand() -> None:

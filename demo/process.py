@@ -1,0 +1,53 @@
+"""What the server asks of its process: a port, an environment for Gradio, and that it keeps little memory."""
+
+from __future__ import annotations
+
+import ctypes
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+
+class PortError(Exception):
+    """The address or port can't be had."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; raises PortError where the address or port can't be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=256)
+    except OSError as error:
+        raise PortError(
+            f"{host}, port {port} can't be listened on ({str(error.strerror or error).partition(' (while')[0]})"
+        ) from None
+
+
+def shown(host: str) -> str:
+    """A host as it stands in an address that this machine can open."""
+    return "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+
+
+def environment(uploads: Path) -> dict[str, str]:
+    """What Gradio reads when it is imported: where uploads go, and that nothing is reported to anyone."""
+    return {
+        "GRADIO_TEMP_DIR": str(uploads),
+        "GRADIO_EXAMPLES_CACHE": str(uploads / "examples"),
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "GRADIO_ANALYTICS_MAX_EVENTS": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def spare_memory() -> None:
+    """Give freed memory back, and write no core file: it would hold what visitors sent."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(AttributeError, OSError):
+        # glibc's mallopt(3): two arenas instead of eight a core, and buffers from 1 MB on as mappings of their own.
+        # By itself glibc raises that limit to 32 MB and keeps the freed images of one visit for ever.
+        library = ctypes.CDLL(None)
+        library.mallopt(-8, 2)
+        library.mallopt(-3, 2**20)
