@@ -66,7 +66,7 @@ def main() -> None:
     # Only now the heavy imports: options and --help answer at once.
     import torch
 
-    from dermhub import backbone, card_commands, data, evaluation, figures, kaggle, partition, summary
+    from dermhub import backbone, card_commands, data, evaluation, extra, figures, kaggle, partition, summary
     from dermhub.labels import TASKS
     from dermhub.locate import locate
     from dermhub.training import STATE, Fit, load_teacher
@@ -80,6 +80,9 @@ def main() -> None:
     else:
         folder = Path(config.data) if config.data else kaggle.download()
     table = data.read_table(folder, task)
+    if config.extra:
+        table, left_out = extra.add(table, Path(config.extra), task)
+        print(f"{config.extra}: {len(extra.of(table))} more training images, {left_out} left out")
     torch.manual_seed(config.seed)
     if config.init == "scratch" or (resumed and (out / STATE).exists()):
         make = backbone.build  # a run with a saved state has its weights there
@@ -122,7 +125,7 @@ def provenance(config: TrainConfig, begun: dict[str, Any], history: list[dict[st
     from dermhub import backbone, kaggle, partition
 
     told = dataclasses.asdict(config)
-    for name in ("init", "teacher"):
+    for name in ("init", "teacher", "extra"):
         told[name] = Path(told[name]).name
     for name in ("out", "workers", "device"):
         told.pop(name)
@@ -140,6 +143,7 @@ def provenance(config: TrainConfig, begun: dict[str, Any], history: list[dict[st
             "lesions": int(table["lesion_id"].nunique()),
             "table_sha256": begun["table_sha256"],
             "partition_sha256": partition.shipped_hash(),
+            **_more(config, table),
         },
         "code": {"dermhub": __version__, "revision": begun.get("revision", "unknown")},
         "options": told,
@@ -156,11 +160,23 @@ def provenance(config: TrainConfig, begun: dict[str, Any], history: list[dict[st
     }
 
 
+def _more(config: TrainConfig, table: Any) -> dict[str, Any]:
+    """What is told of the images of --extra, beside those that are counted with all others."""
+    from dermhub import extra
+
+    if not config.extra:
+        return {}
+    rows = extra.of(table)
+    counts = {str(dx): int(n) for dx, n in rows["dx"].value_counts().sort_index().items()}
+    return {"extra": {"source": Path(config.extra).name, "images": len(rows), "dx": counts}}
+
+
 def by_partition(table: Any) -> bool:
-    """Whether every lesion of a table is one of HAM10000, in the split that the shipped partition gives it."""
+    """Whether validation and test lesions are of HAM10000, and all that are of it in the shipped partition's split."""
     from dermhub import partition
 
-    return bool((table["lesion_id"].map(partition.shipped()) == table["split"]).all())
+    places = table["lesion_id"].map(partition.shipped())
+    return bool(((places == table["split"]) | (places.isna() & (table["split"] == "train"))).all())
 
 
 def same_data(table: Any) -> list[dict[str, Any]]:

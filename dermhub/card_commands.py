@@ -22,6 +22,7 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     measure = commands.add_parser("measure", help="measure a saved model again, and write its card anew")
     measure.add_argument("folder", type=Path, metavar="FOLDER", help="model folder that train.py made; it is changed")
     measure.add_argument("--data", required=True, type=Path, metavar="DIR", help="the images it was trained on")
+    measure.add_argument("--extra", type=Path, metavar="DIR", help="the further images it was trained on")
     measure.add_argument("--ph2", type=Path, metavar="DIR", help="the external test: PH2 with a labels.csv")
     measure.add_argument("--ood", type=Path, metavar="DIR", help="folders of photographs that are not dermatoscopic")
     measure.add_argument("--workers", type=int, default=min(4, os.cpu_count() or 1), help="processes that decode")
@@ -55,13 +56,15 @@ def run_lint(options: argparse.Namespace) -> int:
 
 def run_measure(options: argparse.Namespace) -> int:
     """Measure a model and say what came out."""
-    from dermhub import checkpoint, data, measure
+    from dermhub import checkpoint, data, extra, measure
     from dermhub.sources import Sources
 
     _check_workers(options.workers)
     # What is wrong with the folder is told before minutes go into its images.
     config, before = checkpoint.load_config(options.folder), measure.previous(options.folder)
     table = data.read_table(options.data, config.task)
+    if options.extra:
+        table, _ = extra.add(table, options.extra, config.task)
     measure.check_table(config, table, options.data)
     sources = Sources(options.ph2, options.ood)
     sources.tables()

@@ -146,9 +146,9 @@ def _data(config: ModelConfig, content: dict[str, Any]) -> str:
             f"{p['age']['median']:.0f} ({p['age']['q25']:.0f}-{p['age']['q75']:.0f})" for p in parts.values()
         )
         rows.append(f"| age: median (quartiles) | {ages} |")
-    proof = ""
+    proof = _more(source)
     if is_ham(config):
-        proof = (
+        proof += (
             "All photographs of a lesion are in one split, the same one for every dermhub model. The partition is\n"
             f"`dermhub/partition.csv`, sha256 `{source['partition_sha256'][:16]}...`. "
         )
@@ -214,6 +214,17 @@ doi:10.1038/sdata.2018.161). Code: Apache-2.0."""
 
 def _dataset(config: ModelConfig) -> str:
     return "HAM10000, lesion-disjoint dermhub partition" if is_ham(config) else config.provenance["data"]["source"]
+
+
+def _more(source: dict[str, Any]) -> str:
+    if "extra" not in source:
+        return ""
+    more = source["extra"]
+    counts = ", ".join(f"{name} {count}" for name, count in more["dx"].items())
+    return (
+        f"{more['images']} of them are training images from elsewhere (`{more['source']}`: {counts});\n"
+        "none is validated or tested on, and none is a copy of an image that is. "
+    )
 
 
 def _across(parts: dict[str, Any], key: str) -> str:

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from dermhub import files, metrics, partition
 from dermhub.augment import augment
 from dermhub.config import InputSpec
-from dermhub.errors import DataError, LeakError, some, suggest
+from dermhub.errors import DataError, some, suggest
 from dermhub.labels import LESION_NAMES, Task
 from dermhub.preprocess import to_array, to_rgb
 
@@ -88,15 +88,9 @@ def read_table(folder: Path, task: Task) -> pd.DataFrame:
     train|test/benign|malignant. Raises DataError, or LeakError when a lesion is in two splits.
     """
     table = _read_layout(folder) if _has_layout(folder) else _read_csv_folder(folder)
-    unknown = sorted({dx for dx in table["dx"] if task.class_of(dx) is None})
-    if unknown:
-        known = (*LESION_NAMES, *task.classes)
-        raise DataError(
-            f"{folder} has {len(unknown)} class(es) that the task {task.name!r} does not know ({some(unknown)}); "
-            f"expected {', '.join(dict.fromkeys(known))}.{suggest(unknown[0], known)}"
-        )
+    check_classes(table, folder, task)
     partition.check(table)
-    _check_copies(table)
+    partition.check_copies(table)
     for split in partition.SPLITS:
         # Malignant and benign ones: without either, no threshold can be chosen and no AUROC measured.
         classes = {str(task.class_of(dx)) for dx in table["dx"][table["split"] == split]}
@@ -104,6 +98,35 @@ def read_table(folder: Path, task: Task) -> pd.DataFrame:
             held = f"holds only {some(sorted(classes))}" if classes else "is empty"
             raise DataError(f"The {split} split of {folder} {held}: expected malignant and benign images there.")
     return table.reset_index(drop=True)
+
+
+def check_classes(table: pd.DataFrame, folder: Path, task: Task) -> None:
+    """Raise DataError for a `dx` that the task does not know."""
+    unknown = sorted({dx for dx in table["dx"] if task.class_of(dx) is None})
+    if unknown:
+        known = (*LESION_NAMES, *task.classes)
+        raise DataError(
+            f"{folder} has {len(unknown)} class(es) that the task {task.name!r} does not know ({some(unknown)}); "
+            f"expected {', '.join(dict.fromkeys(known))}.{suggest(unknown[0], known)}"
+        )
+
+
+def labelled(folder: Path) -> pd.DataFrame:
+    """The one CSV table of a folder with each image's path and lesion_id; raises DataError where there is none."""
+    find_images(folder)
+    tables = sorted(folder.glob("*.csv"))
+    if len(tables) > 1:
+        # The Kaggle copy also holds CSV tables of pixel values; the metadata is the one to read.
+        tables = [path for path in tables if path.name.lower().endswith("metadata.csv")] or tables
+    if len(tables) != 1:
+        raise DataError(
+            f"{folder} holds {len(tables)} CSV tables, expected one with the columns image_id, dx and lesion_id, "
+            "or folders train|test/benign|malignant."
+        )
+    table = attach_paths(read_labels(tables[0]), folder)
+    if "lesion_id" not in table:
+        table["lesion_id"] = _content_ids(table["path"])
+    return table
 
 
 def check_images(table: pd.DataFrame, split: str) -> None:
@@ -180,45 +203,18 @@ def epoch_order(groups: NDArray[np.int64], sampling: float, key: tuple[int, int]
     return rng.permutation(np.concatenate(drawn))
 
 
-def _check_copies(table: pd.DataFrame) -> None:
-    """Raise LeakError where two image files in different splits are the same, byte for byte, whatever their ids."""
-    sizes = pd.Series([Path(path).stat().st_size for path in table["path"]], index=table.index)
-    # Only files of one length can be equal; the others are not read for this.
-    alike = table[table["split"].groupby(sizes).transform("nunique") > 1]
-    hashes = pd.Series([files.sha256(Path(path)) for path in alike["path"]], index=alike.index, dtype=object)
-    torn = alike[alike["split"].groupby(hashes).transform("nunique") > 1]
-    if len(torn):
-        first = torn[hashes[torn.index] == hashes[torn.index[0]]].drop_duplicates("split")
-        raise LeakError(
-            f"{len(torn)} image file(s) stand in more than one split under several ids ({some(first['image_id'])} are "
-            "one image): give all photographs of one lesion the same lesion_id."
-        )
-
-
 def _without_suffix(name: str) -> str:
     stem, dot, suffix = name.rpartition(".")
     return stem if dot and f".{suffix.lower()}" in files.IMAGE_SUFFIXES else name
 
 
 def _read_csv_folder(folder: Path) -> pd.DataFrame:
-    find_images(folder)
-    tables = sorted(folder.glob("*.csv"))
-    if len(tables) > 1:
-        # The Kaggle copy also holds CSV tables of pixel values; the metadata is the one to read.
-        tables = [path for path in tables if path.name.lower().endswith("metadata.csv")] or tables
-    if len(tables) != 1:
-        raise DataError(
-            f"{folder} holds {len(tables)} CSV tables, expected one with the columns image_id, dx and lesion_id, "
-            "or folders train|test/benign|malignant."
-        )
-    table = attach_paths(read_labels(tables[0]), folder)
-    if "lesion_id" not in table:
-        table["lesion_id"] = _content_ids(table["path"])
+    table = labelled(folder)
     if "split" not in table:
         table["split"] = partition.assign(table)
     wrong = sorted(set(table["split"]) - set(partition.SPLITS))
     if wrong:
-        raise DataError(f"{tables[0]} has split(s) {some(wrong)}, expected {', '.join(partition.SPLITS)}.")
+        raise DataError(f"The table of {folder} has split(s) {some(wrong)}, expected {', '.join(partition.SPLITS)}.")
     return table
 
 

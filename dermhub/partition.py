@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from dermhub import files
 from dermhub.errors import LeakError, some
 
 SPLITS = ("train", "validation", "test")
@@ -94,3 +95,18 @@ def _torn(table: pd.DataFrame) -> list[str]:
     count = table.groupby(group)["split"].nunique()
     ids = table.groupby(group)["lesion_id"].unique()
     return [" = ".join(sorted(ids[name])) for name in sorted(count[count > 1].index)]
+
+
+def check_copies(table: pd.DataFrame) -> None:
+    """Raise LeakError where two image files in different splits are the same, byte for byte, whatever their ids."""
+    sizes = pd.Series([Path(path).stat().st_size for path in table["path"]], index=table.index)
+    # Only files of one length can be equal; the others are not read for this.
+    alike = table[table["split"].groupby(sizes).transform("nunique") > 1]
+    hashes = pd.Series([files.sha256(Path(path)) for path in alike["path"]], index=alike.index, dtype=object)
+    torn = alike[alike["split"].groupby(hashes).transform("nunique") > 1]
+    if len(torn):
+        first = torn[hashes[torn.index] == hashes[torn.index[0]]].drop_duplicates("split")
+        raise LeakError(
+            f"{len(torn)} image file(s) stand in more than one split under several ids ({some(first['image_id'])} are "
+            "one image): give all photographs of one lesion the same lesion_id."
+        )

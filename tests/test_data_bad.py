@@ -207,7 +207,7 @@ def test_too_few_lesions_to_fill_three_splits(folder: Path, table: pd.DataFrame)
 def test_splits_of_another_name(folder: Path, table: pd.DataFrame) -> None:
     table["split"] = [("training", "val", "test")[int(name[-1]) % 3] for name in table["lesion_id"]]
     assert refused_table(folder, table) == (
-        f"FOLDER/{TABLE} has split(s) training, val, expected train, validation, test."
+        "The table of FOLDER has split(s) training, val, expected train, validation, test."
     )
 
 

@@ -31,7 +31,7 @@ LAYERS = (
     {"verify"},
     {"engine_torch", "engine_onnx"},
     {"data", "classifier", "checklist", "overlap", "merge"},
-    {"training", "cost", "rows"},
+    {"training", "cost", "rows", "extra"},
     {"passes", "lint", "archive"},
     {"refit", "sources", "replay"},
     {"measure"},

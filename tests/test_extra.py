@@ -1,0 +1,124 @@
+"""More training images from another folder: what is added, and what is left out to keep the figures fair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import TINY_RUN, run_training
+from PIL import Image
+
+from dermhub import data, extra, files
+from dermhub.__main__ import main
+from dermhub.drawings import draw
+from dermhub.errors import DataError, ImageError
+from dermhub.labels import BINARY, LESION, Task
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Make:
+    """Makes a folder from image id -> (picture, dx), with or without lesion ids."""
+
+    def make(images: dict[str, tuple[Image.Image, str]], lesions: dict[str, str] | None = None) -> Path:
+        out = tmp_path / "more"
+        out.mkdir()
+        for name, (image, _) in images.items():
+            image.save(out / f"{name}.png")
+        table = pd.DataFrame([{"image_id": name, "dx": dx} for name, (_, dx) in images.items()])
+        if lesions:
+            table["lesion_id"] = table["image_id"].map(lesions)
+        table.to_csv(out / "labels.csv", index=False)
+        return out
+
+    return make
+
+
+def new(seed: int) -> Image.Image:
+    return draw(5000 + seed, (120, 90), 0.5)
+
+
+def of_split(table: pd.DataFrame, split: str) -> pd.Series:
+    return table[table["split"] == split].iloc[0]
+
+
+@pytest.mark.parametrize("task", [LESION, BINARY])
+def test_more_images_are_for_training_alone(tiny_data: Path, folder: Make, task: Task) -> None:
+    table = data.read_table(tiny_data, task)
+    joined, left_out = extra.add(table, folder({"A": (new(1), "mel"), "B": (new(2), "nv")}), task)
+    assert left_out == 0
+    assert list(joined["image_id"][len(table) :]) == ["A", "B"]
+    assert list(joined["split"][len(table) :]) == ["train", "train"]
+    assert joined.loc[: len(table) - 1, list(table)].equals(table)
+    assert list(extra.of(joined)["image_id"]) == ["A", "B"]
+    assert extra.of(table).empty
+    assert joined["lesion_id"].nunique() == table["lesion_id"].nunique() + 2
+    assert list(data.targets(joined, task)[len(table) :]) == [
+        task.classes.index(str(task.class_of(d))) for d in ("mel", "nv")
+    ]
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_copies_of_held_out_images_are_left_out(tiny_data: Path, folder: Make, tmp_path: Path, split: str) -> None:
+    table = data.read_table(tiny_data, LESION)
+    # The tiny images are too small to be told from each other by their hashes.
+    held = new(7)
+    held.save(tmp_path / "held.png")
+    table.loc[of_split(table, split).name, "path"] = str(tmp_path / "held.png")
+    larger = held.resize((240, 180), Image.Resampling.BICUBIC)
+    turned = larger.transpose(Image.Transpose.ROTATE_90)
+    joined, left_out = extra.add(table, folder({"A": (larger, "nv"), "B": (turned, "nv"), "C": (new(3), "nv")}), LESION)
+    assert left_out == 2
+    assert list(joined["image_id"][len(table) :]) == ["C"]
+
+
+def test_known_ids_and_held_out_lesions_are_left_out(tiny_data: Path, folder: Make) -> None:
+    table = data.read_table(tiny_data, LESION)
+    learnt, tested = of_split(table, "train"), of_split(table, "test")
+    images = {learnt["image_id"]: (new(1), "nv"), "A": (new(2), "nv"), "B": (new(3), "nv"), "C": (new(4), "nv")}
+    lesions = dict.fromkeys(images, "ANOTHER") | {"A": tested["lesion_id"], "B": learnt["lesion_id"]}
+    joined, left_out = extra.add(table, folder(images, lesions), LESION)
+    # Another photograph of a lesion that is trained on may join it.
+    assert left_out == 2
+    assert list(joined["image_id"][len(table) :]) == ["B", "C"]
+
+
+def test_what_can_not_be_added_is_told(tiny_data: Path, folder: Make, tmp_path: Path) -> None:
+    table = data.read_table(tiny_data, LESION)
+    more = folder({table["image_id"][0]: (new(1), "nv")})
+    with pytest.raises(DataError, match=r"^All 1 images of .*more are known already, or of lesions that are held out"):
+        extra.add(table, more, LESION)
+    (more / "labels.csv").write_text(f"image_id,dx\n{table['image_id'][0]},mole\n")
+    with pytest.raises(DataError, match=r"class\(es\) that the task 'lesion' does not know \(mole\)"):
+        extra.add(table, more, LESION)
+    (more / "bad.png").write_bytes(b"no image")
+    (more / "labels.csv").write_text("image_id,dx\nbad,nv\n")
+    with pytest.raises(ImageError, match=r"bad\.png"):
+        extra.add(table, more, LESION)
+    (more / "labels.csv").unlink()
+    with pytest.raises(DataError, match="holds 0 CSV tables, expected one"):
+        extra.add(table, more, LESION)
+    with pytest.raises(DataError, match="nowhere"):
+        extra.add(table, tmp_path / "nowhere", LESION)
+
+
+@pytest.mark.slow
+def test_a_run_with_more_images_is_measured_with_them(
+    tiny_data: Path, folder: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = folder({f"M{seed}": (new(seed), "mel") for seed in range(6)})
+    run_training("--data", tiny_data, "--extra", more, "--out", tmp_path / "run", *TINY_RUN)
+    assert f"{more}: 6 more training images, 0 left out" in capsys.readouterr().out
+    model = tmp_path / "run" / "model"
+    told = files.read_json(model / "config.json")["dermhub"]["provenance"]
+    assert told["data"]["extra"] == {"source": "more", "images": 6, "dx": {"mel": 6}}
+    assert told["options"]["extra"] == "more"
+    assert "6 of them are training images from elsewhere (`more`: mel 6)" in (model / "README.md").read_text()
+    options = ["measure", str(model), "--data", str(tiny_data), "--workers", "0"]
+    assert main(options) == 2
+    assert "is not the data that the model was trained on" in capsys.readouterr().err
+    assert main([*options, "--extra", str(more)]) == 0
+    assert main(["verify", str(model)]) == 0
