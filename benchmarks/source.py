@@ -1,0 +1,61 @@
+"""Whether a model that learnt from further, melanoma-rich images (train.py --extra) takes their look for melanoma:
+
+    PYTHONPATH=. python benchmarks/source.py model_cards/lesion --data HAM [--split test]
+
+The images of the split are treated as those were (squashed to a square of 180 pixels, stretched back, JPEG), and read
+again. Prints, as Markdown, what that changes. A model that had learnt the source would call them malignant more often.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from dermhub import data, metrics
+from dermhub.classifier import Classifier
+from dermhub.preprocess import to_rgb
+
+BATCH, SQUASHED, QUALITY = 32, 180, 94
+
+
+def treated(rgb: Image.Image) -> Image.Image:
+    """An image with the look of the further ones (docs/stretch.py)."""
+    squashed = _jpeg(rgb.resize((SQUASHED, SQUASHED), Image.Resampling.LANCZOS))
+    return _jpeg(squashed.resize(rgb.size, Image.Resampling.LANCZOS))
+
+
+def main() -> None:
+    """Read the options, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", type=Path, nargs="+")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--split", choices=("validation", "test"), default="test")
+    options = parser.parse_args()
+    print("| model | images | mean malignancy | called malignant | AUROC of malignancy |\n|---|---|---|---|---|")
+    for folder in options.models:
+        saved = Classifier(folder)
+        table = data.read_table(options.data, saved.config.task)
+        part = table[table["split"] == options.split]
+        images, true = [to_rgb(path) for path in part["path"]], data.targets(part, saved.config.task)
+        threshold = next(iter(saved.config.thresholds.values())).value
+        for name, views in (("as they are", images), ("treated", [treated(rgb) for rgb in images])):
+            logits = [saved.logits(views[start : start + BATCH]) for start in range(0, len(views), BATCH)]
+            probabilities = metrics.softmax(np.concatenate(logits), saved.config.temperature)
+            score = metrics.malignancy(probabilities, saved.config.task)
+            auroc = metrics.summarize(probabilities, true, saved.config.task)["malignancy_auroc"]
+            called = (score >= threshold).mean()
+            print(f"| {saved.name} | {name} | {score.mean():.4f} | {called:.3f} | {auroc:.4f} |", flush=True)
+
+
+def _jpeg(image: Image.Image) -> Image.Image:
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=QUALITY)
+    return Image.open(stream).convert("RGB")
+
+
+if __name__ == "__main__":
+    main()
