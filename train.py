@@ -13,12 +13,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
-from dermhub import __version__, files
+from dermhub import __version__, distributed, files
 from dermhub.config import InputSpec
 from dermhub.errors import ConfigError, DermhubError
 from dermhub.train_config import TrainConfig
+
+if TYPE_CHECKING:
+    from dermhub.training import Fit
 
 CONFIG = "train_config.json"
 
@@ -61,12 +64,29 @@ def options(arguments: list[str] | None = None) -> tuple[TrainConfig, Path, bool
 def main() -> None:
     """Train, evaluate and write the model folder."""
     config, out, resumed = options()
-    if not resumed and (out / CONFIG).exists():
+    if not resumed and distributed.first() and (out / CONFIG).exists():
         raise ConfigError(f"{out} already holds a run: go on with --resume {out}, or give another folder with --out.")
     # Only now the heavy imports: options and --help answer at once.
+    from dermhub import card_commands, evaluation, figures, partition
+
+    with distributed.first_before_others():
+        fit = prepare(config, out, resumed)
+    with distributed.together():
+        distributed.check_same((recipe(fit.config), partition.fingerprint(fit.table)))
+        fit.run()
+
+    if distributed.first():
+        begun = files.read_json(out / CONFIG)
+        content = evaluation.finish(fit, out / "model", provenance(fit.config, begun, fit.history, fit.table))
+        figures.curves(out / "curves.png", fit.history)
+        print(f"{out / 'model'}: {card_commands.told(content)}")
+
+
+def prepare(config: TrainConfig, out: Path, resumed: bool) -> Fit:
+    """Read the data, make the model, and begin the folder of the run or go back to where it was stopped."""
     import torch
 
-    from dermhub import backbone, card_commands, data, evaluation, extra, figures, kaggle, partition, summary
+    from dermhub import backbone, data, extra, figures, kaggle, partition, summary
     from dermhub.labels import TASKS
     from dermhub.locate import locate
     from dermhub.training import STATE, Fit, load_teacher
@@ -82,7 +102,8 @@ def main() -> None:
     table = data.read_table(folder, task)
     if config.extra:
         table, left_out = extra.add(table, Path(config.extra), task)
-        print(f"{config.extra}: {len(extra.of(table))} more training images, {left_out} left out")
+        if distributed.first():
+            print(f"{config.extra}: {len(extra.of(table))} more training images, {left_out} left out")
     torch.manual_seed(config.seed)
     if config.init == "scratch" or (resumed and (out / STATE).exists()):
         make = backbone.build  # a run with a saved state has its weights there
@@ -94,7 +115,7 @@ def main() -> None:
     teacher = load_teacher(locate(config.teacher), config, same_data(table)) if config.teacher else None
     fit = Fit(model, table, config, InputSpec(config.size, config.crop_mode), out, teacher)
 
-    if not resumed:
+    if not resumed and distributed.first():
         data.check_images(table, "test")
         start = {
             "options": dataclasses.asdict(config),
@@ -105,17 +126,26 @@ def main() -> None:
         figures.overview(out / "data.png", table)
         # Written last: from here on the folder is that of a run, and --resume finds all of it.
         files.write_json(out / CONFIG, start)
-    begun = files.read_json(out / CONFIG)
-    if begun.get("table_sha256") != partition.fingerprint(table):
-        raise ConfigError(f"The data in {folder} changed since {out} was begun: start a new run with --out.")
-
     if resumed:
+        if files.read_json(out / CONFIG).get("table_sha256") != partition.fingerprint(table):
+            raise ConfigError(f"The data in {folder} changed since {out} was begun: start a new run with --out.")
         fit.resume()
-    fit.run()
+    return fit
 
-    content = evaluation.finish(fit, out / "model", provenance(config, begun, fit.history, table))
-    figures.curves(out / "curves.png", fit.history)
-    print(f"{out / 'model'}: {card_commands.told(content)}")
+
+def recipe(config: TrainConfig) -> dict[str, Any]:
+    """The options that decide what comes out: without places and processes."""
+    from dermhub import kaggle
+
+    told = dataclasses.asdict(config)
+    for name in ("init", "teacher", "extra"):
+        told[name] = Path(told[name]).name
+    for name in ("out", "workers", "device"):
+        told.pop(name)
+    if not config.data.startswith(kaggle.PREFIX):
+        # A folder's place says nothing to others, and is theirs to choose; a dataset of Kaggle is part of the recipe.
+        told.pop("data")
+    return told
 
 
 def provenance(config: TrainConfig, begun: dict[str, Any], history: list[dict[str, Any]], table: Any) -> dict[str, Any]:
@@ -124,15 +154,8 @@ def provenance(config: TrainConfig, begun: dict[str, Any], history: list[dict[st
 
     from dermhub import backbone, kaggle, partition
 
-    told = dataclasses.asdict(config)
-    for name in ("init", "teacher", "extra"):
-        told[name] = Path(told[name]).name
-    for name in ("out", "workers", "device"):
-        told.pop(name)
     source = f"kaggle: {config.data.removeprefix(kaggle.PREFIX) or kaggle.HAM10000}"
     if not config.data.startswith(kaggle.PREFIX):
-        # A folder's place says nothing to others, and is theirs to choose; a dataset of Kaggle is part of the recipe.
-        told.pop("data")
         source = Path(config.data).resolve().name if config.data else source
     return {
         "data": {
@@ -146,7 +169,7 @@ def provenance(config: TrainConfig, begun: dict[str, Any], history: list[dict[st
             **_more(config, table),
         },
         "code": {"dermhub": __version__, "revision": begun.get("revision", "unknown")},
-        "options": told,
+        "options": recipe(config),
         "environment": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -210,8 +233,10 @@ if __name__ == "__main__":
     try:
         main()
     except DermhubError as error:
-        print(f"train.py: {error}", file=sys.stderr)
+        if distributed.speaks():
+            print(f"train.py: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("\ntrain.py: stopped; --resume RUN goes on after the last complete epoch.", file=sys.stderr)
+        if distributed.first():
+            print("\ntrain.py: stopped; --resume RUN goes on after the last complete epoch.", file=sys.stderr)
         sys.exit(130)

@@ -21,7 +21,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from dermhub import backbone, checkpoint, data, files, losses, metrics
+from dermhub import backbone, checkpoint, data, distributed, files, losses, metrics
 from dermhub.config import InputSpec
 from dermhub.errors import ConfigError, DataError, ImageError, LeakError
 from dermhub.labels import TASKS
@@ -128,15 +128,18 @@ class Fit:
         self.table = table
         self.train = table[table["split"] == "train"]
         self.held_out = table[table["split"] == "validation"]
-        self.device = pick_device(config.device)
+        self.device = pick_device(distributed.device(config.device))
         self.model = model.to(self.device).to(memory_format=backbone.memory_format(config.model))
+        self.parallel = self.model
         self.average = copy.deepcopy(self.model).eval()
         self.teacher = None if teacher is None else teacher.to(self.device).eval()
         self.frozen = backbone.freeze(self.model, config.freeze)
         self.optimizer = make_optimizer(self.model, config)
         self.targets = data.targets(self.train, self.task)
         self.diagnoses = np.unique(self.train["dx"].to_numpy(str), return_inverse=True)[1].astype(np.int64)
-        self.steps = max(len(self.train) // config.batch_size, 1)
+        self.rows = min(config.batch_size, len(self.train))
+        self.steps = len(self.train) // self.rows
+        distributed.check_rows(self.rows)
         self.history: list[dict[str, Any]] = []
         self.done = 0
 
@@ -159,43 +162,49 @@ class Fit:
             self.history = rows[: self.done]
 
     def run(self) -> None:
-        """Train the epochs that are left, saving after each."""
+        """Train the epochs that are left, saving after each; of several processes the first validates and saves."""
+        self.parallel = distributed.parallel(self.model)
         for epoch in range(self.done, self.config.epochs):
-            row = {"epoch": epoch + 1, **self.train_epoch(epoch), **self.validate()}
-            self.history.append(row)
-            # The history is written first: a crash in between repeats the epoch and its row.
-            files.write_text(self.out / HISTORY, pd.DataFrame(self.history).to_csv(index=False))
-            checkpoint.save_state(self.out / STATE, self.model, self.average, self.optimizer, {"epochs": epoch + 1})
+            row = {"epoch": epoch + 1, **self.train_epoch(epoch)}
+            if distributed.first():
+                self.save(row | self.validate())
             self.done = epoch + 1
+
+    def save(self, row: dict[str, Any]) -> None:
+        """Write all that an interrupted run needs after an epoch, of which the history gets a row."""
+        self.history.append(row)
+        # The history is written first: a crash in between repeats the epoch and its row.
+        files.write_text(self.out / HISTORY, pd.DataFrame(self.history).to_csv(index=False))
+        checkpoint.save_state(self.out / STATE, self.model, self.average, self.optimizer, {"epochs": row["epoch"]})
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
         """One pass over the training images; returns its mean loss, last rate, images/s and seconds."""
         config, key = self.config, (self.config.seed, epoch)
-        torch.manual_seed(config.seed * 100_003 + epoch)
+        # The rank stands above all seeds and epochs: each process drops other features.
+        torch.manual_seed(config.seed * 100_003 + epoch + (distributed.rank() << 52))
         order = data.epoch_order(self.diagnoses, config.sampling, key)
         images = data.TrainingImages(
             list(self.train["path"]), self.targets, order, self.spec, config.train_size, config.min_scale, key
         )
-        whole = len(images) >= config.batch_size
-        loader = DataLoader(images, config.batch_size, num_workers=config.workers, drop_last=whole)
+        own = distributed.rows(self.rows, self.steps)
+        loader = DataLoader(images, self.rows // distributed.world(), sampler=own, num_workers=config.workers)
         self.model.train()
         for layer in self.frozen:
             layer.eval()
         total, start = torch.zeros((), device=self.device), time.perf_counter()
-        bar = tqdm(
-            one_sentence(loader), f"epoch {epoch + 1}/{config.epochs}", self.steps, unit="batch", mininterval=0.5
-        )
+        name, silent = f"epoch {epoch + 1}/{config.epochs}", not distributed.first()
+        bar = tqdm(one_sentence(loader), name, self.steps, unit="batch", mininterval=0.5, disable=silent)
         for index, (views, labels) in enumerate(bar):
             loss = self.train_step(views, labels, epoch * self.steps + index)
             total += loss
             if index % 10 == 0:
-                rate = (index + 1) * config.batch_size / (time.perf_counter() - start)
+                rate = (index + 1) * self.rows / (time.perf_counter() - start)
                 bar.set_postfix_str(f"loss {float(total) / (index + 1):.3f}, {rate:.0f} images/s")
         seconds = time.perf_counter() - start
         return {
-            "train_loss": float(total) / self.steps,
+            "train_loss": float(distributed.mean(total)) / self.steps,
             "lr": self.optimizer.param_groups[-1]["lr"],
-            "images_per_second": self.steps * min(config.batch_size, len(self.train)) / seconds,
+            "images_per_second": self.steps * self.rows / seconds,
             "seconds": seconds,
         }
 
@@ -208,7 +217,7 @@ class Fit:
         views = views.to(self.device, memory_format=backbone.memory_format(config.model))
         views, partners, share = losses.mix(views, config.mixup, np.random.default_rng([config.seed, step, 0x313]))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=pick_bf16(config.bf16, self.device)):
-            logits = self.model(views)
+            logits = self.parallel(views)
         loss = losses.labelled(logits.float(), labels.to(self.device), partners, share, config.label_smoothing)
         if self.teacher is not None:
             # The teacher sees the very same view: a patient teacher (Beyer et al. 2022, section 3).

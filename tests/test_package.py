@@ -20,7 +20,7 @@ FOLDER = Path(dermhub.__file__).parent
 LAYERS = (
     {"labels", "errors", "signatures", "bombs", "concern"},
     {"config", "train_config", "files", "metrics", "drawings", "kaggle"}
-    | {"catalog", "card_text", "hub_errors", "hub_session", "tensors", "journal", "progress"},
+    | {"catalog", "card_text", "hub_errors", "hub_session", "tensors", "journal", "progress", "distributed"},
     {"partition", "preprocess", "calibration", "conformal", "backbone", "breakdown", "losses", "card_results", "hub"}
     | {"engine", "card_parity", "skin", "gate", "lesion_mask"},
     {"augment", "gradcam", "checkpoint", "figures", "locate", "space", "cox", "retest"}
