@@ -20,9 +20,9 @@ FOLDER = Path(dermhub.__file__).parent
 LAYERS = (
     {"labels", "errors", "signatures", "bombs", "concern"},
     {"config", "train_config", "files", "metrics", "drawings", "kaggle"}
-    | {"catalog", "card_text", "hub_errors", "hub_session", "tensors", "journal", "progress", "distributed"},
+    | {"catalog", "card_text", "hub_errors", "hub_session", "tensors", "journal", "progress"},
     {"partition", "preprocess", "calibration", "conformal", "backbone", "breakdown", "losses", "card_results", "hub"}
-    | {"engine", "card_parity", "skin", "gate", "lesion_mask"},
+    | {"distributed", "engine", "card_parity", "skin", "gate", "lesion_mask"},
     {"augment", "gradcam", "checkpoint", "figures", "locate", "space", "cox", "retest"}
     | {"seen", "scores", "traits", "card_more", "onnx_format", "quality"},
     {"cards", "prediction"},
