@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -101,16 +102,34 @@ def classifier(model: nn.Module) -> nn.Linear:
     return layer
 
 
+def stage_names(model: nn.Module) -> list[list[str]]:
+    """The names of the parameters of each stage as timm groups them: the stem first, the classifier last."""
+    groups = timm.models.group_parameters(model, model.group_matcher(coarse=True))  # type: ignore[operator]
+    return [list(groups[number]) for number in sorted(groups)]
+
+
+def renew(model: nn.Module, fresh: nn.Module, names: Iterable[str]) -> None:
+    """Overwrite the layers that hold the parameters `names` with those of `fresh`, a model of the same architecture.
+
+    What batch norms have counted goes as well.
+    """
+    layers, source = {name.rpartition(".")[0] for name in names}, fresh.state_dict()
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if name.rpartition(".")[0] in layers:
+                tensor.copy_(source[name])
+
+
 def freeze(model: nn.Module, stages: int) -> list[nn.Module]:
     """Stop the learning of the first `stages` stages (1: the stem), and return their layers.
 
     The caller keeps those layers in evaluation mode, so that batch norms don't move either. Raises ConfigError
     when nothing but the classifier would be left to learn.
     """
-    groups = timm.models.group_parameters(model, model.group_matcher(coarse=True))  # type: ignore[operator]
+    groups = stage_names(model)
     if stages >= len(groups) - 1:
         raise ConfigError(f"--freeze is {stages}, but the model has {len(groups) - 1} stages: leave some to learn.")
-    names = {name for stage in range(stages) for name in groups[stage]}
+    names = {name for group in groups[:stages] for name in group}
     layers = []
     for prefix, module in model.named_modules():
         own = {f"{prefix}.{name}" for name, _ in module.named_parameters(recurse=False)}

@@ -25,6 +25,7 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     measure.add_argument("--extra", type=Path, metavar="DIR", help="the further images it was trained on")
     measure.add_argument("--ph2", type=Path, metavar="DIR", help="the external test: PH2 with a labels.csv")
     measure.add_argument("--ood", type=Path, metavar="DIR", help="folders of photographs that are not dermatoscopic")
+    measure.add_argument("--masks", type=Path, metavar="DIR", help="lesion masks, <image_id>_segmentation.png")
     measure.add_argument("--workers", type=int, default=min(4, os.cpu_count() or 1), help="processes that decode")
     measure.set_defaults(run=run_measure)
 
@@ -56,7 +57,7 @@ def run_lint(options: argparse.Namespace) -> int:
 
 def run_measure(options: argparse.Namespace) -> int:
     """Measure a model and say what came out."""
-    from dermhub import checkpoint, data, extra, measure
+    from dermhub import checkpoint, data, extra, map_masks, measure
     from dermhub.sources import Sources
 
     _check_workers(options.workers)
@@ -68,7 +69,11 @@ def run_measure(options: argparse.Namespace) -> int:
     measure.check_table(config, table, options.data)
     sources = Sources(options.ph2, options.ood)
     sources.tables()
-    content = measure.measure(options.folder, table, before, sources=sources, workers=options.workers)
+    if options.masks:
+        map_masks.check(options.masks, table)
+    content = measure.measure(
+        options.folder, table, before, sources=sources, workers=options.workers, masks=options.masks
+    )
     print(f"{options.folder}: {told(content)}")
     return 0
 

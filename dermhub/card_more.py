@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dermhub.card_results import lines, number, with_interval
+from dermhub.card_results import lines, number, signed, span, with_interval
 from dermhub.config import ModelConfig
 
 NONE = "**None.**"
@@ -43,9 +43,9 @@ def slope(config: ModelConfig, content: dict[str, Any]) -> str:
 
 | probability of malignancy | value | ideal |
 |---|---|---|
-| calibration slope; below 1, probabilities are too extreme | {_signed(told["slope"], told["bounds"]["slope"])} | 1 |
+| calibration slope; below 1, probabilities are too extreme | {signed(told["slope"], told["bounds"]["slope"])} | 1 |
 | calibration intercept; below 0, malignancy is rarer than they say | \
-{_signed(told["intercept"], told["bounds"]["intercept"])} | 0 |
+{signed(told["intercept"], told["bounds"]["intercept"])} | 0 |
 
 Logistic regression of the truth on the logit of the probability (Cox 1958); the intercept is that at slope 1
 (Van Calster et al. 2016)."""
@@ -102,7 +102,7 @@ def resolution(config: ModelConfig, content: dict[str, Any]) -> str:
         return ""
     rows = [f"| as they are | {number(told['auroc'])} | | {_means(told)} |"]
     rows += [
-        f"| {name} the size | {number(told[key]['auroc'])} | {_range(told[key]['difference_bounds'])} | "
+        f"| {name} the size | {number(told[key]['auroc'])} | {span(told[key]['difference_bounds'])} | "
         f"{_means(told[key])} |"
         for key, name in (("half", "half"), ("double", "twice"))
     ]
@@ -154,8 +154,8 @@ and nobody knows by how much."""
         for key, count in zip(("sensitivity", "specificity"), found, strict=True):
             rows.append(f"| {key} at `{name}` | {with_interval(point[key], point['bounds'][key])} | {count} |")
     curve = told["calibration"]
-    rows.append(f"| calibration slope (ideal: 1) | {_signed(curve['slope'], curve['bounds']['slope'])} | |")
-    rows.append(f"| calibration intercept (ideal: 0) | {_signed(curve['intercept'], curve['bounds']['intercept'])} | |")
+    rows.append(f"| calibration slope (ideal: 1) | {signed(curve['slope'], curve['bounds']['slope'])} | |")
+    rows.append(f"| calibration intercept (ideal: 0) | {signed(curve['intercept'], curve['bounds']['intercept'])} | |")
     return f"""## External test
 
 PH2 (Mendonca et al. 2013): {told["n"]} images from a hospital that gave no training image, {told["melanoma"]} melanomas
@@ -169,12 +169,3 @@ Intervals come from resampling images.
 
 def _means(told: dict[str, Any]) -> str:
     return f"{number(told['mean_benign'])} | {number(told['mean_malignant'])}"
-
-
-def _range(bounds: list[float] | None) -> str:
-    return "-" if bounds is None else f"{bounds[0]:.3f} to {bounds[1]:.3f}"
-
-
-def _signed(value: float | None, bounds: list[float] | None) -> str:
-    """A figure that may be below 0, with its interval."""
-    return number(value) if value is None or bounds is None else f"{value:.3f} ({_range(bounds)})"

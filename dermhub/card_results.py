@@ -194,6 +194,16 @@ def with_interval(value: float | None, bounds: list[float] | None) -> str:
     return number(value) if value is None or bounds is None else f"{value:.3f} ({bounds[0]:.3f}-{bounds[1]:.3f})"
 
 
+def span(bounds: list[float] | None) -> str:
+    """An interval of a figure that may be below 0."""
+    return "-" if bounds is None else f"{bounds[0]:.3f} to {bounds[1]:.3f}"
+
+
+def signed(value: float | None, bounds: list[float] | None) -> str:
+    """A figure that may be below 0, with its interval."""
+    return number(value) if value is None or bounds is None else f"{value:.3f} ({span(bounds)})"
+
+
 def lines(rows: list[str]) -> str:
     """Rows of a table, one a line."""
     return "\n".join(rows)

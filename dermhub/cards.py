@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from dermhub import card_maps, card_parity, card_text
 from dermhub import card_more as more
-from dermhub import card_parity, card_text
 from dermhub import card_results as results
 from dermhub.card_results import HEADLINES, is_ham, lines
 from dermhub.config import ModelConfig
@@ -32,6 +32,7 @@ RESULTS = (
     results.errors,
     more.resolution,
     more.skin,
+    card_maps.maps,
     more.external,
     results.costs,
     card_parity.parity,

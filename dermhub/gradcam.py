@@ -17,6 +17,12 @@ GRID = 64
 """Rows and columns in which a map is held against a lesion's mask."""
 
 
+def seen(mask: NDArray[np.bool_], view: tuple[float, float, float, float]) -> NDArray[np.bool_]:
+    """The part `view` (left, top, right, bottom) of a mask (H, W), in pixels, as (GRID, GRID)."""
+    levels = Image.fromarray(mask.astype(np.uint8) * 255)
+    return np.asarray(levels.resize((GRID, GRID), Image.Resampling.BOX, box=view)) > 127
+
+
 def inside(evidence: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:
     """The share of a class map's energy inside a mask (S, S) over the same view, 0 to 1; 0 where there is no energy.
 

@@ -110,16 +110,24 @@ def search(pixels: NDArray[np.uint8]) -> Lesion:
 def read_mask(folder: Path, image_id: str, size: tuple[int, int]) -> Mask:
     """The mask (height, width) that people made of an image, `<image_id>_segmentation.png`, for that (width, height).
 
-    Raises DataError when there is none, when it can't be read, and when it is empty.
+    Raises DataError when there is none, when it can't be read, when it has another shape than the image, and when it is
+    empty.
     """
     path = folder / f"{image_id}{SUFFIX}"
     try:
         with Image.open(path) as image:
             levels = image.convert("L")
-    except OSError as error:
+    # Pillow raises SyntaxError and ValueError for some damaged files.
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(
             f"{path} can't be read ({error}): expected a PNG in which the lesion of {image_id} is white."
         ) from error
+    # A mask may be larger or smaller than its image, but must show the same frame, but for a pixel that was rounded.
+    if abs(levels.width * size[1] - levels.height * size[0]) > max(*levels.size, *size):
+        raise DataError(
+            f"{path} has {levels.width} x {levels.height} pixels, but {image_id} {size[0]} x {size[1]}: expected a "
+            "mask of the whole image, in its shape."
+        )
     mask = np.asarray(levels.resize(size, Image.Resampling.BOX)) > 127
     if not mask.any():
         raise DataError(f"{path} is empty: expected a PNG in which the lesion of {image_id} is white.")

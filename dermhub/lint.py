@@ -171,6 +171,11 @@ ITEMS = (
     Item("worst errors", checklist.errors),
     Item("resolution", _says("Resolution", r"\| half the size \|", r"\| twice the size \|"), _elsewhere),
     Item("skin tone", _says("Skin tone", "typology angle", "not facts about people", r"\| dark \| \d"), _elsewhere),
+    Item(
+        "class maps against lesions, or none",
+        _says("Class maps, on test", r"\*\*None|\| all \| \d+ \| [\d.-]+"),
+        lambda card: "maps" in card.content,
+    ),
     Item("external test, or none", _says("External test", r"\*\*None|\| AUROC of malignancy \| [\d.]+"), _elsewhere),
     Item("weights and their sha256", checklist.weights),
     Item("latency with hardware", _says("Size and speed", r"[\d.]+ ms", r"median of \d+", r"thread\(s\) of \w+")),

@@ -22,6 +22,7 @@ from dermhub import (
     data,
     figures,
     files,
+    map_masks,
     metrics,
     partition,
     passes,
@@ -57,17 +58,19 @@ def measure(
     history: Sequence[dict[str, Any]] = (),
     sources: Sources = Sources(),  # noqa: B008  (frozen)
     workers: int = 0,
+    masks: Path | None = None,
 ) -> dict[str, Any]:
     """Write predictions, metrics.json, figures and card of a model folder; returns the content of metrics.json.
 
     `table` has all images of the model's data (see `dermhub.data`). Without `before`, name and selection are those of
     the folder's own metrics.json; without a `history` of epochs, its curves stay as they are. What was measured on
-    `sources` that are not given now stays, if the weights are those it was measured with. Raises LeakError when a
-    lesion stands in two splits, and ModelError or DataError when the folder and the table do not belong together.
+    `sources` or `masks` that are not given now stays, if the weights are those it was measured with. Raises LeakError
+    when a lesion stands in two splits, and ModelError or DataError when the folder and the table do not belong together
+    or a mask can't be used.
     """
     partition.check(table)
     before = before or previous(folder)
-    others = kept(folder)
+    others, maps = kept(folder), map_masks.kept(folder)
     refit.clear(folder)
     # What is measured is what was saved, read back as anyone else would read it.
     saved = Classifier(folder)
@@ -79,6 +82,7 @@ def measure(
     rows[1] = pd.concat([rows[1], _traits(saved, list(places["test"]["path"]), workers)], axis=1)
     files.write_text(folder / summary.PREDICTIONS, summary.to_csv(pd.concat(rows)))
     sources.write(folder, saved, others, workers)
+    cascade = map_masks.write(folder, saved, places["test"], masks, maps, workers)
     content: dict[str, Any] = {
         "model": before.name,
         "task": config.task.name,
@@ -90,6 +94,8 @@ def measure(
         **verify.recompute(folder, config) | {"overlap": partition.overlap(table)},
         "data": _describe(table, config),
     }
+    if content["maps"]:
+        content["maps"]["cascade"] = cascade
     _draw(folder, table, config, history)
     files.write_json(folder / verify.METRICS, content)
     files.write_text(folder / verify.CARD, cards.render(config, content))

@@ -47,13 +47,14 @@ class Scaled(Dataset[torch.Tensor]):
 def run(classifier: Classifier, paths: Sequence[str], workers: int = 0, factor: float = 1.0) -> Outputs:
     """Outputs for images in the order of `paths`; raises ImageError for the first that can't be read."""
     logits, pooled = [], []
-    for batch in _batches(classifier, paths, workers, factor):
+    for batch in batches(classifier.config.input, paths, workers, factor):
         one, maps = classifier.engine.forward(batch.numpy())
         logits.append(one)
         pooled.append(maps.mean((2, 3)))
     return Outputs(np.concatenate(logits), np.concatenate(pooled))
 
 
-def _batches(classifier: Classifier, paths: Sequence[str], workers: int, factor: float) -> Iterator[torch.Tensor]:
-    images = Scaled(paths, classifier.config.input, factor)
+def batches(spec: InputSpec, paths: Sequence[str], workers: int = 0, factor: float = 1.0) -> Iterator[torch.Tensor]:
+    """Images in the order of `paths` as a model sees them, (B, 3, size, size); see `run`."""
+    images = Scaled(paths, spec, factor)
     yield from one_sentence(DataLoader(images, EVALUATION_BATCH, num_workers=workers))

@@ -51,12 +51,19 @@ class Sources:
 
 def kept(folder: Path) -> pd.DataFrame | None:
     """A folder's external.csv, if the weights are still those that its metrics.json was measured with."""
-    config = checkpoint.load_config(folder)
     try:
-        same = files.read_json(folder / verify.METRICS)["weights"]["sha256"] == config.weights_sha256
-        return read_external(folder / EXTERNAL, config.task) if same else None
-    except (DataError, LookupError, TypeError):
+        return read_external(folder / EXTERNAL, checkpoint.load_config(folder).task) if same_weights(folder) else None
+    except DataError:
         return None
+
+
+def same_weights(folder: Path) -> bool:
+    """Whether a folder's metrics.json, if there is one, was measured with the weights that config.json names."""
+    try:
+        measured = files.read_json(folder / verify.METRICS)["weights"]["sha256"]
+    except (DataError, LookupError, TypeError):
+        return False
+    return bool(measured == checkpoint.load_config(folder).weights_sha256)
 
 
 def ph2_table(folder: Path) -> pd.DataFrame:

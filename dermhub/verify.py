@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from dermhub import cards, external, files, partition, summary
+from dermhub import cards, external, files, map_quality, partition, summary
 from dermhub.catalog import CONFIG, WEIGHTS
 from dermhub.config import ModelConfig
 from dermhub.errors import DataError, LeakError, ModelError, some
@@ -31,6 +31,7 @@ NOT_RECOMPUTED = {
     "weights.parameters": "the number of parameters (it needs PyTorch)",
     "weights.memory_format": "the memory layout (it needs PyTorch)",
     "image_sizes": "the sizes of the image files",
+    "maps.cascade": "the maps of destroyed models (they need the images)",
 }
 """Part of metrics.json -> what it is; these need images, time or the run, and are taken as they stand."""
 
@@ -87,8 +88,15 @@ def recompute(folder: Path, config: ModelConfig) -> dict[str, Any]:
     return {
         **summary.recompute(table, config),
         "external": others,
+        "maps": _maps(folder, table, config),
         "data": summary.describe(table, config.task, partition.SPLITS[1:]),
     }
+
+
+def _maps(folder: Path, table: pd.DataFrame, config: ModelConfig) -> dict[str, Any] | None:
+    """The block `maps` but for its cascade, or None where no map was held against a mask."""
+    path, test = folder / map_quality.MAPS, table[table["split"] == "test"]
+    return map_quality.of_maps(map_quality.read_maps(path, test), test, config) if path.is_file() else None
 
 
 def leaves(stated: Any, due: Any, place: str) -> Iterator[tuple[str, Any, Any]]:

@@ -145,6 +145,10 @@ BREAKS: dict[str, tuple[Break, str]] = {
         edit("not facts about people", "facts"),
         "section 'Skin tone' does not name 'not facts about people'",
     ),
+    "class maps against lesions, or none": (
+        edit("**None.** No class map", "No class map"),
+        r"section 'Class maps, on test' does not name .*all.*",
+    ),
     "external test, or none": (
         edit("**None.** Every figure", "Every figure"),
         r"section 'External test' does not name .*AUROC of malignancy.*",

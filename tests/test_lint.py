@@ -122,7 +122,7 @@ def test_a_check_names_what_is_missing_in_one_sentence(folder: Path) -> None:
     with pytest.raises(ModelError) as caught:
         lint.check(folder)
     assert str(caught.value) == (
-        f"{folder} meets 38 of 42 items of the reporting checklist, expected all: "
+        f"{folder} meets 39 of 43 items of the reporting checklist, expected all: "
         "library (library_name is None in the front matter, expected 'timm'); "
         "tags (tags of the front matter lack timm); limits (section 'Limits' does not name 'External test'); "
         "pictures. Train or measure the model again, or mend the card."
@@ -145,13 +145,13 @@ def test_files_that_are_garbage(folder: Path, name: str) -> None:
 
 def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lint", str(folder)]) == 0
-    assert capsys.readouterr() == (f"{folder}: 42 of 42 items met.\n", "")
+    assert capsys.readouterr() == (f"{folder}: 43 of 43 items met.\n", "")
     BREAKS["library"][0](folder)
     assert main(["lint", str(tmp_path / "none"), str(folder)]) == 2
     out, err = capsys.readouterr()
     assert out == (
         f"{folder}: missing: library: library_name is None in the front matter, expected 'timm'.\n"
-        f"{folder}: 41 of 42 items met.\n"
+        f"{folder}: 42 of 43 items met.\n"
     )
     assert err.startswith(f"dermhub: {tmp_path / 'none'} can't be published: it lacks README.md, config.json, ")
 
