@@ -16,9 +16,13 @@ import safetensors
 import safetensors.torch
 import timm
 import torch
+from timm.layers.conv2d_same import Conv2dSame
 from torch import nn
 
 from dermhub.errors import ConfigError, DownloadError, ModelError, some, suggest
+
+CONVOLUTIONS: tuple[type[nn.Module], ...] = (nn.Conv2d, Conv2dSame)
+"""The classes whose output is linear in their weights as they stand; others standardise them first, for example."""
 
 
 def build(architecture: str, num_classes: int, dropout: float = 0.0, drop_path: float = 0.0) -> nn.Module:

@@ -117,8 +117,9 @@ print(classifier.predict("lesion.jpg"))
 classifier.explain("lesion.jpg").overlay.save("map.png")
 ```
 
-With timm alone (logits; divide by the temperature {config.temperature:g} before the softmax). dermhub keeps the model
-in `{layout}`: in that layout the logits are equal to the bit, in another they differ by rounding.
+With timm alone (logits; divide by the temperature {config.temperature:g} before the softmax). In
+`{layout}` the logits are those of `classifier.model` to the bit; in another layout, and in answers, they differ by
+rounding.
 
 ```python
 import timm

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from dermhub import backbone, checkpoint
+from dermhub import backbone, checkpoint, fold
 from dermhub.engine import Floats
 from dermhub.errors import ModelError
 
@@ -16,13 +16,16 @@ from dermhub.errors import ModelError
 class TorchEngine:
     """The model of a folder, in evaluation mode on the CPU; see `engine.Engine`.
 
+    Answers come from a folded copy (`fold.fold`), made at loading: changes to `model` don't change them.
     Raises ModelError when the folder is not a whole and matching model.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._model, self.config = checkpoint.load(folder)
-        self._model.to(memory_format=backbone.memory_format(self.config.architecture))
+        layout = backbone.memory_format(self.config.architecture)
+        self._model.to(memory_format=layout)
+        self.folded = fold.fold(self._model, self.config.input.size, layout)
 
     @property
     def model(self) -> nn.Module:
@@ -32,8 +35,8 @@ class TorchEngine:
     def forward(self, batch: Floats) -> tuple[Floats, Floats]:
         """Images (N, 3, H, W) -> logits (N, C) and feature maps (N, K, h, w)."""
         with torch.inference_mode():
-            maps = backbone.features(self._model, torch.from_numpy(batch))
-            logits = backbone.head(self._model, maps)
+            maps = backbone.features(self.folded, torch.from_numpy(batch))
+            logits = backbone.head(self.folded, maps)
         return logits.numpy(), maps.numpy()
 
     def class_maps(self, features: Floats, directions: Floats) -> Floats:

@@ -214,8 +214,11 @@ def test_its_timm_snippet_gives_the_same_bits(finished_run: Path, photo: Path, m
     ours = Classifier("model")
     image = to_rgb(photo)
     with torch.inference_mode():
-        theirs = found["model"](to_tensor(image, ours.config.input)[None]).numpy()
-    assert np.array_equal(theirs, ours.logits([image]))
+        images = to_tensor(image, ours.config.input)[None]
+        theirs = found["model"](images).numpy()
+        assert np.array_equal(theirs, ours.model(images.to(memory_format=torch.channels_last)).numpy())
+    # Answers come from a model whose batch norms are folded.
+    np.testing.assert_allclose(theirs, ours.logits([image]), rtol=1e-5, atol=1e-5)
 
 
 def test_a_card_says_what_the_model_is_not_for(config: ModelConfig, content: dict[str, Any]) -> None:

@@ -136,7 +136,8 @@ def test_predicting_twice_gives_the_same_bits(lesion: Classifier, photo: Path) -
 
 def test_kinds_of_input_may_be_mixed(lesion: Classifier, photo: Path) -> None:
     found = lesion.predict([photo, str(photo), photo.read_bytes(), Image.open(photo), np.asarray(Image.open(photo))])
-    assert len({one.malignancy for one in found}) == 1
+    # Places in a batch are worked on in different blocks, and round differently.
+    assert max(one.malignancy for one in found) - min(one.malignancy for one in found) < 1e-6
 
 
 def test_no_images_have_no_logits(lesion: Classifier) -> None:

@@ -16,6 +16,7 @@ from dermhub import backbone, gradcam, lesion_mask
 from dermhub.classifier import Classifier
 from dermhub.concern import NOT_DERMATOSCOPIC, Concern
 from dermhub.drawings import draw
+from dermhub.engine_torch import TorchEngine
 from dermhub.labels import LESION
 from dermhub.lesion_mask import Lesion
 from dermhub.prediction import Explanation, Prediction
@@ -92,12 +93,16 @@ def test_maps_of_a_batch_are_the_maps_of_its_images(classifier: Classifier) -> N
 
 
 def test_one_forward_pass_and_no_backward_pass(tiny_lesion_model: Path, photo: Path) -> None:
-    model = (classifier := Classifier(tiny_lesion_model)).model
+    classifier = Classifier(tiny_lesion_model)
+    assert isinstance(classifier.engine, TorchEngine)
+    model, folded = classifier.model, classifier.engine.folded
     forward: list[int] = []
     backward: list[str] = []
-    stem = model.get_submodule("conv_stem")
+    stem = folded.get_submodule("conv_stem")
     stem.register_forward_hook(lambda _, inputs, __: forward.append(len(inputs[0])))
-    for name, module in model.named_modules():
+    # A second pass would have to be through the other model.
+    model.get_submodule("conv_stem").register_forward_hook(lambda _, inputs, __: forward.append(len(inputs[0])))
+    for name, module in (*model.named_modules(), *folded.named_modules()):
         module.register_full_backward_hook(lambda *_, name=name: backward.append(name))
     classifier.explain(photo)
     assert forward == [1]

@@ -23,7 +23,7 @@ LAYERS = (
     | {"catalog", "card_text", "hub_errors", "hub_session", "tensors", "journal", "progress"},
     {"partition", "preprocess", "calibration", "conformal", "backbone", "breakdown", "losses", "card_results", "hub"}
     | {"distributed", "engine", "card_parity", "skin", "gate", "lesion_mask"},
-    {"augment", "gradcam", "checkpoint", "figures", "locate", "space", "cox", "retest"}
+    {"augment", "fold", "gradcam", "checkpoint", "figures", "locate", "space", "cox", "retest"}
     | {"seen", "scores", "traits", "card_more", "onnx_format", "quality"},
     {"prediction"},
     {"card_maps"},

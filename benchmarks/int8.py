@@ -1,0 +1,116 @@
+"""Whether the exported model in 8 bits would be worth shipping (ONNX Runtime, static quantisation):
+
+    PYTHONPATH=. python benchmarks/int8.py --data HAM [--model model_cards/lesion] [--calibration 128]
+
+Weights are quantised per channel and activations per tensor in QDQ form (Jacob et al. 2018), with ranges from evenly
+spaced validation images. Prints, as Markdown, balanced accuracy on validation and the median milliseconds of one image,
+for fp32 and for 8 bits of the same file, the share of images whose most probable class is another one, and whether both
+conditions hold: balanced accuracy within half a point, up or down, and at least 1.5 times faster. Nothing is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from engines import Floats, Side, measure
+from running import machine
+
+from dermhub import data, export, metrics, onnx_format
+from dermhub.classifier import Classifier
+from dermhub.preprocess import to_array, to_rgb
+
+APART, FASTER, BATCH = 0.005, 1.5, 32
+
+
+class Images:
+    """Hands ONNX Runtime one image after the other (its CalibrationDataReader)."""
+
+    def __init__(self, images: Floats) -> None:
+        self.rest = iter(images)
+
+    def get_next(self) -> dict[str, Floats] | None:
+        """The next image as a batch, or None after the last."""
+        image = next(self.rest, None)
+        return None if image is None else {onnx_format.INPUT: image[None]}
+
+
+def quantise(exported: Path, to: Path, images: Floats, method: str) -> None:
+    """Write the model of a file in 8 bits, its ranges by the smallest and largest value or by the percentile 99.99."""
+    logging.disable(logging.WARNING)  # it advises to preprocess, which is done here
+    tools = importlib.import_module("onnxruntime.quantization")
+    prepared = to.with_name("prepared.onnx")
+    importlib.import_module("onnxruntime.quantization.shape_inference").quant_pre_process(exported, prepared)
+    tools.quantize_static(
+        prepared,
+        to,
+        Images(images),
+        quant_format=tools.QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=tools.QuantType.QUInt8,
+        weight_type=tools.QuantType.QInt8,
+        calibrate_method=tools.CalibrationMethod[method],
+        extra_options={"CalibPercentile": 99.99} if method == "Percentile" else {},
+    )
+
+
+def session(path: Path) -> Side:
+    """An ONNX file in ONNX Runtime on all cores: images (N, 3, H, W) -> logits (N, C)."""
+    runtime: Any = importlib.import_module("onnxruntime")
+    model = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda images: np.asarray(model.run([onnx_format.LOGITS], {onnx_format.INPUT: images})[0])
+
+
+def main() -> None:
+    """Read the options, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", type=Path, default=Path("model_cards/lesion"))
+    parser.add_argument("--calibration", type=int, default=128, help="how many images give the ranges")
+    options = parser.parse_args()
+    saved = Classifier(options.model)
+    table = data.read_table(options.data, saved.config.task)
+    part = table[table["split"] == "validation"]
+    start = time.perf_counter()
+    images = np.stack([to_array(to_rgb(path), saved.config.input) for path in part["path"]])
+    some = images[:: max(1, len(images) // options.calibration)][: options.calibration]
+    with tempfile.TemporaryDirectory() as folder:
+        exported = Path(folder, "fp32.onnx")
+        export.export(saved, exported)
+        engines = {"fp32": session(exported)}
+        for method in ("MinMax", "Percentile"):
+            quantise(exported, Path(folder, f"{method}.onnx"), some, method)
+            engines[f"8 bits, {method}"] = session(Path(folder, f"{method}.onnx"))
+    report(engines, saved, images, data.targets(part, saved.config.task), len(some))
+    print(f"\n{time.perf_counter() - start:.0f} s in all.")
+
+
+def report(engines: dict[str, Side], saved: Classifier, images: Floats, truth: Any, calibration: int) -> None:
+    """Print the table, and whether both conditions hold."""
+    times = {name: float(np.median(rounds)) for name, rounds in measure(engines, images[:1]).items()}
+    print(f"{machine()}; {saved.name}, {len(images)} validation images, ranges from {calibration} of them\n")
+    print("| | balanced accuracy | AUROC of malignancy | another class | ms | times faster | both hold |")
+    print("|---|---|---|---|---|---|---|")
+    first: tuple[Any, float, float] | None = None
+    for name, run in engines.items():
+        logits = np.concatenate([run(images[at : at + BATCH]) for at in range(0, len(images), BATCH)])
+        summary = metrics.summarize(metrics.softmax(logits, saved.config.temperature), truth, saved.config.task)
+        accuracy, classes = float(summary["balanced_accuracy"]), logits.argmax(axis=1)
+        first = first or (classes, accuracy, times[name])
+        apart, faster = accuracy - first[1], first[2] / times[name]
+        verdict = "" if name == "fp32" else "yes" if abs(apart) <= APART and faster >= FASTER else "no"
+        print(
+            f"| {name} | {accuracy:.3f} ({apart:+.3f}) | {summary['malignancy_auroc']:.3f} "
+            f"| {(classes != first[0]).mean():.1%} | {times[name]:.1f} | {faster:.2f} | {verdict} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

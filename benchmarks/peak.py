@@ -1,0 +1,82 @@
+"""How far engines are from what the machine can do: multiply-accumulates, matrix-multiply peak, and where time goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+SIZE, ROUNDS, TRIALS = 1536, 8, 10
+KINDS = ("convolutions 1 x 1", "convolutions depthwise", "convolutions, others", "batch norms", "activations", "others")
+NAMES = (
+    ("norm", 3),
+    ("relu", 4),
+    ("hardtanh", 4),
+    ("clamp", 4),
+    ("silu", 4),
+    ("swish", 4),
+    ("sigmoid", 4),
+    ("gelu", 4),
+)
+"""Part of an operator's name -> its place in `KINDS`."""
+
+
+def macs(model: nn.Module, size: int) -> int:
+    """Multiply-accumulates of one image (3, size, size) in convolutions and linear layers."""
+    found: list[int] = []
+
+    def count(module: nn.Module, _: tuple[torch.Tensor, ...], out: torch.Tensor) -> None:
+        assert isinstance(module, nn.Conv2d | nn.Linear)
+        # A weight's first side is the output's channels; each place of each needs the others once.
+        found.append(out.numel() * module.weight[0].numel())
+
+    layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    handles = [module.register_forward_hook(count) for module in layers]
+    with torch.inference_mode():
+        model(torch.zeros(1, 3, size, size))
+    for handle in handles:
+        handle.remove()
+    return sum(found)
+
+
+def multiply_peak(dtype: torch.dtype) -> float:
+    """Most multiply-accumulates a second that a product of two square matrices reached, in 10**9."""
+    a, b = (torch.randn(SIZE, SIZE).to(dtype) for _ in range(2))
+    best = 0.0
+    for _ in range(TRIALS):
+        start = time.perf_counter()
+        for _ in range(ROUNDS):
+            torch.mm(a, b)
+        best = max(best, ROUNDS * SIZE**3 / (time.perf_counter() - start))
+    return best / 1e9
+
+
+def profile(forward: Callable[[], object], repeats: int = 20) -> dict[str, float]:
+    """Milliseconds of one call by kind of operator, of PyTorch's own profiler; "outside" is what no operator took."""
+    forward()
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities, record_shapes=True) as watched:
+        for _ in range(repeats):
+            forward()
+    found = dict.fromkeys(KINDS, 0.0)
+    for event in watched.key_averages(group_by_input_shape=True):
+        found[_kind(event.key.lower(), event.input_shapes)] += event.self_cpu_time_total / repeats / 1000
+    return found
+
+
+def _kind(name: str, shapes: list[list[int]]) -> str:
+    if "conv" in name and len(shapes) > 1 and len(shapes[1]) >= 4:
+        weight = shapes[1]
+        if weight[-2:] == [1, 1]:
+            return KINDS[0]
+        return KINDS[1] if weight[-3] == 1 and weight[0] > 1 else KINDS[2]
+    return KINDS[next((place for part, place in NAMES if part in name), 5)]
+
+
+def shares(found: dict[str, float]) -> str:
+    """The cells of a row of Markdown: the share of each kind in percent."""
+    total = float(np.sum(list(found.values())))
+    return " | ".join(f"{100 * value / total:.0f}" for value in found.values())
