@@ -16,6 +16,7 @@ from torch import nn
 from dermhub import backbone, calibration, checkpoint, data, measure, metrics, partition, summary
 from dermhub.classifier import BATCH, Classifier
 from dermhub.config import ModelConfig
+from dermhub.engine_torch import TorchEngine
 from dermhub.errors import ConfigError, DataError, some
 from dermhub.labels import Task
 from dermhub.preprocess import to_rgb
@@ -71,8 +72,8 @@ def evaluate(classifier: Classifier, labelled: Labelled, workers: int = 0) -> di
 
 def _logits(classifier: Classifier, paths: list[str], workers: int) -> NDArray[np.float32]:
     """Logits of images by whatever runs the model; only PyTorch's engine decodes in other processes."""
-    if classifier.folder.is_dir():
-        return predict_all(classifier.model, paths, classifier.config.input, workers)
+    if isinstance(classifier.engine, TorchEngine):
+        return predict_all(classifier.engine.folded, paths, classifier.config.input, workers)
     chunks = (paths[start : start + BATCH] for start in range(0, len(paths), BATCH))
     return np.concatenate([classifier.logits([to_rgb(path) for path in chunk]) for chunk in chunks])
 
