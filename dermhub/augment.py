@@ -60,11 +60,21 @@ def random_colour(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArra
     """Vary brightness, white balance, contrast and saturation of a uint8 (H, W, 3) image."""
     gains = rng.uniform(0.85, 1.15) * rng.uniform(0.93, 1.07, size=3)
     contrast, saturation = rng.uniform(0.8, 1.2, size=2)
-    values = pixels.astype(np.float32) * gains.astype(np.float32)
-    values = (values - values.mean()) * np.float32(contrast) + values.mean()
-    grey = values.mean(axis=2, keepdims=True)
-    values = (values - grey) * np.float32(saturation) + grey
-    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
+    # A third of an epoch's work on images was here: numpy is several times as fast on whole rows of numbers, in place.
+    values = pixels.reshape(-1) * np.tile(gains.astype(np.float32), pixels.size // 3)
+    mean = values.mean()
+    planes: NDArray[np.float32] = np.ascontiguousarray(values.reshape(pixels.shape).transpose(2, 0, 1))
+    planes -= mean
+    planes *= np.float32(contrast)
+    planes += mean
+    grey = planes[0] + planes[1]
+    grey += planes[2]
+    grey /= np.float32(3)
+    planes -= grey
+    planes *= np.float32(saturation)
+    planes += grey
+    np.clip(np.rint(planes, out=planes), 0, 255, out=planes)
+    return planes.astype(np.uint8).transpose(1, 2, 0)
 
 
 def _random_resolution(

@@ -119,10 +119,11 @@ def view_box(size: tuple[int, int], spec: InputSpec) -> tuple[float, float, floa
 
 def normalise(pixels: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
     """uint8 (H, W, 3) in RGB order -> float32 (3, H, W), minus mean, divided by std."""
-    values = np.ascontiguousarray(pixels.transpose(2, 0, 1)).astype(np.float32) / np.float32(255)
-    mean = np.array(spec.mean, np.float32)[:, None, None]
-    std = np.array(spec.std, np.float32)[:, None, None]
-    return np.asarray((values - mean) / std)
+    values = np.ascontiguousarray(pixels.transpose(2, 0, 1)).astype(np.float32)
+    values /= np.float32(255)
+    values -= np.array(spec.mean, np.float32)[:, None, None]
+    values /= np.array(spec.std, np.float32)[:, None, None]
+    return values
 
 
 def _from_array(array: NDArray[np.uint8]) -> Image.Image:
