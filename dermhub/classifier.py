@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -140,9 +141,13 @@ class Classifier:
         return self.engine.forward(np.stack([to_array(rgb, self.config.input) for rgb in images]))[0]
 
     def _prepare(self, rgb: Image.Image) -> Prepared:
-        measured = quality.measure(rgb)
-        concerns = (*(concern for look in self._looks for concern in look(rgb)), *quality.judge(measured))
-        return Prepared(to_array(rgb, self.config.input), measured.lesion, concerns)
+        # Side by side: most of either is Pillow's resampling, which leaves the interpreter free.
+        with ThreadPoolExecutor(1) as beside:
+            measuring = beside.submit(quality.measure, rgb)
+            array = to_array(rgb, self.config.input)
+            concerns = [concern for look in self._looks for concern in look(rgb)]
+            measured = measuring.result()
+        return Prepared(array, measured.lesion, (*concerns, *quality.judge(measured)))
 
     def _forward(self, images: Sequence[Prepared]) -> tuple[list[Prediction], Floats]:
         logits, features = self.engine.forward(np.stack([one.array for one in images]))

@@ -17,6 +17,7 @@ The limit is where 5 % of the validation images are rejected.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from itertools import pairwise
@@ -68,9 +69,7 @@ def looks(images: Floats, spec: InputSpec) -> Floats:
     """(N, 36) statistics of the pictures that the inputs (N, 3, H, W) of a model were made from."""
     mean, std = (np.array(values, np.float32)[:, None, None] for values in (spec.mean, spec.std))
     grid = _means(_means(images * std + mean, 2), 3).astype(np.float64)
-    y, x = (np.mgrid[0:GRID, 0:GRID] + 0.5) / GRID * 2 - 1
-    distance = np.hypot(x, y)
-    rings = [grid[:, :, (distance >= a) & (distance < b)] for a, b in pairwise(RINGS)]
+    rings = [grid[:, :, ring] for ring in _rings()]
     red, green, blue = grid.transpose(1, 0, 2, 3)
     changes = [
         np.log(1e-3 + np.abs(np.diff(plane, axis=axis)).mean(axis=(1, 2)))[:, None]
@@ -138,11 +137,16 @@ class Gate:
             raise ModelError(f"{where} is no gate: its scales are {gate.scales.tolist()}, expected numbers above 0.")
         return gate
 
+    @functools.cached_property
+    def _known(self) -> Doubles:
+        """`axes` in the precision in which it is used: the conversion would cost as much as the whole gate."""
+        return self.axes.astype(np.float64)
+
     def _distances(self, described: Floats) -> Doubles:
         """(N, 2): how far the features, and the statistics, of each row are from the training images."""
         features, statistics = np.split(described.astype(np.float64), [len(self.mean)], axis=1)
         centred = features - self.mean
-        rest = centred - (centred @ self.axes.T.astype(np.float64)) @ self.axes
+        rest = centred - (centred @ self._known.T) @ self._known
         whitened = (statistics - self.look_mean) @ self.look_axes.astype(np.float64)
         return np.stack([np.linalg.norm(rest, axis=1), np.linalg.norm(whitened, axis=1)], axis=1)
 
@@ -175,6 +179,14 @@ def _whitening(centred: Doubles) -> Doubles:
     scale = np.maximum(centred.std(axis=0), 1e-3)
     values, vectors = np.linalg.eigh((centred / scale).T @ (centred / scale) / len(centred))
     return np.asarray(vectors / np.sqrt(np.maximum(values, 1e-4)) / scale[:, None])
+
+
+@functools.cache
+def _rings() -> list[NDArray[np.bool_]]:
+    """(GRID, GRID) masks of the rings."""
+    y, x = (np.mgrid[0:GRID, 0:GRID] + 0.5) / GRID * 2 - 1
+    distance = np.hypot(x, y)
+    return [(distance >= a) & (distance < b) for a, b in pairwise(RINGS)]
 
 
 def _means(values: Floats, axis: int) -> Floats:

@@ -145,7 +145,7 @@ def _open(stream: IO[bytes], name: str, length: int) -> Image.Image:
             # Pillow warns about sizes and odd metadata; the size is checked below, before any decoding.
             warnings.simplefilter("ignore")
             with Image.open(stream, formats=FORMATS) as image:
-                return _decode(image, name)
+                return _decode(image, name, ours=True)
     except UnidentifiedImageError:
         raise ImageError(_unreadable(stream, name)) from None
     except Image.DecompressionBombError:
@@ -157,7 +157,7 @@ def _open(stream: IO[bytes], name: str, length: int) -> Image.Image:
         raise ImageError(_damaged(name, error)) from None
 
 
-def _decode(image: Image.Image, name: str) -> Image.Image:
+def _decode(image: Image.Image, name: str, ours: bool = False) -> Image.Image:
     _checked_size(image, name)
     _checked_format(image, name)
     try:
@@ -165,7 +165,14 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
         if getattr(image, "is_animated", False) and image.format != "MPO":
             raise ImageError(f"{name} is an animation or a stack of several frames, expected one still image.")
         turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
-        rgb = _reduced(image) if image.width * image.height > LARGE else _flat_rgb(image, _highest(image))
+        if image.width * image.height > LARGE:
+            rgb = _reduced(image)
+        elif ours and image.mode == "RGB" and "transparency" not in image.info:
+            # A copy would cost half as much as the decoding.
+            image.load()
+            rgb = image
+        else:
+            rgb = _flat_rgb(image, _highest(image))
         upright = rgb if turn is None else rgb.transpose(turn)
         # What the file said of itself (its turn, too) is no longer true of this image.
         upright.info.clear()

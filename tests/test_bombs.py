@@ -96,3 +96,10 @@ def test_an_upright_image_is_not_turned_again(number: int) -> None:
     upright = to_rgb(odd.oriented(number))
     assert upright.info == {}
     assert to_rgb(upright).tobytes() == upright.tobytes()
+
+
+def test_an_image_that_is_given_stays_as_it_is() -> None:
+    given = Image.new("RGB", (40, 40), "tan")
+    given.info["comment"] = "mine"
+    to_rgb(given).paste("black", (0, 0, 40, 40))
+    assert (given.getpixel((0, 0)), given.info) == ((210, 180, 140), {"comment": "mine"})

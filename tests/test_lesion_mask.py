@@ -108,6 +108,9 @@ def test_growing() -> None:
     seed[0, 0] = True
     assert lesion_mask.grown(seed, within).astype(int).tolist() == [[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
     assert not lesion_mask.grown(~within, within).any()
+    # The end of a row is no neighbour of the beginning of the next one.
+    corner = np.array([[0, 1], [1, 0]], bool)
+    assert lesion_mask.grown(np.array([[0, 1], [0, 0]], bool), corner).astype(int).tolist() == [[0, 1], [0, 0]]
 
 
 def test_otsu_lies_between_two_groups() -> None:
