@@ -1,7 +1,8 @@
-"""Several processes that train one model, as `torchrun` starts them: who one is, and what they do together.
+"""Several processes, as `torchrun` starts them: who one is, and what those that train one model do together.
 
-Each takes its own rows of every batch, and DistributedDataParallel averages their gradients (Li et al. 2020), so that a
-step is that of one process with the whole batch. Outside torchrun there is one process, and this costs nothing.
+In training each takes its own rows of every batch, and DistributedDataParallel averages their gradients (Li et al.
+2020), so that a step is that of one process with the whole batch. Outside torchrun there is one process, and this costs
+nothing.
 """
 
 from __future__ import annotations
@@ -39,6 +40,11 @@ def rank() -> int:
 def world() -> int:
     """How many processes train together."""
     return int(os.environ["WORLD_SIZE"]) if launched() else 1
+
+
+def neighbours() -> int:
+    """How many of the processes share this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if launched() else 1
 
 
 def first() -> bool:

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from dermhub import files, merge, scores
+from dermhub import distributed, files, merge, scores
 from dermhub.errors import ConfigError
 
 
@@ -45,22 +45,27 @@ def run_scoring(options: argparse.Namespace) -> int:
     for name, least in (("batch", 1), ("workers", 0)):
         if getattr(options, name) < least:
             raise ConfigError(f"--{name} is {getattr(options, name)}, expected at least {least}.")
-    scores.parse_shard(options.shard)
-    scores.check_name(options.out)
+    shard, out = options.shard, options.out
+    if distributed.launched() and shard == "1/1":
+        # Each process of torchrun takes a shard, and writes a file of its own.
+        number, count = distributed.rank() + 1, distributed.world()
+        shard, out = f"{number}/{count}", out.with_stem(f"{out.stem}-{number}-of-{count}")
+    scores.parse_shard(shard)
+    scores.check_name(out)
     # Read by both engines when they start: with a lane for each core, more threads would stand in each other's way.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from dermhub import archive
     from dermhub.classifier import load
 
-    lanes = options.workers or archive.cores()
+    lanes = options.workers or max(archive.cores() // distributed.neighbours(), 1)
     try:
         total, new = archive.run(
-            load(options.model), options.folder, options.out, options.shard, options.batch, lanes, options.progress
+            load(options.model), options.folder, out, shard, options.batch, lanes, options.progress
         )
     except KeyboardInterrupt:
         print("\ndermhub: stopped; the same command goes on from here.", file=sys.stderr)
         return 130
-    print(f"{options.out}: {total:,} files, {new:,} of them scored now")
+    print(f"{out}: {total:,} files, {new:,} of them scored now")
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,11 +15,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import TINY_RUN, run_training
+from conftest import TINY_RUN, Command, run_training
 from safetensors.torch import load_file
 from serving import free_port
 
 from dermhub import data, distributed, training
+from dermhub.drawings import draw
 from dermhub.errors import ConfigError
 from dermhub.labels import LESION
 
@@ -28,13 +30,22 @@ EXACT = (*TINY_RUN, "--model", "test_convnext", "--dropout", 0, "--lr", 0.002, "
 """Layer norms and no dropout: nothing but the order of sums depends on how many processes share a batch."""
 
 
-def torchrun(*options: object) -> subprocess.Popen[str]:
-    """Two processes of train.py, in a group of their own."""
+def torchrun(*options: object, program: tuple[str, ...] = (str(ROOT / "train.py"),)) -> subprocess.Popen[str]:
+    """Two processes of train.py, or of another program."""
     where = ["--nproc-per-node", "2", "--master-addr", "127.0.0.1", "--master-port", str(free_port())]
-    command = [sys.executable, "-m", "torch.distributed.run", *where, str(ROOT / "train.py"), *map(str, options)]
+    command = [sys.executable, "-m", "torch.distributed.run", *where, *program, *map(str, options)]
     # Gloo would look up this machine's name, which needs a network on some.
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    return subprocess.Popen(command, env=environment, text=True, stdout=-1, stderr=-1, start_new_session=True)
+    return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=-1, stderr=-1)
+
+
+def kill_one(victim: subprocess.Popen[str]) -> None:
+    """Kill -9 one of the two, as the kernel does where memory runs out; torchrun ends the other."""
+    children = Path(f"/proc/{victim.pid}/task/{victim.pid}/children").read_text().split()
+    assert len(children) == 2
+    os.kill(int(children[0]), signal.SIGKILL)
+    victim.communicate(timeout=400)
+    assert victim.returncode == 1
 
 
 @pytest.fixture(scope="module")
@@ -81,11 +92,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(two: Path, tiny_data: Pat
     victim = torchrun("--data", tiny_data, "--out", out, *EXACT)
     while not (out / training.STATE).exists() and victim.poll() is None:
         time.sleep(0.001)
-    # One of the two, as the kernel does where memory runs out; torchrun ends the other.
-    children = Path(f"/proc/{victim.pid}/task/{victim.pid}/children").read_text().split()
-    os.kill(int(children[0]), signal.SIGKILL)
-    victim.communicate(timeout=400)
-    assert (len(children), victim.returncode) == (2, 1)
+    kill_one(victim)
     assert not (out / "model").exists()
     process = torchrun("--resume", out)
     errors = process.communicate(timeout=400)[1]
@@ -124,6 +131,32 @@ def test_a_failure_of_one_process_ends_both(tiny_data: Path, tmp_path: Path) -> 
     assert errors.count(f"train.py: {damaged} is damaged or cut short") == 1
     assert "Traceback" not in errors.split("torch/distributed/elastic")[0]
     assert not (tmp_path / "run" / training.STATE).exists()
+
+
+@pytest.mark.slow
+def test_an_archive_in_two_shards_is_killed_goes_on_and_has_each_file_once(
+    command: Command, tiny_binary_model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    names = [f"{number:03d}.png" for number in range(300)]
+    for number, name in enumerate(names):
+        draw(number % 9, (40, 40), number / 300).save(tmp_path / "in" / name)
+    options = ("--model", tiny_binary_model, "--images", tmp_path / "in", "--out", tmp_path / "s.csv", "--batch", 4)
+    scoring = ("-m", "dermhub", "predict")
+    victim = torchrun(*options, program=scoring)
+    parts = [tmp_path / f"s-{number}-of-2.csv.part" for number in (1, 2)]
+    while victim.poll() is None and not all(part.exists() and part.stat().st_size > 1000 for part in parts):
+        time.sleep(0.001)
+    kill_one(victim)
+    shards = [tmp_path / f"s-{number}-of-2.csv" for number in (1, 2)]
+    assert not all(shard.exists() for shard in shards)
+    said, errors = (process := torchrun(*options, program=scoring)).communicate(timeout=400)
+    assert process.returncode == 0, errors
+    done = [int(number) for number in re.findall(r"(\d+) of them scored now", said)]
+    assert len(done) == 2
+    assert sum(done) < 300
+    assert command("merge", tmp_path / "s.csv", *shards) == (0, f"{tmp_path / 's.csv'}: 300 files of 2 shards\n", "")
+    assert list(pd.read_csv(tmp_path / "s.csv")["image"]) == names
 
 
 def test_every_position_belongs_to_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
