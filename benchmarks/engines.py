@@ -5,7 +5,8 @@
 Prints, as Markdown, for each model the median milliseconds of a forward pass of one image (logits and feature maps)
 over interleaved rounds, against timm as it is and against the fastest, the largest difference of a probability from
 timm's in fp32, and the share that is reached of the machine's matrix-multiply peak in fp32; then where the time goes.
-OpenVINO is measured where it is installed (`pip install openvino`), `torch.compile` where there is a C++ compiler.
+OpenVINO is measured where it is installed (`pip install openvino`), `torch.compile` where there is a C++ compiler
+(not for the model of --scale, which would take it minutes).
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ from dermhub.labels import LESION
 
 ROUNDS, SECONDS = 9, 0.25
 """Rounds of each engine, and how long each round takes at least."""
+
+DEFAULT, SMALL = "dermhub (default)", 32
 
 Floats = NDArray[np.float32]
 Side = Callable[[Floats], Floats]
@@ -83,7 +86,7 @@ def sides(saved: Classifier, exported: Path, images: Floats, compiled: bool) -> 
         "the same, batch norms folded": by_torch(
             fold.fold(model, saved.config.input.size, pack=False), torch.channels_last
         ),
-        "dermhub (default)": lambda images: saved.engine.forward(images)[0],
+        DEFAULT: lambda images: saved.engine.forward(images)[0],
     }
     runtime = Classifier(exported).engine
     found["ONNX Runtime (dermhub's .onnx)"] = lambda images: runtime.forward(images)[0]
@@ -91,7 +94,7 @@ def sides(saved: Classifier, exported: Path, images: Floats, compiled: bool) -> 
         found |= {f"OpenVINO {name}": by_openvino(exported, name) for name in ("f32", "bf16")}
     else:
         notes.append("OpenVINO is not installed.")
-    run, note = by_compiler(model, images) if compiled else (None, "not asked for")
+    run, note = by_compiler(model, images) if compiled else (None, "left out")
     notes.append(f"torch.compile: {note}.")
     return found | ({"torch.compile (inductor)": run} if run else {}), notes
 
@@ -132,8 +135,11 @@ def table(saved: Classifier, compiled: bool, best: float) -> None:
             f"| {name} | {value:.1f} | {eager / value:.2f} | {value / fastest:.2f} | {apart:.0e} | {share} |",
             flush=True,
         )
+    small = np.zeros((1, 3, SMALL, SMALL), np.float32)
+    calls = float(np.median(measure({"": engines[DEFAULT]}, small)[""]))
+    notes.append(f"{DEFAULT} on {SMALL} px, where there is next to nothing to multiply: {calls:.1f} ms.")
     print(f"\n{' '.join(notes)}\n\n| time in % | {' | '.join(peak.KINDS)} |\n|---|{'---|' * len(peak.KINDS)}")
-    for name in ("timm, eager", "timm, eager, channels_last", "dermhub (default)"):
+    for name in ("timm, eager", "timm, eager, channels_last", DEFAULT):
         print(f"| {name} | {peak.shares(peak.profile(lambda name=name: engines[name](images)))} |", flush=True)  # type: ignore[misc]
 
 
@@ -164,7 +170,7 @@ def main() -> None:
     for path in options.models:
         table(Classifier(path), options.compiled, best)
     with tempfile.TemporaryDirectory() as folder:
-        table(of_scale(options.scale, Path(folder)), options.compiled, best)
+        table(of_scale(options.scale, Path(folder)), False, best)
 
 
 if __name__ == "__main__":
