@@ -9,13 +9,15 @@ import platform
 import re
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -77,6 +79,28 @@ def machine() -> str:
     name = model[1] if model else platform.machine()
     cores = len(os.sched_getaffinity(0))
     return f"{time.strftime('%Y-%m-%d')}, {cores} cores of {name}, Python {platform.python_version()}"
+
+
+def medians(
+    sides: dict[str, Callable[[], object]], rounds: int = 7, calls: int | dict[str, int] = 10
+) -> dict[str, float]:
+    """Median seconds of a call of each side, over interleaved rounds in which each side is called so many times."""
+    found: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(rounds + 1):
+        for name, side in sides.items():
+            count = calls if isinstance(calls, int) else calls[name]
+            began = time.perf_counter()
+            for _ in range(count):
+                side()
+            # The first round only warms up.
+            if number:
+                found[name].append((time.perf_counter() - began) / count)
+    return {name: statistics.median(seconds) for name, seconds in found.items()}
+
+
+def versions(*packages: str) -> str:
+    """The versions of installed packages, in a line."""
+    return ", ".join(f"{package} {metadata.version(package)}" for package in packages)
 
 
 def _wait(app: App, process: subprocess.Popen[bytes]) -> None:

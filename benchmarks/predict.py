@@ -1,0 +1,107 @@
+"""What `predict` adds to decoding and the model: from JPEG bytes to `Prediction`, against the sum of these two.
+
+    PYTHONPATH=. python benchmarks/predict.py
+
+`fast` is the shipped lesion model, `accurate` a tf_efficientnet_b4 with random weights at 224 pixels, which has no gate
+and no list of seen images. Each reads a drawn image of 600 x 450 pixels and a drawn photograph of 12 megapixels, saved
+as JPEG. The floor is Pillow's decoding plus the engine's bare forward pass. Decoding is measured whole, as `predict`
+does it, and in draft mode, in which libjpeg decodes at half, a quarter or an eighth of the size: faster, but to other
+pixels, so that `predict` uses it only above `preprocess.LARGE` pixels. All sides take turns; a figure is the median of
+the rounds. About two minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import torch
+from PIL import Image
+from running import machine, medians, versions
+
+from dermhub import backbone, checkpoint
+from dermhub.classifier import Classifier
+from dermhub.config import InputSpec, ModelConfig, Threshold
+from dermhub.drawings import draw
+from dermhub.labels import LESION
+from dermhub.preprocess import to_array, to_rgb
+
+SIZES = {(600, 450): 20, (4000, 3000): 3}
+"""(width, height) of an image -> calls in a round."""
+
+SHOWN = ("decoding", "decoding, draft", "forward", "scaling", "prepare", "the rest", "predict")
+FAST, ACCURATE, SIZE = "model_cards/lesion", "tf_efficientnet_b4", 224
+
+MOST = 1.15
+"""What is asked for: `predict` takes at most this many times the floor."""
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9)
+    options = parser.parse_args()
+    print(f"{machine()}, {versions('torch', 'timm', 'pillow')}, {torch.get_num_threads()} threads: ", end="")
+    print(f"median milliseconds of {options.rounds} rounds; at most {MOST} is asked for.\n")
+    print(f"| model, image | {' | '.join(SHOWN)} | predict / (decoding + forward) | predict / (draft + forward) |")
+    print("|---" * (len(SHOWN) + 3) + "|")
+    contents = {size: jpeg(size) for size in SIZES}
+    with tempfile.TemporaryDirectory() as folder:
+        models = {"fast": Classifier(FAST), "accurate": Classifier(random_model(Path(folder)))}
+    for name, classifier in models.items():
+        for size, content in contents.items():
+            print(f"| {name}, {size[0]} x {size[1]} {row(classifier, content, options.rounds, SIZES[size])} |")
+    print("\n`prepare` is decoding, scaling, image quality and seen-before; `the rest` gate, calibration and sets.")
+
+
+def row(classifier: Classifier, content: bytes, rounds: int, calls: int) -> str:
+    """The figures of one model and one image."""
+    spec, rgb, prepared = classifier.config.input, to_rgb(content), classifier.prepare(content)
+    found = medians(
+        {
+            "decoding": partial(decoded, content),
+            "decoding, draft": partial(decoded, content, spec.size),
+            "forward": partial(classifier.engine.forward, prepared.array[None]),
+            "scaling": partial(to_array, rgb, spec),
+            "prepare": partial(classifier.prepare, content),
+            "prepared": partial(classifier.predict_prepared, [prepared]),
+            "predict": partial(classifier.predict, content),
+        },
+        rounds,
+        calls,
+    )
+    found["the rest"] = found["prepared"] - found["forward"]
+    floors = (found[kind] + found["forward"] for kind in ("decoding", "decoding, draft"))
+    figures = [f"{1000 * found[name]:.1f}" for name in SHOWN] + [f"{found['predict'] / floor:.2f}" for floor in floors]
+    return "| " + " | ".join(figures)
+
+
+def random_model(folder: Path) -> Path:
+    """A folder with the accurate backbone and random weights."""
+    torch.manual_seed(0)
+    config = ModelConfig(ACCURATE, LESION, InputSpec(SIZE), thresholds={"half": Threshold(0.5, "none")})
+    checkpoint.save(folder, backbone.build(ACCURATE, len(LESION.classes)), config)
+    return folder
+
+
+def jpeg(size: tuple[int, int], seed: int = 1) -> bytes:
+    """A drawn lesion of that (width, height), as the bytes of a JPEG."""
+    stream = io.BytesIO()
+    draw(seed, size).save(stream, "JPEG", quality=90)
+    return stream.getvalue()
+
+
+def decoded(content: bytes, short: int = 0) -> Image.Image:
+    """The image of a JPEG; with `short`, decoded to the least size whose sides reach it."""
+    image = Image.open(io.BytesIO(content))
+    if short:
+        image.draft("RGB", (short, short))
+    image.load()
+    return image
+
+
+if __name__ == "__main__":
+    main()
