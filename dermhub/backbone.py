@@ -21,6 +21,9 @@ from torch import nn
 
 from dermhub.errors import ConfigError, DownloadError, ModelError, some, suggest
 
+PROBE = 96
+"""Height and width in pixels of the image that tells whether a model is a CNN."""
+
 CONVOLUTIONS: tuple[type[nn.Module], ...] = (nn.Conv2d, Conv2dSame)
 """The classes whose output is linear in their weights as they stand; others standardise them first, for example."""
 
@@ -176,11 +179,20 @@ def _check_cnn(model: nn.Module, architecture: str) -> None:
     size = int(model.default_cfg["input_size"][-1])  # type: ignore[index]
     problem = f"{architecture} is not a CNN with feature maps (N, channels, h, w), which the class maps need."
     training = model.training
+    model.eval()
     try:
-        with torch.no_grad():
-            maps = features(model.eval(), torch.zeros(1, 3, size, size))
+        # A small image tells as much, and loading waits for it; some models take none but their own size.
+        try:
+            maps = _probe(model, min(size, PROBE))
+        except Exception:
+            maps = _probe(model, size)
     except (AttributeError, RuntimeError, AssertionError) as error:
         raise ConfigError(problem) from error
     if maps.ndim != 4 or maps.shape[1] != model.num_features:
         raise ConfigError(problem)
     model.train(training)
+
+
+def _probe(model: nn.Module, size: int) -> torch.Tensor:
+    with torch.no_grad():
+        return features(model, torch.zeros(1, 3, size, size))

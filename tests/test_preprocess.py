@@ -20,6 +20,7 @@ from PIL import Image
 from dermhub.classifier import Classifier
 from dermhub.config import InputSpec
 from dermhub.data import EvaluationImages
+from dermhub.engine_torch import TorchEngine
 from dermhub.errors import ImageError
 from dermhub.preprocess import MAX_PIXELS, normalise, to_array, to_rgb, view_box
 
@@ -61,7 +62,8 @@ def refusal(image: Any) -> str:
 def test_prediction_and_evaluation_see_the_same_bits(tiny_lesion_model: Path, photo: Path) -> None:
     classifier = Classifier(tiny_lesion_model)
     seen: list[torch.Tensor] = []
-    stem = classifier.model.get_submodule("conv_stem")
+    assert isinstance(classifier.engine, TorchEngine)
+    stem = classifier.engine.folded.get_submodule("conv_stem")
     stem.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
     classifier.predict(photo)
     expected = EvaluationImages([str(photo)], classifier.config.input)[0]
