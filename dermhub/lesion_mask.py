@@ -215,13 +215,13 @@ def _heaviest(weight: Doubles) -> Mask:
 
 def _bits(mask: Mask) -> int:
     """A mask (h, w) as an integer, row after row, with an empty column on the right."""
-    return int.from_bytes(np.packbits(np.pad(mask, ((0, 0), (0, 1))), bitorder="little").tobytes(), "little")
+    return int.from_bytes(bytes(np.packbits(np.pad(mask, ((0, 0), (0, 1))), bitorder="little")), "little")
 
 
 def _mask(bits: int, shape: tuple[int, int]) -> Mask:
     """The mask (h, w) that `_bits` made an integer of."""
     height, row = shape[0], shape[1] + 1
-    content = np.frombuffer(bits.to_bytes(-(-height * row // 8), "little"), np.uint8)
+    content = np.asarray(memoryview(bits.to_bytes(-(-height * row // 8), "little")))
     return np.unpackbits(content, count=height * row, bitorder="little").view(bool).reshape(height, row)[:, :-1].copy()
 
 
