@@ -11,7 +11,7 @@ A classifier answers whatever it is shown. Two distances tell when it should not
 
 Each is divided by what 95 % of the validation images stay below, and the second counts a quarter: on its own it also
 objects to dermatoscopes of another make. Rank, statistics and weight were chosen on validation images, on dermatoscopic
-images of another source, and on stand-ins for all else (`benchmarks/gate_design.py`), not on what is reported.
+images of another source, and on stand-ins for all else, not on what is reported.
 The limit is where 5 % of the validation images are rejected.
 """
 
