@@ -6,7 +6,6 @@ down, stage by stage, until nothing is left of what was learnt. A map that stays
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from dermhub import backbone, breakdown, partition, passes
 from dermhub.classifier import Classifier
 from dermhub.engine import Engine, Floats
+from dermhub.engine_torch import TorchEngine
 from dermhub.map_quality import rank_correlation
 
 IMAGES, DRAWS, SEED = 64, 5, 0
@@ -46,8 +46,9 @@ def cascade(saved: Classifier, test: pd.DataFrame, workers: int = 0) -> dict[str
     """
     rows = sample(test)
     batch = np.concatenate([one.numpy() for one in passes.batches(saved.config.input, list(rows["path"]), workers)])
-    targets = saved.engine.forward(batch)[0].argmax(axis=1)
-    own = predicted_maps(saved.engine, batch, targets)
+    engine = unfolded(saved)
+    targets = engine.forward(batch)[0].argmax(axis=1)
+    own = predicted_maps(engine, batch, targets)
     flat = own.reshape(len(own), -1)
     drawn = [maps_of_draw(saved, batch, targets, SEED + draw) for draw in range(DRAWS)]
     names = [names[0].rpartition(".")[0] for names in reversed(backbone.stage_names(saved.model))]
@@ -70,11 +71,18 @@ def sample(test: pd.DataFrame) -> pd.DataFrame:
     return first.iloc[np.sort(chosen)]
 
 
+def unfolded(saved: Classifier) -> TorchEngine:
+    """The model loaded anew, to be changed: it answers from its torch module itself instead of a folded copy."""
+    engine = TorchEngine(saved.folder)
+    engine.folded = engine.model
+    return engine
+
+
 def maps_of_draw(saved: Classifier, batch: Floats, targets: NDArray[np.int64], seed: int) -> list[Floats]:
     """Maps (N, h * w) after each stage, the last stage first, with weights as a new model of that seed has them."""
-    engine: Any = copy.deepcopy(saved.engine)
-    # Drawing must not change what the caller draws next.
+    # Drawing must not change what the caller draws next; loading draws as well.
     with torch.random.fork_rng(devices=[]):
+        engine = unfolded(saved)
         torch.manual_seed(seed)
         fresh = backbone.build(saved.config.architecture, len(saved.classes))
     maps = []
