@@ -87,6 +87,7 @@ def test_a_row_for_each_file_in_order(command: Command, tiny_lesion_model: Path,
     assert (about["shard"], about["files"], about["engine"]) == ("1/1", 8, "TorchEngine")
 
 
+@pytest.mark.slow
 def test_the_rows_do_not_depend_on_lanes_nor_on_the_last_batch(
     command: Command, tiny_binary_model: Path, many: Path, tmp_path: Path
 ) -> None:
@@ -96,6 +97,7 @@ def test_the_rows_do_not_depend_on_lanes_nor_on_the_last_batch(
     assert (tmp_path / "0.csv").read_bytes() == (tmp_path / "1.csv").read_bytes() == (tmp_path / "2.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_two_shards_in_two_processes_of_which_one_is_killed(
     command: Command, tiny_binary_model: Path, many: Path, tmp_path: Path
 ) -> None:

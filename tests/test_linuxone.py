@@ -208,6 +208,7 @@ def certify(*arguments: object) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_cards_state_the_proof_of_their_own_weights(finished_run: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(finished_run / "model", tmp_path / "model")
     own = files.sha256(folder / "model.safetensors")
@@ -234,6 +235,7 @@ def test_a_proof_of_other_weights_is_not_stated(finished_run: Path) -> None:
     assert "Parity" not in cards.render(ModelConfig.from_json(config), content)
 
 
+@pytest.mark.slow
 def test_certify_what_is_no_model(tmp_path: Path) -> None:
     files.write_json(tmp_path / "parity.json", {})
     code, said = certify(tmp_path / "parity.json", tmp_path)

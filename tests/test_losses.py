@@ -66,6 +66,7 @@ def test_the_divergence_by_hand() -> None:
     assert losses.distilled(student, teacher).item() == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_a_run_with_a_teacher_and_mixup(tiny_data: Path, finished_run: Path, tmp_path: Path) -> None:
     options = [*TINY_RUN, "--epochs", 2, "--data", tiny_data, "--mixup", 0.2]
     run_training(*options, "--teacher", finished_run / "model", "--distillation", 0.9, "--out", tmp_path / "taught")

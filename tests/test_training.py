@@ -137,6 +137,7 @@ def test_a_finished_run_resumed_writes_the_same(finished_run: Path, tmp_path: Pa
     assert (out / "history.csv").read_bytes() == (finished_run / "history.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_stopped_in_its_first_epoch_starts_from_its_weights_again(
     tiny_data: Path, finished_run: Path, tmp_path: Path
 ) -> None:
