@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 BATCH = 16
 
+LARGE = 2_000_000  # pixels
+
 Look = Callable[[Image.Image], Sequence[Concern]]
 """What finds concerns in an upright RGB image."""
 
@@ -141,12 +143,14 @@ class Classifier:
         return self.engine.forward(np.stack([to_array(rgb, self.config.input) for rgb in images]))[0]
 
     def _prepare(self, rgb: Image.Image) -> Prepared:
-        # Side by side: most of either is Pillow's resampling, which leaves the interpreter free.
+        # A large image is measured beside being scaled, which leaves the interpreter free. For a small one it would not
+        # pay: PyTorch's own threads keep the other cores busy for some milliseconds after each answer.
         with ThreadPoolExecutor(1) as beside:
-            measuring = beside.submit(quality.measure, rgb)
+            large = rgb.width * rgb.height >= LARGE
+            measuring = beside.submit(quality.measure, rgb) if large else None
             array = to_array(rgb, self.config.input)
             concerns = [concern for look in self._looks for concern in look(rgb)]
-            measured = measuring.result()
+            measured = measuring.result() if measuring else quality.measure(rgb)
         return Prepared(array, measured.lesion, (*concerns, *quality.judge(measured)))
 
     def _forward(self, images: Sequence[Prepared]) -> tuple[list[Prediction], Floats]:
