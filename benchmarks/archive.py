@@ -25,7 +25,7 @@ from typing import Any
 
 from running import ROOT, machine
 
-BATCHES = (8, 16, 32)
+BATCHES = (4, 8, 16, 32)
 LANES, THREADS = "a lane for each core", "all cores in one call"
 
 
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=768, help="images of the folder in each round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--side", help="(used by itself)")
-    parser.add_argument("--batch", type=int, default=16, help="(used by itself)")
+    parser.add_argument("--batch", type=int, default=8, help="(used by itself)")
     options = parser.parse_args()
     if options.side:
         print(_side(options))
@@ -47,7 +47,7 @@ def main() -> None:
     tried = {one: _ask(options, *one) for one in places}
     place, batch = max(tried, key=lambda one: tried[one])
     print(f"The model alone is fastest with {place} and batches of {batch}, of {len(tried)} ways that were tried.\n")
-    sides = {"decode": 16, "prepare": 16, place: batch, "score": 16}
+    sides = {"decode": 8, "prepare": 8, place: batch, "score": 8}
     found: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(options.rounds):
         for name, size in sides.items():

@@ -24,7 +24,6 @@ from dermhub.journal import Journal
 from dermhub.progress import Progress
 from dermhub.scores import ERROR, Run
 
-BATCH = 16
 Row = dict[str, Any]
 
 

@@ -30,7 +30,7 @@ from dermhub.preprocess import ImageInput, to_array, to_rgb, view_box
 if TYPE_CHECKING:
     from torch import nn
 
-BATCH = 16
+BATCH = 8  # above, a layer's maps pass the 32 MB from which on glibc fetches memory anew from the system for each
 
 LARGE = 2_000_000  # pixels
 

@@ -33,7 +33,7 @@ def add_scoring(predict: argparse.ArgumentParser) -> None:
     archive.add_argument("--images", dest="folder", type=Path, metavar="DIR", help="folder with any number of images")
     archive.add_argument("--out", type=Path, metavar="FILE", help="the table to write, .csv or .parquet")
     archive.add_argument("--shard", default="1/1", metavar="I/N", help="only the I-th of N parts; see merge")
-    archive.add_argument("--batch", type=int, default=16, help="images that the model takes at once (default: 16)")
+    archive.add_argument("--batch", type=int, default=8, help="images that the model takes at once (default: 8)")
     archive.add_argument("--workers", type=int, default=0, help="images in work side by side (default: one a core)")
     archive.add_argument("--progress", action="store_true", help="tell the progress also where it is no terminal")
 
