@@ -37,7 +37,7 @@ from dermhub.labels import LESION
 ROUNDS, SECONDS = 9, 0.25
 """Rounds of each engine, and how long each round takes at least."""
 
-DEFAULT, SMALL = "dermhub (default)", 32
+DEFAULT = "dermhub (default)"
 
 Floats = NDArray[np.float32]
 Side = Callable[[Floats], Floats]
@@ -135,9 +135,6 @@ def table(saved: Classifier, compiled: bool, best: float) -> None:
             f"| {name} | {value:.1f} | {eager / value:.2f} | {value / fastest:.2f} | {apart:.0e} | {share} |",
             flush=True,
         )
-    small = np.zeros((1, 3, SMALL, SMALL), np.float32)
-    calls = float(np.median(measure({"": engines[DEFAULT]}, small)[""]))
-    notes.append(f"{DEFAULT} on {SMALL} px, where there is next to nothing to multiply: {calls:.1f} ms.")
     print(f"\n{' '.join(notes)}\n\n| time in % | {' | '.join(peak.KINDS)} |\n|---|{'---|' * len(peak.KINDS)}")
     for name in ("timm, eager", "timm, eager, channels_last", DEFAULT):
         print(f"| {name} | {peak.shares(peak.profile(lambda name=name: engines[name](images)))} |", flush=True)  # type: ignore[misc]

@@ -10,6 +10,7 @@ during forward passes (VmHWM of Linux) beyond what it had with the model loaded.
 from __future__ import annotations
 
 import argparse
+import copy
 import re
 import statistics
 import subprocess
@@ -66,9 +67,10 @@ def main() -> None:
 
 def _measure(engine: Any, places: list[Place], rounds: int) -> dict[Place, Point]:
     taken: dict[Place, list[float]] = {place: [] for place in places}
+    engines = {size: _at(engine, size) for size, _ in places}
     for _ in range(rounds):
         for place in places:
-            images = _images(*place)
+            images, engine = _images(*place), engines[place[0]]
             engine.forward(images)
             end, start = time.perf_counter() + SECONDS, 0.0
             seconds: list[float] = []
@@ -83,12 +85,21 @@ def _measure(engine: Any, places: list[Place], rounds: int) -> dict[Place, Point
 def _memory_of(model: str, size: int, batch: int) -> float:
     from dermhub import load
 
-    engine, images = load(model).engine, _images(size, batch)
+    engine, images = _at(load(model).engine, size), _images(size, batch)
     before = _memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")
     for _ in range(3):
         engine.forward(images)
     return _memory("VmHWM") - before
+
+
+def _at(engine: Any, size: int) -> Any:
+    """The same weights, laid out for images of another size, as in a model of that size."""
+    from dermhub import fold
+
+    other = copy.copy(engine)
+    other.folded = fold.fold(engine.model, size)
+    return other
 
 
 def _images(size: int, batch: int) -> Any:
@@ -113,7 +124,7 @@ def _plot(path: Path, across: str, up: str, points: Sequence[tuple[float, float,
     places = [point[0] for point in points]
     for axes, values, label in ((left, 1, up), (right, 2, "memory beside the model, MB")):
         axes.plot(places, [point[values] for point in points], "o-", color="#0b5c8a")
-        axes.set(xlabel=across, ylabel=label, xscale="log", yscale="log")
+        axes.set(xlabel=across, ylabel=label, xscale="log", ylim=(0, 1.08 * max(point[values] for point in points)))
         axes.set_xticks(places, [f"{place:g}" for place in places], minor=False)
         axes.minorticks_off()
         axes.grid(alpha=0.3)

@@ -28,7 +28,7 @@ from dermhub.labels import TASKS
 from dermhub.train_config import TrainConfig
 
 STATE, HISTORY = "state.safetensors", "history.csv"
-EVALUATION_BATCH = 64
+EVALUATION_BATCH = 8  # see classifier.BATCH
 
 
 def pick_device(name: str) -> torch.device:
