@@ -3,8 +3,8 @@
     PYTHONPATH=. python benchmarks/growth.py --out docs/figures
 
 Writes growth_size.png and growth_batch.png and prints the same as tables. Times are medians of interleaved rounds.
-Memory is measured in a process of its own for each point, so that none counts for another: the most that it had in use
-during forward passes (VmHWM of Linux) beyond what it had with the model loaded.
+Memory is measured in a process of its own for each point, so that none counts for another: the most that the whole
+process had in use during forward passes (VmHWM of Linux), PyTorch and the model included.
 """
 
 from __future__ import annotations
@@ -86,11 +86,12 @@ def _memory_of(model: str, size: int, batch: int) -> float:
     from dermhub import load
 
     engine, images = _at(load(model).engine, size), _images(size, batch)
-    before = _memory("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak of loading
     for _ in range(3):
         engine.forward(images)
-    return _memory("VmHWM") - before
+    found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1]) * 1024 / 1e6
 
 
 def _at(engine: Any, size: int) -> Any:
@@ -108,12 +109,6 @@ def _images(size: int, batch: int) -> Any:
     return np.random.default_rng(0).normal(size=(batch, 3, size, size)).astype(np.float32)
 
 
-def _memory(name: str) -> float:
-    found = re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-    assert found is not None
-    return int(found[1]) * 1024 / 1e6
-
-
 def _plot(path: Path, across: str, up: str, points: Sequence[tuple[float, float, float]]) -> None:
     import matplotlib
 
@@ -122,7 +117,7 @@ def _plot(path: Path, across: str, up: str, points: Sequence[tuple[float, float,
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     places = [point[0] for point in points]
-    for axes, values, label in ((left, 1, up), (right, 2, "memory beside the model, MB")):
+    for axes, values, label in ((left, 1, up), (right, 2, "memory of the process, MB")):
         axes.plot(places, [point[values] for point in points], "o-", color="#0b5c8a")
         axes.set(xlabel=across, ylabel=label, xscale="log", ylim=(0, 1.08 * max(point[values] for point in points)))
         axes.set_xticks(places, [f"{place:g}" for place in places], minor=False)
