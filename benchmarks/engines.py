@@ -4,7 +4,8 @@
 
 Prints, as Markdown, for each model the median milliseconds of a forward pass of one image (logits and feature maps)
 over interleaved rounds, against timm as it is and against the fastest, the largest difference of a probability from
-timm's in fp32, and the share that is reached of the machine's matrix-multiply peak in fp32; then where the time goes.
+timm's in fp32, and the share that is reached of the machine's matrix-multiply peak in fp32 (of the peak in bf16 for
+what computes in it); then where the time goes.
 OpenVINO is measured where it is installed (`pip install openvino`), `torch.compile` where there is a C++ compiler
 (not for the model of --scale, which would take it minutes).
 """
@@ -114,8 +115,8 @@ def measure(engines: dict[str, Side], images: Floats) -> dict[str, list[float]]:
     return found
 
 
-def table(saved: Classifier, compiled: bool, best: float) -> None:
-    """Measure a model and print its table."""
+def table(saved: Classifier, compiled: bool, best: float, half: float) -> None:
+    """Measure a model and print its table; `best` and `half` are the peaks in fp32 and bf16."""
     size = saved.config.input.size
     images = np.random.default_rng(0).standard_normal((1, 3, size, size), np.float32)
     work = peak.macs(saved.model, size)
@@ -130,7 +131,7 @@ def table(saved: Classifier, compiled: bool, best: float) -> None:
     print("|---|---|---|---|---|---|")
     for name, value in medians.items():
         apart = np.abs(answers[name] - next(iter(answers.values()))).max()
-        share = f"{work / value / 1e6 / best:.0%}"
+        share = f"{work / value / 1e6 / (half if 'bf16' in name else best):.0%}"
         print(
             f"| {name} | {value:.1f} | {eager / value:.2f} | {value / fastest:.2f} | {apart:.0e} | {share} |",
             flush=True,
@@ -165,9 +166,9 @@ def main() -> None:
     print(f"{machine()}, PyTorch {torch.__version__}, {threads} threads. Medians of {ROUNDS} interleaved rounds.")
     print(f"The peak: {best:.0f} billion multiply-accumulates a second in fp32, {half:.0f} in bf16.")
     for path in options.models:
-        table(Classifier(path), options.compiled, best)
+        table(Classifier(path), options.compiled, best, half)
     with tempfile.TemporaryDirectory() as folder:
-        table(of_scale(options.scale, Path(folder)), False, best)
+        table(of_scale(options.scale, Path(folder)), False, best, half)
 
 
 if __name__ == "__main__":
