@@ -128,7 +128,8 @@ def prepare(config: TrainConfig, out: Path, resumed: bool) -> Fit:
         files.write_json(out / CONFIG, start)
     if resumed:
         if files.read_json(out / CONFIG).get("table_sha256") != partition.fingerprint(table):
-            raise ConfigError(f"The data in {folder} changed since {out} was begun: start a new run with --out.")
+            places = f"{folder} or {config.extra}" if config.extra else str(folder)
+        raise ConfigError(f"The data in {places} changed since {out} was begun: start a new run with --out.")
         fit.resume()
     return fit
 

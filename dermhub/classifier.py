@@ -77,7 +77,10 @@ class Classifier:
 
     @property
     def model(self) -> nn.Module:
-        """The torch module, in evaluation mode; raises ModelError for a model that runs without PyTorch."""
+        """The torch module, in evaluation mode; answers come from a folded copy of it (see `fold`), made at loading.
+
+        Raises ModelError for a model that runs without PyTorch.
+        """
         module: nn.Module = self.engine.model
         return module
 

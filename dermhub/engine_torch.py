@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,9 +24,16 @@ class TorchEngine:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._model, self.config = checkpoint.load(folder)
-        layout = backbone.memory_format(self.config.architecture)
-        self._model.to(memory_format=layout)
-        self.folded = fold.fold(self._model, self.config.input.size, layout)
+        self._model.to(memory_format=backbone.memory_format(self.config.architecture))
+        self._fold()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies and pickles fold anew: packed weights can be neither copied nor saved.
+        return {name: value for name, value in vars(self).items() if name != "folded"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._fold()
 
     @property
     def model(self) -> nn.Module:
@@ -57,11 +65,14 @@ class TorchEngine:
                 f"{self.folder / name} can't be read ({error.strerror or error}): fetch or copy the model again."
             ) from error
 
+    def _fold(self) -> None:
+        self.folded = fold.fold(self._model, self.config.input.size, backbone.memory_format(self.config.architecture))
+
     def _class_map(self, maps: torch.Tensor, direction: torch.Tensor) -> Floats:
         # Also where a caller has switched gradients off.
         with torch.inference_mode(False), torch.enable_grad():
             leaf = maps.clone().requires_grad_(True)
-            score = (backbone.head(self._model, leaf) @ direction.clone()).sum()
+            score = (backbone.head(self.folded, leaf) @ direction.clone()).sum()
             (gradient,) = torch.autograd.grad(score, leaf)
         weights = gradient.mean(dim=(2, 3), keepdim=True)
         evidence: Floats = torch.relu((weights * maps).sum(dim=1)).numpy()

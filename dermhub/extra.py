@@ -15,14 +15,16 @@ from dermhub.preprocess import to_rgb
 def add(table: pd.DataFrame, folder: Path, task: Task) -> tuple[pd.DataFrame, int]:
     """A table with a folder's images (a CSV with image_id and dx) added to its training split, and how many were not.
 
-    Left out are images whose id the table has, images of its validation and test lesions, and copies of validation and
-    test images, by perceptual hash: those figures would be of images that the model has seen. Raises DataError where
-    nothing is left or the folder can't be read, and ImageError for an image that can't.
+    Left out are images whose id the table has (in any case), images of its validation and test lesions, and copies of
+    validation and test images, by perceptual hash: those figures would be of images that the model has seen. Copies
+    that are scaled, compressed, turned by quarters, mirrored or cut to the central square are found; other crops are
+    not. Raises DataError where nothing is left or the folder can't be read, and ImageError for an image that can't.
     """
     found = data.labelled(folder)
     data.check_classes(found, folder, task)
     held = table[table["split"] != "train"]
-    known = found["image_id"].isin(table["image_id"]) | found["lesion_id"].isin(_lesions(held))
+    known = found["image_id"].str.casefold().isin(table["image_id"].str.casefold())
+    known |= found["lesion_id"].str.casefold().isin(_lesions(held))
     # A manifest holds what a model has seen, which these must not become; it takes the name of one split for all.
     manifest = seen.build((to_rgb(path) for path in held["path"]), list(held["image_id"]), ["validation"] * len(held))
     copies = [manifest.find(to_rgb(path)) is not None for path in found["path"]]
@@ -43,4 +45,5 @@ def of(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _lesions(held: pd.DataFrame) -> set[str]:
-    return set(held["lesion_id"]) | set(held["lesion_id"].replace(partition.SAME_LESION))
+    names = pd.concat([held["lesion_id"], held["lesion_id"].replace(partition.SAME_LESION)])
+    return set(names.str.casefold())

@@ -46,6 +46,11 @@ def run_scoring(options: argparse.Namespace) -> int:
         if getattr(options, name) < least:
             raise ConfigError(f"--{name} is {getattr(options, name)}, expected at least {least}.")
     shard, out = options.shard, options.out
+    if distributed.launched() and distributed.world() > 1 and (shard != "1/1" or out.suffix != ".csv"):
+        raise ConfigError(
+            f"Under torchrun each process takes a shard by itself, as CSV: got --out {out} and --shard {shard}, "
+            "expected --out FILE.csv without --shard."
+        )
     if distributed.launched() and shard == "1/1":
         # Each process of torchrun takes a shard, and writes a file of its own.
         number, count = distributed.rank() + 1, distributed.world()

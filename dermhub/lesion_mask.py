@@ -124,7 +124,7 @@ def read_mask(folder: Path, image_id: str, size: tuple[int, int]) -> Mask:
             f"{path} can't be read ({error}): expected a PNG in which the lesion of {image_id} is white."
         ) from error
     # A mask may be larger or smaller than its image, but must show the same frame, but for a pixel that was rounded.
-    if abs(levels.width * size[1] - levels.height * size[0]) > max(*levels.size, *size):
+    if min(levels.size) < 16 or abs(levels.width * size[1] - levels.height * size[0]) > max(*levels.size, *size):
         raise DataError(
             f"{path} has {levels.width} x {levels.height} pixels, but {image_id} {size[0]} x {size[1]}: expected a "
             "mask of the whole image, in its shape."

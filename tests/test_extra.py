@@ -78,8 +78,8 @@ def test_copies_of_held_out_images_are_left_out(tiny_data: Path, folder: Make, t
 def test_known_ids_and_held_out_lesions_are_left_out(tiny_data: Path, folder: Make) -> None:
     table = data.read_table(tiny_data, LESION)
     learnt, tested = of_split(table, "train"), of_split(table, "test")
-    images = {learnt["image_id"]: (new(1), "nv"), "A": (new(2), "nv"), "B": (new(3), "nv"), "C": (new(4), "nv")}
-    lesions = dict.fromkeys(images, "ANOTHER") | {"A": tested["lesion_id"], "B": learnt["lesion_id"]}
+    images = {learnt["image_id"].lower(): (new(1), "nv"), "A": (new(2), "nv"), "B": (new(3), "nv"), "C": (new(4), "nv")}
+    lesions = dict.fromkeys(images, "ANOTHER") | {"A": tested["lesion_id"].lower(), "B": learnt["lesion_id"]}
     joined, left_out = extra.add(table, folder(images, lesions), LESION)
     # Another photograph of a lesion that is trained on may join it.
     assert left_out == 2

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +129,28 @@ def test_the_engine_answers_from_the_folded_model_and_keeps_the_other(tiny_lesio
     assert number(engine.model, nn.BatchNorm2d) > 0
     again = TorchEngine(tiny_lesion_model).forward(images)[0]
     np.testing.assert_array_equal(engine.forward(images)[0], again)
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))], ids=["copy", "pickle"])
+def test_a_copy_answers_the_same(
+    tiny_lesion_model: Path, photo: Path, again: Callable[[Classifier], Classifier]
+) -> None:
+    classifier = Classifier(tiny_lesion_model)
+    other = again(classifier)
+    assert other.predict(photo) == classifier.predict(photo)
+    assert np.array_equal(other.explain(photo).heatmap, classifier.explain(photo).heatmap)
+
+
+def test_neither_answers_nor_maps_follow_changes_of_the_model(tiny_lesion_model: Path, photo: Path) -> None:
+    classifier = Classifier(tiny_lesion_model)
+    before = classifier.explain(photo)
+    with torch.no_grad():
+        backbone.classifier(classifier.model).weight.neg_()
+    after = classifier.explain(photo)
+    assert after.prediction == before.prediction
+    assert np.array_equal(after.heatmap, before.heatmap)
+    classifier.model.half()
+    assert np.array_equal(classifier.explain(photo).heatmap, before.heatmap)
 
 
 def test_the_model_can_be_trained_after_an_answer(tiny_lesion_model: Path) -> None:

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from serving import free_port
 
 from dermhub import data, distributed, training
+from dermhub.__main__ import main
 from dermhub.drawings import draw
 from dermhub.errors import ConfigError
 from dermhub.labels import LESION
@@ -167,6 +168,21 @@ def test_every_position_belongs_to_one_process(monkeypatch: pytest.MonkeyPatch) 
         own.append([*distributed.rows(step=6, steps=2)])
     # Two batches of six: 0 to 5, and 6 to 11; each process has two positions of each.
     assert own == [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8, 11]]
+
+
+@pytest.mark.parametrize("more", [("--out", "s.parquet"), ("--out", "s.csv", "--shard", "1/2")])
+def test_shards_of_torchrun_are_csv_and_its_own(
+    more: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["predict", "--images", str(tmp_path), "--model", "lesion", *more]) == 2
+    assert capsys.readouterr().err == (
+        f"dermhub: Under torchrun each process takes a shard by itself, as CSV: got --out {more[1]} and --shard "
+        f"{more[3] if len(more) > 2 else '1/1'}, expected --out FILE.csv without --shard.\n"
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("step", "world", "fine"), [(2, 1, True), (64, 2, True), (63, 2, False), (2, 2, False)])
