@@ -129,7 +129,7 @@ def prepare(config: TrainConfig, out: Path, resumed: bool) -> Fit:
     if resumed:
         if files.read_json(out / CONFIG).get("table_sha256") != partition.fingerprint(table):
             places = f"{folder} or {config.extra}" if config.extra else str(folder)
-        raise ConfigError(f"The data in {places} changed since {out} was begun: start a new run with --out.")
+            raise ConfigError(f"The data in {places} changed since {out} was begun: start a new run with --out.")
         fit.resume()
     return fit
 
