@@ -50,30 +50,31 @@ def names(folder: Path) -> list[str]:
 
 def run(
     classifier: Classifier, folder: Path, out: Path, shard: str, batch: int, lanes: int, always: bool = False
-) -> tuple[int, int]:
+) -> tuple[int, int, int]:
     """Score a folder into `out`, or go on where a run of the same model and options was stopped.
 
-    Returns how many files `out` holds and how many of them were scored now. Raises ConfigError where `out` was begun
-    with anything else.
+    Returns how many files `out` holds, how many of them were read now, and how many of these have an error in place of
+    a score. Raises ConfigError where `out` was begun with anything else.
     """
     listing = names(folder)
     about = describe(classifier, listing, shard, batch)
     chosen = list(scores.select(listing, shard))
     if scores.begin(out, about):
-        return len(chosen), 0
+        return len(chosen), 0, 0
     part = scores.beside(out)[1]
     # Whole batches: where an image stands in one decides how the last digit is rounded.
     with Journal(part, about.columns, chosen, batch) as journal, warnings.catch_warnings():
         # Pillow's warnings are switched off while an image is opened. That is not done for each thread, so one that is
         # done with it would switch them on for another: here they are off for all of them.
         warnings.simplefilter("ignore")
-        before, progress = journal.done, Progress(len(chosen), journal.done, always)
+        before, failed, progress = journal.done, 0, Progress(len(chosen), journal.done, always)
         for done in score(classifier, folder, chosen[before:], batch, lanes):
             journal.append(done)
             progress.add(len(done))
+            failed += sum(ERROR in row for row in done)
         progress.close()
     scores.finish(part, out, about.columns)
-    return len(chosen), len(chosen) - before
+    return len(chosen), len(chosen) - before, failed
 
 
 def score(classifier: Classifier, folder: Path, chosen: Sequence[str], batch: int, lanes: int) -> Iterator[list[Row]]:

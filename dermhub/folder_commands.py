@@ -64,13 +64,14 @@ def run_scoring(options: argparse.Namespace) -> int:
 
     lanes = options.workers or max(archive.cores() // distributed.neighbours(), 1)
     try:
-        total, new = archive.run(
+        total, new, failed = archive.run(
             load(options.model), options.folder, out, shard, options.batch, lanes, options.progress
         )
     except KeyboardInterrupt:
         print("\ndermhub: stopped; the same command goes on from here.", file=sys.stderr)
         return 130
-    print(f"{out}: {total:,} files, {new:,} of them scored now")
+    unread = f"; {failed:,} of these have no score, but an error" if failed else ""
+    print(f"{out}: {total:,} files, {new:,} of them scored now{unread}")
     return 0
 
 

@@ -85,7 +85,9 @@ def test_its_client_snippet_runs(
     monkeypatch.chdir(tmp_path)
     exec(compile(snippet.replace("http://127.0.0.1:7860", demo.url), "README.md", "exec"), {})
     found = capsys.readouterr().out
-    assert re.search(r"^0\.\d+ 0\.\d+\n\{'akiec': 0\.\d+, .*\} \[.*\]\n(True|False) \[.*\]$", found, re.MULTILINE), found
+    assert re.search(r"^0\.\d+ 0\.\d+\n\{'akiec': 0\.\d+, .*\} \[.*\]\n(True|False) \[.*\]$", found, re.MULTILINE), (
+        found
+    )
 
 
 def test_every_file_it_names_exists() -> None:
