@@ -11,6 +11,7 @@ the command itself over the whole folder, watched through /proc (Linux).
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import statistics
@@ -23,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from running import ROOT, machine
+from running import ROOT, machine, process_memory
 
 BATCHES = (4, 8, 16, 32)
 LANES, THREADS = "a lane for each core", "all cores in one call"
@@ -122,31 +123,23 @@ def _whole(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as out:
         command = [sys.executable, "-m", "dermhub", "predict", "--images", str(options.data), "--model", options.model]
         command += ["--out", str(Path(out, "scores.csv"))]
-        start, memory = time.perf_counter(), []
+        start, used = time.perf_counter(), list[float]()
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
             while process.poll() is None:
-                if (now := _resident(process.pid)) is not None:
-                    memory.append(now)
+                with contextlib.suppress(OSError):  # it may end meanwhile
+                    used.append(process_memory("VmRSS", process.pid))
                 time.sleep(0.2)
             told = process.stdout.read() if process.stdout else ""
         seconds = time.perf_counter() - start
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} ended with status {process.returncode}.")
     total = int(re.search(r"([\d,]+) files", told)[1].replace(",", ""))  # type: ignore[index]
-    quarters = [memory[len(memory) * i // 4 : len(memory) * (i + 1) // 4] for i in range(4)]
+    quarters = [used[len(used) * i // 4 : len(used) * (i + 1) // 4] for i in range(4)]
     means = ", ".join(f"{statistics.median(one):.0f}" for one in quarters)
     print(
         f"\nThe whole folder, `python -m dermhub predict --images`: {total:,} files in {seconds:.0f} s with the start, "
     )
     print(f"{total / seconds:.1f} files/s; memory by quarter of the time (median, MB): {means}.")
-
-
-def _resident(pid: int) -> float | None:
-    try:
-        found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-    except OSError:
-        return None
-    return int(found[1]) * 1024 / 1e6 if found else None
 
 
 def _cores() -> int:

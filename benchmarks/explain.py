@@ -13,7 +13,6 @@ own for each side (/proc, Linux). About three minutes.
 from __future__ import annotations
 
 import argparse
-import re
 import subprocess
 import sys
 import tempfile
@@ -26,7 +25,7 @@ import numpy as np
 import timm
 import torch
 from predict import jpeg, random_model
-from running import machine, medians, versions
+from running import machine, medians, process_memory, versions
 
 from dermhub import gradcam
 from dermhub.classifier import Classifier
@@ -132,10 +131,10 @@ def memory(classifier: Classifier, side: str) -> tuple[str, str]:
         call = partial(their_maps, their_cam(timm_model(classifier)), batch, target)
     for _ in range(WARM):
         call()
-    first = resident()
+    first = f"{process_memory('VmRSS'):.1f}"
     for _ in range(CALLS - WARM):
         call()
-    return first, resident()
+    return first, f"{process_memory('VmRSS'):.1f}"
 
 
 def forward(model: torch.nn.Module, batch: Floats) -> object:
@@ -197,13 +196,6 @@ def timm_model(classifier: Classifier) -> torch.nn.Module:
     name = f"local-dir:{classifier.folder}"
     model: torch.nn.Module = timm.create_model(name, pretrained=True).eval()
     return model.to(memory_format=torch.channels_last)
-
-
-def resident() -> str:
-    """Memory in use now, in MB."""
-    found = re.search(r"^VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-    assert found is not None
-    return f"{int(found[1]) * 1024 / 1e6:.1f}"
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import re
 import statistics
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from running import machine
+from running import forget_peak, machine, process_memory
 
 SIZES = (96, 128, 160, 192, 224, 288, 384, 512)
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
@@ -86,12 +85,10 @@ def _memory_of(model: str, size: int, batch: int) -> float:
     from dermhub import load
 
     engine, images = _at(load(model).engine, size), _images(size, batch)
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak of loading
+    forget_peak()  # of loading
     for _ in range(3):
         engine.forward(images)
-    found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-    assert found is not None
-    return int(found[1]) * 1024 / 1e6
+    return process_memory("VmHWM")
 
 
 def _at(engine: Any, size: int) -> Any:

@@ -34,20 +34,15 @@ class App:
 
     def resident(self) -> float:
         """Memory in use now, in MB (VmRSS)."""
-        return self._status("VmRSS")
+        return process_memory("VmRSS", self.pid)
 
     def peak(self) -> float:
         """The most memory in use since `forget_peak`, in MB (VmHWM)."""
-        return self._status("VmHWM")
+        return process_memory("VmHWM", self.pid)
 
     def forget_peak(self) -> None:
-        """Measure the peak from now on (proc(5), clear_refs)."""
-        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
-
-    def _status(self, name: str) -> float:
-        found = re.search(rf"^{name}:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text(), re.MULTILINE)
-        assert found is not None
-        return int(found[1]) * 1024 / 1e6
+        """Measure the peak from now on."""
+        forget_peak(self.pid)
 
 
 @contextlib.contextmanager
@@ -70,6 +65,19 @@ def running(*options: str) -> Iterator[App]:
             finally:
                 process.send_signal(signal.SIGTERM)
                 process.wait(60)
+
+
+def process_memory(name: str, pid: int | str = "self") -> float:
+    """Memory of a process in MB: "VmRSS", in use now, or "VmHWM", the most so far. Raises OSError when it is gone."""
+    found = re.search(rf"^{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    if found is None:
+        raise ProcessLookupError(f"Process {pid} has ended.")
+    return int(found[1]) * 1024 / 1e6
+
+
+def forget_peak(pid: int | str = "self") -> None:
+    """Measure the most memory from now on (proc(5), clear_refs)."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 def machine() -> str:

@@ -90,8 +90,7 @@ class Api:
         """
 
         def checked(content: bytes) -> Record:
-            pair = self.models.pair(model)
-            found, no_answer = stability.trials(pair, content), stability.withheld(pair, content)
+            found, no_answer = stability.check(self.models.pair(model), content)
             table = [dict(vars(one)) for one in found]
             return {
                 "holds": stability.holds(found) and not no_answer,

@@ -115,8 +115,7 @@ def _one_image(shared: Shared, examples: list[str] | Path, drawn: bool) -> None:
             return note("Choose an image first.") if path is None else answer.ASK
         try:
             pair = shared.models.pair(kind)
-            content = shared.uploads.content(path)
-            found, no_answer = stability.trials(pair, content), stability.withheld(pair, content)
+            found, no_answer = stability.check(pair, shared.uploads.content(path))
             return result_of(stability.as_html(found, pair.point.value, no_answer), path, understood, kind)
         except DermhubError as error:
             return problem(told(error))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
+from PIL import Image
+
 from demo.html import NOTICE
 from demo.models import Pair
 from dermhub.concern import NOT_DERMATOSCOPIC
@@ -69,9 +71,13 @@ def read(pair: Pair, content: bytes) -> Reading:
 
 def record(pair: Pair, content: bytes) -> dict[str, object]:
     """What the API says of an image; one map is computed, to see where the evidence lies. Raises ImageError."""
-    image = to_rgb(content)
+    return as_record(*judged(pair, to_rgb(content)))
+
+
+def judged(pair: Pair, image: Image.Image) -> tuple[Prediction, Prediction, tuple[Reason, ...]]:
+    """Both predictions of an RGB image, binary first, and why no confident answer must be shown."""
     why, first = pair.lesion.explain(image), pair.binary.predict(image)
-    return as_record(first, why.prediction, reasons(first, why.prediction, why))
+    return first, why.prediction, reasons(first, why.prediction, why)
 
 
 def reasons(first: Prediction, second: Prediction, why: Explanation | None = None) -> tuple[Reason, ...]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from PIL import Image, ImageEnhance
 
 from demo.html import BAR_HEAD, bar, table
 from demo.models import Pair
-from demo.reading import record
+from demo.reading import judged
 from dermhub.labels import plain_name
-from dermhub.preprocess import to_rgb
+from dermhub.preprocess import ImageInput, to_rgb
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,13 @@ def zoomed(image: Image.Image, factor: float) -> Image.Image:
     return image.resize(image.size, Image.Resampling.BICUBIC, box=(x, y, width - x, height - y))
 
 
-def trials(pair: Pair, content: bytes) -> tuple[Trial, ...]:
+def check(pair: Pair, content: bytes) -> tuple[tuple[Trial, ...], str]:
+    """`trials` and `withheld` of an image, which is decoded once. Raises ImageError for what is no image."""
+    image = to_rgb(content)
+    return trials(pair, image), withheld(pair, image)
+
+
+def trials(pair: Pair, content: ImageInput) -> tuple[Trial, ...]:
     """Both models' answers to every variant, the image as it is first. Raises ImageError for what is no image."""
     images = variants(to_rgb(content))
     both = zip(pair.binary.predict([*images.values()]), pair.lesion.predict([*images.values()]), strict=True)
@@ -60,10 +65,10 @@ def trials(pair: Pair, content: bytes) -> tuple[Trial, ...]:
     )
 
 
-def withheld(pair: Pair, content: bytes) -> str:
+def withheld(pair: Pair, content: ImageInput) -> str:
     """Why there is no confident answer that could hold, in a headline; "" where there is one. Raises ImageError."""
-    told: Any = record(pair, content)["reasons"]
-    return str(told[0]["title"]) if told else ""
+    *_, why = judged(pair, to_rgb(content))
+    return why[0].title if why else ""
 
 
 def holds(found: Sequence[Trial]) -> bool:

@@ -225,7 +225,7 @@ def _more(source: dict[str, Any]) -> str:
     counts = ", ".join(f"{name} {count}" for name, count in more["dx"].items())
     return (
         f"{more['images']} of them are training images from elsewhere (`{more['source']}`: {counts});\n"
-        "none is validated or tested on, and none is a copy of an image that is. "
+        "none is validated or tested on, and no copy of an image that is was found among them. "
     )
 
 

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 BATCH = 8  # above, a layer's maps pass the 32 MB from which on glibc fetches memory anew from the system for each
-
 LARGE = 2_000_000  # pixels
 
 Look = Callable[[Image.Image], Sequence[Concern]]
@@ -146,15 +145,18 @@ class Classifier:
         return self.engine.forward(np.stack([to_array(rgb, self.config.input) for rgb in images]))[0]
 
     def _prepare(self, rgb: Image.Image) -> Prepared:
+        if rgb.width * rgb.height < LARGE:
+            return self._scaled(rgb, lambda: quality.measure(rgb))
         # A large image is measured beside being scaled, which leaves the interpreter free. For a small one it would not
         # pay: PyTorch's own threads keep the other cores busy for some milliseconds after each answer.
         with ThreadPoolExecutor(1) as beside:
-            large = rgb.width * rgb.height >= LARGE
-            measuring = beside.submit(quality.measure, rgb) if large else None
-            array = to_array(rgb, self.config.input)
-            concerns = [concern for look in self._looks for concern in look(rgb)]
-            measured = measuring.result() if measuring else quality.measure(rgb)
-        return Prepared(array, measured.lesion, (*concerns, *quality.judge(measured)))
+            return self._scaled(rgb, beside.submit(quality.measure, rgb).result)
+
+    def _scaled(self, rgb: Image.Image, measured: Callable[[], quality.Quality]) -> Prepared:
+        array = to_array(rgb, self.config.input)
+        concerns = [concern for look in self._looks for concern in look(rgb)]
+        found = measured()
+        return Prepared(array, found.lesion, (*concerns, *quality.judge(found)))
 
     def _forward(self, images: Sequence[Prepared]) -> tuple[list[Prediction], Floats]:
         logits, features = self.engine.forward(np.stack([one.array for one in images]))
