@@ -86,7 +86,7 @@ def prepare(config: TrainConfig, out: Path, resumed: bool) -> Fit:
     """Read the data, make the model, and begin the folder of the run or go back to where it was stopped."""
     import torch
 
-    from dermhub import backbone, data, extra, figures, kaggle, partition, summary
+    from dermhub import backbone, data, extra, figures, kaggle, partition, sharper, summary
     from dermhub.labels import TASKS
     from dermhub.locate import locate
     from dermhub.training import STATE, Fit, load_teacher
@@ -104,6 +104,10 @@ def prepare(config: TrainConfig, out: Path, resumed: bool) -> Fit:
         table, left_out = extra.add(table, Path(config.extra), task)
         if distributed.first():
             print(f"{config.extra}: {len(extra.of(table))} more training images, {left_out} left out")
+    if config.sharper:
+        table, copies, left_out = sharper.add(table, Path(config.sharper))
+        if distributed.first():
+            print(f"{config.sharper}: sharper copies of {copies} training images, {left_out} left out")
     torch.manual_seed(config.seed)
     if config.init == "scratch" or (resumed and (out / STATE).exists()):
         make = backbone.build  # a run with a saved state has its weights there
@@ -139,7 +143,7 @@ def recipe(config: TrainConfig) -> dict[str, Any]:
     from dermhub import kaggle
 
     told = dataclasses.asdict(config)
-    for name in ("init", "teacher", "extra"):
+    for name in ("init", "teacher", "extra", "sharper"):
         told[name] = Path(told[name]).name
     for name in ("out", "workers", "device"):
         told.pop(name)

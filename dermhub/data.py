@@ -159,7 +159,8 @@ class EvaluationImages(Dataset[torch.Tensor]):
 class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
     """One epoch of augmented views with their class indices; see `epoch_order` for the order.
 
-    The view at a position depends on (seed, epoch, position) alone.
+    The view at a position depends on (seed, epoch, position) alone. `copies` are paths of sharper copies, each shown in
+    its image's place with its chance (see `sharper.chances`).
     """
 
     def __init__(
@@ -171,8 +172,9 @@ class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
         size: int,
         min_scale: float,
         key: tuple[int, int],
+        copies: tuple[list[str], NDArray[np.float64]] | None = None,
     ) -> None:
-        self.paths, self.targets, self.order = paths, targets, order
+        self.paths, self.targets, self.order, self.copies = paths, targets, order, copies
         self.spec, self.size, self.min_scale, self.key = spec, size, min_scale, key
 
     def __len__(self) -> int:
@@ -181,7 +183,10 @@ class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
     def __getitem__(self, position: int) -> tuple[torch.Tensor, int]:
         index = int(self.order[position])
         rng = np.random.default_rng([*self.key, position])
-        view = augment(to_rgb(self.paths[index]), self.spec, self.size, self.min_scale, rng)
+        path = self.paths[index]
+        if self.copies is not None and rng.random() < self.copies[1][index]:
+            path = self.copies[0][index]
+        view = augment(to_rgb(path), self.spec, self.size, self.min_scale, rng)
         return view, int(self.targets[index])
 
 

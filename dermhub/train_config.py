@@ -24,6 +24,7 @@ class TrainConfig:
         "", "folder with the images and the table, or kaggle:OWNER/NAME; empty: HAM10000 through kagglehub"
     )
     extra: str = _option("", "folder of more training images (a CSV with image_id and dx); none is tested on")
+    sharper: str = _option("", "folder of sharper copies of training images, under the same names")
     model: str = _option("mobilenetv2_100", "name of any timm CNN")
     init: str = _option("pretrained", "pretrained (weights from the hub), scratch, or a .safetensors file")
     name: str = _option("", "id of the model in its card; empty: the task")

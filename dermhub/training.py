@@ -21,7 +21,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from dermhub import backbone, checkpoint, data, distributed, files, losses, metrics
+from dermhub import backbone, checkpoint, data, distributed, files, losses, metrics, sharper
 from dermhub.config import InputSpec
 from dermhub.errors import ConfigError, DataError, ImageError, LeakError
 from dermhub.labels import TASKS
@@ -137,6 +137,9 @@ class Fit:
         self.optimizer = make_optimizer(self.model, config)
         self.targets = data.targets(self.train, self.task)
         self.diagnoses = np.unique(self.train["dx"].to_numpy(str), return_inverse=True)[1].astype(np.int64)
+        self.copies = None
+        if sharper.COLUMN in self.train:
+            self.copies = list(self.train[sharper.COLUMN]), sharper.chances(self.train)
         self.rows = min(config.batch_size, len(self.train))
         self.steps = len(self.train) // self.rows
         distributed.check_rows(self.rows)
@@ -183,8 +186,9 @@ class Fit:
         # The rank stands above all seeds and epochs: each process drops other features.
         torch.manual_seed(config.seed * 100_003 + epoch + (distributed.rank() << 52))
         order = data.epoch_order(self.diagnoses, config.sampling, key)
+        size, least = config.train_size, config.min_scale
         images = data.TrainingImages(
-            list(self.train["path"]), self.targets, order, self.spec, config.train_size, config.min_scale, key
+            list(self.train["path"]), self.targets, order, self.spec, size, least, key, self.copies
         )
         own = distributed.rows(self.rows, self.steps)
         loader = DataLoader(images, self.rows // distributed.world(), sampler=own, num_workers=config.workers)
