@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from dermhub.config import read_config
 from dermhub.errors import ConfigError, DermhubError
 
 SHOWN = 5
@@ -57,12 +58,12 @@ def run_lint(options: argparse.Namespace) -> int:
 
 def run_measure(options: argparse.Namespace) -> int:
     """Measure a model and say what came out."""
-    from dermhub import checkpoint, data, extra, map_masks, measure
+    from dermhub import data, extra, map_masks, measure
     from dermhub.sources import Sources
 
     _check_workers(options.workers)
     # What is wrong with the folder is told before minutes go into its images.
-    config, before = checkpoint.load_config(options.folder), measure.previous(options.folder)
+    config, before = read_config(options.folder), measure.previous(options.folder)
     table = data.read_table(options.data, config.task)
     if options.extra:
         table, _ = extra.add(table, options.extra, config.task)

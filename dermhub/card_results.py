@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dermhub.config import ModelConfig
+from dermhub.onnx_format import GRAPH
 
 HEADLINES = {
     "accuracy": ("accuracy", "Accuracy"),
@@ -169,13 +170,16 @@ def costs(config: ModelConfig, content: dict[str, Any]) -> str:
     """Size, hash and speed."""
     weights, spent = content["weights"], content["latency"]
     width, height = spent["image"]
+    # A metrics.json without it is older than the choice.
+    by = f" by {spent['runtime']}" if "runtime" in spent else ""
+    graph = f"\n| `{GRAPH}`, the same as a graph | sha256 `{config.files[GRAPH]}` |" if GRAPH in config.files else ""
     return f"""### Size and speed
 
 | | |
 |---|---|
 | parameters | {weights["parameters"]} |
-| `model.safetensors` | {weights["megabytes"]} MB, sha256 `{weights["sha256"]}` |
-| `predict`, one image of {width} x {height} pixels | {spent["median_ms"]} ms (median of {spent["n"]}), \
+| `model.safetensors` | {weights["megabytes"]} MB, sha256 `{weights["sha256"]}` |{graph}
+| `predict`{by}, one image of {width} x {height} pixels | {spent["median_ms"]} ms (median of {spent["n"]}), \
 {spent["threads"]} thread(s) of {spent["processor"]} ({spent["machine"]}) |"""
 
 

@@ -15,7 +15,7 @@ MODEL_CARDS = Path(__file__).resolve().parent.parent / "model_cards"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 """The two files without which a folder is no model; timm reads the same names."""
 
-PATTERNS = ("*.safetensors", "*.json", "*.md", "figures/*.png")
+PATTERNS = ("*.safetensors", "model.onnx", "*.json", "*.md", "figures/*.png")
 """All that is ever fetched from a hub or pushed to one: no pickle and no code."""
 
 

@@ -18,8 +18,8 @@ import torch
 from torch import nn
 
 from dermhub import backbone, catalog, files
-from dermhub.config import ModelConfig
-from dermhub.errors import ConfigError, DataError, ModelError, some
+from dermhub.config import ModelConfig, read_config
+from dermhub.errors import ConfigError, ModelError, some
 
 WEIGHTS, CONFIG = catalog.WEIGHTS, catalog.CONFIG
 
@@ -42,21 +42,10 @@ def add_file(folder: Path, name: str, content: bytes) -> None:
 
     Raises ModelError for a folder without a configuration, and ConfigError when it can't be written.
     """
-    config = load_config(folder)
+    config = read_config(folder)
     files.write_bytes(folder / name, content)
     stated = {**config.files, name: hashlib.sha256(content).hexdigest()}
     files.write_json(folder / CONFIG, dataclasses.replace(config, files=dict(sorted(stated.items()))).to_json())
-
-
-def load_config(folder: Path) -> ModelConfig:
-    """Read a model folder's config.json; raises ModelError."""
-    path = folder / CONFIG
-    if not path.is_file():
-        raise ModelError(f"{folder} is not a model folder: it has no {CONFIG}.")
-    try:
-        return ModelConfig.from_json(files.read_json(path), str(path))
-    except DataError as error:
-        raise ModelError(str(error)) from error
 
 
 def load(folder: Path) -> tuple[nn.Module, ModelConfig]:
@@ -66,7 +55,7 @@ def load(folder: Path) -> tuple[nn.Module, ModelConfig]:
     the one whose sha256 config.json states. Raises ModelError naming the tensor, what stands there
     in place of a safetensors file, or both hashes.
     """
-    config = load_config(folder)
+    config = read_config(folder)
     try:
         model = backbone.build(config.architecture, len(config.task.classes))
     except (ConfigError, RuntimeError) as error:
@@ -89,8 +78,7 @@ def load(folder: Path) -> tuple[nn.Module, ModelConfig]:
             raise ModelError(f"{folder / WEIGHTS} {problem} tensor(s) {some(names)} of {config.architecture}.")
     _check_finite(tensors, str(folder / WEIGHTS))
     # Last, because "lacks tensor x" helps more than two hashes.
-    advice = "the file was changed or damaged; fetch or copy the model again"
-    files.check_sha256(folder / WEIGHTS, config.weights_sha256, CONFIG, advice)
+    files.check_sha256(folder / WEIGHTS, config.weights_sha256, CONFIG, files.CHANGED)
     model.load_state_dict(tensors, strict=True)
     return model.eval(), config
 

@@ -8,22 +8,22 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Literal, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dermhub import gate, metrics, quality, seen
+from dermhub import files, gate, metrics, quality, seen
 from dermhub.catalog import CONFIG, Entry
 from dermhub.concern import Concern
 from dermhub.config import InputSpec
 from dermhub.conformal import prediction_sets
 from dermhub.engine import Engine, Floats
-from dermhub.errors import ConfigError, ModelError, suggest
+from dermhub.errors import ConfigError, ModelError, some, suggest
 from dermhub.lesion_mask import Lesion
 from dermhub.locate import locate
-from dermhub.onnx_format import SUFFIX
+from dermhub.onnx_format import GRAPH, SUFFIX
 from dermhub.prediction import Explanation, Prediction
 from dermhub.preprocess import ImageInput, to_array, to_rgb, view_box
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 BATCH = 8  # above, a layer's maps pass the 32 MB from which on glibc fetches memory anew from the system for each
 LARGE = 2_000_000  # pixels
+
+Runtime = Literal["auto", "torch", "onnx"]
 
 Look = Callable[[Image.Image], Sequence[Concern]]
 """What finds concerns in an upright RGB image."""
@@ -53,30 +55,32 @@ class Prepared:
 
 
 class Classifier:
-    """A model in memory, in evaluation mode on the CPU: a folder, run by PyTorch, or an .onnx file, by ONNX Runtime.
+    """A model in memory, in evaluation mode on the CPU: a folder, or an exported .onnx file.
 
-    `name` is what people know it by; the folder's or file's own name if it is not given. Raises ModelError when the
-    folder or file is not a whole and matching model.
+    `name` is what people know it by; the folder's or file's own name if it is not given. `runtime` is what computes:
+    "onnx" (ONNX Runtime), "torch" (PyTorch), or "auto": the first where it is installed and the folder has a graph,
+    because it is faster then (benchmarks/engines.py). Raises ModelError when the folder or file is not a whole and
+    matching model, and ConfigError for a runtime that can't run it.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], name: str = "") -> None:
+    def __init__(self, folder: str | os.PathLike[str], name: str = "", runtime: Runtime = "auto") -> None:
         self.folder = Path(folder)
-        self.engine = _start(self.folder)
+        self.engine = _start(self.folder, runtime)
         self.name = name or self.folder.resolve().name.removesuffix(SUFFIX)
         self.config = self.engine.config
-        self._beside = _beside(self.engine, self.folder)
+        beside = _beside(self.engine, self.folder)
         self._looks: list[Look] = []
         self._checks: list[Check] = []
-        if seen.NAME in self._beside:
-            manifest = seen.Manifest.from_bytes(self._beside[seen.NAME], str(self.folder / seen.NAME))
+        if seen.NAME in beside:
+            manifest = seen.Manifest.from_bytes(beside[seen.NAME], str(self.folder / seen.NAME))
             self._looks.append(manifest.concerns)
-        if gate.NAME in self._beside:
-            keeper = gate.Gate.from_bytes(self._beside[gate.NAME], str(self.folder / gate.NAME))
+        if gate.NAME in beside:
+            keeper = gate.Gate.from_bytes(beside[gate.NAME], str(self.folder / gate.NAME))
             self._checks.append(keeper.concerns)
 
     @property
     def model(self) -> nn.Module:
-        """The torch module, in evaluation mode; answers come from a folded copy of it (see `fold`), made at loading.
+        """The torch module, in evaluation mode; answers come from the graph, or from a folded copy made at loading.
 
         Raises ModelError for a model that runs without PyTorch.
         """
@@ -218,26 +222,39 @@ class Classifier:
         return self.classes.index(name)
 
 
-def load(model: str | os.PathLike[str] | Entry) -> Classifier:
+def load(model: str | os.PathLike[str] | Entry, runtime: Runtime = "auto") -> Classifier:
     """Load a model: a folder, an .onnx file, a shipped or published model ("lesion"), or "org/name[@revision]".
 
+    `runtime` is that of `Classifier`.
     Labels, thresholds, temperature and geometry are those of the loaded folder. Raises ModelError when there is no
     such model, it is not whole, or its bytes are not the published ones; DownloadError when it can't be fetched.
     """
     if isinstance(model, Entry):
-        return Classifier(locate(model), model.id)
+        return Classifier(locate(model), model.id, runtime)
     if str(model).endswith(SUFFIX) and not Path(model).is_dir():
-        return Classifier(model)
+        return Classifier(model, runtime=runtime)
     # In the hub's cache a folder is named by its commit.
-    return Classifier(locate(model), "" if Path(model).is_dir() else str(model))
+    return Classifier(locate(model), "" if Path(model).is_dir() else str(model), runtime)
 
 
-def _start(path: Path) -> Engine:
+def _start(path: Path, runtime: Runtime) -> Engine:
     # Imported here, because PyTorch and timm take seconds, and either runtime may be absent.
-    if path.suffix == SUFFIX and not path.is_dir():
-        from dermhub.engine_onnx import OnnxEngine
+    from dermhub import engine_onnx
 
-        return OnnxEngine.load(path)
+    if runtime not in get_args(Runtime):
+        raise ConfigError(f"The runtime is {runtime!r}, expected {some(get_args(Runtime))}.")
+    if path.suffix == SUFFIX and not path.is_dir():
+        if runtime == "torch":
+            raise ConfigError(f"{path} is an exported graph, which PyTorch can't run: give the model's folder.")
+        return engine_onnx.OnnxEngine.load(path)
+    graph = None if runtime == "torch" else engine_onnx.of_folder(path)
+    if graph is not None:
+        return graph
+    if runtime == "onnx":
+        raise ConfigError(
+            f"{path} can't be run by ONNX Runtime: it needs the package onnxruntime and a {GRAPH} in the folder. Leave "
+            "the runtime out, or export the model and load the file."
+        )
     from dermhub.engine_torch import TorchEngine
 
     return TorchEngine(path)
@@ -249,8 +266,5 @@ def _beside(engine: Engine, folder: Path) -> dict[str, bytes]:
     for name, content in found.items():
         own, stated = hashlib.sha256(content).hexdigest(), engine.config.files[name]
         if own != stated:
-            raise ModelError(
-                f"{folder / name} has the sha256 {own}, but {CONFIG} states {stated}: the file was changed or damaged; "
-                "fetch or copy the model again."
-            )
+            raise ModelError(f"{folder / name} has the sha256 {own}, but {CONFIG} states {stated}: {files.CHANGED}.")
     return found

@@ -8,9 +8,12 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
-from dermhub.errors import ModelError, some
+from dermhub import files
+from dermhub.catalog import CONFIG
+from dermhub.errors import DataError, ModelError, some
 from dermhub.labels import TASKS, Task
 
 LARGEST = 1e30
@@ -215,11 +218,22 @@ class ModelConfig:
         )
 
 
+def read_config(folder: Path) -> ModelConfig:
+    """Read a model folder's config.json; raises ModelError."""
+    path = folder / CONFIG
+    if not path.is_file():
+        raise ModelError(f"{folder} is not a model folder: it has no {CONFIG}.")
+    try:
+        return ModelConfig.from_json(files.read_json(path), str(path))
+    except DataError as error:
+        raise ModelError(str(error)) from error
+
+
 def _read_files(block: Any, where: str) -> dict[str, str]:
     """Names and hashes of the files beside the weights; no name may lead out of the folder."""
     if not isinstance(block, dict) or not all(re.fullmatch("[0-9a-f]{64}", str(v)) for v in block.values()):
         raise ModelError(f"{where}: files must give the sha256 of each file as 64 hexadecimal digits.")
-    wrong = [name for name in block if not re.fullmatch(r"[a-z0-9_-]+\.safetensors", name)]
+    wrong = [name for name in block if not re.fullmatch(r"[a-z0-9_-]+\.(safetensors|onnx)", name)]
     if wrong:
         raise ModelError(f"{where}: files names {some(map(repr, wrong))}, expected names such as 'gate.safetensors'.")
     return block

@@ -40,6 +40,7 @@ def latency(classifier: Classifier, repeats: int = 20) -> dict[str, Any]:
     return {
         "median_ms": round(1000 * float(np.median(seconds)), 1),
         "n": repeats,
+        "runtime": classifier.engine.runtime,
         "image": list(DRAWN),
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),

@@ -19,6 +19,8 @@ class Engine(Protocol):
     """
 
     config: ModelConfig
+    runtime: str
+    """What computes, by its name in the card."""
 
     @property
     def model(self) -> Any:

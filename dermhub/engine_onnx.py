@@ -1,7 +1,8 @@
-"""ONNX Runtime runs an exported model: predictions and class maps without PyTorch. The only importer of onnxruntime."""
+"""ONNX Runtime runs a model as a graph: answers and class maps without PyTorch. The only importer of onnxruntime."""
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from types import ModuleType
@@ -9,45 +10,27 @@ from typing import Any
 
 import numpy as np
 
-from dermhub import onnx_format
+from dermhub import files, onnx_format
+from dermhub.catalog import CONFIG, WEIGHTS
+from dermhub.config import ModelConfig, read_config
 from dermhub.engine import Floats
 from dermhub.errors import ModelError, some
-from dermhub.onnx_format import ADVICE, FEATURES, INPUT, LOGITS
+from dermhub.onnx_format import ADVICE, FEATURES, GRAPH, INPUT, LOGITS
 
 
-class OnnxEngine:
-    """A model that `python -m dermhub export` wrote; see `engine.Engine`.
+class Graph:
+    """A graph with its last layer's weights in its metadata; `where` is its name in messages.
 
-    `content` is the whole file and `where` its name in messages. Raises ModelError when ONNX Runtime is not installed,
-    and for anything but a whole and unchanged export.
+    Raises ModelError when ONNX Runtime is not installed, and for what it can't read.
     """
+
+    runtime = "ONNX Runtime"
+    config: ModelConfig
 
     def __init__(self, content: bytes, where: str) -> None:
         self.where = where
         self._session = _session(content, where)
         self._texts: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
-        if onnx_format.CONFIG not in self._texts:
-            raise ModelError(f"{where} is an ONNX model, but not one that dermhub exported: {ADVICE}.")
-        if not onnx_format.is_sealed(content):
-            raise ModelError(f"{where} was changed or damaged after its export: copy it again, or {ADVICE}.")
-        self.config = onnx_format.read_config(self._texts, where)
-        self._weights = onnx_format.read_weights(self._texts, len(self.config.task.classes), where)
-        self._check_graph()
-
-    @classmethod
-    def load(cls, path: Path) -> OnnxEngine:
-        """The model of a file; raises ModelError when it can't be read or is no export."""
-        try:
-            content = path.read_bytes()
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise ModelError(f"{str(path)!r} can't be read ({reason}): expected an ONNX file.") from None
-        return cls(content, str(path))
-
-    @property
-    def model(self) -> Any:
-        """Raises ModelError: there is no torch module."""
-        raise ModelError(f"{self.where} is an ONNX model, without a PyTorch module: use the model folder for this.")
 
     def forward(self, batch: Floats) -> tuple[Floats, Floats]:
         """Images (N, 3, H, W) -> logits (N, C) and feature maps (N, K, h, w)."""
@@ -64,9 +47,11 @@ class OnnxEngine:
         weights = directions @ self._weights / np.float32(h * w)
         return np.maximum(weights @ features.reshape(n, k, h * w), 0).reshape(n, len(directions), h, w)
 
-    def sidecar(self, name: str) -> bytes:
-        """The content of a file that stood beside the weights; raises ModelError when there was none of that name."""
-        return onnx_format.read_beside(self._texts, name, self.where)
+    def _mean(self, config: ModelConfig) -> None:
+        """Take the configuration over; raises ModelError where the graph does not fit it."""
+        self.config = config
+        self._weights = onnx_format.read_weights(self._texts, len(config.task.classes), self.where)
+        self._check_graph()
 
     def _check_graph(self) -> None:
         size, classes, channels = self.config.input.size, *self._weights.shape
@@ -77,6 +62,99 @@ class OnnxEngine:
                 f"{self.where} has a graph with {some(f'{name} {shape}' for name, shape in found.items())}, which does "
                 f"not fit its configuration ({size} pixels, {classes} classes, {channels} channels): {ADVICE}."
             )
+
+
+class FolderEngine(Graph):
+    """The model of a folder that has `onnx_format.GRAPH`, whose bytes are `content`.
+
+    PyTorch is imported by `model` alone. Raises ModelError when the graph was made from other weights than those of
+    the folder.
+    """
+
+    def __init__(self, folder: Path, config: ModelConfig, content: bytes) -> None:
+        super().__init__(content, str(folder / GRAPH))
+        self.folder = folder
+        if self._texts.get(onnx_format.WEIGHTS) != config.weights_sha256:
+            raise ModelError(f"{self.where} was not made from the weights beside it: measure or fetch the model again.")
+        self._mean(config)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Copies and pickles read the graph anew: a session can be neither copied nor saved.
+        return _read_again, (self.folder, self.config)
+
+    @functools.cached_property
+    def model(self) -> Any:
+        """The torch module, in evaluation mode; answers come from the graph."""
+        from dermhub.engine_torch import TorchEngine
+
+        return TorchEngine(self.folder).model
+
+    def sidecar(self, name: str) -> bytes:
+        """The content of another file of the folder; raises ModelError when it can't be read."""
+        return files.read_part(self.folder / name)
+
+
+class OnnxEngine(Graph):
+    """A model that `python -m dermhub export` wrote; see `engine.Engine`.
+
+    `content` is the whole file and `where` its name in messages. Raises ModelError when ONNX Runtime is not installed,
+    and for anything but a whole and unchanged export.
+    """
+
+    def __init__(self, content: bytes, where: str) -> None:
+        super().__init__(content, where)
+        if onnx_format.CONFIG not in self._texts:
+            raise ModelError(f"{where} is an ONNX model, but not one that dermhub exported: {ADVICE}.")
+        if not onnx_format.is_sealed(content):
+            raise ModelError(f"{where} was changed or damaged after its export: copy it again, or {ADVICE}.")
+        self._mean(onnx_format.read_config(self._texts, where))
+
+    @classmethod
+    def load(cls, path: Path) -> OnnxEngine:
+        """The model of a file; raises ModelError when it can't be read or is no export."""
+        try:
+            content = path.read_bytes()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ModelError(f"{str(path)!r} can't be read ({reason}): expected an ONNX file.") from None
+        return cls(content, str(path))
+
+    @property
+    def model(self) -> Any:
+        """Raises ModelError: there is no torch module."""
+        raise ModelError(f"{self.where} is an ONNX model, without a PyTorch module: use the model folder for this.")
+
+    def sidecar(self, name: str) -> bytes:
+        """The content of a file that stood beside the weights; raises ModelError when there was none of that name."""
+        return onnx_format.read_beside(self._texts, name, self.where)
+
+
+def of_folder(folder: Path) -> FolderEngine | None:
+    """The engine of a whole model folder with a graph, where ONNX Runtime can be imported; None for any other.
+
+    What is wrong with a folder's weights is left to PyTorch's engine to tell, which knows every tensor. Raises
+    ModelError for a graph that is not the stated one.
+    """
+    if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
+        return None
+    config = read_config(folder)
+    if GRAPH not in config.files or not installed() or files.sha256(folder / WEIGHTS) != config.weights_sha256:
+        return None
+    files.check_sha256(folder / GRAPH, config.files[GRAPH], CONFIG, files.CHANGED)
+    return FolderEngine(folder, config, files.read_part(folder / GRAPH))
+
+
+def installed() -> bool:
+    """Whether ONNX Runtime can be imported here."""
+    try:
+        _runtime("")
+    except ModelError:
+        return False
+    return True
+
+
+def _read_again(folder: Path, config: ModelConfig) -> FolderEngine:
+    return FolderEngine(folder, config, files.read_part(folder / GRAPH))
 
 
 def version() -> str:

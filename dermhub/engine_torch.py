@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from dermhub import backbone, checkpoint, fold
+from dermhub import backbone, checkpoint, files, fold
 from dermhub.engine import Floats
-from dermhub.errors import ModelError
 
 
 class TorchEngine:
@@ -20,6 +19,8 @@ class TorchEngine:
     Answers come from a folded copy (`fold.fold`), made at loading: changes to `model` don't change them.
     Raises ModelError when the folder is not a whole and matching model.
     """
+
+    runtime = "PyTorch"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -58,12 +59,7 @@ class TorchEngine:
 
     def sidecar(self, name: str) -> bytes:
         """The content of another file of the folder; raises ModelError when it can't be read."""
-        try:
-            return (self.folder / name).read_bytes()
-        except OSError as error:
-            raise ModelError(
-                f"{self.folder / name} can't be read ({error.strerror or error}): fetch or copy the model again."
-            ) from error
+        return files.read_part(self.folder / name)
 
     def _fold(self) -> None:
         self.folded = fold.fold(self._model, self.config.input.size, backbone.memory_format(self.config.architecture))

@@ -10,16 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from dermhub import backbone, calibration, checkpoint, data, measure, metrics, partition, summary
-from dermhub.classifier import BATCH, Classifier
+from dermhub import backbone, calibration, checkpoint, data, measure, metrics, partition, passes, summary
+from dermhub.classifier import Classifier
 from dermhub.config import ModelConfig
-from dermhub.engine_torch import TorchEngine
 from dermhub.errors import ConfigError, DataError, some
 from dermhub.labels import Task
-from dermhub.preprocess import to_rgb
 from dermhub.training import Fit, predict_all
 
 
@@ -57,7 +54,7 @@ def read_labelled(images: Path, labels: Path, task: Task, split: str = "") -> La
 def evaluate(classifier: Classifier, labelled: Labelled, workers: int = 0) -> dict[str, Any]:
     """Every figure of a model on labelled images, and how many of their lesions it was trained on."""
     config, table = classifier.config, labelled.table
-    logits = _logits(classifier, list(table["path"]), workers)
+    logits = passes.run(classifier, list(table["path"]), workers).logits
     seen = "unknown: the table has no lesion_id"
     places = table["lesion_id"].map(partition.shipped()) if "lesion_id" in table else None
     return {
@@ -68,14 +65,6 @@ def evaluate(classifier: Classifier, labelled: Labelled, workers: int = 0) -> di
         "images_of_training_lesions": seen if places is None else int(places.isin(["train", "validation"]).sum()),
         **summary.summarize(logits, data.targets(table, config.task), config),
     }
-
-
-def _logits(classifier: Classifier, paths: list[str], workers: int) -> NDArray[np.float32]:
-    """Logits of images by whatever runs the model; only PyTorch's engine decodes in other processes."""
-    if isinstance(classifier.engine, TorchEngine):
-        return predict_all(classifier.engine.folded, paths, classifier.config.input, workers)
-    chunks = (paths[start : start + BATCH] for start in range(0, len(paths), BATCH))
-    return np.concatenate([classifier.logits([to_rgb(path) for path in chunk]) for chunk in chunks])
 
 
 def finish(fit: Fit, folder: Path, provenance: dict[str, Any]) -> dict[str, Any]:

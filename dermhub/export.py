@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib.util
 import io
 import warnings
 from pathlib import Path
@@ -9,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dermhub import files, onnx_format
-from dermhub.engine import Floats
+from dermhub import engine_onnx, files, onnx_format
+from dermhub.engine import Engine, Floats
 from dermhub.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
     from torch import nn
 
     from dermhub.classifier import Classifier
+    from dermhub.engine_torch import TorchEngine
 
 OPSET = 17
 """ONNX operator set: read by Debian 13's ONNX Runtime, and within what IBM's zDLC takes, whose compiler supports the
@@ -24,6 +27,14 @@ operators of up to opset 18 since 2023 and of 22 now (onnx-mlir, docs/SupportedO
 
 LIMIT = 1e-4
 """Largest accepted difference from PyTorch, as a share of the largest value where that is above 1."""
+
+LARGEST = 40_000_000
+"""Bytes above which a folder gets no graph: EfficientNet-B4, whose graph takes 71 MB, would be no faster by it
+(benchmarks/engines.py)."""
+
+
+class Unsuited(ModelError):
+    """A model that ends in more than global average pooling and one linear layer."""
 
 
 def export(classifier: Classifier, to: Path) -> float:
@@ -35,18 +46,56 @@ def export(classifier: Classifier, to: Path) -> float:
     """
     if to.suffix != onnx_format.SUFFIX:
         raise ConfigError(f"{to} is no name for an ONNX file: expected one that ends in {onnx_format.SUFFIX}.")
-    config, model = classifier.config, classifier.model
-    shape = (3, config.input.size, config.input.size)
-    weights = _weights(model, shape, config.architecture)
-    beside = {name: classifier.engine.sidecar(name) for name in config.files}
-    content = _with_metadata(_trace(model, shape), onnx_format.metadata(config, weights, beside))
-    worst = _difference(classifier, content, shape, str(to))
+    from dermhub.engine_torch import TorchEngine
+
+    if not classifier.folder.is_dir():
+        raise ModelError(f"{classifier.folder} is an ONNX model already: export the model's folder.")
+    engine = TorchEngine(classifier.folder)
+    beside = {name: engine.sidecar(name) for name in engine.config.files if name != onnx_format.GRAPH}
+    config = dataclasses.replace(engine.config, files={name: engine.config.files[name] for name in beside})
+    trace, weights = _graph(engine)
+    content = onnx_format.seal(_with_metadata(trace, onnx_format.metadata(config, weights, beside)))
+    worst = _checked(engine, engine_onnx.OnnxEngine(content, str(to)))
+    files.write_bytes(to, content)
+    return worst
+
+
+def graph(folder: Path) -> bytes | None:
+    """The content of `onnx_format.GRAPH` of a model folder: its weights as a graph, compared as `export` does.
+
+    None for a model whose class maps need more than its last layer, and for one whose graph would be larger than
+    `LARGEST`. Raises ConfigError when onnx or ONNX Runtime is not installed, and ModelError when the graph answers
+    otherwise than PyTorch.
+    """
+    from dermhub.engine_torch import TorchEngine
+
+    engine = TorchEngine(folder)
+    if sum(tensor.numel() for tensor in engine.model.parameters()) * 4 > LARGEST:
+        return None
+    try:
+        trace, weights = _graph(engine)
+    except Unsuited:
+        return None
+    content = _with_metadata(trace, onnx_format.graph_metadata(engine.config.weights_sha256, weights))
+    _checked(engine, engine_onnx.FolderEngine(folder, engine.config, content))
+    return content
+
+
+def _graph(engine: TorchEngine) -> tuple[bytes, Floats]:
+    """The traced graph of a model and its last layer's weights (C, K)."""
+    shape = (3, engine.config.input.size, engine.config.input.size)
+    weights = _weights(engine.model, shape, engine.config.architecture)
+    return _trace(engine.model, shape), weights
+
+
+def _checked(engine: TorchEngine, other: Engine) -> float:
+    """The largest difference of an engine from PyTorch; raises ModelError when it is too large."""
+    worst = _difference(engine, other)
     if not worst <= LIMIT:
         raise ModelError(
-            f"The ONNX model of {config.architecture} differs from PyTorch by {worst:.1e}, expected at most {LIMIT:g}: "
-            "nothing was written."
+            f"The ONNX model of {engine.config.architecture} differs from PyTorch by {worst:.1e}, expected at most "
+            f"{LIMIT:g}: nothing was written."
         )
-    files.write_bytes(to, content)
     return worst
 
 
@@ -65,7 +114,7 @@ def _weights(model: nn.Module, shape: tuple[int, ...], architecture: str) -> Flo
         pooled = maps.mean(dim=(2, 3))
         alike = pooled.shape[1] == last.in_features and torch.allclose(logits, last(pooled), rtol=1e-4, atol=1e-5)
     if not alike:
-        raise ModelError(
+        raise Unsuited(
             f"{architecture} ends in more than global average pooling and one linear layer, from which an ONNX model "
             "makes its class maps: it can't be exported."
         )
@@ -109,31 +158,34 @@ def _trace(model: nn.Module, shape: tuple[int, ...]) -> bytes:
 
 
 def _with_metadata(content: bytes, texts: dict[str, str]) -> bytes:
-    """The checked and sealed model with its metadata."""
+    """The checked model with its metadata."""
     onnx = _onnx()
     model = onnx.load_model_from_string(content)
     for key, value in texts.items():
         model.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(model, full_check=True)
-    return onnx_format.seal(model.SerializeToString())
+    return bytes(model.SerializeToString())
 
 
-def _difference(classifier: Classifier, content: bytes, shape: tuple[int, ...], where: str) -> float:
-    """The largest difference between PyTorch and the file: logits, feature maps and class maps of random images."""
-    from dermhub.engine_onnx import OnnxEngine
-
-    other, worst = OnnxEngine(content, where), 0.0
+def _difference(engine: TorchEngine, other: Engine) -> float:
+    """The largest difference between two engines: logits, feature maps and class maps of random images."""
+    config, worst = engine.config, 0.0
     rng = np.random.default_rng(0)
-    directions = np.eye(len(classifier.classes), dtype=np.float32)
+    directions = np.eye(len(config.task.classes), dtype=np.float32)
     for number in (1, 3):
-        images = rng.standard_normal((number, *shape), np.float32)
+        images = rng.standard_normal((number, 3, config.input.size, config.input.size), np.float32)
         answers = []
-        for engine in (classifier.engine, other):
-            logits, features = engine.forward(images)
-            answers.append((logits, features, engine.class_maps(features, directions)))
+        for one in (engine, other):
+            logits, features = one.forward(images)
+            answers.append((logits, features, one.class_maps(features, directions)))
         for mine, its in zip(*answers, strict=True):
             worst = max(worst, float(np.abs(mine - its).max() / max(1.0, float(np.abs(mine).max()))))
     return worst
+
+
+def installed() -> bool:
+    """Whether onnx and ONNX Runtime can be imported here."""
+    return importlib.util.find_spec("onnx") is not None and engine_onnx.installed()
 
 
 def _onnx() -> Any:

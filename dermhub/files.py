@@ -11,6 +11,9 @@ from typing import Any
 
 from dermhub.errors import ConfigError, DataError, ModelError
 
+CHANGED = "the file was changed or damaged; fetch or copy the model again"
+"""What to do about a file of a model with other bytes than its config.json states."""
+
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 
 
@@ -74,6 +77,14 @@ def check_sha256(path: Path, expected: str, by: str, advice: str) -> None:
         raise ModelError(f"{path} can't be read ({error.strerror or error}): {advice}.") from error
     if found != expected:
         raise ModelError(f"{path} has the sha256 {found}, but {by} states {expected}: {advice}.")
+
+
+def read_part(path: Path) -> bytes:
+    """The content of a file that belongs to a model; raises ModelError when it can't be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path} can't be read ({error.strerror or error}): fetch or copy the model again.") from error
 
 
 def image_files(folder: Path) -> list[Path]:

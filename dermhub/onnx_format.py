@@ -1,8 +1,10 @@
-"""What an exported ONNX file says of itself: keys of its metadata, and a seal over all of its bytes.
+"""What an ONNX file of dermhub says of itself: keys of its metadata, and a seal over all of its bytes.
 
-The metadata carries what a model folder holds beside the weights, so that one file is the whole model: config.json as
-it stands, the last layer's weights (class maps need them outside of the graph), and the files beside the weights. All
-of it is text; binary parts are base64 of safetensors, which are little-endian by definition.
+There are two kinds. `GRAPH` stands in a model folder, whose config.json states its hash, and it names the weights that
+it was made from. An export is the whole model in one file: its metadata carries what a model folder holds beside the
+weights, which is config.json as it stands, the last layer's weights (class maps need them outside of the graph), and
+the files beside the weights. All of it is text; binary parts are base64 of safetensors, which are little-endian by
+definition.
 """
 
 from __future__ import annotations
@@ -26,7 +28,18 @@ INPUT, LOGITS, FEATURES = "images", "logits", "features"
 CONFIG, HEAD, FILE, SEAL = "dermhub.config", "dermhub.head", "dermhub.file.", "dermhub.sha256"
 """Keys of the metadata: config.json; the last layer's weights; one for each file beside the weights; the seal."""
 
+GRAPH = "model.onnx"
+"""Name of the file beside the weights that holds them as a graph."""
+
+WEIGHTS = "dermhub.weights"
+"""Key of the metadata of `GRAPH`: the sha256 of the model.safetensors that it was made from."""
+
 ADVICE = "export the model with python -m dermhub export"
+
+
+def graph_metadata(weights_sha256: str, weights: Floats) -> dict[str, str]:
+    """The metadata of a folder's graph: which weight file it was made from, and its last layer's weights (C, K)."""
+    return {WEIGHTS: weights_sha256, HEAD: _text(tensors.write({"weight": weights}))}
 
 
 def metadata(config: ModelConfig, weights: Floats, beside: Mapping[str, bytes]) -> dict[str, str]:

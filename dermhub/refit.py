@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dermhub import checkpoint, conformal, data, files, gate, metrics, partition, seen
-from dermhub.config import Conformal, ModelConfig
+from dermhub import checkpoint, conformal, data, export, files, gate, metrics, onnx_format, partition, seen
+from dermhub.config import Conformal, ModelConfig, read_config
 from dermhub.passes import Outputs
 from dermhub.preprocess import to_array, to_rgb
 
@@ -39,11 +39,17 @@ SIDECARS: dict[str, Maker] = {seen.NAME: _seen, gate.NAME: _gate}
 """Name of a file beside the weights -> its content from configuration, table and the outputs of each split."""
 
 
-def clear(folder: Path) -> ModelConfig:
-    """Take what was fitted out of config.json, so that the folder is whole at any time, and return what is left."""
-    config = dataclasses.replace(checkpoint.load_config(folder), conformal=None, files={})
+def clear(folder: Path) -> None:
+    """Take what was made out of config.json, so that the folder is whole at any time, and make the graph anew.
+
+    Without the package onnx, or for a model that gains nothing by it, the folder has no graph.
+    """
+    config = dataclasses.replace(read_config(folder), conformal=None, files={})
     files.write_json(folder / checkpoint.CONFIG, config.to_json())
-    return config
+    (folder / onnx_format.GRAPH).unlink(missing_ok=True)
+    content = export.graph(folder) if export.installed() else None
+    if content is not None:
+        checkpoint.add_file(folder, onnx_format.GRAPH, content)
 
 
 def fit(folder: Path, table: pd.DataFrame, outputs: dict[str, Outputs]) -> ModelConfig:
@@ -53,12 +59,12 @@ def fit(folder: Path, table: pd.DataFrame, outputs: dict[str, Outputs]) -> Model
     """
     learnt = table[table["split"] != "test"]
     known = {split: own for split, own in outputs.items() if split != "test"}
-    config = checkpoint.load_config(folder)
+    config = read_config(folder)
     config = dataclasses.replace(config, conformal=_conformal(config, learnt, known["validation"]))
     files.write_json(folder / checkpoint.CONFIG, config.to_json())
     for name, make in SIDECARS.items():
         checkpoint.add_file(folder, name, make(config, learnt, known))
-    return checkpoint.load_config(folder)
+    return read_config(folder)
 
 
 def _conformal(config: ModelConfig, table: pd.DataFrame, outputs: Outputs) -> Conformal:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from dermhub import checkpoint, data, files, passes, summary, verify
+from dermhub import data, files, passes, summary, verify
 from dermhub.classifier import Classifier
+from dermhub.config import read_config
 from dermhub.errors import DataError, some
 from dermhub.external import EXTERNAL, PH2, read_external
 
@@ -52,7 +53,7 @@ class Sources:
 def kept(folder: Path) -> pd.DataFrame | None:
     """A folder's external.csv, if the weights are still those that its metrics.json was measured with."""
     try:
-        return read_external(folder / EXTERNAL, checkpoint.load_config(folder).task) if same_weights(folder) else None
+        return read_external(folder / EXTERNAL, read_config(folder).task) if same_weights(folder) else None
     except DataError:
         return None
 
@@ -63,7 +64,7 @@ def same_weights(folder: Path) -> bool:
         measured = files.read_json(folder / verify.METRICS)["weights"]["sha256"]
     except (DataError, LookupError, TypeError):
         return False
-    return bool(measured == checkpoint.load_config(folder).weights_sha256)
+    return bool(measured == read_config(folder).weights_sha256)
 
 
 def ph2_table(folder: Path) -> pd.DataFrame:

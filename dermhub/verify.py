@@ -16,7 +16,7 @@ import pandas as pd
 
 from dermhub import cards, external, files, map_quality, partition, summary
 from dermhub.catalog import CONFIG, WEIGHTS
-from dermhub.config import ModelConfig
+from dermhub.config import ModelConfig, read_config
 from dermhub.errors import DataError, LeakError, ModelError, some
 
 METRICS, CARD = "metrics.json", "README.md"
@@ -64,14 +64,6 @@ def verify(folder: Path) -> Report:
         # Only then: the card of wrong figures is wrong in the same places.
         differs += _card(folder, config, content)
     return Report(folder, len(pairs), tuple(differs))
-
-
-def read_config(folder: Path) -> ModelConfig:
-    """A model folder's config.json; raises ModelError."""
-    try:
-        return ModelConfig.from_json(files.read_json(folder / CONFIG), str(folder / CONFIG))
-    except DataError as error:
-        raise ModelError(str(error)) from error
 
 
 def recompute(folder: Path, config: ModelConfig) -> dict[str, Any]:

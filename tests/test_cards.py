@@ -19,9 +19,8 @@ from huggingface_hub import ModelCard
 
 from dermhub import cards, catalog, data, files, metrics
 from dermhub.card_results import HEADLINES
-from dermhub.checkpoint import load_config
 from dermhub.classifier import Classifier
-from dermhub.config import ModelConfig
+from dermhub.config import ModelConfig, read_config
 from dermhub.preprocess import to_rgb
 
 MODELS = [pytest.param(path, id=name) for name, path in catalog.shipped().items()] or [
@@ -33,7 +32,7 @@ SHIPPED = pytest.mark.parametrize("folder", MODELS)
 
 @pytest.fixture
 def config(finished_run: Path) -> ModelConfig:
-    return load_config(finished_run / "model")
+    return read_config(finished_run / "model")
 
 
 @pytest.fixture
@@ -200,7 +199,10 @@ def test_the_cost_of_an_answer_is_told(config: ModelConfig, content: dict[str, A
     content["latency"] |= {"median_ms": 17.3, "n": 20, "threads": 2, "processor": "Some CPU", "machine": "s390x"}
     content["weights"] |= {"parameters": 123456, "megabytes": 0.5}
     text = cards.render(config, content)
-    row = "| `predict`, one image of 600 x 450 pixels | 17.3 ms (median of 20), 2 thread(s) of Some CPU (s390x) |"
+    row = (
+        "| `predict` by ONNX Runtime, one image of 600 x 450 pixels | 17.3 ms (median of 20), 2 thread(s) of Some CPU "
+        "(s390x) |"
+    )
     assert row in text
     assert "| parameters | 123456 |" in text
 
@@ -259,7 +261,7 @@ def test_nothing_of_a_model_folder_names_a_place_on_the_machine(finished_run: Pa
 def test_the_card_of_a_shipped_model_is_rendered_from_its_files(folder: Path) -> None:
     content = json.loads((folder / "metrics.json").read_text())
     text = (folder / "README.md").read_text()
-    assert text == cards.render(load_config(folder), content)
+    assert text == cards.render(read_config(folder), content)
     assert content["model"] == folder.name
     card = ModelCard.load(folder / "README.md")
     assert len(card.data.eval_results) == len(front(text)["model-index"][0]["results"][0]["metrics"]) == 7
@@ -271,7 +273,7 @@ def test_the_card_of_a_shipped_model_is_rendered_from_its_files(folder: Path) ->
 def test_the_predictions_of_a_shipped_model_give_its_figures(folder: Path) -> None:
     if not (folder / "predictions.csv").exists():
         pytest.skip(f"{folder.name} ships no predictions.csv")
-    config, content = load_config(folder), json.loads((folder / "metrics.json").read_text())
+    config, content = read_config(folder), json.loads((folder / "metrics.json").read_text())
     table = pd.read_csv(folder / "predictions.csv")
     for split in ("validation", "test"):
         part = table[table["split"] == split]

@@ -21,6 +21,7 @@ from timm.data.transforms_factory import create_transform
 from torch import nn
 
 from dermhub import backbone, checkpoint, files
+from dermhub.config import read_config
 from dermhub.drawings import draw
 from dermhub.errors import ModelError
 from dermhub.labels import BINARY, LESION
@@ -310,5 +311,5 @@ def test_damaged_state(tmp_path: Path, damage: str) -> None:
 
 
 def test_binary_and_lesion_folders_differ(tiny_binary_model: Path, tiny_lesion_model: Path) -> None:
-    assert checkpoint.load_config(tiny_binary_model).task is BINARY
-    assert checkpoint.load_config(tiny_lesion_model).task is LESION
+    assert read_config(tiny_binary_model).task is BINARY
+    assert read_config(tiny_lesion_model).task is LESION

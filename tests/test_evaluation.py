@@ -17,8 +17,8 @@ from conftest import TINY_RUN, TINY_SPEC, run_training
 
 import train
 from dermhub import backbone, data, evaluation, metrics, partition, summary, traits
-from dermhub.checkpoint import load_config
 from dermhub.classifier import Classifier
+from dermhub.config import read_config
 from dermhub.errors import DataError, LeakError
 from dermhub.evaluation import Labelled, evaluate, read_labelled
 from dermhub.labels import BINARY, LESION, Task
@@ -181,7 +181,7 @@ def test_the_shipped_predictions_give_the_same_figures(finished_run: Path) -> No
     table = pd.read_csv(finished_run / "model" / "predictions.csv")
     assert Counter(table["split"]) == {"validation": 7, "test": 7}
     part = table[table["split"] == "test"]
-    config = load_config(finished_run / "model")
+    config = read_config(finished_run / "model")
     logits = part[[f"logit_{name}" for name in LESION.classes]].to_numpy(np.float32)
     again = summary.summarize(logits, data.targets(part, LESION), config)
     assert again == {name: written["test"][name] for name in again}
@@ -198,7 +198,7 @@ def test_histology_only_is_measured_on_histology_only(finished_run: Path, tiny_d
 
 def test_what_is_broken_down_comes_from_the_shipped_predictions(finished_run: Path, tiny_data: Path) -> None:
     content = json.loads((finished_run / "model" / "metrics.json").read_text())
-    config = load_config(finished_run / "model")
+    config = read_config(finished_run / "model")
     rows = pd.read_csv(finished_run / "model" / "predictions.csv")
     rows = rows[rows["split"] == "test"].reset_index(drop=True)
     table = data.read_table(tiny_data, LESION).set_index("image_id").loc[rows["image_id"]].reset_index()

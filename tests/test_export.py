@@ -150,9 +150,7 @@ def test_head_with_more_than_a_mean_is_refused_by_name(tmp_path: Path, command: 
 
 
 def test_an_export_can_not_be_exported(pair: Pair, tmp_path: Path) -> None:
-    with pytest.raises(
-        ModelError, match=r"model\.onnx is an ONNX model, without a PyTorch module: use the model folder"
-    ):
+    with pytest.raises(ModelError, match=r"model\.onnx is an ONNX model already: export the model's folder\."):
         export.export(pair[1], tmp_path / "x.onnx")
 
 

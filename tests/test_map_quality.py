@@ -18,7 +18,7 @@ from PIL import Image
 
 from dermhub import backbone, cascade, data, files, gradcam, lint, map_masks, map_quality, measure, verify
 from dermhub.classifier import Classifier
-from dermhub.config import InputSpec
+from dermhub.config import InputSpec, read_config
 from dermhub.errors import DataError
 from dermhub.labels import LESION
 from dermhub.map_quality import COLUMNS, rank_correlation
@@ -74,7 +74,7 @@ def predictions(count: int, dx: str = "nv", called: str = "nv") -> pd.DataFrame:
 
 
 def of_maps(table: pd.DataFrame, test: pd.DataFrame, folder: Path) -> dict[str, Any]:
-    return map_quality.of_maps(table, test, verify.read_config(folder))
+    return map_quality.of_maps(table, test, read_config(folder))
 
 
 def test_a_mask_as_the_model_sees_it(tmp_path: Path) -> None:

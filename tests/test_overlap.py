@@ -15,6 +15,7 @@ from conftest import Command
 from PIL import Image
 
 from dermhub import checkpoint, files, overlap, seen
+from dermhub.config import read_config
 from dermhub.drawings import draw
 from dermhub.errors import ConfigError, ModelError
 from dermhub.overlap import Row
@@ -159,7 +160,7 @@ def test_add_file_states_what_it_wrote(knowing: Path, tmp_path: Path) -> None:
     shutil.copytree(knowing, tmp_path / "model")
     checkpoint.add_file(tmp_path / "model", "gate.safetensors", b"one")
     checkpoint.add_file(tmp_path / "model", "gate.safetensors", b"two")
-    config, before = checkpoint.load_config(tmp_path / "model"), checkpoint.load_config(knowing)
+    config, before = read_config(tmp_path / "model"), read_config(knowing)
     assert list(config.files) == ["gate.safetensors", "seen.safetensors"]
     assert config.files["gate.safetensors"] == files.sha256(tmp_path / "model" / "gate.safetensors")
     assert config.files["seen.safetensors"] == before.files["seen.safetensors"]

@@ -203,7 +203,10 @@ def test_files_that_are_none(folder: Path, content: bytes) -> None:
 @pytest.mark.parametrize("name", ["config.json", "metrics.json", "predictions.csv", "README.md"])
 def test_files_that_are_not_there(folder: Path, name: str) -> None:
     (folder / name).unlink()
-    with pytest.raises((DataError, ModelError), match=rf"^{folder / name} can't be read \(.*No such file"):
+    told = {"config.json": f"^{folder} is not a model folder: it has no config.json"}
+    with pytest.raises(
+        (DataError, ModelError), match=told.get(name, rf"^{folder / name} can't be read \(.*No such file")
+    ):
         verify.verify(folder)
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from dermhub import cards, checkpoint, files
+from dermhub import cards, files
+from dermhub.config import read_config
 from dermhub.errors import DermhubError
 
 
 def certify(folder: Path, proven: dict[str, dict[str, object]]) -> bool:
     """Bring metrics.json and the card of a folder in line with the proof; returns whether it covers the weights."""
-    config, content = checkpoint.load_config(folder), files.read_json(folder / "metrics.json")
+    config, content = read_config(folder), files.read_json(folder / "metrics.json")
     found = proven.get(config.weights_sha256)
     content["parity"] = found and {"weights_sha256": config.weights_sha256, **found}
     files.write_json(folder / "metrics.json", content)
