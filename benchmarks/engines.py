@@ -89,6 +89,9 @@ def sides(saved: Classifier, exported: Path, images: Floats, compiled: bool) -> 
         ),
         DEFAULT: lambda images: saved.engine.forward(images)[0],
     }
+    if saved.engine.runtime != "PyTorch":
+        other = Classifier(saved.folder, runtime="torch").engine
+        found["dermhub on PyTorch"] = lambda images: other.forward(images)[0]
     runtime = Classifier(exported).engine
     found["ONNX Runtime (dermhub's .onnx)"] = lambda images: runtime.forward(images)[0]
     if importlib.util.find_spec("openvino"):

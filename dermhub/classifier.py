@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -59,8 +60,8 @@ class Classifier:
 
     `name` is what people know it by; the folder's or file's own name if it is not given. `runtime` is what computes:
     "onnx" (ONNX Runtime), "torch" (PyTorch), or "auto": the first where it is installed and the folder has a graph,
-    because it is faster then (benchmarks/engines.py). Raises ModelError when the folder or file is not a whole and
-    matching model, and ConfigError for a runtime that can't run it.
+    because it is faster then (benchmarks/engines.py), but not on s390x, where that was not measured. Raises ModelError
+    when the folder or file is not a whole and matching model, and ConfigError for a runtime that can't run it.
     """
 
     def __init__(self, folder: str | os.PathLike[str], name: str = "", runtime: Runtime = "auto") -> None:
@@ -247,9 +248,10 @@ def _start(path: Path, runtime: Runtime) -> Engine:
         if runtime == "torch":
             raise ConfigError(f"{path} is an exported graph, which PyTorch can't run: give the model's folder.")
         return engine_onnx.OnnxEngine.load(path)
-    graph = None if runtime == "torch" else engine_onnx.of_folder(path)
-    if graph is not None:
-        return graph
+    if runtime == "onnx" or (runtime == "auto" and sys.byteorder == "little"):
+        graph = engine_onnx.of_folder(path)
+        if graph is not None:
+            return graph
     if runtime == "onnx":
         raise ConfigError(
             f"{path} can't be run by ONNX Runtime: it needs the package onnxruntime and a {GRAPH} in the folder. Leave "

@@ -11,7 +11,7 @@ from PIL import Image
 
 from dermhub import data
 from dermhub.config import InputSpec
-from dermhub.errors import DataError
+from dermhub.errors import DataError, some
 from dermhub.preprocess import to_rgb, view_box
 
 COLUMN = "sharper"
@@ -29,8 +29,8 @@ def add(table: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, int, int]:
 
     A copy has its image's name and shows the same view (or the view's central square) in more pixels; the column holds
     its path, and is empty for all images without one and for those of validation and test. Left out are copies that
-    show something else, which could be a photograph that is held out. Raises DataError for a folder without a copy, and
-    for one that is not larger than its image.
+    show something else, which could be a photograph that is held out. Raises DataError for a folder without a copy or
+    without one of some diagnosis, and for a copy that is not larger than its image.
     """
     found = data.find_images(folder)
     trained = table["split"] == "train"
@@ -38,6 +38,12 @@ def add(table: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, int, int]:
     kept = [copy if copy and _same(own, copy) else "" for own, copy in zip(table["path"], paths, strict=True)]
     if not any(kept):
         raise DataError(f"{folder} has no copy of a training image: expected files that have their image_id as a name.")
+    without = set(table["dx"][trained]) - {dx for dx, copy in zip(table["dx"], kept, strict=True) if copy}
+    if without:
+        raise DataError(
+            f"{folder} has no copy of any image of {some(sorted(without))}: a model could tell it by its sharpness, so "
+            "no copy can be used. Expected copies of every diagnosis."
+        )
     count = sum(map(bool, kept))
     return table.assign(**{COLUMN: kept}), count, sum(map(bool, paths)) - count
 

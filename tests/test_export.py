@@ -219,7 +219,7 @@ def test_pytorch_is_not_touched(pair: Pair, photo: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(dermhub.shipped()))
 def test_shipped_models(name: str, tmp_path: Path) -> None:
-    mine = dermhub.load(name)
+    mine = dermhub.load(name, runtime="torch")
     assert export.export(mine, tmp_path / "model.onnx") <= 1e-5
     its = dermhub.load(tmp_path / "model.onnx")
     for seed in range(6):

@@ -79,7 +79,7 @@ def answer(images: Path, out: Path) -> dict[str, Any]:
 
     models: dict[str, Any] = {}
     for name, folder in dermhub.shipped().items():
-        model = dermhub.load(folder)
+        model = dermhub.load(folder, runtime="torch")
         files = {p.relative_to(folder).as_posix(): digest(p.read_bytes()) for p in folder.rglob("*") if p.is_file()}
         meaning = digest(json.dumps(model.config.to_json()).encode())
         models[name] = {"files": files, "meaning": meaning, "images": {}}
