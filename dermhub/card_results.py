@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from dermhub.catalog import GRAPH
 from dermhub.config import ModelConfig
-from dermhub.onnx_format import GRAPH
 
 HEADLINES = {
     "accuracy": ("accuracy", "Accuracy"),

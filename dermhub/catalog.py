@@ -15,7 +15,10 @@ MODEL_CARDS = Path(__file__).resolve().parent.parent / "model_cards"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 """The two files without which a folder is no model; timm reads the same names."""
 
-PATTERNS = ("*.safetensors", "model.onnx", "*.json", "*.md", "figures/*.png")
+GRAPH = "model.onnx"
+"""The file beside the weights that holds them as a graph, in models that have one."""
+
+PATTERNS = ("*.safetensors", GRAPH, "*.json", "*.md", "figures/*.png")
 """All that is ever fetched from a hub or pushed to one: no pickle and no code."""
 
 

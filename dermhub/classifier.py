@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dermhub import files, gate, metrics, quality, seen
-from dermhub.catalog import CONFIG, Entry
+from dermhub.catalog import CONFIG, GRAPH, Entry
 from dermhub.concern import Concern
 from dermhub.config import InputSpec
 from dermhub.conformal import prediction_sets
@@ -24,7 +24,7 @@ from dermhub.engine import Engine, Floats
 from dermhub.errors import ConfigError, ModelError, some, suggest
 from dermhub.lesion_mask import Lesion
 from dermhub.locate import locate
-from dermhub.onnx_format import GRAPH, SUFFIX
+from dermhub.onnx_format import SUFFIX
 from dermhub.prediction import Explanation, Prediction
 from dermhub.preprocess import ImageInput, to_array, to_rgb, view_box
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from dermhub import files, onnx_format
-from dermhub.catalog import CONFIG, WEIGHTS
+from dermhub.catalog import CONFIG, GRAPH, WEIGHTS
 from dermhub.config import ModelConfig, read_config
 from dermhub.engine import Floats
 from dermhub.errors import ModelError, some
-from dermhub.onnx_format import ADVICE, FEATURES, GRAPH, INPUT, LOGITS
+from dermhub.onnx_format import ADVICE, FEATURES, INPUT, LOGITS
 
 
 class Graph:
@@ -65,7 +65,7 @@ class Graph:
 
 
 class FolderEngine(Graph):
-    """The model of a folder that has `onnx_format.GRAPH`, whose bytes are `content`.
+    """The model of a folder that has `catalog.GRAPH`, whose bytes are `content`.
 
     PyTorch is imported by `model` alone. Raises ModelError when the graph was made from other weights than those of
     the folder.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import io
 import warnings
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dermhub import engine_onnx, files, onnx_format
+from dermhub import catalog, engine_onnx, files, onnx_format
 from dermhub.engine import Engine, Floats
 from dermhub.errors import ConfigError, ModelError
 
@@ -51,7 +50,7 @@ def export(classifier: Classifier, to: Path) -> float:
     if not classifier.folder.is_dir():
         raise ModelError(f"{classifier.folder} is an ONNX model already: export the model's folder.")
     engine = TorchEngine(classifier.folder)
-    beside = {name: engine.sidecar(name) for name in engine.config.files if name != onnx_format.GRAPH}
+    beside = {name: engine.sidecar(name) for name in engine.config.files if name != catalog.GRAPH}
     config = dataclasses.replace(engine.config, files={name: engine.config.files[name] for name in beside})
     trace, weights = _graph(engine)
     content = onnx_format.seal(_with_metadata(trace, onnx_format.metadata(config, weights, beside)))
@@ -61,7 +60,7 @@ def export(classifier: Classifier, to: Path) -> float:
 
 
 def graph(folder: Path) -> bytes | None:
-    """The content of `onnx_format.GRAPH` of a model folder: its weights as a graph, compared as `export` does.
+    """The content of `catalog.GRAPH` of a model folder: its weights as a graph, compared as `export` does.
 
     None for a model whose class maps need more than its last layer, and for one whose graph would be larger than
     `LARGEST`. Raises ConfigError when onnx or ONNX Runtime is not installed, and ModelError when the graph answers
@@ -185,7 +184,11 @@ def _difference(engine: TorchEngine, other: Engine) -> float:
 
 def installed() -> bool:
     """Whether onnx and ONNX Runtime can be imported here."""
-    return importlib.util.find_spec("onnx") is not None and engine_onnx.installed()
+    try:
+        _onnx()
+    except ConfigError:
+        return False
+    return engine_onnx.installed()
 
 
 def _onnx() -> Any:

@@ -1,10 +1,10 @@
 """What an ONNX file of dermhub says of itself: keys of its metadata, and a seal over all of its bytes.
 
-There are two kinds. `GRAPH` stands in a model folder, whose config.json states its hash, and it names the weights that
-it was made from. An export is the whole model in one file: its metadata carries what a model folder holds beside the
-weights, which is config.json as it stands, the last layer's weights (class maps need them outside of the graph), and
-the files beside the weights. All of it is text; binary parts are base64 of safetensors, which are little-endian by
-definition.
+There are two kinds. The graph (`catalog.GRAPH`) stands in a model folder, whose config.json states its hash, and it
+names the weights that it was made from. An export is the whole model in one file: its metadata carries what a model
+folder holds beside the weights, which is config.json as it stands, the last layer's weights (class maps need them
+outside of the graph), and the files beside the weights. All of it is text; binary parts are base64 of safetensors,
+which are little-endian by definition.
 """
 
 from __future__ import annotations
@@ -28,11 +28,8 @@ INPUT, LOGITS, FEATURES = "images", "logits", "features"
 CONFIG, HEAD, FILE, SEAL = "dermhub.config", "dermhub.head", "dermhub.file.", "dermhub.sha256"
 """Keys of the metadata: config.json; the last layer's weights; one for each file beside the weights; the seal."""
 
-GRAPH = "model.onnx"
-"""Name of the file beside the weights that holds them as a graph."""
-
 WEIGHTS = "dermhub.weights"
-"""Key of the metadata of `GRAPH`: the sha256 of the model.safetensors that it was made from."""
+"""Key of the metadata of a folder's graph: the sha256 of the model.safetensors that it was made from."""
 
 ADVICE = "export the model with python -m dermhub export"
 

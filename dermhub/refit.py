@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dermhub import checkpoint, conformal, data, export, files, gate, metrics, onnx_format, partition, seen
+from dermhub import catalog, checkpoint, conformal, data, export, files, gate, metrics, partition, seen
 from dermhub.config import Conformal, ModelConfig, read_config
 from dermhub.passes import Outputs
 from dermhub.preprocess import to_array, to_rgb
@@ -46,10 +46,10 @@ def clear(folder: Path) -> None:
     """
     config = dataclasses.replace(read_config(folder), conformal=None, files={})
     files.write_json(folder / checkpoint.CONFIG, config.to_json())
-    (folder / onnx_format.GRAPH).unlink(missing_ok=True)
+    (folder / catalog.GRAPH).unlink(missing_ok=True)
     content = export.graph(folder) if export.installed() else None
     if content is not None:
-        checkpoint.add_file(folder, onnx_format.GRAPH, content)
+        checkpoint.add_file(folder, catalog.GRAPH, content)
 
 
 def fit(folder: Path, table: pd.DataFrame, outputs: dict[str, Outputs]) -> ModelConfig:

@@ -17,7 +17,7 @@ import pytest
 from conftest import Command, make_model
 
 import dermhub
-from dermhub import checkpoint, engine_onnx, export, files, onnx_format, refit
+from dermhub import catalog, checkpoint, engine_onnx, export, files, refit
 from dermhub.classifier import Classifier
 from dermhub.config import read_config
 from dermhub.drawings import draw
@@ -26,7 +26,7 @@ from dermhub.engine_torch import TorchEngine
 from dermhub.errors import ConfigError, ModelError
 from dermhub.labels import LESION
 
-GRAPH = onnx_format.GRAPH
+GRAPH = catalog.GRAPH
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,9 @@ FOLDER = Path(dermhub.__file__).parent
 
 LAYERS = (
     {"labels", "errors", "signatures", "bombs", "concern"},
-    {"config", "train_config", "files", "metrics", "drawings", "kaggle"}
-    | {"catalog", "card_text", "hub_errors", "hub_session", "tensors", "journal", "progress"},
+    {"files", "catalog"},
+    {"config", "train_config", "metrics", "drawings", "kaggle"}
+    | {"card_text", "hub_errors", "hub_session", "tensors", "journal", "progress"},
     {"partition", "preprocess", "calibration", "conformal", "backbone", "breakdown", "losses", "card_results", "hub"}
     | {"distributed", "engine", "card_parity", "skin", "gate", "lesion_mask"},
     {"augment", "fold", "gradcam", "checkpoint", "figures", "locate", "space", "cox", "retest"}
@@ -31,15 +32,17 @@ LAYERS = (
     {"summary"},
     {"external", "map_quality"},
     {"verify"},
-    {"engine_torch", "engine_onnx"},
+    {"engine_torch"},
+    {"engine_onnx"},
     {"data", "classifier", "checklist", "overlap", "merge"},
-    {"training", "cost", "rows", "extra"},
+    {"cost", "rows", "extra", "sharper", "export"},
+    {"training"},
     {"passes", "lint", "archive"},
     {"refit", "sources", "replay", "cascade"},
     {"map_masks"},
     {"measure"},
     {"evaluation"},
-    {"hub_commands", "export", "card_commands", "folder_commands"},
+    {"hub_commands", "card_commands", "folder_commands"},
     {"__init__", "__main__"},
 )
 """A module imports from layers above its own in this list alone, also inside functions and for types."""

@@ -63,7 +63,16 @@ def test_every_option_arrives() -> None:
         **{"epochs": 3, "batch_size": 4, "size": 100, "train_size": 90, "crop_mode": "squash", "lr": 0.1},
         **{"backbone_lr": 0.2, "weight_decay": 0.3, "warmup": 0.4, "label_smoothing": 0.5, "dropout": 0.6},
         **{"drop_path": 0.7, "sampling": 0.8, "min_scale": 0.9, "ema": 0.95, "bf16": "off", "workers": 7},
-        **{"device": "cpu", "seed": 7, "freeze": 1, "mixup": 0.2, "teacher": "t", "extra": "e", "distillation": 0.4},
+        **{
+            "device": "cpu",
+            "seed": 7,
+            "freeze": 1,
+            "mixup": 0.2,
+            "teacher": "t",
+            "extra": "e",
+            "sharper": "s",
+            "distillation": 0.4,
+        },
     }
     defaults = dataclasses.asdict(TrainConfig())
     assert not [name for name in defaults if values[name] == defaults[name]]

@@ -74,7 +74,7 @@ def test_everything_promised_is_there(finished_run: Path) -> None:
     assert files == {
         *("train_config.json", "data.json", "data.png", "history.csv", "curves.png", "state.safetensors"),
         *("model/README.md", "model/config.json", "model/model.safetensors", "model/metrics.json"),
-        *("model/predictions.csv", "model/gate.safetensors", "model/seen.safetensors"),
+        *("model/predictions.csv", "model/gate.safetensors", "model/seen.safetensors", "model/model.onnx"),
         *(f"model/figures/{name}.png" for name in figures),
     }
     for path in finished_run.rglob("*.png"):
