@@ -220,12 +220,13 @@ class Fit:
             group["lr"] = rate * group["scale"]
         views = views.to(self.device, memory_format=backbone.memory_format(config.model))
         views, partners, share = losses.mix(views, config.mixup, np.random.default_rng([config.seed, step, 0x313]))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=pick_bf16(config.bf16, self.device)):
+        lowered = pick_bf16(config.bf16, self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=lowered):
             logits = self.parallel(views)
         loss = losses.labelled(logits.float(), labels.to(self.device), partners, share, config.label_smoothing)
         if self.teacher is not None:
             # The teacher sees the very same view: a patient teacher (Beyer et al. 2022, section 3).
-            with torch.inference_mode():
+            with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=lowered):
                 known = self.teacher(views).float()
             loss = torch.lerp(loss, losses.distilled(logits.float(), known.clone()), config.distillation)
         self.optimizer.zero_grad(set_to_none=True)
