@@ -1,0 +1,45 @@
+"""Two models of one task and the mean of their probabilities, on validation: whether they err differently.
+
+    PYTHONPATH=. python benchmarks/pair.py FIRST SECOND
+
+Read from the predictions that stand in the two model folders; no image and no test prediction is used.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from dermhub import data, metrics, summary
+from dermhub.config import read_config
+
+FIGURES = {"nll": "nll", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy",
+           "malignancy_auroc": "AUROC of malignancy"}  # fmt: skip
+
+
+def main() -> None:
+    """Read the options, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", type=Path, nargs=2)
+    folders = parser.parse_args().folders
+    configs = [read_config(folder) for folder in folders]
+    task = configs[0].task
+    tables = [summary.read_predictions(folder / summary.PREDICTIONS, task) for folder in folders]
+    tables = [table[table["split"] == "validation"].sort_values("image_id") for table in tables]
+    if list(tables[0]["image_id"]) != list(tables[1]["image_id"]):
+        raise SystemExit("pair.py: the two models were validated on different images.")
+    found = {
+        str(folder): metrics.softmax(summary.logits_of(table, task), config.temperature)
+        for folder, table, config in zip(folders, tables, configs, strict=True)
+    }
+    found["their mean"] = sum(found.values()) / 2  # type: ignore[assignment]
+    true = data.targets(tables[0], task)
+    print(f"| {len(true)} validation images | {' | '.join(FIGURES.values())} |")
+    print(f"|---|{'---|' * len(FIGURES)}")
+    for name, probabilities in found.items():
+        told = metrics.summarize(probabilities, true, task)
+        print(f"| {name} | {' | '.join(f'{told[key]:.3f}' for key in FIGURES)} |")
+
+
+if __name__ == "__main__":
+    main()
