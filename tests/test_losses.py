@@ -75,6 +75,7 @@ def test_a_run_with_a_teacher_and_mixup(tiny_data: Path, finished_run: Path, tmp
     assert not torch.equal(taught["conv1.0.weight"], alone["conv1.0.weight"])
     card = (tmp_path / "taught" / "model" / "README.md").read_text()
     assert "--teacher model " in card
+    assert "\nThe answers of another model (`--teacher`), which had learned from the same training images, " in card
     assert str(tmp_path) not in card
 
 

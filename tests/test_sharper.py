@@ -136,4 +136,6 @@ def test_a_run_with_copies_tells_of_them(
     model = tmp_path / "run" / "model"
     told = files.read_json(model / "config.json")["dermhub"]["provenance"]
     assert told["options"]["sharper"] == "copies"
-    assert "copies" in (model / "README.md").read_text()
+    assert (
+        "\nSharper copies (`copies`) stood in for some training images, as often" in (model / "README.md").read_text()
+    )
