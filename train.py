@@ -86,10 +86,10 @@ def prepare(config: TrainConfig, out: Path, resumed: bool) -> Fit:
     """Read the data, make the model, and begin the folder of the run or go back to where it was stopped."""
     import torch
 
-    from dermhub import backbone, data, extra, figures, kaggle, partition, sharper, summary
+    from dermhub import backbone, data, extra, figures, kaggle, partition, sharper, summary, teacher
     from dermhub.labels import TASKS
     from dermhub.locate import locate
-    from dermhub.training import STATE, Fit, load_teacher
+    from dermhub.training import STATE, Fit
 
     task = TASKS[config.task]
     if config.data.startswith(kaggle.PREFIX):
@@ -116,8 +116,8 @@ def prepare(config: TrainConfig, out: Path, resumed: bool) -> Fit:
     else:
         make = lambda *a: backbone.from_file(Path(config.init), *a)  # noqa: E731
     model = make(config.model, len(task.classes), config.dropout, config.drop_path)
-    teacher = load_teacher(locate(config.teacher), config, same_data(table)) if config.teacher else None
-    fit = Fit(model, table, config, InputSpec(config.size, config.crop_mode), out, teacher)
+    master = teacher.load(locate(config.teacher), config, same_data(table)) if config.teacher else None
+    fit = Fit(model, table, config, InputSpec(config.size, config.crop_mode), out, master)
 
     if not resumed and distributed.first():
         data.check_images(table, "test")

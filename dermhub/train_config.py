@@ -43,7 +43,9 @@ class TrainConfig:
     drop_path: float = _option(0.0, "stochastic depth, for backbones that have it")
     freeze: int = _option(0, "stages at the backbone's start that keep their weights (1: the stem): faster epochs")
     mixup: float = _option(0.0, "blend images in pairs, by shares from Beta(mixup, mixup); 0: off")
-    teacher: str = _option("", "model (folder, id or org/name) of the same task whose answers are learned as well")
+    teacher: str = _option(
+        "", "model (folder, id or org/name) that teaches its answers; a lesion model also for binary"
+    )
     distillation: float = _option(0.7, "weight of the teacher's answers against the labels, with --teacher")
     sampling: float = _option(0.5, "class balance: classes are drawn with share**sampling (1: as they are, 0: equal)")
     min_scale: float = _option(0.35, "smallest random crop, as a share of the central square's area")

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from dermhub import backbone, checkpoint, data, distributed, files, losses, metrics, sharper
 from dermhub.config import InputSpec
-from dermhub.errors import ConfigError, DataError, ImageError, LeakError
+from dermhub.errors import ConfigError, DataError, ImageError
 from dermhub.labels import TASKS
 from dermhub.train_config import TrainConfig
 
@@ -82,24 +82,6 @@ def update_average(average: nn.Module, model: nn.Module, step: int, decay: float
             kept.lerp_(new, share)
         else:
             kept.copy_(new)
-
-
-def load_teacher(folder: Path, config: TrainConfig, accepted: list[dict[str, Any]]) -> nn.Module:
-    """The model of a folder, to learn from; raises ConfigError for one of another task.
-
-    `accepted` are facts of its provenance's data, all of which must hold in one of the cases: else LeakError. A teacher
-    that was trained on another table may have seen this run's validation and test lesions, and pass on what it saw.
-    """
-    model, known = checkpoint.load(folder)
-    if known.task != TASKS[config.task]:
-        raise ConfigError(f"--teacher is a model of the task {known.task.name!r}, expected {config.task!r}.")
-    source = known.provenance.get("data", {})
-    if not any(all(source.get(name) == value for name, value in facts.items()) for facts in accepted):
-        raise LeakError(
-            f"--teacher {config.teacher} was trained on another table or partition, and may have seen the lesions that "
-            "this run is tested on: give a teacher that was trained on the same data."
-        )
-    return model.to(memory_format=backbone.memory_format(known.architecture))
 
 
 @torch.inference_mode()

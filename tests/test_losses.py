@@ -11,7 +11,7 @@ import torch
 from conftest import TINY_RUN, make_model, run_training
 from safetensors.torch import load_file
 
-from dermhub import losses
+from dermhub import losses, teacher
 from dermhub.errors import ConfigError, LeakError
 from dermhub.labels import BINARY, LESION
 
@@ -61,9 +61,29 @@ def test_a_student_that_agrees_has_nothing_to_learn() -> None:
 
 def test_the_divergence_by_hand() -> None:
     # Softened by 2, the teacher says 3/4 and 1/4, the student 1/2 and 1/2.
-    teacher, student = torch.tensor([[2 * math.log(3.0), 0.0]]), torch.zeros(1, 2)
+    master, student = torch.tensor([[2 * math.log(3.0), 0.0]]), torch.zeros(1, 2)
     expected = 4 * (0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5))
-    assert losses.distilled(student, teacher).item() == pytest.approx(expected)
+    assert losses.distilled(student, master).item() == pytest.approx(expected)
+
+
+def test_a_lesion_model_teaches_the_sums_of_its_probabilities() -> None:
+    class Fixed(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            # Of akiec, bcc, bkl, df, mel, nv, vasc.
+            return torch.tensor([[0.1, 0.05, 0.2, 0.05, 0.25, 0.3, 0.05]]).log().expand(len(images), 7)
+
+    groups = [BINARY.classes.index(str(BINARY.class_of(name))) for name in LESION.classes]
+    found = teacher.Grouped(Fixed(), groups)(torch.zeros(2, 3, 4, 4)).softmax(dim=1)
+    assert found.tolist() == [pytest.approx([0.6, 0.4])] * 2
+
+
+@pytest.mark.slow
+def test_a_lesion_model_teaches_a_binary_one(tiny_data: Path, finished_run: Path, tmp_path: Path) -> None:
+    options = [*TINY_RUN, "--task", "binary", "--epochs", 1, "--data", tiny_data]
+    run_training(*options, "--teacher", finished_run / "model", "--out", tmp_path / "taught")
+    run_training(*options, "--out", tmp_path / "alone")
+    taught, alone = (load_file(tmp_path / name / WEIGHTS) for name in ("taught", "alone"))
+    assert not torch.equal(taught["conv1.0.weight"], alone["conv1.0.weight"])
 
 
 @pytest.mark.slow
@@ -80,13 +100,13 @@ def test_a_run_with_a_teacher_and_mixup(tiny_data: Path, finished_run: Path, tmp
 
 
 def test_a_teacher_of_another_task(tiny_data: Path, tmp_path: Path) -> None:
-    teacher = make_model(tmp_path / "teacher", BINARY)
+    folder = make_model(tmp_path / "teacher", BINARY)
     with pytest.raises(ConfigError, match=r"^--teacher is a model of the task 'binary', expected 'lesion'.$"):
-        run_training(*TINY_RUN, "--data", tiny_data, "--teacher", teacher, "--out", tmp_path / "run")
+        run_training(*TINY_RUN, "--data", tiny_data, "--teacher", folder, "--out", tmp_path / "run")
 
 
 def test_a_teacher_that_may_have_seen_the_test_lesions(tiny_data: Path, tmp_path: Path) -> None:
-    teacher = make_model(tmp_path / "teacher", LESION)
+    folder = make_model(tmp_path / "teacher", LESION)
     with pytest.raises(LeakError, match="was trained on another table or partition, and may have seen the lesions"):
-        run_training(*TINY_RUN, "--data", tiny_data, "--teacher", teacher, "--out", tmp_path / "run")
+        run_training(*TINY_RUN, "--data", tiny_data, "--teacher", folder, "--out", tmp_path / "run")
     assert not (tmp_path / "run").exists()

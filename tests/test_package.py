@@ -35,7 +35,7 @@ LAYERS = (
     {"engine_torch"},
     {"engine_onnx"},
     {"data", "classifier", "checklist", "overlap", "merge"},
-    {"cost", "rows", "extra", "sharper", "export"},
+    {"cost", "rows", "extra", "sharper", "teacher", "export"},
     {"training"},
     {"passes", "lint", "archive"},
     {"refit", "sources", "replay", "cascade"},

@@ -1,0 +1,53 @@
+"""A model to learn from (`--teacher`), whose answers are those of the student's task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dermhub import backbone, checkpoint
+from dermhub.errors import ConfigError, LeakError
+from dermhub.labels import TASKS
+from dermhub.train_config import TrainConfig
+
+
+class Grouped(nn.Module):
+    """A model whose classes are put together: class k of its answers is any of the classes c with `groups[c]` = k.
+
+    The probability of a group is the sum of those of its classes.
+    """
+
+    def __init__(self, model: nn.Module, groups: list[int]) -> None:
+        super().__init__()
+        self.model, self.groups = model, groups
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Images (N, 3, H, W) -> logits (N, number of groups)."""
+        logits = self.model(images).float()
+        parts = [[c for c, group in enumerate(self.groups) if group == k] for k in range(max(self.groups) + 1)]
+        return torch.stack([logits[:, part].logsumexp(dim=1) for part in parts], dim=1)
+
+
+def load(folder: Path, config: TrainConfig, accepted: list[dict[str, Any]]) -> nn.Module:
+    """The model of a folder, to learn from; a lesion model teaches the binary task the sums of its probabilities.
+
+    `accepted` are facts of its provenance's data, all of which must hold in one of the cases: else LeakError. A teacher
+    that was trained on another table may have seen this run's validation and test lesions, and pass on what it saw.
+    Raises ConfigError for one whose classes are none of the task's.
+    """
+    model, known = checkpoint.load(folder)
+    task = TASKS[config.task]
+    groups = [task.index_of(name) for name in known.task.classes]
+    if None in groups:
+        raise ConfigError(f"--teacher is a model of the task {known.task.name!r}, expected {config.task!r}.")
+    source = known.provenance.get("data", {})
+    if not any(all(source.get(name) == value for name, value in facts.items()) for facts in accepted):
+        raise LeakError(
+            f"--teacher {config.teacher} was trained on another table or partition, and may have seen the lesions that "
+            "this run is tested on: give a teacher that was trained on the same data."
+        )
+    model = model.to(memory_format=backbone.memory_format(known.architecture))
+    return model if known.task == task else Grouped(model, [group for group in groups if group is not None])
