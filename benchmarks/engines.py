@@ -38,7 +38,7 @@ from dermhub.labels import LESION
 ROUNDS, SECONDS = 9, 0.25
 """Rounds of each engine, and how long each round takes at least."""
 
-DEFAULT = "dermhub (default)"
+DEFAULT, ON_TORCH, GRAPH = "dermhub (default)", "dermhub on PyTorch", "ONNX Runtime (dermhub's .onnx)"
 
 Floats = NDArray[np.float32]
 Side = Callable[[Floats], Floats]
@@ -91,9 +91,9 @@ def sides(saved: Classifier, exported: Path, images: Floats, compiled: bool) -> 
     }
     if saved.engine.runtime != "PyTorch":
         other = Classifier(saved.folder, runtime="torch").engine
-        found["dermhub on PyTorch"] = lambda images: other.forward(images)[0]
+        found[ON_TORCH] = lambda images: other.forward(images)[0]
     runtime = Classifier(exported).engine
-    found["ONNX Runtime (dermhub's .onnx)"] = lambda images: runtime.forward(images)[0]
+    found[GRAPH] = lambda images: runtime.forward(images)[0]
     if importlib.util.find_spec("openvino"):
         found |= {f"OpenVINO {name}": by_openvino(exported, name) for name in ("f32", "bf16")}
     else:
@@ -126,6 +126,7 @@ def table(saved: Classifier, compiled: bool, best: float, half: float) -> None:
     with tempfile.TemporaryDirectory() as folder:
         export.export(saved, Path(folder, "model.onnx"))
         engines, notes = sides(saved, Path(folder, "model.onnx"), images, compiled)
+        spent = peak.profile_graph(Path(folder, "model.onnx"), images)
     answers = {name: metrics.softmax(run(images), saved.config.temperature) for name, run in engines.items()}
     medians = {name: float(np.median(rounds)) for name, rounds in measure(engines, images).items()}
     eager, fastest = next(iter(medians.values())), min(medians.values())
@@ -140,8 +141,9 @@ def table(saved: Classifier, compiled: bool, best: float, half: float) -> None:
             flush=True,
         )
     print(f"\n{' '.join(notes)}\n\n| time in % | {' | '.join(peak.KINDS)} |\n|---|{'---|' * len(peak.KINDS)}")
-    for name in ("timm, eager", "timm, eager, channels_last", DEFAULT):
+    for name in ("timm, eager", "timm, eager, channels_last", ON_TORCH if ON_TORCH in engines else DEFAULT):
         print(f"| {name} | {peak.shares(peak.profile(lambda name=name: engines[name](images)))} |", flush=True)  # type: ignore[misc]
+    print(f"| {GRAPH} | {peak.shares(spent)} |", flush=True)
 
 
 def of_scale(architecture: str, folder: Path) -> Classifier:

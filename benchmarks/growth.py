@@ -3,17 +3,20 @@
     PYTHONPATH=. python benchmarks/growth.py --out docs/figures
 
 Writes growth_size.png and growth_batch.png and prints the same as tables. Times are medians of interleaved rounds.
-Memory is measured in a process of its own for each point, so that none counts for another: the most that the whole
-process had in use during forward passes (VmHWM of Linux), PyTorch and the model included.
+For each image size a model of that size is made, with the same weights and a graph of its own, and runs as any other
+does. Memory is measured in a process of its own for each point, so that none counts for another: the most that the
+whole process had in use during forward passes (VmHWM of Linux), Python, the runtime and the model included.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
+import dataclasses
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,21 +39,24 @@ def main() -> None:
     parser.add_argument("--model", default="lesion")
     parser.add_argument("--out", type=Path, default=Path("docs/figures"))
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--point", nargs=2, type=int, metavar=("SIZE", "BATCH"), help="(used by itself)")
+    parser.add_argument("--point", nargs=2, metavar=("FOLDER", "BATCH"), help="(used by itself)")
     options = parser.parse_args()
     if options.point:
-        print(_memory_of(options.model, *options.point))
+        print(_memory_of(*options.point))
         return
     from dermhub import load
 
-    engine = load(options.model).engine
-    own = engine.config.input.size
+    model = load(options.model)
+    own = model.config.input.size
     sizes, batches = [(size, 1) for size in SIZES], [(own, batch) for batch in BATCHES]
-    points = _measure(engine, [*sizes, *batches], options.rounds)
-    for point, found in points.items():
-        command = [sys.executable, __file__, "--model", options.model, "--point", *map(str, point)]
-        found["mb"] = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    print(f"{machine()}; {options.model}, PyTorch\n")
+    with tempfile.TemporaryDirectory() as out:
+        folders = {size: _of_size(model.folder, size, Path(out, str(size))) for size in {*SIZES, own}}
+        engines = {size: load(folder).engine for size, folder in folders.items()}
+        points = _measure(engines, [*sizes, *batches], options.rounds)
+        for (size, batch), found in points.items():
+            command = [sys.executable, __file__, "--point", str(folders[size]), str(batch)]
+            found["mb"] = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    print(f"{machine()}; {options.model}, {model.engine.runtime}\n")
     print("| image size (batch 1) | ms | memory, MB |\n|---|---|---|")
     for place in sizes:
         print(f"| {place[0]} | {points[place]['ms']:.1f} | {points[place]['mb']:.0f} |")
@@ -64,9 +70,8 @@ def main() -> None:
     _plot(options.out / "growth_batch.png", f"batch ({own} x {own} pixels)", "images a second", by_batch)
 
 
-def _measure(engine: Any, places: list[Place], rounds: int) -> dict[Place, Point]:
+def _measure(engines: dict[int, Any], places: list[Place], rounds: int) -> dict[Place, Point]:
     taken: dict[Place, list[float]] = {place: [] for place in places}
-    engines = {size: _at(engine, size) for size, _ in places}
     for _ in range(rounds):
         for place in places:
             images, engine = _images(*place), engines[place[0]]
@@ -81,23 +86,29 @@ def _measure(engine: Any, places: list[Place], rounds: int) -> dict[Place, Point
     return {place: {"ms": 1000 * statistics.median(found)} for place, found in taken.items()}
 
 
-def _memory_of(model: str, size: int, batch: int) -> float:
+def _memory_of(folder: str, batch: str) -> float:
     from dermhub import load
 
-    engine, images = _at(load(model).engine, size), _images(size, batch)
+    engine = load(folder).engine
+    images = _images(engine.config.input.size, int(batch))
     forget_peak()  # of loading
     for _ in range(3):
         engine.forward(images)
     return process_memory("VmHWM")
 
 
-def _at(engine: Any, size: int) -> Any:
-    """The same weights, laid out for images of another size, as in a model of that size."""
-    from dermhub import fold
+def _of_size(folder: Path, size: int, to: Path) -> Path:
+    """A copy of a model that takes images of another size, without what was fitted to the first one."""
+    from dermhub import catalog, files, refit
+    from dermhub.config import read_config
 
-    other = copy.copy(engine)
-    other.folded = fold.fold(engine.model, size)
-    return other
+    to.mkdir()
+    shutil.copy(folder / catalog.WEIGHTS, to)
+    config = read_config(folder)
+    config = dataclasses.replace(config, input=dataclasses.replace(config.input, size=size))
+    files.write_json(to / catalog.CONFIG, config.to_json())
+    refit.clear(to)
+    return to
 
 
 def _images(size: int, batch: int) -> Any:

@@ -21,8 +21,8 @@ from dermhub.lesion_mask import Lesion
 SHORT = 80
 """Pixels of the short side below which an image is too small.
 
-Of validation images scaled to it, 8 % get another most probable class than at 150 pixels; at 64 pixels it is 12 %, at
-48 18 %, and there the AUROC of malignancy falls as well (`benchmarks/small.py`).
+Of validation images scaled to it, 7 % get another most probable class than at 150 pixels; at 64 pixels it is 11 %, at
+48 15 %, and there the AUROC of malignancy falls as well (`benchmarks/small.py`).
 """
 
 SIDE = 128
