@@ -6,6 +6,9 @@ from pathlib import Path
 
 from dermhub.errors import ImageError
 
+DRAWN = ((18, 0.0), (32, 0.5), (5, 1.0))
+"""Seed and darkness of the drawings: chosen to show a benign answer, a malignant one, and none."""
+
 
 def listed(examples: Path | list[str]) -> list[str]:
     """The images of a folder of examples, in the order of their names; a list stays as it is. Raises ImageError."""
@@ -23,6 +26,6 @@ def draw_into(folder: Path) -> list[str]:
     from dermhub.drawings import draw
 
     paths = [folder / f"drawing-{number}.png" for number in (1, 2, 3)]
-    for number, path in enumerate(paths):
-        draw(number + 3, darkness=number / 2).save(path)
+    for path, (seed, darkness) in zip(paths, DRAWN, strict=True):
+        draw(seed, darkness=darkness).save(path)
     return [str(path) for path in paths]

@@ -57,7 +57,7 @@ def why_not(size: int, classes: int) -> str:
     if size == 0:
         return "The image is not typical of any class that the model knows."
     if size == classes:
-        return "The model can't rule out any class."
+        return "The model can't rule out any class." if classes > 2 else "Neither of the two classes can be ruled out."
     if 2 * size > classes > 2:
         return f"{size} of the {classes} classes remain possible."
     return ""

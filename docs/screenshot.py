@@ -15,7 +15,7 @@ from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 PORT = 7899
-EXAMPLE = 2
+EXAMPLE = 1
 """Which of the drawings is shown, from 0."""
 
 

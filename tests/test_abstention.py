@@ -91,7 +91,7 @@ def test_command_prints_set_and_abstention(
     _, out, _ = command("predict", photo, "--model", both, "--format", "json")
     (row,) = json.loads(out)
     assert sorted(row["conformal"]) == ["benign", "malignant"]
-    assert (row["concerns"], row["abstention"]) == ([], "The model can't rule out any class.")
+    assert (row["concerns"], row["abstention"]) == ([], "Neither of the two classes can be ruled out.")
     _, out, _ = command("predict", photo, "--model", both, "--format", "csv")
     (line,) = csv.DictReader(io.StringIO(out))
     assert (line["conformal"], line["concerns"]) == (" ".join(row["conformal"]), "")

@@ -90,7 +90,7 @@ def test_new_lesions_are_covered_as_promised(level: float) -> None:
     [
         (0, 2, "not typical of any class"),
         (1, 2, ""),
-        (2, 2, "can't rule out any class"),
+        (2, 2, "Neither of the two classes can be ruled out."),
         (0, 7, "not typical of any class"),
         (1, 7, ""),
         (3, 7, ""),
