@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import platform
+import statistics
 import subprocess
 import sys
 import time
@@ -116,7 +117,8 @@ def prepare(config: TrainConfig, out: Path, resumed: bool) -> Fit:
     else:
         make = lambda *a: backbone.from_file(Path(config.init), *a)  # noqa: E731
     model = make(config.model, len(task.classes), config.dropout, config.drop_path)
-    master = teacher.load(locate(config.teacher), config, same_data(table)) if config.teacher else None
+    place = locate(config.teacher) if config.teacher else None
+    master = teacher.load(place, config, same_data(table)) if place else None
     fit = Fit(model, table, config, InputSpec(config.size, config.crop_mode), out, master)
 
     if not resumed and distributed.first():
@@ -125,6 +127,7 @@ def prepare(config: TrainConfig, out: Path, resumed: bool) -> Fit:
             "options": dataclasses.asdict(config),
             "revision": revision(),
             "table_sha256": partition.fingerprint(table),
+            **({"teacher": teacher.told(place)} if place else {}),
         }
         files.write_json(out / "data.json", summary.describe(table, task))
         figures.overview(out / "data.png", table)
@@ -175,6 +178,7 @@ def provenance(config: TrainConfig, begun: dict[str, Any], history: list[dict[st
         },
         "code": {"dermhub": __version__, "revision": begun.get("revision", "unknown")},
         "options": recipe(config),
+        **({"teacher": begun["teacher"]} if "teacher" in begun else {}),
         "environment": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -182,8 +186,9 @@ def provenance(config: TrainConfig, begun: dict[str, Any], history: list[dict[st
             "machine": platform.machine(),
             "threads": torch.get_num_threads(),
         },
-        "epoch_seconds": round(sum(row["seconds"] for row in history) / len(history), 1),
-        "images_per_second": round(sum(row["images_per_second"] for row in history) / len(history), 1),
+        # Medians: an epoch beside other work says nothing of the others.
+        "epoch_seconds": round(statistics.median(row["seconds"] for row in history), 1),
+        "images_per_second": round(statistics.median(row["images_per_second"] for row in history), 1),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
 

@@ -178,24 +178,30 @@ python train.py {options}
 
 AdamW with warm-up and cosine decay; random crops, flips, turns, colour, resolution and JPEG quality, for every class
 alike; classes drawn in a balanced way; the exponential average of the weights after the last epoch is kept.
-{_beside(told["options"])}\
-{told["epoch_seconds"]} s an epoch ({told["images_per_second"]} images/s) with {where["threads"]} threads on
+{_beside(told)}\
+{told["epoch_seconds"]} s an epoch ({told["images_per_second"]} images/s; medians) with {where["threads"]} threads on
 {where["machine"]}; torch {where["torch"]}, timm {where["timm"]}, Python {where["python"]}; code revision
 `{revision[:12]}`{changed}; {told["date"]}.
 
 ![Training curves](figures/curves.png)"""
 
 
-def _beside(options: dict[str, Any]) -> str:
+def _beside(told: dict[str, Any]) -> str:
     """What was learned from beside the images of the table and their labels."""
+    options, known = told["options"], told.get("teacher")
+    which = (
+        f" (`{known['architecture']}`, task `{known['task']}`, weights with sha256 `{known['weights_sha256'][:12]}`)"
+        if known
+        else ""
+    )
     sharper = (
         f"Sharper copies (`{options['sharper']}`) stood in for some training images, as often of every diagnosis.\n"
         if options.get("sharper")
         else ""
     )
     teacher = (
-        "The answers of another model (`--teacher`), which had learned from the same training images, were learned as\n"
-        "well.\n"
+        f"The answers of another model (`--teacher`){which},\nwhich had learned from the same training images, were "
+        "learned as well.\n"
         if options.get("teacher")
         else ""
     )

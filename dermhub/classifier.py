@@ -257,9 +257,7 @@ def _start(path: Path, runtime: Runtime) -> Engine:
             f"{path} can't be run by ONNX Runtime: it needs the package onnxruntime and a {GRAPH} in the folder. Leave "
             "the runtime out, or export the model and load the file."
         )
-    from dermhub.engine_torch import TorchEngine
-
-    return TorchEngine(path)
+    return engine_onnx.by_torch(path)
 
 
 def _beside(engine: Engine, folder: Path) -> dict[str, bytes]:

@@ -6,7 +6,7 @@ import functools
 import os
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from dermhub.config import ModelConfig, read_config
 from dermhub.engine import Floats
 from dermhub.errors import ModelError, some
 from dermhub.onnx_format import ADVICE, FEATURES, INPUT, LOGITS
+
+if TYPE_CHECKING:
+    from dermhub.engine_torch import TorchEngine
 
 
 class Graph:
@@ -85,9 +88,7 @@ class FolderEngine(Graph):
     @functools.cached_property
     def model(self) -> Any:
         """The torch module, in evaluation mode; answers come from the graph."""
-        from dermhub.engine_torch import TorchEngine
-
-        return TorchEngine(self.folder).model
+        return by_torch(self.folder).model
 
     def sidecar(self, name: str) -> bytes:
         """The content of another file of the folder; raises ModelError when it can't be read."""
@@ -142,6 +143,18 @@ def of_folder(folder: Path) -> FolderEngine | None:
         return None
     files.check_sha256(folder / GRAPH, config.files[GRAPH], CONFIG, files.CHANGED)
     return FolderEngine(folder, config, files.read_part(folder / GRAPH))
+
+
+def by_torch(folder: Path) -> TorchEngine:
+    """The engine of PyTorch instead, which takes seconds to import; raises ModelError where it is not installed."""
+    try:
+        from dermhub.engine_torch import TorchEngine
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            f"{folder} needs {error.name} for this, which is not installed: pip install -r requirements.txt. Without it, "
+            f"models answer that are exported, or have a {GRAPH} where ONNX Runtime is installed."
+        ) from None
+    return TorchEngine(folder)
 
 
 def installed() -> bool:

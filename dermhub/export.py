@@ -28,8 +28,8 @@ LIMIT = 1e-4
 """Largest accepted difference from PyTorch, as a share of the largest value where that is above 1."""
 
 LARGEST = 40_000_000
-"""Bytes above which a folder gets no graph: EfficientNet-B4, whose graph takes 71 MB, would be no faster by it
-(benchmarks/engines.py)."""
+"""Bytes above which a folder gets no graph, the most that this project ships of a model: that of EfficientNet-B4 would
+take 71 MB."""
 
 
 class Unsuited(ModelError):

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from dermhub import backbone, checkpoint
+from dermhub.config import read_config
 from dermhub.errors import ConfigError, LeakError
 from dermhub.labels import TASKS
 from dermhub.train_config import TrainConfig
@@ -29,6 +30,12 @@ class Grouped(nn.Module):
         logits = self.model(images).float()
         parts = [[c for c, group in enumerate(self.groups) if group == k] for k in range(max(self.groups) + 1)]
         return torch.stack([logits[:, part].logsumexp(dim=1) for part in parts], dim=1)
+
+
+def told(folder: Path) -> dict[str, str]:
+    """What a card says of the teacher in a folder: its architecture, task and weights."""
+    known = read_config(folder)
+    return {"architecture": known.architecture, "task": known.task.name, "weights_sha256": known.weights_sha256}
 
 
 def load(folder: Path, config: TrainConfig, accepted: list[dict[str, Any]]) -> nn.Module:

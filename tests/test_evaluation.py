@@ -261,14 +261,14 @@ def test_a_run_on_poor_data_ends_with_a_model(tiny_data: Path, tmp_path: Path) -
 def test_the_provenance_names_no_place_on_the_machine() -> None:
     config = TrainConfig(data="/some/where/photos", out="/else/where", init="/weights/resnet18.safetensors")
     begun = {"table_sha256": "0" * 64, "revision": "unknown"}
-    history = [{"seconds": 2.0, "images_per_second": 10.0}, {"seconds": 4.0, "images_per_second": 20.0}]
+    history = [{"seconds": n, "images_per_second": 60 / n} for n in (2.0, 60.0, 3.0)]
     table = pd.DataFrame({"lesion_id": ["A", "A", "B"], "split": ["train", "train", "test"]})
     told = train.provenance(config, begun, history, table)
     assert "/" not in json.dumps(told)
     assert told["options"]["init"] == "resnet18.safetensors"
     assert told["data"]["source"] == "photos"
     assert (told["data"]["images"], told["data"]["lesions"], told["data"]["ham10000_lesions"]) == (3, 2, False)
-    assert (told["epoch_seconds"], told["images_per_second"]) == (3.0, 15.0)
+    assert (told["epoch_seconds"], told["images_per_second"]) == (3.0, 20.0)
 
 
 @pytest.mark.parametrize("moved", [False, True])

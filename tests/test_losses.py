@@ -12,6 +12,7 @@ from conftest import TINY_RUN, make_model, run_training
 from safetensors.torch import load_file
 
 from dermhub import losses, teacher
+from dermhub.config import read_config
 from dermhub.errors import ConfigError, LeakError
 from dermhub.labels import BINARY, LESION
 
@@ -95,7 +96,11 @@ def test_a_run_with_a_teacher_and_mixup(tiny_data: Path, finished_run: Path, tmp
     assert not torch.equal(taught["conv1.0.weight"], alone["conv1.0.weight"])
     card = (tmp_path / "taught" / "model" / "README.md").read_text()
     assert "--teacher model " in card
-    assert "\nThe answers of another model (`--teacher`), which had learned from the same training images, " in card
+    known = read_config(finished_run / "model")
+    assert (
+        f"\nThe answers of another model (`--teacher`) (`{known.architecture}`, task `lesion`, weights with sha256 "
+        f"`{known.weights_sha256[:12]}`),\nwhich had learned from the same training images, "
+    ) in card
     assert str(tmp_path) not in card
 
 
