@@ -118,24 +118,25 @@ def prepare(config: TrainConfig, out: Path, resumed: bool) -> Fit:
         make = lambda *a: backbone.from_file(Path(config.init), *a)  # noqa: E731
     model = make(config.model, len(task.classes), config.dropout, config.drop_path)
     place = locate(config.teacher) if config.teacher else None
-    master = teacher.load(place, config, same_data(table)) if place else None
+    master = teacher.load(place, config, partition.fingerprint(table)) if place else None
     fit = Fit(model, table, config, InputSpec(config.size, config.crop_mode), out, master)
 
+    facts = {
+        "table_sha256": partition.fingerprint(table),
+        **({"sharper_sha256": sharper.fingerprint(table)} if config.sharper else {}),
+        **({"teacher": teacher.told(place)} if place else {}),
+    }
     if not resumed and distributed.first():
         data.check_images(table, "test")
-        start = {
-            "options": dataclasses.asdict(config),
-            "revision": revision(),
-            "table_sha256": partition.fingerprint(table),
-            **({"teacher": teacher.told(place)} if place else {}),
-        }
+        start = {"options": dataclasses.asdict(config), "revision": revision(), **facts}
         files.write_json(out / "data.json", summary.describe(table, task))
         figures.overview(out / "data.png", table)
         # Written last: from here on the folder is that of a run, and --resume finds all of it.
         files.write_json(out / CONFIG, start)
     if resumed:
-        if files.read_json(out / CONFIG).get("table_sha256") != partition.fingerprint(table):
-            places = f"{folder} or {config.extra}" if config.extra else str(folder)
+        begun = files.read_json(out / CONFIG)
+        if any(begun.get(name) != value for name, value in facts.items()):
+            places = " or ".join(filter(None, (str(folder), config.extra, config.sharper, config.teacher)))
             raise ConfigError(f"The data in {places} changed since {out} was begun: start a new run with --out.")
         fit.resume()
     return fit
@@ -147,7 +148,7 @@ def recipe(config: TrainConfig) -> dict[str, Any]:
 
     told = dataclasses.asdict(config)
     for name in ("init", "teacher", "extra", "sharper"):
-        told[name] = Path(told[name]).name
+        told[name] = told[name] and Path(told[name]).resolve().name
     for name in ("out", "workers", "device"):
         told.pop(name)
     if not config.data.startswith(kaggle.PREFIX):
@@ -178,7 +179,7 @@ def provenance(config: TrainConfig, begun: dict[str, Any], history: list[dict[st
         },
         "code": {"dermhub": __version__, "revision": begun.get("revision", "unknown")},
         "options": recipe(config),
-        **({"teacher": begun["teacher"]} if "teacher" in begun else {}),
+        **{name: begun[name] for name in ("sharper_sha256", "teacher") if name in begun},
         "environment": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -210,16 +211,6 @@ def by_partition(table: Any) -> bool:
 
     places = table["lesion_id"].map(partition.shipped())
     return bool(((places == table["split"]) | (places.isna() & (table["split"] == "train"))).all())
-
-
-def same_data(table: Any) -> list[dict[str, Any]]:
-    """Facts of a model's provenance that show it to have learned from this table's training lesions alone."""
-    from dermhub import partition
-
-    cases: list[dict[str, Any]] = [{"table_sha256": partition.fingerprint(table)}]
-    if by_partition(table):
-        cases.append({"partition_sha256": partition.shipped_hash(), "ham10000_lesions": True})
-    return cases
 
 
 def revision() -> str:

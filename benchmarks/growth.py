@@ -56,7 +56,7 @@ def main() -> None:
         for (size, batch), found in points.items():
             command = [sys.executable, __file__, "--point", str(folders[size]), str(batch)]
             found["mb"] = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    print(f"{machine()}; {options.model}, {model.engine.runtime}\n")
+    print(f"{machine()}; {options.model}, {engines[own].runtime}\n")
     print("| image size (batch 1) | ms | memory, MB |\n|---|---|---|")
     for place in sizes:
         print(f"| {place[0]} | {points[place]['ms']:.1f} | {points[place]['mb']:.0f} |")

@@ -86,7 +86,11 @@ def load(folder: Path) -> tuple[nn.Module, ModelConfig]:
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Read a safetensors file; raises ModelError when it is missing, cut short or another format."""
     try:
+        with path.open("rb"):
+            pass
         return safetensors.torch.load_file(path)
+    except PermissionError as error:
+        raise ModelError(f"{path} can't be read ({error.strerror}): ask whoever owns it for the right to.") from None
     except FileNotFoundError:
         pickles = [p.name for p in path.parent.glob("*") if p.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl")]
         instead = f"; {some(pickles)} is a pickle, which is never loaded because it can run code" if pickles else ""

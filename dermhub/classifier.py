@@ -249,7 +249,7 @@ def _start(path: Path, runtime: Runtime) -> Engine:
             raise ConfigError(f"{path} is an exported graph, which PyTorch can't run: give the model's folder.")
         return engine_onnx.OnnxEngine.load(path)
     if runtime == "onnx" or (runtime == "auto" and sys.byteorder == "little"):
-        graph = engine_onnx.of_folder(path)
+        graph = engine_onnx.of_folder(path, demanded=runtime == "onnx")
         if graph is not None:
             return graph
     if runtime == "onnx":

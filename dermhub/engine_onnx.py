@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from dermhub.engine_torch import TorchEngine
 
 
+MOST = 256
+"""Threads that a session takes at most, whatever the environment says."""
+
+
 class Graph:
     """A graph with its last layer's weights in its metadata; `where` is its name in messages.
 
@@ -32,6 +36,8 @@ class Graph:
 
     def __init__(self, content: bytes, where: str) -> None:
         self.where = where
+        # Copies and pickles are made from it: a session can be neither copied nor saved.
+        self._content = content
         self._session = _session(content, where)
         self._texts: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
 
@@ -76,14 +82,13 @@ class FolderEngine(Graph):
 
     def __init__(self, folder: Path, config: ModelConfig, content: bytes) -> None:
         super().__init__(content, str(folder / GRAPH))
-        self.folder = folder
+        self.folder = folder.absolute()
         if self._texts.get(onnx_format.WEIGHTS) != config.weights_sha256:
             raise ModelError(f"{self.where} was not made from the weights beside it: measure or fetch the model again.")
         self._mean(config)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Copies and pickles read the graph anew: a session can be neither copied nor saved.
-        return _read_again, (self.folder, self.config)
+        return FolderEngine, (self.folder, self.config, self._content)
 
     @functools.cached_property
     def model(self) -> Any:
@@ -104,11 +109,16 @@ class OnnxEngine(Graph):
 
     def __init__(self, content: bytes, where: str) -> None:
         super().__init__(content, where)
+        if onnx_format.WEIGHTS in self._texts:
+            raise ModelError(f"{where} is the graph of a model's folder: give the folder, or an exported file.")
         if onnx_format.CONFIG not in self._texts:
             raise ModelError(f"{where} is an ONNX model, but not one that dermhub exported: {ADVICE}.")
         if not onnx_format.is_sealed(content):
             raise ModelError(f"{where} was changed or damaged after its export: copy it again, or {ADVICE}.")
         self._mean(onnx_format.read_config(self._texts, where))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OnnxEngine, (self._content, self.where)
 
     @classmethod
     def load(cls, path: Path) -> OnnxEngine:
@@ -130,16 +140,22 @@ class OnnxEngine(Graph):
         return onnx_format.read_beside(self._texts, name, self.where)
 
 
-def of_folder(folder: Path) -> FolderEngine | None:
+def of_folder(folder: Path, demanded: bool = False) -> FolderEngine | None:
     """The engine of a whole model folder with a graph, where ONNX Runtime can be imported; None for any other.
 
-    What is wrong with a folder's weights is left to PyTorch's engine to tell, which knows every tensor. Raises
-    ModelError for a graph that is not the stated one.
+    What is wrong with a folder's weights is left to PyTorch's engine to tell, which knows every tensor; with `demanded`
+    it is told here. Raises ModelError for a graph that is not the stated one.
     """
-    if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
+    if not demanded and not ((folder / CONFIG).is_file() and (folder / WEIGHTS).is_file()):
         return None
     config = read_config(folder)
-    if GRAPH not in config.files or not installed() or files.sha256(folder / WEIGHTS) != config.weights_sha256:
+    if GRAPH not in config.files or not installed():
+        return None
+    try:
+        files.check_sha256(folder / WEIGHTS, config.weights_sha256, CONFIG, files.CHANGED)
+    except ModelError:
+        if demanded:
+            raise
         return None
     files.check_sha256(folder / GRAPH, config.files[GRAPH], CONFIG, files.CHANGED)
     return FolderEngine(folder, config, files.read_part(folder / GRAPH))
@@ -148,13 +164,17 @@ def of_folder(folder: Path) -> FolderEngine | None:
 def by_torch(folder: Path) -> TorchEngine:
     """The engine of PyTorch instead, which takes seconds to import; raises ModelError where it is not installed."""
     try:
+        import torch
+
         from dermhub.engine_torch import TorchEngine
     except ModuleNotFoundError as error:
         raise ModelError(
-            f"{folder} needs {error.name} for this, which is not installed: pip install -r requirements.txt. Without it, "
-            f"models answer that are exported, or have a {GRAPH} where ONNX Runtime is installed."
+            f"{folder} needs {error.name} for this, which is not installed: pip install -r requirements.txt. Without "
+            f"it, models answer that are exported, or have a {GRAPH} where ONNX Runtime is installed."
         ) from None
-    return TorchEngine(folder)
+    # Weights that are made in inference mode could never be differentiated or trained.
+    with torch.inference_mode(False):
+        return TorchEngine(folder)
 
 
 def installed() -> bool:
@@ -166,10 +186,6 @@ def installed() -> bool:
     return True
 
 
-def _read_again(folder: Path, config: ModelConfig) -> FolderEngine:
-    return FolderEngine(folder, config, files.read_part(folder / GRAPH))
-
-
 def version() -> str:
     """ONNX Runtime's version; raises ModelError when it is not installed."""
     return str(_runtime("An ONNX model").__version__)
@@ -178,7 +194,10 @@ def version() -> str:
 def _runtime(what: str) -> ModuleType:
     try:
         import onnxruntime
-    except ImportError as error:
+
+        onnxruntime.InferenceSession  # noqa: B018  (a folder of that name is imported as well)
+    # A build for another processor or Python raises what it likes.
+    except Exception as error:
         raise ModelError(
             f"{what} needs ONNX Runtime, which can't be imported ({error}): pip install -r requirements-onnx.txt."
         ) from None
@@ -193,7 +212,7 @@ def _session(content: bytes, where: str) -> Any:
     # As PyTorch does; without it ONNX Runtime takes every core.
     threads = os.environ.get("OMP_NUM_THREADS", "")
     if threads.isdecimal():
-        options.intra_op_num_threads = int(threads)
+        options.intra_op_num_threads = min(int(threads), MOST)
     try:
         return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     # ONNX Runtime's errors have no common base of their own.

@@ -49,6 +49,8 @@ def export(classifier: Classifier, to: Path) -> float:
 
     if not classifier.folder.is_dir():
         raise ModelError(f"{classifier.folder} is an ONNX model already: export the model's folder.")
+    if to.resolve() == (classifier.folder / catalog.GRAPH).resolve():
+        raise ConfigError(f"{to} is the graph that belongs to the model's folder: give another name for the export.")
     engine = TorchEngine(classifier.folder)
     beside = {name: engine.sidecar(name) for name in engine.config.files if name != catalog.GRAPH}
     config = dataclasses.replace(engine.config, files={name: engine.config.files[name] for name in beside})

@@ -7,6 +7,7 @@ Nothing here changes an answer's probabilities, and nothing sees a test image.
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,12 +45,24 @@ def clear(folder: Path) -> None:
 
     Without the package onnx, or for a model that gains nothing by it, the folder has no graph.
     """
+    content = _graph(folder)
     config = dataclasses.replace(read_config(folder), conformal=None, files={})
     files.write_json(folder / checkpoint.CONFIG, config.to_json())
     (folder / catalog.GRAPH).unlink(missing_ok=True)
-    content = export.graph(folder) if export.installed() else None
     if content is not None:
         checkpoint.add_file(folder, catalog.GRAPH, content)
+
+
+def _graph(folder: Path) -> bytes | None:
+    if not export.installed():
+        return None
+    try:
+        return export.graph(folder)
+    # The exporter raises many kinds of error. A trained model must not be lost for want of a faster engine.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        print(f"{folder} gets no {catalog.GRAPH}, and PyTorch answers instead: {reason}", file=sys.stderr)
+        return None
 
 
 def fit(folder: Path, table: pd.DataFrame, outputs: dict[str, Outputs]) -> ModelConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from dermhub import data
+from dermhub import data, files
 from dermhub.config import InputSpec
 from dermhub.errors import DataError, some
 from dermhub.preprocess import to_rgb, view_box
@@ -32,6 +33,8 @@ def add(table: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, int, int]:
     show something else, which could be a photograph that is held out. Raises DataError for a folder without a copy or
     without one of some diagnosis, and for a copy that is not larger than its image.
     """
+    if table["image_id"].str.contains("/").any():
+        raise DataError("Sharper copies are found by image_id: expected data with a table, not folders of classes.")
     found = data.find_images(folder)
     trained = table["split"] == "train"
     paths = [str(found.get(name, "")) if train else "" for name, train in zip(table["image_id"], trained, strict=True)]
@@ -48,6 +51,13 @@ def add(table: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, int, int]:
     return table.assign(**{COLUMN: kept}), count, sum(map(bool, paths)) - count
 
 
+def fingerprint(table: pd.DataFrame) -> str:
+    """A hash over the copies that a table names: which image each belongs to, and its bytes."""
+    shown = table.loc[table[COLUMN] != "", ["image_id", COLUMN]].sort_values("image_id")
+    lines = (f"{name} {files.sha256(Path(path))}\n" for name, path in shown.itertuples(index=False))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
 def chances(rows: pd.DataFrame) -> NDArray[np.float64]:
     """(N,) probability that an image's copy is shown in its place.
 
@@ -61,12 +71,19 @@ def chances(rows: pd.DataFrame) -> NDArray[np.float64]:
 
 def _same(own: str, copy: str) -> bool:
     image, other = to_rgb(own), to_rgb(copy)
-    if min(other.size) <= min(image.size):
+    # Very large images come reduced, so that their files tell the sizes.
+    sizes = [_size(path) for path in (own, copy)]
+    if min(sizes[1]) <= min(sizes[0]):
+        (width, height), (wide, high) = sizes
         raise DataError(
-            f"{copy} is {other.width} x {other.height} pixels, not larger than {own} "
-            f"({image.width} x {image.height}): expected a sharper copy."
+            f"{copy} is {wide} x {high} pixels, not larger than {own} ({width} x {height}): expected a sharper copy."
         )
     return float(np.abs(_small(image) - _small(other)).mean()) <= DIFFERENCE
+
+
+def _size(path: str) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size
 
 
 def _small(rgb: Image.Image) -> NDArray[np.float32]:

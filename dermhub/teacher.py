@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -38,23 +37,22 @@ def told(folder: Path) -> dict[str, str]:
     return {"architecture": known.architecture, "task": known.task.name, "weights_sha256": known.weights_sha256}
 
 
-def load(folder: Path, config: TrainConfig, accepted: list[dict[str, Any]]) -> nn.Module:
+def load(folder: Path, config: TrainConfig, table_sha256: str) -> nn.Module:
     """The model of a folder, to learn from; a lesion model teaches the binary task the sums of its probabilities.
 
-    `accepted` are facts of its provenance's data, all of which must hold in one of the cases: else LeakError. A teacher
-    that was trained on another table may have seen this run's validation and test lesions, and pass on what it saw.
-    Raises ConfigError for one whose classes are none of the task's.
+    Raises LeakError for a teacher that was trained on another table (of images, lesions and splits) than the one with
+    this hash: it may have seen this run's validation and test lesions, and pass on what it saw. Raises ConfigError for
+    one whose classes are none of the task's.
     """
     model, known = checkpoint.load(folder)
     task = TASKS[config.task]
     groups = [task.index_of(name) for name in known.task.classes]
     if None in groups:
         raise ConfigError(f"--teacher is a model of the task {known.task.name!r}, expected {config.task!r}.")
-    source = known.provenance.get("data", {})
-    if not any(all(source.get(name) == value for name, value in facts.items()) for facts in accepted):
+    if known.provenance.get("data", {}).get("table_sha256") != table_sha256:
         raise LeakError(
-            f"--teacher {config.teacher} was trained on another table or partition, and may have seen the lesions that "
-            "this run is tested on: give a teacher that was trained on the same data."
+            f"--teacher {config.teacher} was trained on another table, and may have seen the lesions that this run is "
+            "tested on: give a teacher that was trained on the same data (the same --extra, too)."
         )
     model = model.to(memory_format=backbone.memory_format(known.architecture))
     return model if known.task == task else Grouped(model, [group for group in groups if group is not None])

@@ -8,12 +8,14 @@ import pickle
 import shutil
 import subprocess
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from conftest import Command, make_model
 
 import dermhub
@@ -96,6 +98,28 @@ def test_a_copy_answers_the_same(whole: Path, photo: Path, again: Callable[[Clas
     assert other.predict(photo) == classifier.predict(photo)
 
 
+def test_a_copy_needs_no_folder(folder: Path, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    export.export(Classifier(folder), Path("x.onnx"))
+    saved = [pickle.dumps(Classifier(name)) for name in (folder.name, "x.onnx")]
+    expected = Classifier(folder).predict(photo)
+    shutil.rmtree(folder)
+    Path("x.onnx").unlink()
+    monkeypatch.chdir("/")
+    assert [pickle.loads(one).predict(photo) for one in saved] == [expected] * 2
+
+
+def test_the_torch_module_of_a_relative_folder_made_in_inference_mode(
+    whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(whole.parent)
+    classifier = Classifier(whole.name)
+    monkeypatch.chdir("/")
+    with torch.inference_mode():
+        model = classifier.model
+    model(torch.zeros(1, 3, 64, 64)).sum().backward()
+
+
 def test_without_onnx_runtime_pytorch_answers(whole: Path, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = Classifier(whole, runtime="torch").predict(photo)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
@@ -113,6 +137,10 @@ def test_runtimes_that_can_not_run_it(whole: Path, tiny_lesion_model: Path, tmp_
         dermhub.load(whole, runtime="tpu")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="can't be run by ONNX Runtime"):
         dermhub.load(tiny_lesion_model, runtime="onnx")
+    with pytest.raises(ModelError, match=r"nowhere is not a model folder: it has no config\.json\.$"):
+        Classifier(tmp_path / "nowhere", runtime="onnx")
+    with pytest.raises(ModelError, match=r"model\.onnx is the graph of a model's folder: give the folder, or an exp"):
+        dermhub.load(whole / GRAPH)
     export.export(Classifier(whole), tmp_path / "x.onnx")
     with pytest.raises(ConfigError, match=r"x\.onnx is an exported graph, which PyTorch can't run: give the model's"):
         dermhub.load(tmp_path / "x.onnx", runtime="torch")
@@ -177,6 +205,8 @@ def test_damaged_weights_are_told_as_ever(folder: Path) -> None:
     content[-1] ^= 1
     (folder / "model.safetensors").write_bytes(content)
     assert "model.safetensors has the sha256" in refusal(folder)
+    with pytest.raises(ModelError, match=r"model\.safetensors has the sha256"):
+        Classifier(folder, runtime="onnx")
     (folder / "model.safetensors").unlink()
     assert "There is no " in refusal(folder)
 
@@ -210,6 +240,37 @@ def test_a_graph_that_answers_otherwise_is_not_written(
     code, _, error = command("export", "--model", folder, "--to", folder / "x.onnx")
     assert (code, (folder / "x.onnx").exists()) == (2, False)
     assert error.count("\n") == 1
+
+
+def test_an_export_onto_the_graph_itself(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"model\.onnx is the graph that belongs to the model's folder: give another"):
+        export.export(Classifier(folder), folder / "." / GRAPH)
+    assert type(Classifier(folder).engine) is FolderEngine
+
+
+@pytest.mark.parametrize("limit", [None, -1.0])
+def test_a_graph_that_can_not_be_made_costs_no_model(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], limit: float | None
+) -> None:
+    # Written wrongly, and not written at all: torch's exporter knows no operator of the 0th set.
+    monkeypatch.setattr(export, "LIMIT" if limit else "OPSET", limit or 0)
+    refit.clear(folder)
+    assert type(Classifier(folder).engine) is TorchEngine
+    told = capsys.readouterr().err
+    assert told.startswith(f"{folder} gets no model.onnx, and PyTorch answers instead: ")
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("threads", ["1", "0", "99999999999", "x"])
+def test_any_number_of_threads(whole: Path, photo: Path, monkeypatch: pytest.MonkeyPatch, threads: str) -> None:
+    expected = Classifier(whole).predict(photo)
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    assert Classifier(whole).predict(photo).malignancy == pytest.approx(expected.malignancy, abs=1e-5)
+
+
+def test_a_damaged_onnx_runtime_is_none(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", types.ModuleType("onnxruntime"))
+    assert type(Classifier(whole).engine) is TorchEngine
 
 
 def test_installed_tells_of_a_missing_runtime(monkeypatch: pytest.MonkeyPatch) -> None:

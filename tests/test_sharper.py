@@ -13,7 +13,7 @@ from PIL import Image
 
 from dermhub import data, files, sharper
 from dermhub.drawings import draw
-from dermhub.errors import DataError, ImageError
+from dermhub.errors import ConfigError, DataError, ImageError
 from dermhub.labels import LESION
 
 
@@ -126,11 +126,40 @@ def test_copies_that_are_not_sharper(table: pd.DataFrame, copies: Path) -> None:
         sharper.add(table, copies)
 
 
+def test_a_very_large_copy_is_measured_by_its_file(tmp_path: Path) -> None:
+    # 16 million pixels and more are read at a quarter of the size.
+    own, copy = tmp_path / "own.png", tmp_path / "copy.png"
+    draw(1, (1600, 1200)).save(own)
+    draw(1, (1600, 1200)).resize((4800, 3600)).save(copy)
+    table = pd.DataFrame({"image_id": ["copy"], "path": [str(own)], "dx": ["nv"], "split": ["train"]})
+    assert sharper.add(table, tmp_path)[1:] == (1, 0)
+
+
+def test_images_in_folders_of_classes_have_none(table: pd.DataFrame, copies: Path) -> None:
+    nested = table.assign(image_id="train/benign/" + table["image_id"])
+    with pytest.raises(DataError, match=r"^Sharper copies are found by image_id: expected data with a table"):
+        sharper.add(nested, copies)
+
+
+def test_the_hash_is_that_of_the_copies_used(table: pd.DataFrame, copies: Path) -> None:
+    def changed(split: str) -> bool:
+        before = sharper.fingerprint(sharper.add(table, copies)[0])
+        path = copies / f"{first(table, split)['image_id']}.png"
+        with Image.open(path) as image:
+            other = image.point(lambda value: min(value + 1, 255))
+        other.save(path)
+        return sharper.fingerprint(sharper.add(table, copies)[0]) != before
+
+    assert changed("train")
+    assert not changed("test")
+
+
 @pytest.mark.slow
 def test_a_run_with_copies_tells_of_them(
     tiny_data: Path, copies: Path, tmp_path: Path, table: pd.DataFrame, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_training("--data", tiny_data, "--sharper", copies, "--out", tmp_path / "run", *TINY_RUN)
+    run_training("--resume", tmp_path / "run")
     count = int((table["split"] == "train").sum())
     assert f"{copies}: sharper copies of {count} training images, 0 left out" in capsys.readouterr().out
     model = tmp_path / "run" / "model"
@@ -139,3 +168,7 @@ def test_a_run_with_copies_tells_of_them(
     assert (
         "\nSharper copies (`copies`) stood in for some training images, as often" in (model / "README.md").read_text()
     )
+    # Other copies are other data.
+    shutil.copy(copies / f"{table['image_id'].iloc[1]}.png", copies / f"{first(table)['image_id']}.png")
+    with pytest.raises(ConfigError, match=r"copies changed since .* was begun: start a new run with --out\.$"):
+        run_training("--resume", tmp_path / "run")
