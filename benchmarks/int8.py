@@ -22,7 +22,7 @@ import numpy as np
 from engines import Floats, Side, measure
 from running import machine
 
-from dermhub import data, export, metrics, onnx_format
+from dermhub import data, engine_onnx, export, metrics, onnx_format
 from dermhub.classifier import Classifier
 from dermhub.preprocess import to_array, to_rgb
 
@@ -46,6 +46,7 @@ class Images:
 def quantise(exported: Path, to: Path, images: Floats, method: str) -> None:
     """Write the model of a file in 8 bits, its ranges by the smallest and largest value or by the percentile 99.99."""
     logging.disable(logging.WARNING)  # it advises to preprocess, which is done here
+    engine_onnx.module("The benchmark")  # before its parts: it switches telemetry off
     tools = importlib.import_module("onnxruntime.quantization")
     prepared = to.with_name("prepared.onnx")
     importlib.import_module("onnxruntime.quantization.shape_inference").quant_pre_process(exported, prepared)
@@ -64,7 +65,7 @@ def quantise(exported: Path, to: Path, images: Floats, method: str) -> None:
 
 def session(path: Path) -> Side:
     """An ONNX file in ONNX Runtime on all cores: images (N, 3, H, W) -> logits (N, C)."""
-    runtime: Any = importlib.import_module("onnxruntime")
+    runtime = engine_onnx.module("The benchmark")
     model = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return lambda images: np.asarray(model.run([onnx_format.LOGITS], {onnx_format.INPUT: images})[0])
 

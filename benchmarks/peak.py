@@ -9,12 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from dermhub import fold, onnx_format
+from dermhub import engine_onnx, fold, onnx_format
 
 SIZE, ROUNDS, TRIALS = 1024, 4, 20
 KINDS = ("convolutions 1 x 1", "convolutions depthwise", "convolutions, others", "batch norms", "activations", "others")
@@ -90,6 +89,7 @@ def profile_graph(exported: Path, images: NDArray[np.float32], repeats: int = 20
 
     It folds batch norms and most activations into the convolutions.
     """
+    onnxruntime = engine_onnx.module("The profile")
     options = onnxruntime.SessionOptions()
     options.enable_profiling, options.log_severity_level = True, 4
     with tempfile.TemporaryDirectory() as folder:

@@ -180,7 +180,7 @@ def by_torch(folder: Path) -> TorchEngine:
 def installed() -> bool:
     """Whether ONNX Runtime can be imported here."""
     try:
-        _runtime("")
+        module("")
     except ModelError:
         return False
     return True
@@ -188,25 +188,30 @@ def installed() -> bool:
 
 def version() -> str:
     """ONNX Runtime's version; raises ModelError when it is not installed."""
-    return str(_runtime("An ONNX model").__version__)
+    return str(module("An ONNX model").__version__)
 
 
-def _runtime(what: str) -> ModuleType:
+def module(what: str) -> ModuleType:
+    """The package onnxruntime, for `what` in messages, with its telemetry off; raises ModelError without it."""
+    # From 1.29 on its builds for Linux tell Microsoft of every session, model hashes included, and leave files behind.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
 
+        # For those who have imported it before.
+        getattr(onnxruntime, "disable_telemetry_events", lambda: None)()
         onnxruntime.InferenceSession  # noqa: B018  (a folder of that name is imported as well)
     # A build for another processor or Python raises what it likes.
     except Exception as error:
         raise ModelError(
             f"{what} needs ONNX Runtime, which can't be imported ({error}): pip install -r requirements-onnx.txt."
         ) from None
-    module: ModuleType = onnxruntime
-    return module
+    found: ModuleType = onnxruntime
+    return found
 
 
 def _session(content: bytes, where: str) -> Any:
-    runtime = _runtime(where)
+    runtime = module(where)
     options = runtime.SessionOptions()
     options.log_severity_level = 4  # what matters comes as an exception
     # As PyTorch does; without it ONNX Runtime takes every core.

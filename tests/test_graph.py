@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import os
 import pickle
 import shutil
 import subprocess
@@ -81,6 +82,15 @@ def test_answers_import_no_pytorch(whole: Path, photo: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout.strip(), done.stderr) == (Classifier(whole).predict(photo).label, "")
+
+
+def test_answers_leave_nothing_behind_and_tell_nobody(whole: Path, photo: Path, tmp_path: Path) -> None:
+    # ONNX Runtime's own telemetry writes an id and a journal into the home folder (not where CI is set).
+    code = f"import dermhub; dermhub.load({str(whole)!r}).predict({str(photo)!r})"
+    places = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME"), str(tmp_path))
+    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
+    subprocess.run([sys.executable, "-c", code], env={**environment, **places}, check=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_torch_module_is_there_when_asked_for(whole: Path) -> None:
