@@ -96,7 +96,8 @@ def _without_names(told: str) -> str:
 def _check_notes(notes: Path, private: Path, home: Path) -> None:
     """Every file was written below the private folder, and nobody was asked but this machine."""
     lines = notes.read_text().splitlines()
-    written = [line[6:].strip("b'") for line in lines if line.startswith("write ")]
+    # A name may be noted as bytes; strip() would also take a "b" from its end.
+    written = [re.sub("^b?'(.*)'$", r"\1", line[6:]) for line in lines if line.startswith("write ")]
     asked = [line[4:] for line in lines if line.startswith("ask ")]
     assert [path for path in written if path.startswith(str(private))], "the notes hold what was written"
     own = (str(private), str(private.with_name("new-" + private.name)), str(home / ".cache"), str(home / ".config"))
