@@ -117,12 +117,13 @@ def prepare(config: TrainConfig, out: Path, resumed: bool) -> Fit:
     else:
         make = lambda *a: backbone.from_file(Path(config.init), *a)  # noqa: E731
     model = make(config.model, len(task.classes), config.dropout, config.drop_path)
+    table_sha256 = partition.fingerprint(table)
     place = locate(config.teacher) if config.teacher else None
-    master = teacher.load(place, config, partition.fingerprint(table)) if place else None
+    master = teacher.load(place, config, table_sha256) if place else None
     fit = Fit(model, table, config, InputSpec(config.size, config.crop_mode), out, master)
 
     facts = {
-        "table_sha256": partition.fingerprint(table),
+        "table_sha256": table_sha256,
         **({"sharper_sha256": sharper.fingerprint(table)} if config.sharper else {}),
         **({"teacher": teacher.told(place)} if place else {}),
     }

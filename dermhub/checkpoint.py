@@ -86,8 +86,8 @@ def load(folder: Path) -> tuple[nn.Module, ModelConfig]:
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Read a safetensors file; raises ModelError when it is missing, cut short or another format."""
     try:
-        with path.open("rb"):
-            pass
+        # safetensors says of a file that may not be read that it is not there.
+        path.open("rb").close()
         return safetensors.torch.load_file(path)
     except PermissionError as error:
         raise ModelError(f"{path} can't be read ({error.strerror}): ask whoever owns it for the right to.") from None

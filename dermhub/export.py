@@ -45,13 +45,11 @@ def export(classifier: Classifier, to: Path) -> float:
     """
     if to.suffix != onnx_format.SUFFIX:
         raise ConfigError(f"{to} is no name for an ONNX file: expected one that ends in {onnx_format.SUFFIX}.")
-    from dermhub.engine_torch import TorchEngine
-
     if not classifier.folder.is_dir():
         raise ModelError(f"{classifier.folder} is an ONNX model already: export the model's folder.")
     if to.resolve() == (classifier.folder / catalog.GRAPH).resolve():
         raise ConfigError(f"{to} is the graph that belongs to the model's folder: give another name for the export.")
-    engine = TorchEngine(classifier.folder)
+    engine = engine_onnx.by_torch(classifier.folder)
     beside = {name: engine.sidecar(name) for name in engine.config.files if name != catalog.GRAPH}
     config = dataclasses.replace(engine.config, files={name: engine.config.files[name] for name in beside})
     trace, weights = _graph(engine)
@@ -68,9 +66,7 @@ def graph(folder: Path) -> bytes | None:
     `LARGEST`. Raises ConfigError when onnx or ONNX Runtime is not installed, and ModelError when the graph answers
     otherwise than PyTorch.
     """
-    from dermhub.engine_torch import TorchEngine
-
-    engine = TorchEngine(folder)
+    engine = engine_onnx.by_torch(folder)
     if sum(tensor.numel() for tensor in engine.model.parameters()) * 4 > LARGEST:
         return None
     try:
