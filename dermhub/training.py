@@ -21,7 +21,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from dermhub import backbone, checkpoint, data, distributed, files, losses, metrics, sharper
+from dermhub import backbone, checkpoint, data, depthwise, distributed, files, losses, metrics, sharper
 from dermhub.config import InputSpec
 from dermhub.errors import ConfigError, DataError, ImageError
 from dermhub.labels import TASKS
@@ -85,12 +85,18 @@ def update_average(average: nn.Module, model: nn.Module, step: int, decay: float
 
 
 @torch.inference_mode()
-def predict_all(model: nn.Module, paths: list[str], spec: InputSpec, workers: int = 0) -> NDArray[np.float32]:
-    """(N, C) float32 logits of images in the order of `paths`, prepared exactly as `Classifier.predict` does."""
+def predict_all(
+    model: nn.Module, paths: list[str], spec: InputSpec, workers: int = 0, lowered: bool = False
+) -> NDArray[np.float32]:
+    """(N, C) float32 logits of images in the order of `paths`, prepared exactly as `Classifier.predict` does.
+
+    With `lowered` they are computed in bfloat16, which is faster, and not as exact.
+    """
     device = next(model.parameters()).device
     loader = DataLoader(data.EvaluationImages(paths, spec), EVALUATION_BATCH, num_workers=workers)
     model.eval()
-    return np.concatenate([model(images.to(device)).float().cpu().numpy() for images in one_sentence(loader)])
+    with torch.autocast(device.type, torch.bfloat16, enabled=lowered):
+        return np.concatenate([model(images.to(device)).float().cpu().numpy() for images in one_sentence(loader)])
 
 
 class Fit:
@@ -125,6 +131,7 @@ class Fit:
         self.rows = min(config.batch_size, len(self.train))
         self.steps = len(self.train) // self.rows
         distributed.check_rows(self.rows)
+        depthwise.keep_memory()
         self.history: list[dict[str, Any]] = []
         self.done = 0
 
@@ -203,7 +210,7 @@ class Fit:
         views = views.to(self.device, memory_format=backbone.memory_format(config.model))
         views, partners, share = losses.mix(views, config.mixup, np.random.default_rng([config.seed, step, 0x313]))
         lowered = pick_bf16(config.bf16, self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=lowered):
+        with depthwise.steps(self.device), torch.autocast(self.device.type, torch.bfloat16, enabled=lowered):
             logits = self.parallel(views)
         loss = losses.labelled(logits.float(), labels.to(self.device), partners, share, config.label_smoothing)
         if self.teacher is not None:
@@ -222,7 +229,8 @@ class Fit:
 
     def validate(self) -> dict[str, float | None]:
         """Figures of the averaged weights on the validation split; they are shown, nothing is chosen by them."""
-        logits = predict_all(self.average, list(self.held_out["path"]), self.spec, self.config.workers)
+        lowered = pick_bf16(self.config.bf16, self.device)
+        logits = predict_all(self.average, list(self.held_out["path"]), self.spec, self.config.workers, lowered)
         summary = metrics.summarize(metrics.softmax(logits), data.targets(self.held_out, self.task), self.task)
         names = ("nll", "accuracy", "balanced_accuracy", "malignancy_auroc")
         row = {f"validation_{name}": summary[name] for name in names}
