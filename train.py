@@ -68,8 +68,9 @@ def main() -> None:
     if not resumed and distributed.first() and (out / CONFIG).exists():
         raise ConfigError(f"{out} already holds a run: go on with --resume {out}, or give another folder with --out.")
     # Only now the heavy imports: options and --help answer at once.
-    from dermhub import card_commands, evaluation, figures, partition
+    from dermhub import card_commands, depthwise, evaluation, figures, partition
 
+    depthwise.keep_memory()
     with distributed.first_before_others():
         fit = prepare(config, out, resumed)
     with distributed.together():

@@ -24,17 +24,29 @@ from dermhub.errors import ConfigError, ModelError, some
 WEIGHTS, CONFIG = catalog.WEIGHTS, catalog.CONFIG
 
 
-def save(folder: Path, model: nn.Module, config: ModelConfig) -> None:
+def save(folder: Path, model: nn.Module, config: ModelConfig, half: bool = False) -> None:
     """Write model.safetensors and config.json, with the weights' sha256, into a folder.
 
-    Raises ModelError for weights that are not finite, and ConfigError when the folder can't be written.
+    With `half` the weight matrices are written in half precision, which loses nothing of those of `round_half`; they
+    are read back, here and in timm, as float32. Raises ModelError for weights that are not finite (in half precision:
+    or above 65504), and ConfigError when the folder can't be written.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    if half:
+        tensors = {name: tensor.half() if _is_matrix(tensor) else tensor for name, tensor in tensors.items()}
     _check_finite(tensors, "The model")
     content = safetensors.torch.save(tensors, metadata={"format": "pt"})
     config = dataclasses.replace(config, weights_sha256=hashlib.sha256(content).hexdigest())
     files.write_bytes(folder / WEIGHTS, content)
     files.write_json(folder / CONFIG, config.to_json())
+
+
+@torch.no_grad()
+def round_half(model: nn.Module) -> None:
+    """Round the weight matrices to half precision; biases, norms and their statistics, which are few, stay exact."""
+    for tensor in model.state_dict().values():
+        if _is_matrix(tensor):
+            tensor.copy_(tensor.half())
 
 
 def add_file(folder: Path, name: str, content: bytes) -> None:
@@ -150,6 +162,10 @@ def _check_moments(optimizer: torch.optim.Optimizer) -> None:
             state = optimizer.state[parameter]
             if any(state[name].shape != parameter.shape for name in ("exp_avg", "exp_avg_sq")):
                 raise ValueError("moments of another shape")
+
+
+def _is_matrix(tensor: torch.Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.ndim > 1
 
 
 def _check_finite(tensors: dict[str, torch.Tensor], source: str) -> None:

@@ -75,7 +75,7 @@ def finish(fit: Fit, folder: Path, provenance: dict[str, Any]) -> dict[str, Any]
     """
     partition.check(fit.table)
     model, config, chosen = choose(fit, provenance)
-    checkpoint.save(folder, model, config)
+    checkpoint.save(folder, model, config, half=fit.config.weights == "fp16")
     before = measure.Before(fit.config.name or fit.task.name, chosen)
     return measure.measure(folder, fit.table, before, fit.history, workers=fit.config.workers)
 
@@ -89,11 +89,14 @@ def choose(fit: Fit, provenance: dict[str, Any]) -> tuple[nn.Module, ModelConfig
     true = data.targets(fit.held_out, task)
     drawn = fit.targets[data.epoch_order(fit.diagnoses, fit.config.sampling, (fit.config.seed, 0))]
     offset = calibration.prior_offset(fit.targets, drawn, len(task.classes))
-    raw = predict_all(fit.average, paths, fit.spec, workers)
+    model = copy.deepcopy(fit.average)
+    if fit.config.weights == "fp16":
+        # Everything is chosen for the weights that are released.
+        checkpoint.round_half(model)
+    raw = predict_all(model, paths, fit.spec, workers)
     if not np.isfinite(raw).all():
         raise ConfigError("The trained weights give no finite numbers: lower --lr, or use --bf16 off.")
     exponent = calibration.choose_exponent(raw, true, offset, task)
-    model = copy.deepcopy(fit.average)
     with torch.no_grad():
         bias = backbone.classifier(model).bias
         bias.add_(torch.as_tensor(exponent * offset, dtype=bias.dtype, device=bias.device))

@@ -50,6 +50,9 @@ class TrainConfig:
     sampling: float = _option(0.5, "class balance: classes are drawn with share**sampling (1: as they are, 0: equal)")
     min_scale: float = _option(0.35, "smallest random crop, as a share of the central square's area")
     ema: float = _option(0.995, "decay per step of the averaged weights that are evaluated and kept")
+    weights: Literal["fp32", "fp16"] = _option(
+        "fp32", "precision in which weight matrices are saved (fp16: half the size)"
+    )
     bf16: Literal["auto", "on", "off"] = _option("auto", "bfloat16 autocast; auto: where the processor has it")
     workers: int = _option(min(4, os.cpu_count() or 1), "processes that decode and augment")
     device: str = _option("auto", "cpu, cuda, cuda:1 ...; auto: cuda where there is one")

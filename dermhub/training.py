@@ -131,7 +131,6 @@ class Fit:
         self.rows = min(config.batch_size, len(self.train))
         self.steps = len(self.train) // self.rows
         distributed.check_rows(self.rows)
-        depthwise.keep_memory()
         self.history: list[dict[str, Any]] = []
         self.done = 0
 

@@ -79,6 +79,38 @@ def test_saved_and_loaded_weights_are_the_same_bits(tmp_path: Path, architecture
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
 
 
+def test_half_precision_is_read_as_what_was_rounded(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    model = backbone.build("test_efficientnet", 7)
+    with torch.no_grad():
+        backbone.classifier(model).weight[0, 0] = 1 + 2**-12  # half precision keeps 10 bits behind the point
+        backbone.classifier(model).bias[0] = 1 + 2**-12
+    exact = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    checkpoint.round_half(model)
+    checkpoint.save(tmp_path, model, make_config(LESION), half=True)
+    again, _ = checkpoint.load(tmp_path)
+    stored = safetensors.torch.load_file(tmp_path / checkpoint.WEIGHTS)
+    for name, tensor in again.state_dict().items():
+        matrix = tensor.is_floating_point() and tensor.ndim > 1
+        assert stored[name].dtype == (torch.float16 if matrix else exact[name].dtype)
+        assert tensor.dtype == exact[name].dtype
+        assert torch.equal(tensor, exact[name].half().float() if matrix else exact[name])
+    assert float(backbone.classifier(again).weight[0, 0]) == 1
+    assert float(backbone.classifier(again).bias[0]) == 1 + 2**-12
+    theirs = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
+    with torch.no_grad():
+        assert torch.equal(theirs(images(64)), again(images(64)))
+
+
+def test_weights_above_the_range_of_half_precision_are_refused(tmp_path: Path) -> None:
+    model = backbone.build("test_efficientnet", 7)
+    with torch.no_grad():
+        backbone.classifier(model).weight[0, 0] = 70_000
+    with pytest.raises(ModelError, match=r"The model holds NaN or infinite values in tensor\(s\) classifier.weight\."):
+        checkpoint.save(tmp_path, model, make_config(LESION), half=True)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("architecture", ["test_efficientnet", "test_resnet"])
 def test_timm_reads_the_folder_and_gives_the_same_bits(tmp_path: Path, architecture: str) -> None:
     folder = make_model(tmp_path / "model", LESION, architecture)
