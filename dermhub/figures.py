@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from dermhub import files, metrics
 from dermhub.labels import Task
@@ -24,17 +25,22 @@ def curves(path: Path, history: list[dict[str, Any]]) -> None:
     table = pd.DataFrame(history)
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.plot(table["epoch"], table["train_loss"], color=PALETTE[0], label="training (augmented, smoothed labels)")
+    left.plot(table["epoch"], table["train_loss"], color=PALETTE[0], label="training (all that is minimised)")
     left.plot(
-        table["epoch"], table["validation_nll"], color=PALETTE[1], linestyle="--", label="validation (averaged weights)"
+        table["epoch"],
+        table["validation_nll"],
+        color=PALETTE[1],
+        linestyle="--",
+        label="validation (cross-entropy, averaged weights)",
     )
-    left.set(xlabel="epoch", ylabel="cross-entropy (nats)", ylim=(0, None))
+    left.set(xlabel="epoch", ylabel="loss (nats)", ylim=(0, None))
     styles = ("-", "--", ":")
     for index, name in enumerate(("accuracy", "balanced_accuracy", "malignancy_auroc")):
         values = pd.to_numeric(table[f"validation_{name}"], errors="coerce")
         right.plot(table["epoch"], values, color=PALETTE[index], linestyle=styles[index], label=name.replace("_", " "))
     right.set(xlabel="epoch", ylabel="validation", ylim=(None, 1))
     for axes in (left, right):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         _finish(axes)
     _save(path, figure)
 
