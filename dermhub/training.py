@@ -155,7 +155,7 @@ class Fit:
     def run(self) -> None:
         """Train the epochs that are left, saving after each; of several processes the first validates and saves."""
         self.parallel = distributed.parallel(self.model)
-        for epoch in range(self.done, self.config.epochs):
+        for epoch in range(self.done, self.config.stop_after or self.config.epochs):
             row = {"epoch": epoch + 1, **self.train_epoch(epoch)}
             if distributed.first():
                 self.save(row | self.validate())

@@ -72,6 +72,8 @@ def test_every_option_arrives() -> None:
             "extra": "e",
             "sharper": "s",
             "distillation": 0.4,
+            "stop_after": 2,
+            "weights": "fp16",
         },
     }
     defaults = dataclasses.asdict(TrainConfig())

@@ -21,7 +21,7 @@ from conftest import TINY_RUN, TINY_SPEC, make_model, run_training
 from PIL import Image
 from safetensors.torch import load_file
 
-from dermhub import backbone, checkpoint, data, training
+from dermhub import backbone, checkpoint, data, training, verify
 from dermhub.errors import ConfigError, DataError, ModelError
 from dermhub.labels import BINARY, LESION
 from dermhub.train_config import TrainConfig
@@ -135,6 +135,24 @@ def test_a_finished_run_resumed_writes_the_same(finished_run: Path, tmp_path: Pa
     assert again.pop("latency").keys() == before.pop("latency").keys()
     assert again == before
     assert (out / "history.csv").read_bytes() == (finished_run / "history.csv").read_bytes()
+
+
+def test_a_run_that_stops_early_releases_what_it_has_reached(
+    tiny_data: Path, finished_run: Path, tmp_path: Path
+) -> None:
+    run_training("--data", tiny_data, "--out", tmp_path, *TINY_RUN, "--stop-after", 2, "--weights", "fp16")
+    measured = ["epoch", "train_loss", "lr", "validation_nll", "validation_malignancy_auroc"]
+    own, whole = (pd.read_csv(run / "history.csv")[measured] for run in (tmp_path, finished_run))
+    pd.testing.assert_frame_equal(own, whole[:2])
+    state, saved = load_file(tmp_path / "state.safetensors"), load_file(tmp_path / WEIGHTS)
+    name = "conv1.0.weight" if "conv1.0.weight" in saved else "conv1.weight"
+    assert saved[name].dtype == torch.float16
+    assert torch.equal(saved[name], state[f"average.{name}"].half())
+    assert "--stop-after 2 " in (tmp_path / "model" / "README.md").read_text()
+    # What was measured is what was saved.
+    assert verify.verify(tmp_path / "model").differences == ()
+    with pytest.raises(ConfigError, match="already holds a run"):
+        run_training("--data", tiny_data, "--out", tmp_path, *TINY_RUN)
 
 
 @pytest.mark.slow
