@@ -85,18 +85,12 @@ def update_average(average: nn.Module, model: nn.Module, step: int, decay: float
 
 
 @torch.inference_mode()
-def predict_all(
-    model: nn.Module, paths: list[str], spec: InputSpec, workers: int = 0, lowered: bool = False
-) -> NDArray[np.float32]:
-    """(N, C) float32 logits of images in the order of `paths`, prepared exactly as `Classifier.predict` does.
-
-    With `lowered` they are computed in bfloat16, which is faster, and not as exact.
-    """
+def predict_all(model: nn.Module, paths: list[str], spec: InputSpec, workers: int = 0) -> NDArray[np.float32]:
+    """(N, C) float32 logits of images in the order of `paths`, prepared exactly as `Classifier.predict` does."""
     device = next(model.parameters()).device
     loader = DataLoader(data.EvaluationImages(paths, spec), EVALUATION_BATCH, num_workers=workers)
     model.eval()
-    with torch.autocast(device.type, torch.bfloat16, enabled=lowered):
-        return np.concatenate([model(images.to(device)).float().cpu().numpy() for images in one_sentence(loader)])
+    return np.concatenate([model(images.to(device)).float().cpu().numpy() for images in one_sentence(loader)])
 
 
 class Fit:
@@ -228,8 +222,7 @@ class Fit:
 
     def validate(self) -> dict[str, float | None]:
         """Figures of the averaged weights on the validation split; they are shown, nothing is chosen by them."""
-        lowered = pick_bf16(self.config.bf16, self.device)
-        logits = predict_all(self.average, list(self.held_out["path"]), self.spec, self.config.workers, lowered)
+        logits = predict_all(self.average, list(self.held_out["path"]), self.spec, self.config.workers)
         summary = metrics.summarize(metrics.softmax(logits), data.targets(self.held_out, self.task), self.task)
         names = ("nll", "accuracy", "balanced_accuracy", "malignancy_auroc")
         row = {f"validation_{name}": summary[name] for name in names}
