@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     import gradio as gr
 
 INTRODUCTION = """# dermhub
-What two small neural networks see in a dermatoscopic image of a pigmented lesion, and how far that can be relied on."""
+What two neural networks see in a dermatoscopic image of a pigmented lesion, and how far that can be relied on."""
 CONFIRM = (
     "I understand: this is research software, not a medical device. I will not use it to decide about a patient, or "
     "about myself."
 )
 PRIVACY = """**Privacy.** Uploads stay on this server, are deleted within minutes, and their content is not logged.
 No request leaves the machine. Nothing of your visit is stored in your browser."""
-KINDS = {FAST: "fast: an answer in a moment", ACCURATE: "accurate: takes some seconds"}
+KINDS = {FAST: "fast: small networks", ACCURATE: "accurate: larger networks, slower; compare their figures"}
 LIMITS: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "models"}
 """One image is read at a time: two would only slow each other down."""
 

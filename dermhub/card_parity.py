@@ -31,10 +31,11 @@ Not proven for these weights: nobody has compared their answers on s390x with th
             (f"ONNX Runtime {block['onnxruntime']}", block["largest_difference"]["onnx"]),
         )
     )
+    images = "1 drawn image" if block["images"] == 1 else f"{block['images']} drawn images"
     return f"""## Parity
 
 Answers on s390x (IBM LinuxONE, big-endian) with Debian's own builds, against PyTorch {mine} on x86-64: the same
-classes, calls, prediction sets and concerns on {block["images"]} drawn images, and these largest differences. Proven
+classes, calls, prediction sets and concerns on {images}, and these largest differences. Proven
 on {block["date"]} under emulation, not on a LinuxONE (`deploy/linuxone/PARITY.md`).
 
 | on s390x | {" | ".join(ORDER)} |

@@ -43,10 +43,18 @@ def save(folder: Path, model: nn.Module, config: ModelConfig, half: bool = False
 
 @torch.no_grad()
 def round_half(model: nn.Module) -> None:
-    """Round the weight matrices to half precision; biases, norms and their statistics, which are few, stay exact."""
-    for tensor in model.state_dict().values():
+    """Round the weight matrices to half precision; biases, norms and their statistics, which are few, stay exact.
+
+    Raises ConfigError for weights that half precision does not hold.
+    """
+    for name, tensor in model.state_dict().items():
         if _is_matrix(tensor):
-            tensor.copy_(tensor.half())
+            half = tensor.half()
+            if bool(half.isinf().any() and tensor.isfinite().all()):
+                raise ConfigError(
+                    f"{name} has weights above 65504, which half precision does not hold: use --weights fp32."
+                )
+            tensor.copy_(half)
 
 
 def add_file(folder: Path, name: str, content: bytes) -> None:

@@ -109,7 +109,9 @@ def _fits(arguments: tuple[Any, ...]) -> bool:
     """Whether a convolution, given by what it is called with, is one that this module is for."""
     images, weight, bias, _, padding, dilation, groups = arguments
     return (
-        groups == images.shape[1] == len(weight) > 1
+        images.ndim == 4
+        and images.dtype != torch.float64
+        and groups == images.shape[1] == len(weight) > 1
         and bias is None
         and _pair(dilation) == (1, 1)
         and not isinstance(padding, str)

@@ -30,7 +30,9 @@ class TrainConfig:
     name: str = _option("", "id of the model in its card; empty: the task")
     out: str = _option("", "folder of the run; empty: runs/<task>-<model>-<seed>")
     epochs: int = _option(20, "passes over the training split")
-    stop_after: int = _option(0, "stop after so many epochs, before the schedule of --epochs ends; 0: at its end")
+    stop_after: int = _option(
+        0, "end the run for good after so many epochs of the schedule of --epochs; 0: after all of them"
+    )
     batch_size: int = _option(64, "images per step")
     size: int = _option(192, "height and width of the model's input in pixels, at validation and in use")
     train_size: int = _option(160, "height and width of a training crop in pixels (smaller: Touvron 2019, FixRes)")
@@ -98,6 +100,10 @@ class TrainConfig:
             raise ConfigError(f"--warmup is {self.warmup} epochs, expected at most the {self.epochs} of --epochs.")
         if self.stop_after > self.epochs:
             raise ConfigError(f"--stop-after is {self.stop_after}, expected at most the {self.epochs} of --epochs.")
+        if 0 < self.stop_after < self.warmup:
+            raise ConfigError(
+                f"--stop-after is {self.stop_after}, expected at least the {self.warmup:g} epochs of --warmup."
+            )
         if not 0 <= self.distillation <= 1:
             raise ConfigError(f"--distillation is {self.distillation}, expected a share from 0 to 1.")
         if self.min_scale > 1:

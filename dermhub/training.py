@@ -125,6 +125,7 @@ class Fit:
         self.rows = min(config.batch_size, len(self.train))
         self.steps = len(self.train) // self.rows
         distributed.check_rows(self.rows)
+        self.last = config.stop_after or config.epochs
         self.history: list[dict[str, Any]] = []
         self.done = 0
 
@@ -149,7 +150,7 @@ class Fit:
     def run(self) -> None:
         """Train the epochs that are left, saving after each; of several processes the first validates and saves."""
         self.parallel = distributed.parallel(self.model)
-        for epoch in range(self.done, self.config.stop_after or self.config.epochs):
+        for epoch in range(self.done, self.last):
             row = {"epoch": epoch + 1, **self.train_epoch(epoch)}
             if distributed.first():
                 self.save(row | self.validate())
@@ -178,7 +179,7 @@ class Fit:
         for layer in self.frozen:
             layer.eval()
         total, start = torch.zeros((), device=self.device), time.perf_counter()
-        name, silent = f"epoch {epoch + 1}/{config.epochs}", not distributed.first()
+        name, silent = f"epoch {epoch + 1}/{self.last}", not distributed.first()
         bar = tqdm(one_sentence(loader), name, self.steps, unit="batch", mininterval=0.5, disable=silent)
         for index, (views, labels) in enumerate(bar):
             loss = self.train_step(views, labels, epoch * self.steps + index)

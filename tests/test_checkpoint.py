@@ -23,7 +23,7 @@ from torch import nn
 from dermhub import backbone, checkpoint, files
 from dermhub.config import read_config
 from dermhub.drawings import draw
-from dermhub.errors import ModelError
+from dermhub.errors import ConfigError, ModelError
 from dermhub.labels import BINARY, LESION
 from dermhub.preprocess import to_rgb
 
@@ -95,8 +95,8 @@ def test_half_precision_is_read_as_what_was_rounded(tmp_path: Path) -> None:
         assert stored[name].dtype == (torch.float16 if matrix else exact[name].dtype)
         assert tensor.dtype == exact[name].dtype
         assert torch.equal(tensor, exact[name].half().float() if matrix else exact[name])
-    assert float(backbone.classifier(again).weight[0, 0]) == 1
-    assert float(backbone.classifier(again).bias[0]) == 1 + 2**-12
+    assert backbone.classifier(again).weight[0, 0].item() == 1
+    assert backbone.classifier(again).bias[0].item() == 1 + 2**-12
     theirs = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
     with torch.no_grad():
         assert torch.equal(theirs(images(64)), again(images(64)))
@@ -106,6 +106,8 @@ def test_weights_above_the_range_of_half_precision_are_refused(tmp_path: Path) -
     model = backbone.build("test_efficientnet", 7)
     with torch.no_grad():
         backbone.classifier(model).weight[0, 0] = 70_000
+    with pytest.raises(ConfigError, match=r"^classifier.weight has weights above 65504, which half precision does not"):
+        checkpoint.round_half(model)
     with pytest.raises(ModelError, match=r"The model holds NaN or infinite values in tensor\(s\) classifier.weight\."):
         checkpoint.save(tmp_path, model, make_config(LESION), half=True)
     assert list(tmp_path.iterdir()) == []

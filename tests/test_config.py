@@ -247,6 +247,7 @@ def test_option_that_is_not_finite(option: str, value: float) -> None:
         ({"bf16": "yes"}, "^--bf16 is 'yes', expected auto, on, off.$"),
         ({"sampling": 4.5}, "^--sampling is 4.5, expected at most 4: beyond, one class is all there is.$"),
         ({"epochs": 2, "stop_after": 3}, "^--stop-after is 3, expected at most the 2 of --epochs.$"),
+        ({"stop_after": 1, "warmup": 1.5}, "^--stop-after is 1, expected at least the 1.5 epochs of --warmup.$"),
         ({"stop_after": -1}, "^--stop-after is -1, expected a number of at least 0.$"),
         ({"weights": "fp8"}, "^--weights is 'fp8', expected fp32, fp16.$"),
         ({"epochs": 2, "warmup": 2.5}, "^--warmup is 2.5 epochs, expected at most the 2 of --epochs.$"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import ctypes
 
 import pytest
@@ -90,6 +91,9 @@ def test_only_depthwise_convolutions_in_bfloat16_are_replaced() -> None:
         assert kind(other) == "ConvolutionBackward0"
     assert kind(nn.Conv2d(8, 8, 5, groups=8, bias=False), torch.float16) == "ConvolutionBackward0"
     layer = nn.Conv2d(8, 8, 5, groups=8, bias=False)
+    with depthwise.Faster(), torch.autocast("cpu", torch.bfloat16):
+        assert layer(torch.ones(8, 12, 12)).shape == (8, 8, 8)
+        assert copy.deepcopy(layer).double()(torch.ones(2, 8, 12, 12).double()).dtype == torch.float64
     with depthwise.Faster():
         assert type(layer(torch.ones(2, 8, 12, 12)).grad_fn).__name__ == "ConvolutionBackward0"
     with depthwise.Faster(), torch.autocast("cpu", torch.bfloat16), torch.no_grad():

@@ -149,6 +149,7 @@ def test_a_run_that_stops_early_releases_what_it_has_reached(
     assert saved[name].dtype == torch.float16
     assert torch.equal(saved[name], state[f"average.{name}"].half())
     assert "--stop-after 2 " in (tmp_path / "model" / "README.md").read_text()
+    assert "after the last epoch (2 of 6) is kept." in (tmp_path / "model" / "README.md").read_text()
     # What was measured is what was saved.
     assert verify.verify(tmp_path / "model").differences == ()
     with pytest.raises(ConfigError, match="already holds a run"):
