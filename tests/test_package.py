@@ -23,7 +23,7 @@ LAYERS = (
     {"config", "train_config", "metrics", "drawings", "kaggle"}
     | {"card_text", "hub_errors", "hub_session", "tensors", "journal", "progress"},
     {"partition", "preprocess", "calibration", "conformal", "backbone", "breakdown", "losses", "card_results", "hub"}
-    | {"distributed", "engine", "card_parity", "skin", "gate", "lesion_mask"},
+    | {"distributed", "engine", "card_parity", "skin", "gate", "lesion_mask", "depthwise"},
     {"augment", "fold", "gradcam", "checkpoint", "figures", "locate", "space", "cox", "retest"}
     | {"seen", "scores", "traits", "card_more", "onnx_format", "quality"},
     {"prediction"},
