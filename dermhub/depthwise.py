@@ -1,7 +1,7 @@
 """Gradients of depthwise convolutions in bfloat16 on CPUs with matrix tiles (Intel AMX), where PyTorch's own are slow.
 
 Measured with PyTorch 2.14 (oneDNN; `benchmarks/depthwise.py`): there its weight gradient is fast for kernels of 3 x 3
-and 10 to 100 times slower for 5 x 5, and its input gradient at stride 2 is 10 to 100 times slower in bfloat16 than in
+and up to 100 times slower for 5 x 5, and its input gradient at stride 2 is up to 100 times slower in bfloat16 than in
 float32. So a larger kernel's gradient is put together of 3 x 3 parts, and that input gradient is taken in float32.
 The results are PyTorch's to within bfloat16's rounding.
 """
