@@ -119,14 +119,14 @@ def prepare(config: TrainConfig, out: Path, resumed: bool) -> Fit:
         make = lambda *a: backbone.from_file(Path(config.init), *a)  # noqa: E731
     model = make(config.model, len(task.classes), config.dropout, config.drop_path)
     table_sha256 = partition.fingerprint(table)
-    place = locate(config.teacher) if config.teacher else None
-    master = teacher.load(place, config, table_sha256) if place else None
+    teachers = [locate(name) for name in teacher.names(config)]
+    master = teacher.load(teachers, config, table_sha256)
     fit = Fit(model, table, config, InputSpec(config.size, config.crop_mode), out, master)
 
     facts = {
         "table_sha256": table_sha256,
         **({"sharper_sha256": sharper.fingerprint(table)} if config.sharper else {}),
-        **({"teacher": teacher.told(place)} if place else {}),
+        **({"teachers": teacher.told(teachers)} if teachers else {}),
     }
     if not resumed and distributed.first():
         data.check_images(table, "test")
@@ -146,11 +146,12 @@ def prepare(config: TrainConfig, out: Path, resumed: bool) -> Fit:
 
 def recipe(config: TrainConfig) -> dict[str, Any]:
     """The options that decide what comes out: without places and processes."""
-    from dermhub import kaggle
+    from dermhub import kaggle, teacher
 
     told = dataclasses.asdict(config)
-    for name in ("init", "teacher", "extra", "sharper"):
+    for name in ("init", "extra", "sharper"):
         told[name] = told[name] and Path(told[name]).resolve().name
+    told["teacher"] = ",".join(Path(name).resolve().name for name in teacher.names(config))
     for name in ("out", "workers", "device"):
         told.pop(name)
     if not config.data.startswith(kaggle.PREFIX):
@@ -181,7 +182,7 @@ def provenance(config: TrainConfig, begun: dict[str, Any], history: list[dict[st
         },
         "code": {"dermhub": __version__, "revision": begun.get("revision", "unknown")},
         "options": recipe(config),
-        **{name: begun[name] for name in ("sharper_sha256", "teacher") if name in begun},
+        **{name: begun[name] for name in ("sharper_sha256", "teachers") if name in begun},
         "environment": {
             "python": platform.python_version(),
             "torch": torch.__version__,

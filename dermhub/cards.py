@@ -190,21 +190,22 @@ alike; classes drawn in a balanced way; the exponential average of the weights a
 
 def _beside(told: dict[str, Any]) -> str:
     """What was learned from beside the images of the table and their labels."""
-    options, known = told["options"], told.get("teacher")
-    which = (
-        f" (`{known['architecture']}`, task `{known['task']}`, weights with sha256 `{known['weights_sha256'][:12]}`)"
-        if known
-        else ""
-    )
+    options = told["options"]
     sharper = (
         f"Sharper copies (`{options['sharper']}`) stood in for some training images, as often of every diagnosis.\n"
         if options.get("sharper")
         else ""
     )
+    known = [
+        f"`{one['architecture']}`, task `{one['task']}`, weights with sha256 `{one['weights_sha256'][:12]}`"
+        for one in told.get("teachers", [told["teacher"]] if "teacher" in told else [])
+    ]
+    which = "another model" if len(known) == 1 else f"{len(known)} other models, in their mean"
     teacher = (
-        f"The answers of another model (`--teacher`){which},\nwhich had learned from the same training images, were "
-        "learned as well.\n"
-        if options.get("teacher")
+        f"The answers of {which} (`--teacher`), were learned as well:\n"
+        + ";\n".join(known)
+        + ". What they know, they had learned from the same training images.\n"
+        if known
         else ""
     )
     return sharper + teacher

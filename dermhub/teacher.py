@@ -1,7 +1,8 @@
-"""A model to learn from (`--teacher`), whose answers are those of the student's task."""
+"""Models to learn from (`--teacher`), whose answers are those of the student's task."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -31,19 +32,47 @@ class Grouped(nn.Module):
         return torch.stack([logits[:, part].logsumexp(dim=1) for part in parts], dim=1)
 
 
-def told(folder: Path) -> dict[str, str]:
-    """What a card says of the teacher in a folder: its architecture, task and weights."""
-    known = read_config(folder)
-    return {"architecture": known.architecture, "task": known.task.name, "weights_sha256": known.weights_sha256}
+class Mean(nn.Module):
+    """Models of one task whose probabilities are averaged."""
+
+    def __init__(self, models: list[nn.Module]) -> None:
+        super().__init__()
+        self.models = nn.ModuleList(models)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Images (N, 3, H, W) -> logits (N, C), the logarithms of the mean probabilities."""
+        found = torch.stack([model(images).float().log_softmax(dim=1) for model in self.models])
+        return found.logsumexp(dim=0) - math.log(len(self.models))
 
 
-def load(folder: Path, config: TrainConfig, table_sha256: str) -> nn.Module:
-    """The model of a folder, to learn from; a lesion model teaches the binary task the sums of its probabilities.
+def names(config: TrainConfig) -> list[str]:
+    """The models that `--teacher` names, with commas between them; none where it is empty."""
+    if not config.teacher or Path(config.teacher).is_dir():  # a folder may have a comma in its name
+        return [config.teacher] if config.teacher else []
+    return [name.strip() for name in config.teacher.split(",")]
 
-    Raises LeakError for a teacher that was trained on another table (of images, lesions and splits) than the one with
-    this hash: it may have seen this run's validation and test lesions, and pass on what it saw. Raises ConfigError for
-    one whose classes are none of the task's.
+
+def told(folders: list[Path]) -> list[dict[str, str]]:
+    """What a card says of the teachers in folders: the architecture, task and weights of each."""
+    known = [read_config(folder) for folder in folders]
+    return [
+        {"architecture": one.architecture, "task": one.task.name, "weights_sha256": one.weights_sha256} for one in known
+    ]
+
+
+def load(folders: list[Path], config: TrainConfig, table_sha256: str) -> nn.Module | None:
+    """What to learn from: the mean of the models in the folders, or None where there is no folder.
+
+    A lesion model teaches the binary task the sums of its probabilities. Raises LeakError for a teacher that was
+    trained on another table (of images, lesions and splits) than the one with this hash: it may have seen this run's
+    validation and test lesions, and pass on what it saw. Raises ConfigError for one whose classes are none of the
+    task's.
     """
+    models = [_load(folder, config, table_sha256) for folder in folders]
+    return Mean(models) if len(models) > 1 else next(iter(models), None)
+
+
+def _load(folder: Path, config: TrainConfig, table_sha256: str) -> nn.Module:
     model, known = checkpoint.load(folder)
     task = TASKS[config.task]
     groups = [task.index_of(name) for name in known.task.classes]
@@ -51,7 +80,7 @@ def load(folder: Path, config: TrainConfig, table_sha256: str) -> nn.Module:
         raise ConfigError(f"--teacher is a model of the task {known.task.name!r}, expected {config.task!r}.")
     if known.provenance.get("data", {}).get("table_sha256") != table_sha256:
         raise LeakError(
-            f"--teacher {config.teacher} was trained on another table, and may have seen the lesions that this run is "
+            f"--teacher {folder} was trained on another table, and may have seen the lesions that this run is "
             "tested on: give a teacher that was trained on the same data (the same --extra, too)."
         )
     model = model.to(memory_format=backbone.memory_format(known.architecture))

@@ -47,7 +47,9 @@ class TrainConfig:
     freeze: int = _option(0, "stages at the backbone's start that keep their weights (1: the stem): faster epochs")
     mixup: float = _option(0.0, "blend images in pairs, by shares from Beta(mixup, mixup); 0: off")
     teacher: str = _option(
-        "", "model (folder, id or org/name) that teaches its answers; a lesion model also for binary"
+        "",
+        "model (folder, id or org/name) that teaches its answers, or several with commas between them, whose mean "
+        "answers are taught; a lesion model also teaches binary",
     )
     distillation: float = _option(0.7, "weight of the teacher's answers against the labels, with --teacher")
     sampling: float = _option(0.5, "class balance: classes are drawn with share**sampling (1: as they are, 0: equal)")

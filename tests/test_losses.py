@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ from safetensors.torch import load_file
 
 from dermhub import files, losses, partition, teacher
 from dermhub.config import read_config
-from dermhub.errors import ConfigError, LeakError
+from dermhub.errors import ConfigError, LeakError, ModelError
 from dermhub.labels import BINARY, LESION
+from dermhub.train_config import TrainConfig
 
 WEIGHTS = Path("model") / "model.safetensors"
 
@@ -79,6 +81,52 @@ def test_a_lesion_model_teaches_the_sums_of_its_probabilities() -> None:
     assert found.tolist() == [pytest.approx([0.6, 0.4])] * 2
 
 
+def test_several_teachers_teach_the_mean_of_their_probabilities() -> None:
+    class Fixed(torch.nn.Module):
+        def __init__(self, *probabilities: float) -> None:
+            super().__init__()
+            self.logits = torch.tensor([probabilities]).log() + 3.0  # only differences count
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.logits.expand(len(images), 2)
+
+    found = teacher.Mean([Fixed(0.9, 0.1), Fixed(0.3, 0.7), Fixed(0.6, 0.4)])(torch.zeros(2, 3, 4, 4))
+    assert found.exp().tolist() == [pytest.approx([0.6, 0.4])] * 2
+
+
+@pytest.mark.parametrize("named", ["a,b", " a , b"])
+def test_teachers_are_named_with_commas_between_them(named: str) -> None:
+    assert teacher.names(TrainConfig(teacher=named)) == ["a", "b"]
+    assert teacher.names(TrainConfig()) == []
+
+
+def test_a_folder_with_a_comma_is_one_teacher(tmp_path: Path) -> None:
+    folder = tmp_path / "a,b"
+    folder.mkdir()
+    assert teacher.names(TrainConfig(teacher=str(folder))) == [str(folder)]
+
+
+@pytest.mark.slow
+def test_a_run_with_two_teachers_names_both(tiny_data: Path, finished_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished_run / "model", tmp_path / "second")
+    both = f"{finished_run / 'model'},{tmp_path / 'second'}"
+    options = [*TINY_RUN, "--epochs", 1, "--data", tiny_data, "--teacher", both]
+    run_training(*options, "--out", tmp_path / "taught")
+    card = (tmp_path / "taught" / "model" / "README.md").read_text()
+    assert "--teacher model,second " in card
+    assert "\nThe answers of 2 other models, in their mean (`--teacher`), were learned as well:\n" in card
+    assert card.count(f"weights with sha256 `{read_config(finished_run / 'model').weights_sha256[:12]}`") == 2
+    assert str(tmp_path) not in card
+
+
+def test_one_of_two_teachers_does_not_exist(tiny_data: Path, finished_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"^There is no model 'nowhere'"):
+        run_training(
+            *TINY_RUN, "--data", tiny_data, "--teacher", f"{finished_run / 'model'},nowhere", "--out", tmp_path / "run"
+        )
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 def test_a_lesion_model_teaches_a_binary_one(tiny_data: Path, finished_run: Path, tmp_path: Path) -> None:
     options = [*TINY_RUN, "--task", "binary", "--epochs", 1, "--data", tiny_data]
@@ -99,8 +147,8 @@ def test_a_run_with_a_teacher_and_mixup(tiny_data: Path, finished_run: Path, tmp
     assert "--teacher model " in card
     known = read_config(finished_run / "model")
     assert (
-        f"\nThe answers of another model (`--teacher`) (`{known.architecture}`, task `lesion`, weights with sha256 "
-        f"`{known.weights_sha256[:12]}`),\nwhich had learned from the same training images, "
+        "\nThe answers of another model (`--teacher`), were learned as well:\n"
+        f"`{known.architecture}`, task `lesion`, weights with sha256 `{known.weights_sha256[:12]}`. What they know, "
     ) in card
     assert str(tmp_path) not in card
 
