@@ -17,14 +17,6 @@ import numpy as np
 
 from dermhub import conformal, data, files, gate, measure, metrics, partition, passes
 from dermhub.classifier import Classifier
-from dermhub.preprocess import to_array, to_rgb
-
-
-def described(saved: Classifier, paths: list[str], workers: int) -> tuple[gate.Floats, gate.Floats]:
-    """(N, C) logits, and the (N, K + 36) that the gate judges, of images."""
-    outputs, spec = passes.run(saved, paths, workers), saved.config.input
-    looks = [gate.looks(to_array(to_rgb(path), spec)[None], spec) for path in paths]
-    return outputs.logits, np.concatenate([outputs.pooled, np.concatenate(looks)], axis=1)
 
 
 def main() -> None:
@@ -42,22 +34,23 @@ def main() -> None:
     measure.check_table(config, table, options.data)
     splits = ("train", "validation", "test") if options.refit else ("validation", "test")
     parts = {split: table[table["split"] == split] for split in splits}
-    found = {split: described(saved, list(part["path"]), options.workers) for split, part in parts.items()}
+    look = {"train": passes.varied, "validation": passes.run, "test": passes.run}
+    found = {split: look[split](saved, list(part["path"]), options.workers) for split, part in parts.items()}
     lesions = {s: part["lesion_id"].replace(partition.SAME_LESION).to_numpy(str) for s, part in parts.items()}
     true = {split: data.targets(part, task) for split, part in parts.items()}
-    sure = {split: metrics.softmax(logits, config.temperature) for split, (logits, _) in found.items()}
+    sure = {split: metrics.softmax(one.logits, config.temperature) for split, one in found.items()}
     keeper, limits = None, config.conformal
     if options.refit:
-        keeper = gate.fit(found["train"][1], found["validation"][1])
+        keeper = gate.fit(found["train"].described, found["validation"].described)
         limits = conformal.fit(sure["validation"], true["validation"], lesions["validation"], task.classes)
     elif gate.NAME in config.files:
         keeper = gate.Gate.from_bytes(saved.engine.sidecar(gate.NAME), gate.NAME)
     if keeper is None or limits is None:
         raise SystemExit(f"{options.model} ships no gate or no prediction sets: measure it, or use --refit.")
-    scores = {split: keeper.score(found[split][1]) for split in ("validation", "test")}
+    scores = {split: keeper.score(found[split].described) for split in ("validation", "test")}
     for name, folder in (one.split("=", 1) for one in options.others):
         paths = [str(path) for path in files.image_files(Path(folder))]
-        scores[name] = keeper.score(described(saved, paths, options.workers)[1])
+        scores[name] = keeper.score(passes.run(saved, paths, options.workers).described)
     print(f"Gate of {options.model}, {len(keeper.to_bytes())} bytes\n\n| images | n | rejected | AUROC against test |")
     print("|---|---|---|---|")
     for name, values in scores.items():

@@ -75,7 +75,8 @@ def measure(
     # What is measured is what was saved, read back as anyone else would read it.
     saved = Classifier(folder)
     places = {split: table[table["split"] == split] for split in partition.SPLITS}
-    outputs = {split: passes.run(saved, list(part["path"]), workers) for split, part in places.items()}
+    look = {"train": passes.varied, "validation": passes.run, "test": passes.run}
+    outputs = {split: look[split](saved, list(part["path"]), workers) for split, part in places.items()}
     config = refit.fit(folder, table, outputs)
     saved = Classifier(folder)
     rows = [_predictions(places[split], outputs[split], config.task) for split in partition.SPLITS[1:]]

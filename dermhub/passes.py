@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from dermhub import gate
+from dermhub.augment import augment
 from dermhub.classifier import Classifier
 from dermhub.config import InputSpec
 from dermhub.preprocess import to_array, to_rgb
@@ -21,10 +23,33 @@ Floats32 = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a model gives for N images: `logits` (N, C), and `pooled` (N, K), its features averaged over the image."""
+    """What a model gives for N images: `logits` (N, C), and the `described` (N, K + 36) that a gate judges."""
 
     logits: Floats32
-    pooled: Floats32
+    described: Floats32
+
+
+LEAST_CROP = 0.35
+"""Smallest crop of a view that stands for another photograph of a training image, as a share of the central square."""
+
+
+class Varied(Dataset[torch.Tensor]):
+    """Training images as a model sees them, but every second one as in training: (3, size, size) float32.
+
+    Its light, colours, magnification and sharpness are then those that another dermatoscope might give it.
+    """
+
+    def __init__(self, paths: Sequence[str], spec: InputSpec) -> None:
+        self.paths, self.spec = paths, spec
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        rgb = to_rgb(self.paths[index])
+        if index % 2 == 0:
+            return torch.from_numpy(to_array(rgb, self.spec))
+        return augment(rgb, self.spec, self.spec.size, LEAST_CROP, np.random.default_rng(index))
 
 
 class Scaled(Dataset[torch.Tensor]):
@@ -46,15 +71,29 @@ class Scaled(Dataset[torch.Tensor]):
 
 def run(classifier: Classifier, paths: Sequence[str], workers: int = 0, factor: float = 1.0) -> Outputs:
     """Outputs for images in the order of `paths`; raises ImageError for the first that can't be read."""
-    logits, pooled = [], []
-    for batch in batches(classifier.config.input, paths, workers, factor):
-        one, maps = classifier.engine.forward(batch.numpy())
+    return outputs(classifier, batches(classifier.config.input, paths, workers, factor))
+
+
+def varied(classifier: Classifier, paths: Sequence[str], workers: int = 0) -> Outputs:
+    """Outputs for training images, of which every second is varied; see `Varied` and `run`."""
+    return outputs(classifier, _load(Varied(paths, classifier.config.input), workers))
+
+
+def outputs(classifier: Classifier, inputs: Iterable[torch.Tensor]) -> Outputs:
+    """Outputs for batches (B, 3, size, size) of a model's inputs."""
+    logits, described = [], []
+    for batch in inputs:
+        images = batch.numpy()
+        one, maps = classifier.engine.forward(images)
         logits.append(one)
-        pooled.append(maps.mean((2, 3)))
-    return Outputs(np.concatenate(logits), np.concatenate(pooled))
+        described.append(gate.describe(maps, images, classifier.config.input))
+    return Outputs(np.concatenate(logits), np.concatenate(described))
 
 
 def batches(spec: InputSpec, paths: Sequence[str], workers: int = 0, factor: float = 1.0) -> Iterator[torch.Tensor]:
     """Images in the order of `paths` as a model sees them, (B, 3, size, size); see `run`."""
-    images = Scaled(paths, spec, factor)
+    return _load(Scaled(paths, spec, factor), workers)
+
+
+def _load(images: Dataset[torch.Tensor], workers: int) -> Iterator[torch.Tensor]:
     yield from one_sentence(DataLoader(images, EVALUATION_BATCH, num_workers=workers))

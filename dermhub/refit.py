@@ -11,13 +11,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from dermhub import catalog, checkpoint, conformal, data, export, files, gate, metrics, partition, seen
 from dermhub.config import Conformal, ModelConfig, read_config
 from dermhub.passes import Outputs
-from dermhub.preprocess import to_array, to_rgb
+from dermhub.preprocess import to_rgb
 
 Maker = Callable[[ModelConfig, pd.DataFrame, dict[str, Outputs]], bytes]
 
@@ -27,13 +26,8 @@ def _seen(_: ModelConfig, table: pd.DataFrame, __: dict[str, Outputs]) -> bytes:
     return seen.build(images, list(table["image_id"]), list(table["split"])).to_bytes()
 
 
-def _gate(config: ModelConfig, table: pd.DataFrame, outputs: dict[str, Outputs]) -> bytes:
-    def described(split: str) -> gate.Floats:
-        images = (to_array(to_rgb(path), config.input)[None] for path in table["path"][table["split"] == split])
-        looks = np.concatenate([gate.looks(image, config.input) for image in images])
-        return np.concatenate([outputs[split].pooled, looks], axis=1)
-
-    return gate.fit(described("train"), described("validation")).to_bytes()
+def _gate(_: ModelConfig, __: pd.DataFrame, outputs: dict[str, Outputs]) -> bytes:
+    return gate.fit(outputs["train"].described, outputs["validation"].described).to_bytes()
 
 
 SIDECARS: dict[str, Maker] = {seen.NAME: _seen, gate.NAME: _gate}
@@ -68,7 +62,8 @@ def _graph(folder: Path) -> bytes | None:
 def fit(folder: Path, table: pd.DataFrame, outputs: dict[str, Outputs]) -> ModelConfig:
     """Fit everything anew and state it in config.json; returns its content.
 
-    `table` has the images, and `outputs` those of the rows of each split, in their order.
+    `table` has the images, and `outputs` those of the rows of each split, in their order: of training images varied
+    ones (`dermhub.passes.varied`), because other photographs of the same kind must not look strange to the gate.
     """
     learnt = table[table["split"] != "test"]
     known = {split: own for split, own in outputs.items() if split != "test"}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import TINY_SPEC, Command
 
-from dermhub import checkpoint, gate, tensors
+from dermhub import checkpoint, gate, passes, tensors
 from dermhub.classifier import Classifier
 from dermhub.config import InputSpec
 from dermhub.drawings import draw
@@ -114,8 +114,8 @@ def test_what_training_varies_in_is_not_strange() -> None:
     inside[:, 0], outside[:, 30] = 15, 15
     assert fitted.score(inside)[0] < 1 < fitted.score(outside)[0]
     strange = np.zeros((1, 40 + LOOKS), np.float32)
-    # The picture counts a quarter of the features.
-    strange[:, 41] = 25
+    # The picture counts a tenth of the features.
+    strange[:, 41] = 60
     assert fitted.score(strange)[0] > 1
 
 
@@ -233,3 +233,13 @@ def test_a_finished_run_ships_its_gate(finished_run: Path) -> None:
     assert stated["files"][gate.NAME] == hashlib.sha256(content).hexdigest()
     assert stated["conformal"]["level"] == 0.9
     assert Gate.from_bytes(content, gate.NAME).axes.shape[0] > 0
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_every_second_training_image_is_varied(finished_run: Path, tiny_data: Path, workers: int) -> None:
+    saved = Classifier(finished_run / "model")
+    paths = sorted(map(str, tiny_data.rglob("*.jpg")))[:6]
+    plain, varied = passes.run(saved, paths), passes.varied(saved, paths, workers)
+    same = [np.allclose(one, other, atol=1e-5) for one, other in zip(plain.described, varied.described, strict=True)]
+    assert same == [True, False] * 3
+    assert np.array_equal(varied.described, passes.varied(saved, paths).described)
