@@ -30,13 +30,20 @@ def prior_offset(targets: NDArray[np.int64], drawn: NDArray[np.int64], classes: 
 
 
 def choose_exponent(logits: NDArray[Any], targets: NDArray[np.int64], offset: NDArray[np.float64], task: Task) -> float:
-    """How much of the prior correction to apply: the exponent with the best accuracy plus balanced accuracy.
+    """How much of the prior correction to apply, by what the task's answer is.
 
-    Full correction (1) calls rare classes too rarely to be useful, none (0) too often.
+    Of several classes it is the most probable one, and the exponent has the best accuracy plus balanced accuracy: full
+    correction (1) calls rare classes too rarely to be useful, none (0) too often. Of two it is a threshold on the
+    probability of malignancy, which the correction does not change: there the exponent has the smallest negative
+    log-likelihood after `fit_temperature`, so that the probability can be taken at its word.
     """
 
     def goodness(exponent: float) -> float:
-        summary = metrics.summarize(metrics.softmax(logits + exponent * offset), targets, task)
+        moved = logits + exponent * offset
+        if len(task.classes) == 2:
+            probabilities = metrics.softmax(moved, fit_temperature(moved, targets))
+            return -metrics.negative_log_likelihood(probabilities, targets)
+        summary = metrics.summarize(metrics.softmax(moved), targets, task)
         return float(summary["accuracy"] + summary["balanced_accuracy"])
 
     scores = [goodness(exponent) for exponent in EXPONENTS]

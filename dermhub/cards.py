@@ -200,15 +200,12 @@ def _beside(told: dict[str, Any]) -> str:
         f"`{one['architecture']}`, task `{one['task']}`, weights with sha256 `{one['weights_sha256'][:12]}`"
         for one in told.get("teachers", [told["teacher"]] if "teacher" in told else [])
     ]
-    which = "another model" if len(known) == 1 else f"{len(known)} other models, in their mean"
-    teacher = (
-        f"The answers of {which} (`--teacher`), were learned as well:\n"
-        + ";\n".join(known)
-        + ". What they know, they had learned from the same training images.\n"
-        if known
-        else ""
+    what = f"The mean answers of {len(known)} other models" if len(known) > 1 else "The answers of another model"
+    who = "they" if len(known) > 1 else "it"
+    teacher = f"{what} (`--teacher`) were learned as well:\n" + ";\n".join(
+        [*known, f"{who} had learned from the same training images.\n"]
     )
-    return sharper + teacher
+    return sharper + (teacher if known else "")
 
 
 def _limits(config: ModelConfig, content: dict[str, Any]) -> str:

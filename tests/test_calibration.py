@@ -52,10 +52,23 @@ def test_fit_temperature_stays_in_its_range(right: bool, limit: float) -> None:
 
 
 def test_choose_exponent_by_hand() -> None:
-    # An exponent e moves the malignant logit down by 2e against the benign one. The benign image (0.5 too
-    # malignant) is right above 0.25, the malignant one (2.1) below 1.05: 0.3 is the first that gets both.
-    logits, targets = np.array([[0.0, 0.5], [0.0, 2.1]]), np.array([0, 1])
-    assert calibration.choose_exponent(logits, targets, np.array([1.0, -1.0]), BINARY) == pytest.approx(0.3)
+    # An exponent e moves melanoma down by 2e against nevus. The nevus (0.5 too much of a melanoma) is right above 0.25,
+    # the melanoma (2.1) below 1.05: 0.3 is the first that gets both.
+    logits, offset = np.full((2, 7), -9.0), np.zeros(7)
+    nevus, melanoma = LESION.classes.index("nv"), LESION.classes.index("mel")
+    logits[:, nevus], logits[:, melanoma] = 0, [0.5, 2.1]
+    offset[[nevus, melanoma]] = 1, -1
+    assert calibration.choose_exponent(logits, np.array([nevus, melanoma]), offset, LESION) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(("exponent", "temperature"), [(0.0, 1.0), (0.5, 1.0), (1.0, 0.7), (1.2, 2.0)])
+def test_choose_exponent_of_two_classes_recovers_a_known_one(exponent: float, temperature: float) -> None:
+    # There the answer is a threshold's, and what counts is that the probabilities are true.
+    rng = np.random.default_rng(3)
+    logits, offset = rng.normal(size=(40_000, 2)) * 2, np.array([0.6, -1.5])
+    chances = metrics.softmax(logits + exponent * offset, temperature)
+    targets = (rng.random(40_000) < chances[:, 1]).astype(int)
+    assert calibration.choose_exponent(logits, targets, offset, BINARY) == pytest.approx(exponent, abs=0.1001)
 
 
 def test_choose_exponent_leaves_a_model_alone_that_is_right() -> None:

@@ -114,7 +114,7 @@ def test_a_run_with_two_teachers_names_both(tiny_data: Path, finished_run: Path,
     run_training(*options, "--out", tmp_path / "taught")
     card = (tmp_path / "taught" / "model" / "README.md").read_text()
     assert "--teacher model,second " in card
-    assert "\nThe answers of 2 other models, in their mean (`--teacher`), were learned as well:\n" in card
+    assert "\nThe mean answers of 2 other models (`--teacher`) were learned as well:\n" in card
     assert card.count(f"weights with sha256 `{read_config(finished_run / 'model').weights_sha256[:12]}`") == 2
     assert str(tmp_path) not in card
 
@@ -147,8 +147,8 @@ def test_a_run_with_a_teacher_and_mixup(tiny_data: Path, finished_run: Path, tmp
     assert "--teacher model " in card
     known = read_config(finished_run / "model")
     assert (
-        "\nThe answers of another model (`--teacher`), were learned as well:\n"
-        f"`{known.architecture}`, task `lesion`, weights with sha256 `{known.weights_sha256[:12]}`. What they know, "
+        "\nThe answers of another model (`--teacher`) were learned as well:\n"
+        f"`{known.architecture}`, task `lesion`, weights with sha256 `{known.weights_sha256[:12]}`;\nit had learned "
     ) in card
     assert str(tmp_path) not in card
 
