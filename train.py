@@ -88,7 +88,7 @@ def prepare(config: TrainConfig, out: Path, resumed: bool) -> Fit:
     """Read the data, make the model, and begin the folder of the run or go back to where it was stopped."""
     import torch
 
-    from dermhub import backbone, data, extra, figures, kaggle, partition, sharper, summary, teacher
+    from dermhub import backbone, catalog, data, extra, figures, kaggle, partition, sharper, summary, teacher
     from dermhub.labels import TASKS
     from dermhub.locate import locate
     from dermhub.training import STATE, Fit
@@ -110,15 +110,17 @@ def prepare(config: TrainConfig, out: Path, resumed: bool) -> Fit:
         table, copies, left_out = sharper.add(table, Path(config.sharper))
         if distributed.first():
             print(f"{config.sharper}: sharper copies of {copies} training images, {left_out} left out")
-    torch.manual_seed(config.seed)
-    if config.init == "scratch" or (resumed and (out / STATE).exists()):
-        make = backbone.build  # a run with a saved state has its weights there
-    elif config.init == "pretrained":
-        make = backbone.pretrained
-    else:
-        make = lambda *a: backbone.from_file(Path(config.init), *a)  # noqa: E731
-    model = make(config.model, len(task.classes), config.dropout, config.drop_path)
     table_sha256 = partition.fingerprint(table)
+    torch.manual_seed(config.seed)
+    sizes = (config.model, len(task.classes), config.dropout, config.drop_path)
+    if config.init == "scratch" or (resumed and (out / STATE).exists()):
+        model = backbone.build(*sizes)  # a run with a saved state has its weights there
+    elif config.init == "pretrained":
+        model = backbone.pretrained(*sizes)
+    elif Path(config.init).is_dir() or config.init in catalog.shipped():
+        model = teacher.begin(locate(config.init), config, table_sha256)
+    else:
+        model = backbone.from_file(Path(config.init), *sizes)
     teachers = [locate(name) for name in teacher.names(config)]
     master = teacher.load(teachers, config, table_sha256)
     fit = Fit(model, table, config, InputSpec(config.size, config.crop_mode), out, master)

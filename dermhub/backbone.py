@@ -70,9 +70,9 @@ def pretrained(architecture: str, num_classes: int, dropout: float = 0.0, drop_p
 
 
 def from_file(
-    path: Path, architecture: str, num_classes: int, dropout: float = 0.0, drop_path: float = 0.0
+    path: Path, architecture: str, num_classes: int, dropout: float = 0.0, drop_path: float = 0.0, whole: bool = False
 ) -> nn.Module:
-    """Like `build`, with the backbone's weights from a safetensors file; the classifier stays fresh.
+    """Like `build`, with the backbone's weights from a safetensors file; the classifier stays fresh unless `whole`.
 
     Raises ModelError for a file that is missing, no safetensors, or made for another architecture.
     """
@@ -81,11 +81,11 @@ def from_file(
         tensors = safetensors.torch.load_file(path)
     except FileNotFoundError:
         raise ModelError(
-            f"There is no file {path}: --init takes 'pretrained', 'scratch' or a .safetensors file."
+            f"There is no file {path}: --init takes 'pretrained', 'scratch', a model folder or a .safetensors file."
         ) from None
     except (OSError, safetensors.SafetensorError) as error:
         raise ModelError(f"{path} is not a readable safetensors file ({error}).") from None
-    _load_backbone(model, tensors, architecture, str(path))
+    _load_backbone(model, tensors, architecture, str(path), whole)
     return model
 
 
@@ -157,11 +157,11 @@ def version() -> str:
 
 
 def _load_backbone(
-    model: nn.Module, tensors: dict[str, torch.Tensor], architecture: str, source: str = "the hub"
+    model: nn.Module, tensors: dict[str, torch.Tensor], architecture: str, source: str = "the hub", whole: bool = False
 ) -> None:
     wanted = model.state_dict()
     last = classifier(model)
-    own = {name for name, module in model.named_modules() if module is last}
+    own = {name for name, module in model.named_modules() if module is last and not whole}
     fresh = {key for key in wanted if key.rpartition(".")[0] in own}
     missing = [key for key in wanted if key not in tensors and key not in fresh]
     extra = [key for key in tensors if key not in wanted]

@@ -1,4 +1,4 @@
-"""Models to learn from (`--teacher`), whose answers are those of the student's task."""
+"""Models to learn from: their weights (`--init`), and their answers to the student's task (`--teacher`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dermhub import backbone, checkpoint
-from dermhub.config import read_config
+from dermhub.config import ModelConfig, read_config
 from dermhub.errors import ConfigError, LeakError
 from dermhub.labels import TASKS
 from dermhub.train_config import TrainConfig
@@ -72,16 +72,33 @@ def load(folders: list[Path], config: TrainConfig, table_sha256: str) -> nn.Modu
     return Mean(models) if len(models) > 1 else next(iter(models), None)
 
 
+def begin(folder: Path, config: TrainConfig, table_sha256: str) -> nn.Module:
+    """The model of `config` with the weights of the model in a folder, to train on: its classifier, too, if it has the
+    same task.
+
+    Raises LeakError as `load` does, and ModelError for a model of another architecture.
+    """
+    known = read_config(folder)
+    _check_table(folder, known, "init", table_sha256)
+    task, path = TASKS[config.task], folder / checkpoint.WEIGHTS
+    same = known.task == task
+    return backbone.from_file(path, config.model, len(task.classes), config.dropout, config.drop_path, same)
+
+
 def _load(folder: Path, config: TrainConfig, table_sha256: str) -> nn.Module:
     model, known = checkpoint.load(folder)
     task = TASKS[config.task]
     groups = [task.index_of(name) for name in known.task.classes]
     if None in groups:
         raise ConfigError(f"--teacher is a model of the task {known.task.name!r}, expected {config.task!r}.")
-    if known.provenance.get("data", {}).get("table_sha256") != table_sha256:
-        raise LeakError(
-            f"--teacher {folder} was trained on another table, and may have seen the lesions that this run is "
-            "tested on: give a teacher that was trained on the same data (the same --extra, too)."
-        )
+    _check_table(folder, known, "teacher", table_sha256)
     model = model.to(memory_format=backbone.memory_format(known.architecture))
     return model if known.task == task else Grouped(model, [group for group in groups if group is not None])
+
+
+def _check_table(folder: Path, known: ModelConfig, option: str, table_sha256: str) -> None:
+    if known.provenance.get("data", {}).get("table_sha256") != table_sha256:
+        raise LeakError(
+            f"--{option} {folder} was trained on another table, and may have seen the lesions that this run is "
+            f"tested on: give a model that was trained on the same data (the same --extra, too)."
+        )

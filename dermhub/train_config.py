@@ -26,7 +26,11 @@ class TrainConfig:
     extra: str = _option("", "folder of more training images (a CSV with image_id and dx); none is tested on")
     sharper: str = _option("", "folder of sharper copies of training images, under the same names")
     model: str = _option("mobilenetv2_100", "name of any timm CNN")
-    init: str = _option("pretrained", "pretrained (weights from the hub), scratch, or a .safetensors file")
+    init: str = _option(
+        "pretrained",
+        "pretrained (weights from the hub), scratch, a .safetensors file (all but the classifier), or a model (folder "
+        "or id of a shipped one; with its classifier if it has the same task)",
+    )
     name: str = _option("", "id of the model in its card; empty: the task")
     out: str = _option("", "folder of the run; empty: runs/<task>-<model>-<seed>")
     epochs: int = _option(20, "passes over the training split")
