@@ -88,7 +88,7 @@ def prepare(config: TrainConfig, out: Path, resumed: bool) -> Fit:
     """Read the data, make the model, and begin the folder of the run or go back to where it was stopped."""
     import torch
 
-    from dermhub import backbone, catalog, data, extra, figures, kaggle, partition, sharper, summary, teacher
+    from dermhub import backbone, data, extra, figures, kaggle, partition, sharper, summary, teacher
     from dermhub.labels import TASKS
     from dermhub.locate import locate
     from dermhub.training import STATE, Fit
@@ -117,10 +117,11 @@ def prepare(config: TrainConfig, out: Path, resumed: bool) -> Fit:
         model = backbone.build(*sizes)  # a run with a saved state has its weights there
     elif config.init == "pretrained":
         model = backbone.pretrained(*sizes)
-    elif Path(config.init).is_dir() or config.init in catalog.shipped():
-        model = teacher.begin(locate(config.init), config, table_sha256)
-    else:
+    elif Path(config.init).is_file() or config.init.endswith(".safetensors"):
+        teacher.check_file(Path(config.init), table_sha256)
         model = backbone.from_file(Path(config.init), *sizes)
+    else:
+        model = teacher.begin(locate(config.init), config, table_sha256)
     teachers = [locate(name) for name in teacher.names(config)]
     master = teacher.load(teachers, config, table_sha256)
     fit = Fit(model, table, config, InputSpec(config.size, config.crop_mode), out, master)

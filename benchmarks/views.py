@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import dermhub
-from dermhub import data, metrics, passes
+from dermhub import data, measure, metrics, passes
 from dermhub.labels import TASKS
 
 FIGURES = {"nll": "nll", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy",
@@ -34,6 +34,7 @@ def main() -> None:
         classifier = dermhub.load(model)
         config = classifier.config
         table = data.read_table(options.data, TASKS[config.task.name])
+        measure.check_table(config, table, options.data)
         table = table[table["split"] == "validation"]
         true = data.targets(table, config.task)
         means: dict[int, list[Any]] = {number: [] for number in VIEWS}

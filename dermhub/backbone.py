@@ -81,7 +81,7 @@ def from_file(
         tensors = safetensors.torch.load_file(path)
     except FileNotFoundError:
         raise ModelError(
-            f"There is no file {path}: --init takes 'pretrained', 'scratch', a model folder or a .safetensors file."
+            f"There is no file {path}: --init takes 'pretrained', 'scratch', a model or a .safetensors file."
         ) from None
     except (OSError, safetensors.SafetensorError) as error:
         raise ModelError(f"{path} is not a readable safetensors file ({error}).") from None

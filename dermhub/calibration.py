@@ -34,8 +34,9 @@ def choose_exponent(logits: NDArray[Any], targets: NDArray[np.int64], offset: ND
 
     Of several classes it is the most probable one, and the exponent has the best accuracy plus balanced accuracy: full
     correction (1) calls rare classes too rarely to be useful, none (0) too often. Of two it is a threshold on the
-    probability of malignancy, which the correction does not change: there the exponent has the smallest negative
-    log-likelihood after `fit_temperature`, so that the probability can be taken at its word.
+    probability of malignancy, whose calls the correction does not change: there the exponent has the smallest negative
+    log-likelihood after `fit_temperature`, so that the probability can be taken at its word. The more probable of the
+    two classes is then benign more often.
     """
 
     def goodness(exponent: float) -> float:

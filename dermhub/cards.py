@@ -198,7 +198,7 @@ def _beside(told: dict[str, Any]) -> str:
     )
     known = [
         f"`{one['architecture']}`, task `{one['task']}`, weights with sha256 `{one['weights_sha256'][:12]}`"
-        for one in told.get("teachers", [told["teacher"]] if "teacher" in told else [])
+        for one in told.get("teachers", [])
     ]
     what = f"The mean answers of {len(known)} other models" if len(known) > 1 else "The answers of another model"
     who = "they" if len(known) > 1 else "it"

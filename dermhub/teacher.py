@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from dermhub import backbone, checkpoint
+from dermhub import backbone, checkpoint, files
 from dermhub.config import ModelConfig, read_config
-from dermhub.errors import ConfigError, LeakError
+from dermhub.errors import ConfigError, LeakError, ModelError
 from dermhub.labels import TASKS
 from dermhub.train_config import TrainConfig
 
@@ -33,7 +33,7 @@ class Grouped(nn.Module):
 
 
 class Mean(nn.Module):
-    """Models of one task whose probabilities are averaged."""
+    """Models of one task whose probabilities are averaged, as their logits give them: without their temperatures."""
 
     def __init__(self, models: list[nn.Module]) -> None:
         super().__init__()
@@ -46,10 +46,16 @@ class Mean(nn.Module):
 
 
 def names(config: TrainConfig) -> list[str]:
-    """The models that `--teacher` names, with commas between them; none where it is empty."""
+    """The models that `--teacher` names, with commas between them; none where it is empty.
+
+    Raises ConfigError for a name that is empty or comes twice.
+    """
     if not config.teacher or Path(config.teacher).is_dir():  # a folder may have a comma in its name
         return [config.teacher] if config.teacher else []
-    return [name.strip() for name in config.teacher.split(",")]
+    found = [name.strip() for name in config.teacher.split(",")]
+    if "" in found or len(set(found)) < len(found):
+        raise ConfigError(f"--teacher is {config.teacher!r}, expected models, each once, with commas between them.")
+    return found
 
 
 def told(folders: list[Path]) -> list[dict[str, str]]:
@@ -76,13 +82,24 @@ def begin(folder: Path, config: TrainConfig, table_sha256: str) -> nn.Module:
     """The model of `config` with the weights of the model in a folder, to train on: its classifier, too, if it has the
     same task.
 
-    Raises LeakError as `load` does, and ModelError for a model of another architecture.
+    Raises LeakError as `load` does, and ModelError for a model of another architecture and for changed weights.
     """
-    known = read_config(folder)
+    known, path = read_config(folder), folder / checkpoint.WEIGHTS
     _check_table(folder, known, "init", table_sha256)
-    task, path = TASKS[config.task], folder / checkpoint.WEIGHTS
+    files.check_sha256(path, known.weights_sha256, checkpoint.CONFIG, files.CHANGED)
+    task = TASKS[config.task]
     same = known.task == task
     return backbone.from_file(path, config.model, len(task.classes), config.dropout, config.drop_path, same)
+
+
+def check_file(path: Path, table_sha256: str) -> None:
+    """Raise LeakError for the weight file of a model of dermhub that was trained on another table; see `load`."""
+    if path.name == checkpoint.WEIGHTS and (path.parent / checkpoint.CONFIG).is_file():
+        try:
+            known = read_config(path.parent)
+        except ModelError:  # weights of timm, or of another program
+            return
+        _check_table(path, known, "init", table_sha256)
 
 
 def _load(folder: Path, config: TrainConfig, table_sha256: str) -> nn.Module:
@@ -96,9 +113,9 @@ def _load(folder: Path, config: TrainConfig, table_sha256: str) -> nn.Module:
     return model if known.task == task else Grouped(model, [group for group in groups if group is not None])
 
 
-def _check_table(folder: Path, known: ModelConfig, option: str, table_sha256: str) -> None:
+def _check_table(place: Path, known: ModelConfig, option: str, table_sha256: str) -> None:
     if known.provenance.get("data", {}).get("table_sha256") != table_sha256:
         raise LeakError(
-            f"--{option} {folder} was trained on another table, and may have seen the lesions that this run is "
-            f"tested on: give a model that was trained on the same data (the same --extra, too)."
+            f"--{option} {place} was trained on another table, and may have seen the lesions that this run is "
+            "tested on: give a model that was trained on the same data (the same --extra, too)."
         )

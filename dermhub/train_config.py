@@ -28,8 +28,8 @@ class TrainConfig:
     model: str = _option("mobilenetv2_100", "name of any timm CNN")
     init: str = _option(
         "pretrained",
-        "pretrained (weights from the hub), scratch, a .safetensors file (all but the classifier), or a model (folder "
-        "or id of a shipped one; with its classifier if it has the same task)",
+        "pretrained (weights from the hub), scratch, a .safetensors file (all but its classifier), or a model that was "
+        "trained on the same data (folder, id or org/name; with its classifier if it has the same task)",
     )
     name: str = _option("", "id of the model in its card; empty: the task")
     out: str = _option("", "folder of the run; empty: runs/<task>-<model>-<seed>")
@@ -96,6 +96,8 @@ class TrainConfig:
         for name in ("dropout", "drop_path", "label_smoothing", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected 0 <= value < 1.")
+        if not self.init.strip():
+            raise ConfigError("--init is empty, expected pretrained, scratch, a .safetensors file or a model.")
         if self.batch_size < 2:
             raise ConfigError("--batch-size is 1, expected at least 2: batch normalisation needs several images.")
         if self.seed >= 2**32:

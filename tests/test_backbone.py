@@ -164,9 +164,7 @@ def test_file_that_is_no_safetensors(tmp_path: Path) -> None:
 
 
 def test_missing_file_explains_the_option() -> None:
-    expected = (
-        "^There is no file pretraned: --init takes 'pretrained', 'scratch', a model folder or a .safetensors file.$"
-    )
+    expected = "^There is no file pretraned: --init takes 'pretrained', 'scratch', a model or a .safetensors file.$"
     with pytest.raises(ModelError, match=expected):
         backbone.from_file(Path("pretraned"), "test_efficientnet", 7)
 

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from conftest import TINY_SPEC, Command
 
-from dermhub import checkpoint, gate, passes, tensors
+from dermhub import checkpoint, data, gate, passes, tensors
 from dermhub.classifier import Classifier
 from dermhub.config import InputSpec
 from dermhub.drawings import draw
 from dermhub.errors import ModelError
 from dermhub.gate import LOOKS, Gate
+from dermhub.labels import LESION
 from dermhub.preprocess import to_array
 
 PLAIN = InputSpec(size=64, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -115,8 +116,9 @@ def test_what_training_varies_in_is_not_strange() -> None:
     assert fitted.score(inside)[0] < 1 < fitted.score(outside)[0]
     strange = np.zeros((1, 40 + LOOKS), np.float32)
     # The picture counts a tenth of the features.
-    strange[:, 41] = 60
-    assert fitted.score(strange)[0] > 1
+    for value, rejected in ((25, False), (60, True)):
+        strange[:, 41] = value
+        assert (fitted.score(strange)[0] > 1) == rejected, value
 
 
 def test_axes_are_no_more_than_the_images_give() -> None:
@@ -243,3 +245,13 @@ def test_every_second_training_image_is_varied(finished_run: Path, tiny_data: Pa
     same = [np.allclose(one, other, atol=1e-5) for one, other in zip(plain.described, varied.described, strict=True)]
     assert same == [True, False] * 3
     assert np.array_equal(varied.described, passes.varied(saved, paths).described)
+
+
+def test_the_gate_of_a_run_was_fitted_on_varied_images(finished_run: Path, tiny_data: Path) -> None:
+    saved, table = Classifier(finished_run / "model"), data.read_table(tiny_data, LESION)
+    paths = {split: list(table["path"][table["split"] == split]) for split in ("train", "validation")}
+    limits = passes.run(saved, paths["validation"]).described
+    found, plain = (gate.fit(look(saved, paths["train"]).described, limits) for look in (passes.varied, passes.run))
+    kept = Gate.from_bytes(saved.engine.sidecar(gate.NAME), gate.NAME)
+    assert np.allclose(kept.mean, found.mean, atol=1e-5)
+    assert not np.allclose(kept.mean, plain.mean, atol=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from conftest import TINY_RUN, make_model, run_training
 from safetensors.torch import load_file
 
+import dermhub
 from dermhub import teacher
 from dermhub.config import read_config
 from dermhub.errors import LeakError, ModelError
@@ -56,6 +58,35 @@ def test_a_model_that_may_have_seen_the_test_lesions(tiny_data: Path, tmp_path: 
 def test_a_folder_that_is_no_model(tiny_data: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=rf"^{tmp_path} is not a model folder: it has no config\.json"):
         run_training(*TINY_RUN, "--data", tiny_data, "--init", tmp_path, "--out", tmp_path / "run")
+
+
+def test_the_weight_file_of_such_a_model(tiny_data: Path, tmp_path: Path) -> None:
+    path = make_model(tmp_path / "other", LESION) / "model.safetensors"
+    with pytest.raises(LeakError, match=rf"^--init {path} was trained on another table"):
+        run_training(*TINY_RUN, "--data", tiny_data, "--init", path, "--out", tmp_path / "run")
+
+
+def test_a_model_whose_weights_were_changed(finished_run: Path, tmp_path: Path) -> None:
+    # The hash of the table is that of other weights, and says nothing of these.
+    folder = Path(shutil.copytree(finished_run / "model", tmp_path / "changed"))
+    other = make_model(tmp_path / "other", LESION)
+    shutil.copy(other / "model.safetensors", folder / "model.safetensors")
+    with pytest.raises(ModelError, match=r"changed/model\.safetensors has the sha256 \w{64}, but config\.json states "):
+        teacher.begin(folder, TrainConfig(model="test_resnet"), table_of(folder))
+
+
+def test_a_shipped_model_is_begun_with_by_its_id(tiny_data: Path, tmp_path: Path) -> None:
+    if "lesion" not in dermhub.shipped():
+        pytest.skip("model_cards/ holds no model")
+    # Which is refused here, because it was trained on HAM10000.
+    with pytest.raises(LeakError, match=r"^--init \S+lesion was trained on another table"):
+        run_training(*TINY_RUN, "--data", tiny_data, "--init", "lesion", "--out", tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["lesoin", "pretraned"])
+def test_a_model_that_does_not_exist(tiny_data: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(ModelError, match=rf"^There is no model '{name}': expected a model folder, "):
+        run_training(*TINY_RUN, "--data", tiny_data, "--init", name, "--out", tmp_path / "run")
 
 
 @pytest.mark.slow

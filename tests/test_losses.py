@@ -100,6 +100,12 @@ def test_teachers_are_named_with_commas_between_them(named: str) -> None:
     assert teacher.names(TrainConfig()) == []
 
 
+@pytest.mark.parametrize("named", [",", "a,", ",a", "a,,b", " ", "a,a", "a, a"])
+def test_teachers_without_a_name_or_named_twice(named: str) -> None:
+    with pytest.raises(ConfigError, match=r"^--teacher is '.*', expected models, each once, with commas"):
+        teacher.names(TrainConfig(teacher=named))
+
+
 def test_a_folder_with_a_comma_is_one_teacher(tmp_path: Path) -> None:
     folder = tmp_path / "a,b"
     folder.mkdir()

@@ -205,7 +205,7 @@ def test_an_init_file_that_is_not_there_or_no_weights(tiny_data: Path, tmp_path:
 
 
 def test_an_init_file_of_another_model(tiny_data: Path, tmp_path: Path, tiny_lesion_model: Path) -> None:
-    path = tiny_lesion_model / "model.safetensors"
+    path = Path(shutil.copy(tiny_lesion_model / "model.safetensors", tmp_path / "weights.safetensors"))
     error = refusal(tmp_path, "--data", tiny_data, *TINY_RUN, "--init", path, "--out", tmp_path / "run")
     assert f"{path} does not fit test_resnet: it lacks tensor(s) " in str(error)
 
