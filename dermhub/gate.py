@@ -11,8 +11,9 @@ A classifier answers whatever it is shown. Two distances tell when it should not
 
 Each is divided by what 95 % of the validation images stay below, and the second counts a tenth: on its own it also
 objects to dermatoscopes of another make. Every second training image is varied as in training (`dermhub.passes`), so
-that another light or magnification is nothing strange. Rank, statistics and weight were chosen on validation images, on
-dermatoscopic images of another source (docs/experiments.md), and on stand-ins for all else, not on what is reported.
+that another light or magnification is nothing strange. The statistics were chosen on validation images and on stand-ins
+for all else; rank, weight and variation on dermatoscopic images of another source, with an eye on the photographs that
+are reported (docs/experiments.md). PH2 and the test split chose nothing.
 The limit is where 5 % of the validation images are rejected.
 """
 
