@@ -34,8 +34,7 @@ def main() -> None:
     measure.check_table(config, table, options.data)
     splits = ("train", "validation", "test") if options.refit else ("validation", "test")
     parts = {split: table[table["split"] == split] for split in splits}
-    look = {"train": passes.varied, "validation": passes.run, "test": passes.run}
-    found = {split: look[split](saved, list(part["path"]), options.workers) for split, part in parts.items()}
+    found = passes.by_split(saved, parts, options.workers)
     lesions = {s: part["lesion_id"].replace(partition.SAME_LESION).to_numpy(str) for s, part in parts.items()}
     true = {split: data.targets(part, task) for split, part in parts.items()}
     sure = {split: metrics.softmax(one.logits, config.temperature) for split, one in found.items()}

@@ -17,7 +17,6 @@ import numpy as np
 
 import dermhub
 from dermhub import data, measure, metrics, passes
-from dermhub.labels import TASKS
 
 FIGURES = {"nll": "nll", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy",
            "malignancy_auroc": "AUROC of malignancy"}  # fmt: skip
@@ -33,7 +32,7 @@ def main() -> None:
     for model in options.models:
         classifier = dermhub.load(model)
         config = classifier.config
-        table = data.read_table(options.data, TASKS[config.task.name])
+        table = data.read_table(options.data, config.task)
         measure.check_table(config, table, options.data)
         table = table[table["split"] == "validation"]
         true = data.targets(table, config.task)

@@ -54,7 +54,7 @@ def read_labelled(images: Path, labels: Path, task: Task, split: str = "") -> La
 def evaluate(classifier: Classifier, labelled: Labelled, workers: int = 0) -> dict[str, Any]:
     """Every figure of a model on labelled images, and how many of their lesions it was trained on."""
     config, table = classifier.config, labelled.table
-    logits = passes.run(classifier, list(table["path"]), workers).logits
+    logits = passes.logits(classifier, list(table["path"]), workers)
     seen = "unknown: the table has no lesion_id"
     places = table["lesion_id"].map(partition.shipped()) if "lesion_id" in table else None
     return {

@@ -75,8 +75,7 @@ def measure(
     # What is measured is what was saved, read back as anyone else would read it.
     saved = Classifier(folder)
     places = {split: table[table["split"] == split] for split in partition.SPLITS}
-    look = {"train": passes.varied, "validation": passes.run, "test": passes.run}
-    outputs = {split: look[split](saved, list(part["path"]), workers) for split, part in places.items()}
+    outputs = passes.by_split(saved, places, workers)
     config = refit.fit(folder, table, outputs)
     saved = Classifier(folder)
     rows = [_predictions(places[split], outputs[split], config.task) for split in partition.SPLITS[1:]]
@@ -154,7 +153,7 @@ def _traits(saved: Classifier, paths: list[str], workers: int) -> pd.DataFrame:
         sharp.append(skin.sharpness(rgb))
     columns: dict[str, Any] = {"ita": np.array(angles, float), "sharpness": np.array(sharp)}
     for name, factor in traits.SIZES.items():
-        logits = passes.run(saved, paths, workers, factor).logits
+        logits = passes.logits(saved, paths, workers, factor)
         probabilities = metrics.softmax(logits, saved.config.temperature)
         columns[f"malignancy_{name}"] = metrics.malignancy(probabilities, saved.config.task)
     return pd.DataFrame(columns)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from PIL import Image
@@ -69,31 +70,44 @@ class Scaled(Dataset[torch.Tensor]):
         return torch.from_numpy(to_array(rgb, self.spec))
 
 
-def run(classifier: Classifier, paths: Sequence[str], workers: int = 0, factor: float = 1.0) -> Outputs:
-    """Outputs for images in the order of `paths`; raises ImageError for the first that can't be read."""
-    return outputs(classifier, batches(classifier.config.input, paths, workers, factor))
+def logits(classifier: Classifier, paths: Sequence[str], workers: int = 0, factor: float = 1.0) -> Floats32:
+    """(N, C) logits of images in the order of `paths`; raises ImageError for the first that can't be read."""
+    inputs = batches(classifier.config.input, paths, workers, factor)
+    return np.concatenate([classifier.engine.forward(batch.numpy())[0] for batch in inputs])
+
+
+def run(classifier: Classifier, paths: Sequence[str], workers: int = 0) -> Outputs:
+    """Outputs for images; see `logits`."""
+    return _outputs(classifier, batches(classifier.config.input, paths, workers))
 
 
 def varied(classifier: Classifier, paths: Sequence[str], workers: int = 0) -> Outputs:
-    """Outputs for training images, of which every second is varied; see `Varied` and `run`."""
-    return outputs(classifier, _load(Varied(paths, classifier.config.input), workers))
+    """Outputs for training images, of which every second is varied; see `Varied` and `logits`."""
+    return _outputs(classifier, _load(Varied(paths, classifier.config.input), workers))
 
 
-def outputs(classifier: Classifier, inputs: Iterable[torch.Tensor]) -> Outputs:
-    """Outputs for batches (B, 3, size, size) of a model's inputs."""
-    logits, described = [], []
-    for batch in inputs:
-        images = batch.numpy()
-        one, maps = classifier.engine.forward(images)
-        logits.append(one)
-        described.append(gate.describe(maps, images, classifier.config.input))
-    return Outputs(np.concatenate(logits), np.concatenate(described))
+def by_split(classifier: Classifier, parts: Mapping[str, pd.DataFrame], workers: int = 0) -> dict[str, Outputs]:
+    """Outputs for the images of each split's table: those of training varied, because a gate is fitted on them."""
+    return {
+        split: (varied if split == "train" else run)(classifier, list(part["path"]), workers)
+        for split, part in parts.items()
+    }
 
 
 def batches(spec: InputSpec, paths: Sequence[str], workers: int = 0, factor: float = 1.0) -> Iterator[torch.Tensor]:
-    """Images in the order of `paths` as a model sees them, (B, 3, size, size); see `run`."""
+    """Images in the order of `paths` as a model sees them, (B, 3, size, size); see `logits`."""
     return _load(Scaled(paths, spec, factor), workers)
 
 
 def _load(images: Dataset[torch.Tensor], workers: int) -> Iterator[torch.Tensor]:
     yield from one_sentence(DataLoader(images, EVALUATION_BATCH, num_workers=workers))
+
+
+def _outputs(classifier: Classifier, inputs: Iterable[torch.Tensor]) -> Outputs:
+    found, described = [], []
+    for batch in inputs:
+        images = batch.numpy()
+        one, maps = classifier.engine.forward(images)
+        found.append(one)
+        described.append(gate.describe(maps, images, classifier.config.input))
+    return Outputs(np.concatenate(found), np.concatenate(described))

@@ -21,7 +21,7 @@ def differences(folder: Path, images: Path, workers: int = 0) -> tuple[int, list
     classifier = Classifier(folder)
     task = classifier.config.task
     table = data.attach_paths(summary.read_predictions(folder / summary.PREDICTIONS, task), images)
-    found = passes.run(classifier, list(table["path"]), workers).logits
+    found = passes.logits(classifier, list(table["path"]), workers)
     stated = metrics.softmax(summary.logits_of(table, task), classifier.config.temperature)
     apart = np.abs(metrics.softmax(found, classifier.config.temperature) - stated).max(axis=1)
     far = np.flatnonzero(~(apart <= TOLERANCE))

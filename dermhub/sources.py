@@ -38,8 +38,8 @@ class Sources:
         """
         parts = []
         for table in self.tables():
-            outputs = passes.run(saved, list(table["path"]), workers)
-            logits = pd.DataFrame(outputs.logits, columns=summary.logit_columns(saved.config.task))
+            found = passes.logits(saved, list(table["path"]), workers)
+            logits = pd.DataFrame(found, columns=summary.logit_columns(saved.config.task))
             parts.append(pd.concat([table.drop(columns="path"), logits], axis=1))
         if kept is not None:
             kept = kept[~kept["source"].isin([part["source"].iloc[0] for part in parts])]
