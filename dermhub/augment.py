@@ -23,18 +23,23 @@ TURNS = (None, *Image.Transpose)
 """Identity and the seven other symmetries of the square: a lesion has no upright position."""
 
 
-def augment(rgb: Image.Image, spec: InputSpec, size: int, min_scale: float, rng: np.random.Generator) -> torch.Tensor:
+def augment(
+    rgb: Image.Image, spec: InputSpec, size: int, min_scale: float, rng: np.random.Generator, randaugment: int = 0
+) -> torch.Tensor:
     """A random view of an RGB image as a float32 tensor of shape (3, size, size).
 
     The crop covers between `min_scale` and 1 of the area that `spec` shows the model, but may lie
     anywhere in the frame. Resolution and JPEG quality are varied for every class alike, so that
-    sharpness can't stand for a diagnosis.
+    sharpness can't stand for a diagnosis. `randaugment` is the magnitude in [0, 30] of two further changes
+    (RandAugment, Cubuk et al. 2020, section 3); 0: none.
     """
     box = random_box(rgb.size, view_box(rgb.size, spec), min_scale, rng)
     image = _random_resolution(rgb, box, size, rng)
     turn = TURNS[rng.integers(len(TURNS))]
     if turn is not None:
         image = image.transpose(turn)
+    if randaugment:
+        image = _changed(image, randaugment, int(rng.integers(2**32)))
     if rng.random() < JPEG_SHARE:
         image = _jpeg(image, int(rng.integers(40, 95)))
     return torch.from_numpy(normalise(random_colour(np.asarray(image), rng), spec))
@@ -84,6 +89,16 @@ def _random_resolution(
         small = max(16, round(size * rng.uniform(0.4, 1.0)))
         rgb, box = rgb.resize((small, small), Image.Resampling.BICUBIC, box=box), (0.0, 0.0, float(small), float(small))
     return rgb.resize((size, size), Image.Resampling.BICUBIC, box=box)
+
+
+def _changed(image: Image.Image, magnitude: int, seed: int) -> Image.Image:
+    from torchvision.transforms import RandAugment
+
+    # torchvision draws from the process's generator, which is then as it was.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        changed: Image.Image = RandAugment(num_ops=2, magnitude=magnitude)(image)
+    return changed
 
 
 def _jpeg(image: Image.Image, quality: int) -> Image.Image:

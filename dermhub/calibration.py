@@ -11,32 +11,35 @@ from dermhub import metrics
 from dermhub.config import Threshold
 from dermhub.labels import Task
 
-EXPONENTS = np.linspace(0.0, 1.5, 16)
-"""Candidates for the strength of the prior correction."""
+EXPONENTS = np.array(sorted(np.linspace(-1.0, 1.0, 41).round(2), key=abs))
+"""Candidates for the strength of the prior correction; of equally good ones the first, smallest, is taken."""
 
 SENSITIVITY = 0.95
 """The stated aim of the default operating point: share of malignant images that must be called."""
 
 
-def prior_offset(targets: NDArray[np.int64], drawn: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
-    """(C,) log ratio of each class's share among the training images to its share among the drawn ones.
+def prior_offset(targets: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+    """(C,) log of each class's share among the training images (N,), less the mean log share.
 
-    Adding it to the logits undoes the balanced sampling (Saerens et al. 2002, eq. 2.4). A class that
-    was never drawn has nothing to undo: 0.
+    Added to the logits `exponent` times it moves the prior that a model has learned towards that of the data, or, if
+    negative, towards equal classes (post-hoc logit adjustment, Menon et al. 2021, section 4.1); training that draws
+    classes with share**sampling is undone by 1 - sampling (Saerens et al. 2002, eq. 2.4). A class without images has
+    nothing to undo: 0.
     """
-    own = np.bincount(targets, minlength=classes) / len(targets)
-    seen = np.bincount(drawn, minlength=classes) / len(drawn)
-    return np.asarray(np.log(np.divide(own, seen, out=np.ones(classes), where=seen > 0)))
+    shares = np.bincount(targets, minlength=classes) / len(targets)
+    offset = np.log(shares, out=np.zeros(classes), where=shares > 0)
+    offset[shares > 0] -= offset[shares > 0].mean()
+    return offset
 
 
 def choose_exponent(logits: NDArray[Any], targets: NDArray[np.int64], offset: NDArray[np.float64], task: Task) -> float:
     """How much of the prior correction to apply, by what the task's answer is.
 
-    Of several classes it is the most probable one, and the exponent has the best accuracy plus balanced accuracy: full
-    correction (1) calls rare classes too rarely to be useful, none (0) too often. Of two it is a threshold on the
-    probability of malignancy, whose calls the correction does not change: there the exponent has the smallest negative
-    log-likelihood after `fit_temperature`, so that the probability can be taken at its word. The more probable of the
-    two classes is then benign more often.
+    Of several classes it is the most probable one, and the exponent has the best accuracy plus balanced accuracy: with
+    the data's own prior rare classes are called too rarely to be useful, with an equal one too often. Of two it is a
+    threshold on the probability of malignancy, whose calls the correction does not change: there the exponent has the
+    smallest negative log-likelihood after `fit_temperature`, so that the probability can be taken at its word. The more
+    probable of the two classes is then benign more often.
     """
 
     def goodness(exponent: float) -> float:

@@ -111,12 +111,15 @@ prevalence of this test split, {positive / test["n"]:.1%}, and at no other.
 def calibration(config: ModelConfig, content: dict[str, Any]) -> str:
     """How far the probabilities can be taken at their word."""
     chosen = content["selection"]
+    shifts = {name: chosen["prior_exponent"] * value for name, value in chosen["prior_offset"].items()}
+    mean = sum(shifts.values()) / len(shifts)
+    told = ", ".join(f"{name} {round(value - mean, 2) + 0.0:+.2f}" for name, value in shifts.items())
     return f"""### Calibration
 
 Logits are divided by {config.temperature:g} before the softmax. On validation, where this was fitted, the expected
 calibration error goes from {chosen["ece_before_temperature"]:.4f} to {content["validation"]["ece"]:.4f}; on test it is
-{content["test"]["ece"]:.4f}. {chosen["prior_exponent"]:.1f} of the log prior ratio between the data and the balanced
-sampling is part of the classifier's bias (0: classes as they were drawn, 1: as they are in the data).
+{content["test"]["ece"]:.4f}. Part of the classifier's bias, and chosen there as well, is a shift of the logits
+between frequent and rare classes: {told}.
 
 ![Reliability diagram on test](figures/reliability.png)"""
 

@@ -169,6 +169,7 @@ def _training(config: ModelConfig, content: dict[str, Any]) -> str:
     told = config.provenance
     options = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in told["options"].items() if value != "")
     stopped, planned = told["options"].get("stop_after"), told["options"]["epochs"]
+    drawn = "as they are in the data" if told["options"]["sampling"] == 1 else "in a balanced way"
     end = f" ({stopped} of {planned})" if stopped and stopped < planned else ""
     where, revision = told["environment"], told["code"]["revision"]
     changed = " and changes that were not committed" if revision.endswith("+changes") else ""
@@ -179,7 +180,7 @@ python train.py {options}
 ```
 
 AdamW with warm-up and cosine decay; random crops, flips, turns, colour, resolution and JPEG quality, for every class
-alike; classes drawn in a balanced way; the exponential average of the weights after the last epoch{end} is kept.
+alike; classes drawn {drawn}; the exponential average of the weights after the last epoch{end} is kept.
 {_beside(told)}\
 {told["epoch_seconds"]} s an epoch ({told["images_per_second"]} images/s; medians) with {where["threads"]} threads on
 {where["machine"]}; torch {where["torch"]}, timm {where["timm"]}, Python {where["python"]}; code revision

@@ -173,8 +173,9 @@ class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
         min_scale: float,
         key: tuple[int, int],
         copies: tuple[list[str], NDArray[np.float64]] | None = None,
+        randaugment: int = 0,
     ) -> None:
-        self.paths, self.targets, self.order, self.copies = paths, targets, order, copies
+        self.paths, self.targets, self.order, self.copies, self.randaugment = paths, targets, order, copies, randaugment
         self.spec, self.size, self.min_scale, self.key = spec, size, min_scale, key
 
     def __len__(self) -> int:
@@ -186,7 +187,7 @@ class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
         path = self.paths[index]
         if self.copies is not None and rng.random() < self.copies[1][index]:
             path = self.copies[0][index]
-        view = augment(to_rgb(path), self.spec, self.size, self.min_scale, rng)
+        view = augment(to_rgb(path), self.spec, self.size, self.min_scale, rng, self.randaugment)
         return view, int(self.targets[index])
 
 

@@ -87,8 +87,7 @@ def choose(fit: Fit, provenance: dict[str, Any]) -> tuple[nn.Module, ModelConfig
     """
     task, paths, workers = fit.task, list(fit.held_out["path"]), fit.config.workers
     true = data.targets(fit.held_out, task)
-    drawn = fit.targets[data.epoch_order(fit.diagnoses, fit.config.sampling, (fit.config.seed, 0))]
-    offset = calibration.prior_offset(fit.targets, drawn, len(task.classes))
+    offset = calibration.prior_offset(fit.targets, len(task.classes))
     model = copy.deepcopy(fit.average)
     if fit.config.weights == "fp16":
         # Everything is chosen for the weights that are released.

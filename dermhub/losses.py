@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import nn
@@ -10,18 +12,34 @@ SOFTNESS = 2.0
 """Temperature of teacher and student in the distilled part (Hinton, Vinyals & Dean 2015, section 2)."""
 
 
-def mix(views: torch.Tensor, alpha: float, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor, float]:
-    """Blend each of N images (N, 3, H, W) with a partner (mixup, Zhang et al. 2018, section 2).
+def mix(
+    views: torch.Tensor, mixup: float, cutmix: float, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor, float]:
+    """Give each of N images (N, 3, H, W) something of a partner: blended (mixup, Zhang et al. 2018, section 2), or a
+    rectangle of it (CutMix, Yun et al. 2019, section 3.1).
 
-    Returns the blends, the partners' positions (N,) and the share in [0, 1] of the images themselves, drawn from
-    Beta(alpha, alpha); with `alpha` 0 the images stay as they are and the share is 1.
+    Returns the images, the partners' positions (N,) and the share in [0, 1] of the images themselves, drawn from
+    Beta(mixup, mixup) or Beta(cutmix, cutmix): where neither is 0, half of the batches are blended. With both 0 the
+    images stay as they are and the share is 1.
     """
-    if alpha == 0:
+    if mixup == cutmix == 0:
         return views, torch.arange(len(views), device=views.device), 1.0
-    share = float(rng.beta(alpha, alpha))
+    cut = cutmix > 0 and (mixup == 0 or rng.random() < 0.5)
+    share = float(rng.beta(cutmix, cutmix) if cut else rng.beta(mixup, mixup))
     partners = torch.from_numpy(rng.permutation(len(views))).to(views.device)
     # The result keeps the memory layout of the images.
-    return torch.lerp(views[partners], views, share), partners, share
+    if not cut:
+        return torch.lerp(views[partners], views, share), partners, share
+    (top, bottom), (left, right) = (_span(length, math.sqrt(1 - share), rng) for length in views.shape[2:])
+    cut_out = views.clone()
+    cut_out[:, :, top:bottom, left:right] = views[partners, :, top:bottom, left:right]
+    return cut_out, partners, 1 - (bottom - top) * (right - left) / (views.shape[2] * views.shape[3])
+
+
+def _span(length: int, part: float, rng: np.random.Generator) -> tuple[int, int]:
+    """A stretch of pixels whose centre lies anywhere, `part` of the length long where that does not leave the image."""
+    centre, half = rng.uniform(0, length), length * part / 2
+    return max(round(centre - half), 0), min(round(centre + half), length)
 
 
 def labelled(

@@ -50,6 +50,14 @@ class TrainConfig:
     drop_path: float = _option(0.0, "stochastic depth, for backbones that have it")
     freeze: int = _option(0, "stages at the backbone's start that keep their weights (1: the stem): faster epochs")
     mixup: float = _option(0.0, "blend images in pairs, by shares from Beta(mixup, mixup); 0: off")
+    cutmix: float = _option(
+        0.0,
+        "paste in a rectangle of another image, by shares from Beta(cutmix, cutmix); with --mixup: every second batch",
+    )
+    randaugment: int = _option(0, "magnitude of RandAugment's two further changes of an image, up to 30; 0: off")
+    adjust: float = _option(
+        0.0, "strength of the class prior that the loss adds to the logits, so that they learn to do without it; 0: off"
+    )
     teacher: str = _option(
         "",
         "model (folder, id or org/name) that teaches its answers, or several with commas between them, whose mean "
@@ -88,6 +96,9 @@ class TrainConfig:
             "sampling",
             "freeze",
             "mixup",
+            "cutmix",
+            "randaugment",
+            "adjust",
         ):
             value = getattr(self, name)
             if not value >= 0 or value == float("inf") or (name in positive and value == 0):
@@ -114,6 +125,8 @@ class TrainConfig:
             )
         if not 0 <= self.distillation <= 1:
             raise ConfigError(f"--distillation is {self.distillation}, expected a share from 0 to 1.")
+        if self.randaugment > 30:
+            raise ConfigError(f"--randaugment is {self.randaugment}, expected at most 30, its strongest changes.")
         if self.min_scale > 1:
             raise ConfigError(f"--min-scale is {self.min_scale}, expected at most 1.")
 

@@ -21,7 +21,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from dermhub import backbone, checkpoint, data, depthwise, distributed, files, losses, metrics, sharper
+from dermhub import backbone, calibration, checkpoint, data, depthwise, distributed, files, losses, metrics, sharper
 from dermhub.config import InputSpec
 from dermhub.errors import ConfigError, DataError, ImageError
 from dermhub.labels import TASKS
@@ -119,6 +119,9 @@ class Fit:
         self.optimizer = make_optimizer(self.model, config)
         self.targets = data.targets(self.train, self.task)
         self.diagnoses = np.unique(self.train["dx"].to_numpy(str), return_inverse=True)[1].astype(np.int64)
+        # What the loss adds to the logits (logit-adjusted loss, Menon et al. 2021, section 4.2).
+        prior = calibration.prior_offset(self.targets, len(self.task.classes))
+        self.prior = torch.tensor(prior, dtype=torch.float32, device=self.device)
         self.copies = None
         if sharper.COLUMN in self.train:
             self.copies = list(self.train[sharper.COLUMN]), sharper.chances(self.train)
@@ -169,10 +172,8 @@ class Fit:
         # The rank stands above all seeds and epochs: each process drops other features.
         torch.manual_seed(config.seed * 100_003 + epoch + (distributed.rank() << 52))
         order = data.epoch_order(self.diagnoses, config.sampling, key)
-        size, least = config.train_size, config.min_scale
-        images = data.TrainingImages(
-            list(self.train["path"]), self.targets, order, self.spec, size, least, key, self.copies
-        )
+        about = (self.spec, config.train_size, config.min_scale, key, self.copies, config.randaugment)
+        images = data.TrainingImages(list(self.train["path"]), self.targets, order, *about)
         own = distributed.rows(self.rows, self.steps)
         loader = DataLoader(images, self.rows // distributed.world(), sampler=own, num_workers=config.workers)
         self.model.train()
@@ -202,11 +203,13 @@ class Fit:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
         views = views.to(self.device, memory_format=backbone.memory_format(config.model))
-        views, partners, share = losses.mix(views, config.mixup, np.random.default_rng([config.seed, step, 0x313]))
+        rng = np.random.default_rng([config.seed, step, 0x313])
+        views, partners, share = losses.mix(views, config.mixup, config.cutmix, rng)
         lowered = pick_bf16(config.bf16, self.device)
         with depthwise.steps(self.device), torch.autocast(self.device.type, torch.bfloat16, enabled=lowered):
             logits = self.parallel(views)
-        loss = losses.labelled(logits.float(), labels.to(self.device), partners, share, config.label_smoothing)
+        judged = logits.float() + config.adjust * self.prior
+        loss = losses.labelled(judged, labels.to(self.device), partners, share, config.label_smoothing)
         if self.teacher is not None:
             # The teacher sees the very same view: a patient teacher (Beyer et al. 2022, section 3).
             with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=lowered):

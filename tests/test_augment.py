@@ -20,8 +20,8 @@ from dermhub.preprocess import view_box
 FRAMES = [(200, 150), (150, 200), (64, 64), (320, 100)]
 
 
-def view(key: list[int], min_scale: float = 0.35) -> torch.Tensor:
-    return augment(draw(1, (60, 48)), TINY_SPEC, 40, min_scale, np.random.default_rng(key))
+def view(key: list[int], min_scale: float = 0.35, randaugment: int = 0) -> torch.Tensor:
+    return augment(draw(1, (60, 48)), TINY_SPEC, 40, min_scale, np.random.default_rng(key), randaugment)
 
 
 def test_a_view_is_a_normalised_tensor_of_the_training_size() -> None:
@@ -41,11 +41,22 @@ def test_other_seeds_epochs_and_positions_give_other_views() -> None:
     assert len({view(key).numpy().tobytes() for key in keys}) == 27
 
 
-def test_torchs_own_generator_plays_no_part() -> None:
+@pytest.mark.parametrize("randaugment", [0, 9])
+def test_torchs_own_generator_plays_no_part(randaugment: int) -> None:
     torch.manual_seed(1)
-    before = view([0, 0, 1])
+    before = view([0, 0, 1], randaugment=randaugment)
     torch.manual_seed(2)
-    assert torch.equal(before, view([0, 0, 1]))
+    expected = torch.random.get_rng_state()
+    assert torch.equal(before, view([0, 0, 1], randaugment=randaugment))
+    assert torch.equal(torch.random.get_rng_state(), expected)
+
+
+def test_randaugment_changes_more_the_stronger_it_is() -> None:
+    def change(magnitude: int) -> float:
+        return sum(float((view([5, 0, k], randaugment=magnitude) - view([5, 0, k])).abs().mean()) for k in range(40))
+
+    # Without JPEG, whose draws come after, both views of a key differ by the changes alone; with it by little more.
+    assert change(30) > 1.5 * change(3) > 0
 
 
 @pytest.mark.parametrize("crop_mode", ["center", "squash"])
@@ -82,7 +93,7 @@ def test_boxes_reach_the_borders_that_the_central_square_leaves_out() -> None:
 
 def test_nothing_of_the_augmentation_can_know_the_class() -> None:
     # Sharpness must not stand for a diagnosis: images of all classes go through one function, without a label.
-    assert list(inspect.signature(augment).parameters) == ["rgb", "spec", "size", "min_scale", "rng"]
+    assert list(inspect.signature(augment).parameters) == ["rgb", "spec", "size", "min_scale", "rng", "randaugment"]
     assert list(inspect.signature(random_box).parameters) == ["size", "view", "min_scale", "rng"]
 
 

@@ -12,26 +12,28 @@ from dermhub.labels import BINARY, LESION
 
 
 def test_prior_offset_by_hand() -> None:
-    # Of the data 8 in 10 are class 0; drawn were half and half: log(0.8 / 0.5) and log(0.2 / 0.5).
-    offset = calibration.prior_offset(np.array([0] * 8 + [1] * 2), np.array([0, 1] * 5), 2)
-    assert offset == pytest.approx([math.log(1.6), math.log(0.4)])
+    # Of the images 8 in 10 are class 0: log(0.8) and log(0.2), less their mean log(0.4).
+    offset = calibration.prior_offset(np.array([0] * 8 + [1] * 2), 2)
+    assert offset == pytest.approx([math.log(2), -math.log(2)])
 
 
-def test_prior_offset_is_zero_when_classes_are_drawn_as_they_are() -> None:
-    targets = np.array([0, 0, 1, 2, 2, 2])
-    assert calibration.prior_offset(targets, targets[::-1], 3).tolist() == [0, 0, 0]
+def test_prior_offset_is_zero_where_classes_are_equally_frequent() -> None:
+    assert calibration.prior_offset(np.array([2, 0, 1, 2, 1, 0]), 3) == pytest.approx([0, 0, 0])
 
 
 def test_prior_offset_of_a_class_without_images_is_zero() -> None:
-    # Small data often lack one of the seven diagnoses; 0 / 0 would make every logit NaN.
-    offset = calibration.prior_offset(np.array([0, 0, 0, 2]), np.array([0, 0, 2, 2]), 4)
-    assert offset == pytest.approx([math.log(1.5), 0, math.log(0.5), 0])
+    # Small data often lack one of the seven diagnoses; log(0) would make every logit NaN.
+    offset = calibration.prior_offset(np.array([0, 0, 0, 2]), 4)
+    assert offset == pytest.approx([math.log(3) / 2, 0, -math.log(3) / 2, 0])
 
 
 def test_prior_offset_undoes_balanced_sampling() -> None:
-    # An uninformed model of balanced images says 1/2 each; with the offset it says the data's own shares.
-    offset = calibration.prior_offset(np.array([0] * 9 + [1]), np.array([0, 1] * 5), 2)
-    assert metrics.softmax(np.zeros((1, 2)) + offset)[0] == pytest.approx([0.9, 0.1])
+    # An uninformed model of images drawn with share**0.25 says the shares to that power; with 0.75 of the offset it
+    # says the data's own. With minus one of it a model of the data's own shares says 1/2 each.
+    offset = calibration.prior_offset(np.array([0] * 9 + [1]), 2)
+    drawn = 0.25 * np.log([[0.9, 0.1]])
+    assert metrics.softmax(drawn + 0.75 * offset)[0] == pytest.approx([0.9, 0.1])
+    assert metrics.softmax(np.log([[0.9, 0.1]]) - offset)[0] == pytest.approx([0.5, 0.5])
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.8, 3.0])
@@ -52,16 +54,25 @@ def test_fit_temperature_stays_in_its_range(right: bool, limit: float) -> None:
 
 
 def test_choose_exponent_by_hand() -> None:
-    # An exponent e moves melanoma down by 2e against nevus. The nevus (0.5 too much of a melanoma) is right above 0.25,
-    # the melanoma (2.1) below 1.05: 0.3 is the first that gets both.
+    # An exponent e moves melanoma down by 2e against nevus. The nevus (0.55 too much of a melanoma) is right above
+    # 0.275, the melanoma (2.1) below 1.05: 0.3 is the first that gets both.
     logits, offset = np.full((2, 7), -9.0), np.zeros(7)
     nevus, melanoma = LESION.classes.index("nv"), LESION.classes.index("mel")
-    logits[:, nevus], logits[:, melanoma] = 0, [0.5, 2.1]
+    logits[:, nevus], logits[:, melanoma] = 0, [0.55, 2.1]
     offset[[nevus, melanoma]] = 1, -1
     assert calibration.choose_exponent(logits, np.array([nevus, melanoma]), offset, LESION) == pytest.approx(0.3)
 
 
-@pytest.mark.parametrize(("exponent", "temperature"), [(0.0, 1.0), (0.5, 1.0), (1.0, 0.7), (1.2, 2.0)])
+def test_choose_exponent_helps_rare_classes_of_a_model_that_knows_the_prior() -> None:
+    # The melanoma (0.55 short of a nevus) is right below -0.275; the nevus (2.1 above) stays right above -1.05.
+    logits, offset = np.full((2, 7), -9.0), np.zeros(7)
+    nevus, melanoma = LESION.classes.index("nv"), LESION.classes.index("mel")
+    logits[:, nevus], logits[:, melanoma] = 0, [-2.1, -0.55]
+    offset[[nevus, melanoma]] = 1, -1
+    assert calibration.choose_exponent(logits, np.array([nevus, melanoma]), offset, LESION) == pytest.approx(-0.3)
+
+
+@pytest.mark.parametrize(("exponent", "temperature"), [(0.0, 1.0), (0.5, 1.0), (1.0, 0.7), (-0.6, 2.0)])
 def test_choose_exponent_of_two_classes_recovers_a_known_one(exponent: float, temperature: float) -> None:
     # There the answer is a threshold's, and what counts is that the probabilities are true.
     rng = np.random.default_rng(3)

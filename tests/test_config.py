@@ -212,7 +212,20 @@ def test_option_that_must_be_above_zero(option: str, value: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "option", ["workers", "weight_decay", "warmup", "seed", "backbone_lr", "sampling", "freeze", "mixup"]
+    "option",
+    [
+        "workers",
+        "weight_decay",
+        "warmup",
+        "seed",
+        "backbone_lr",
+        "sampling",
+        "freeze",
+        "mixup",
+        "cutmix",
+        "randaugment",
+        "adjust",
+    ],
 )
 def test_option_that_may_be_zero_but_not_less(option: str) -> None:
     assert getattr(TrainConfig.from_json({option: 0}), option) == 0
@@ -239,6 +252,7 @@ def test_option_that_is_not_finite(option: str, value: float) -> None:
     ("options", "message"),
     [
         ({"min_scale": 1.01}, "^--min-scale is 1.01, expected at most 1.$"),
+        ({"randaugment": 31}, "^--randaugment is 31, expected at most 30, its strongest changes.$"),
         ({"distillation": 1.5}, "^--distillation is 1.5, expected a share from 0 to 1.$"),
         ({"distillation": math.nan}, "^--distillation is nan, expected a share from 0 to 1.$"),
         ({"task": "lesions"}, "^Unknown task 'lesions': expected binary or lesion. Did you mean 'lesion'.$"),

@@ -10,21 +10,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TINY_RUN, make_model, run_training
+from conftest import TINY_RUN, TINY_SPEC, make_model, run_training
 from safetensors.torch import load_file
 
-from dermhub import files, losses, partition, teacher
+from dermhub import backbone, data, files, losses, partition, teacher
 from dermhub.config import read_config
 from dermhub.errors import ConfigError, LeakError, ModelError
 from dermhub.labels import BINARY, LESION
 from dermhub.train_config import TrainConfig
+from dermhub.training import Fit
 
 WEIGHTS = Path("model") / "model.safetensors"
 
 
 def test_without_mixup_the_images_are_the_same_object() -> None:
     views = torch.rand(3, 3, 2, 2)
-    mixed, partners, share = losses.mix(views, 0.0, np.random.default_rng(0))
+    mixed, partners, share = losses.mix(views, 0.0, 0.0, np.random.default_rng(0))
     assert mixed is views
     assert partners.tolist() == [0, 1, 2]
     assert share == 1.0
@@ -32,7 +33,7 @@ def test_without_mixup_the_images_are_the_same_object() -> None:
 
 def test_a_blend_by_hand() -> None:
     views = torch.arange(4.0).reshape(4, 1, 1, 1).expand(4, 3, 2, 2).contiguous(memory_format=torch.channels_last)
-    mixed, partners, share = losses.mix(views, 0.4, np.random.default_rng(1))
+    mixed, partners, share = losses.mix(views, 0.4, 0.0, np.random.default_rng(1))
     assert 0 < share < 1
     assert sorted(partners.tolist()) == [0, 1, 2, 3]
     expected = [share * own + (1 - share) * other for own, other in enumerate(partners.tolist())]
@@ -40,11 +41,46 @@ def test_a_blend_by_hand() -> None:
     assert mixed.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_a_blend_depends_on_the_generator_alone() -> None:
+@pytest.mark.parametrize("alphas", [(0.2, 0.0), (0.0, 1.0), (0.2, 1.0)])
+def test_a_blend_depends_on_the_generator_alone(alphas: tuple[float, float]) -> None:
     views = torch.rand(8, 3, 2, 2)
-    first, again = (losses.mix(views, 0.2, np.random.default_rng([7, 3])) for _ in range(2))
+    first, again = (losses.mix(views, *alphas, np.random.default_rng([7, 3])) for _ in range(2))
     assert torch.equal(first[0], again[0])
-    assert not torch.equal(first[0], losses.mix(views, 0.2, np.random.default_rng([7, 4]))[0])
+    assert not torch.equal(first[0], losses.mix(views, *alphas, np.random.default_rng([7, 4]))[0])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_cut_by_hand(seed: int) -> None:
+    views = torch.arange(4.0).reshape(4, 1, 1, 1).expand(4, 3, 10, 12).contiguous(memory_format=torch.channels_last)
+    before = views.clone()
+    mixed, partners, share = losses.mix(views, 0.0, 1.0, np.random.default_rng(seed))
+    assert torch.equal(views, before)
+    assert mixed.is_contiguous(memory_format=torch.channels_last)
+    assert 0 <= share <= 1
+    for own, other in enumerate(partners.tolist()):
+        foreign = mixed[own, 0] != own
+        assert set(mixed[own, 0][foreign].tolist()) <= {float(other)}
+        if other != own:
+            assert foreign.float().mean().item() == pytest.approx(1 - share)
+            rows, columns = foreign.any(dim=1), foreign.any(dim=0)
+            # All of a rectangle, and nothing but it.
+            assert torch.equal(foreign, rows[:, None] & columns)
+
+
+def test_cuts_take_from_nothing_to_all() -> None:
+    views = torch.rand(2, 3, 16, 16)
+    shares = [losses.mix(views, 0.0, 1.0, np.random.default_rng(seed))[2] for seed in range(200)]
+    assert min(shares) < 0.15
+    assert max(shares) > 0.97
+
+
+def test_with_both_every_second_batch_is_cut() -> None:
+    # A blend of a black and a white image is grey; a cut leaves black and white.
+    views = torch.stack([torch.zeros(3, 16, 16), torch.ones(3, 16, 16)])
+    mixed = [losses.mix(views, 1.0, 1.0, np.random.default_rng(seed))[0] for seed in range(400)]
+    grey = sum(bool(((one > 0) & (one < 1)).any()) for one in mixed)
+    # Half of 400 are blended, and half of those with the images' own copies (partners are drawn): 100.
+    assert 70 < grey < 130
 
 
 def test_the_loss_of_a_blend_by_hand() -> None:
@@ -55,6 +91,35 @@ def test_the_loss_of_a_blend_by_hand() -> None:
     other = (math.log(4) + math.log(2)) / 2
     mixed = losses.labelled(logits, labels, partners, 0.75, 0.0).item()
     assert mixed == pytest.approx(0.75 * own + 0.25 * other)
+
+
+def test_the_adjusted_loss_by_hand(tiny_data: Path, tmp_path: Path) -> None:
+    # A model that says nothing, and a prior of log(4) * 3 / 4 for the nevi and log(4) / -4 for three others: to the
+    # loss a nevus has 4 / 7 and each other 1 / 7 of what is there of the four, next to three classes without images.
+    table = data.read_table(tiny_data, LESION)
+    table["dx"] = table["dx"].replace({"bkl": "nv", "df": "nv", "vasc": "nv"})
+    model = backbone.build("test_resnet", 7)
+    torch.nn.init.zeros_(backbone.classifier(model).weight)
+    torch.nn.init.zeros_(backbone.classifier(model).bias)
+    config = TrainConfig(
+        model="test_resnet", adjust=1.0, label_smoothing=0.0, workers=0, batch_size=8, dropout=0.0, bf16="off"
+    )
+    fit = Fit(model, table, config, TINY_SPEC, tmp_path)
+    nevus = torch.full((8,), LESION.classes.index("nv"))
+    total = 4**0.75 + 3 * 4**-0.25 + 3
+    found = fit.train_step(torch.zeros(8, 3, 32, 32), nevus, 0)
+    assert found.item() == pytest.approx(math.log(total / 4**0.75))
+
+
+@pytest.mark.slow
+def test_a_run_with_cuts_and_randaugment(tiny_data: Path, tmp_path: Path) -> None:
+    options = [*TINY_RUN, "--epochs", 1, "--data", tiny_data, "--sampling", 1]
+    files_of = {}
+    for name, value in (("cutmix", 1.0), ("randaugment", 9), ("seed", 0)):
+        run_training(*options, f"--{name}", value, "--out", tmp_path / name)
+        files_of[name] = load_file(tmp_path / name / WEIGHTS)["conv1.0.weight"].numpy().tobytes()
+    assert len(set(files_of.values())) == 3
+    assert "classes drawn as they are in the data;" in (tmp_path / "seed" / "model" / "README.md").read_text()
 
 
 def test_a_student_that_agrees_has_nothing_to_learn() -> None:
