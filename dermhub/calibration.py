@@ -35,20 +35,22 @@ def prior_offset(targets: NDArray[np.int64], classes: int) -> NDArray[np.float64
 def choose_exponent(logits: NDArray[Any], targets: NDArray[np.int64], offset: NDArray[np.float64], task: Task) -> float:
     """How much of the prior correction to apply, by what the task's answer is.
 
-    Of several classes it is the most probable one, and the exponent has the best accuracy plus balanced accuracy: with
-    the data's own prior rare classes are called too rarely to be useful, with an equal one too often. Of two it is a
-    threshold on the probability of malignancy, whose calls the correction does not change: there the exponent has the
-    smallest negative log-likelihood after `fit_temperature`, so that the probability can be taken at its word. The more
-    probable of the two classes is then benign more often.
+    Of two classes it is a threshold on the probability of malignancy, whose calls the correction does not change: the
+    exponent has the smallest negative log-likelihood after `fit_temperature`, so that the probability can be taken at
+    its word. The more probable of the two classes is then benign more often. Of several classes it is the most probable
+    one: with the data's own prior rare classes are called too rarely to be useful, with an equal one too often. There
+    accuracy plus balanced accuracy count against the negative log-likelihood: without it a few validation images more
+    or less of a rare class would decide, at the price of what the probabilities are worth.
     """
 
     def goodness(exponent: float) -> float:
         moved = logits + exponent * offset
+        probabilities = metrics.softmax(moved, fit_temperature(moved, targets))
+        loss = metrics.negative_log_likelihood(probabilities, targets)
         if len(task.classes) == 2:
-            probabilities = metrics.softmax(moved, fit_temperature(moved, targets))
-            return -metrics.negative_log_likelihood(probabilities, targets)
-        summary = metrics.summarize(metrics.softmax(moved), targets, task)
-        return float(summary["accuracy"] + summary["balanced_accuracy"])
+            return -loss
+        summary = metrics.summarize(probabilities, targets, task)
+        return float(summary["accuracy"] + summary["balanced_accuracy"]) - loss
 
     scores = [goodness(exponent) for exponent in EXPONENTS]
     return float(EXPONENTS[int(np.argmax(scores))])

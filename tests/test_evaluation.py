@@ -157,10 +157,10 @@ def test_the_prior_correction_becomes_part_of_the_bias(tiny_data: Path, tmp_path
     torch.nn.init.zeros_(backbone.classifier(model).weight)
     config = TrainConfig(model="test_resnet", sampling=0.0, workers=0, batch_size=8)
     released, _, chosen = evaluation.choose(Fit(model, table, config, TINY_SPEC, tmp_path), {})
-    # A model that knows nothing gains from the smallest step towards the nevi, 20 of the 35 training images.
-    assert chosen["prior_exponent"] == pytest.approx(0.05)
+    # A model that knows nothing gains from any step towards the nevi, 20 of the 35 training images.
+    assert chosen["prior_exponent"] > 0
     assert max(chosen["prior_offset"], key=chosen["prior_offset"].get) == "nv"
-    offset = torch.tensor([0.05 * chosen["prior_offset"][name] for name in LESION.classes])
+    offset = torch.tensor([chosen["prior_exponent"] * chosen["prior_offset"][name] for name in LESION.classes])
     assert torch.allclose(backbone.classifier(released).bias, offset, atol=1e-6)
     # Four times as many as of each of the three others: log(4), less the mean of that and three times log(1).
     assert chosen["prior_offset"]["nv"] == pytest.approx(math.log(4) * 3 / 4)
