@@ -88,7 +88,7 @@ def prepare(config: TrainConfig, out: Path, resumed: bool) -> Fit:
     """Read the data, make the model, and begin the folder of the run or go back to where it was stopped."""
     import torch
 
-    from dermhub import backbone, data, extra, figures, kaggle, partition, sharper, summary, teacher
+    from dermhub import backbone, data, extra, figures, kaggle, partition, sharper, soup, summary, teacher
     from dermhub.labels import TASKS
     from dermhub.locate import locate
     from dermhub.training import STATE, Fit
@@ -122,14 +122,14 @@ def prepare(config: TrainConfig, out: Path, resumed: bool) -> Fit:
         model = backbone.from_file(Path(config.init), *sizes)
     else:
         model = teacher.begin(locate(config.init), config, table_sha256)
-    teachers = [locate(name) for name in teacher.names(config)]
-    master = teacher.load(teachers, config, table_sha256)
-    fit = Fit(model, table, config, InputSpec(config.size, config.crop_mode), out, master)
-
+    teachers = [locate(name) for name in teacher.names(config.teacher, "teacher")]
+    mixed = [locate(name) for name in teacher.names(config.soup, "soup")]
+    others = teacher.load(teachers, config, table_sha256), soup.load(mixed, config, table_sha256)
+    fit = Fit(model, table, config, InputSpec(config.size, config.crop_mode), out, *others)
     facts = {
         "table_sha256": table_sha256,
         **({"sharper_sha256": sharper.fingerprint(table)} if config.sharper else {}),
-        **({"teachers": teacher.told(teachers)} if teachers else {}),
+        **{name: teacher.told(places) for name, places in (("teachers", teachers), ("soup", mixed)) if places},
     }
     if not resumed and distributed.first():
         data.check_images(table, "test")
@@ -141,7 +141,7 @@ def prepare(config: TrainConfig, out: Path, resumed: bool) -> Fit:
     if resumed:
         begun = files.read_json(out / CONFIG)
         if any(begun.get(name) != value for name, value in facts.items()):
-            places = " or ".join(filter(None, (str(folder), config.extra, config.sharper, config.teacher)))
+            places = " or ".join(filter(None, (str(folder), config.extra, config.sharper, config.teacher, config.soup)))
             raise ConfigError(f"The data in {places} changed since {out} was begun: start a new run with --out.")
         fit.resume()
     return fit
@@ -154,7 +154,8 @@ def recipe(config: TrainConfig) -> dict[str, Any]:
     told = dataclasses.asdict(config)
     for name in ("init", "extra", "sharper"):
         told[name] = told[name] and Path(told[name]).resolve().name
-    told["teacher"] = ",".join(Path(name).resolve().name for name in teacher.names(config))
+    for name in ("teacher", "soup"):
+        told[name] = ",".join(Path(one).resolve().name for one in teacher.names(told[name], name))
     for name in ("out", "workers", "device"):
         told.pop(name)
     if not config.data.startswith(kaggle.PREFIX):
@@ -185,7 +186,7 @@ def provenance(config: TrainConfig, begun: dict[str, Any], history: list[dict[st
         },
         "code": {"dermhub": __version__, "revision": begun.get("revision", "unknown")},
         "options": recipe(config),
-        **{name: begun[name] for name in ("sharper_sha256", "teachers") if name in begun},
+        **{name: begun[name] for name in ("sharper_sha256", "teachers", "soup") if name in begun},
         "environment": {
             "python": platform.python_version(),
             "torch": torch.__version__,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from dermhub import backbone, calibration, checkpoint, data, measure, metrics, partition, passes, summary
+from dermhub import backbone, calibration, checkpoint, data, measure, metrics, partition, passes, soup, summary
 from dermhub.classifier import Classifier
 from dermhub.config import ModelConfig
 from dermhub.errors import ConfigError, DataError, some
@@ -88,7 +87,7 @@ def choose(fit: Fit, provenance: dict[str, Any]) -> tuple[nn.Module, ModelConfig
     task, paths, workers = fit.task, list(fit.held_out["path"]), fit.config.workers
     true = data.targets(fit.held_out, task)
     offset = calibration.prior_offset(fit.targets, len(task.classes))
-    model = copy.deepcopy(fit.average)
+    model = soup.stir(fit.average, fit.soup)
     if fit.config.weights == "fp16":
         # Everything is chosen for the weights that are released.
         checkpoint.round_half(model)

@@ -45,21 +45,21 @@ class Mean(nn.Module):
         return found.logsumexp(dim=0) - math.log(len(self.models))
 
 
-def names(config: TrainConfig) -> list[str]:
-    """The models that `--teacher` names, with commas between them; none where it is empty.
+def names(given: str, option: str) -> list[str]:
+    """The models that an option (`--teacher`, `--soup`) names, with commas between them; none where it is empty.
 
     Raises ConfigError for a name that is empty or comes twice.
     """
-    if not config.teacher or Path(config.teacher).is_dir():  # a folder may have a comma in its name
-        return [config.teacher] if config.teacher else []
-    found = [name.strip() for name in config.teacher.split(",")]
+    if not given or Path(given).is_dir():  # a folder may have a comma in its name
+        return [given] if given else []
+    found = [name.strip() for name in given.split(",")]
     if "" in found or len(set(found)) < len(found):
-        raise ConfigError(f"--teacher is {config.teacher!r}, expected models, each once, with commas between them.")
+        raise ConfigError(f"--{option} is {given!r}, expected models, each once, with commas between them.")
     return found
 
 
 def told(folders: list[Path]) -> list[dict[str, str]]:
-    """What a card says of the teachers in folders: the architecture, task and weights of each."""
+    """What a card says of the models in folders: the architecture, task and weights of each."""
     known = [read_config(folder) for folder in folders]
     return [
         {"architecture": one.architecture, "task": one.task.name, "weights_sha256": one.weights_sha256} for one in known
@@ -85,7 +85,7 @@ def begin(folder: Path, config: TrainConfig, table_sha256: str) -> nn.Module:
     Raises LeakError as `load` does, and ModelError for a model of another architecture and for changed weights.
     """
     known, path = read_config(folder), folder / checkpoint.WEIGHTS
-    _check_table(folder, known, "init", table_sha256)
+    check_table(folder, known, "init", table_sha256)
     files.check_sha256(path, known.weights_sha256, checkpoint.CONFIG, files.CHANGED)
     task = TASKS[config.task]
     same = known.task == task
@@ -99,7 +99,7 @@ def check_file(path: Path, table_sha256: str) -> None:
             known = read_config(path.parent)
         except ModelError:  # weights of timm, or of another program
             return
-        _check_table(path, known, "init", table_sha256)
+        check_table(path, known, "init", table_sha256)
 
 
 def _load(folder: Path, config: TrainConfig, table_sha256: str) -> nn.Module:
@@ -108,12 +108,13 @@ def _load(folder: Path, config: TrainConfig, table_sha256: str) -> nn.Module:
     groups = [task.index_of(name) for name in known.task.classes]
     if None in groups:
         raise ConfigError(f"--teacher is a model of the task {known.task.name!r}, expected {config.task!r}.")
-    _check_table(folder, known, "teacher", table_sha256)
+    check_table(folder, known, "teacher", table_sha256)
     model = model.to(memory_format=backbone.memory_format(known.architecture))
     return model if known.task == task else Grouped(model, [group for group in groups if group is not None])
 
 
-def _check_table(place: Path, known: ModelConfig, option: str, table_sha256: str) -> None:
+def check_table(place: Path, known: ModelConfig, option: str, table_sha256: str) -> None:
+    """Raise LeakError for a model that was trained on another table than the one with this hash; see `load`."""
     if known.provenance.get("data", {}).get("table_sha256") != table_sha256:
         raise LeakError(
             f"--{option} {place} was trained on another table, and may have seen the lesions that this run is "

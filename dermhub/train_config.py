@@ -64,6 +64,11 @@ class TrainConfig:
         "answers are taught; a lesion model also teaches binary",
     )
     distillation: float = _option(0.7, "weight of the teacher's answers against the labels, with --teacher")
+    soup: str = _option(
+        "",
+        "model of the same architecture and task that began from the same weights, or several with commas between "
+        "them: what is kept is the mean of the run's weights and theirs",
+    )
     sampling: float = _option(0.5, "class balance: classes are drawn with share**sampling (1: as they are, 0: equal)")
     min_scale: float = _option(0.35, "smallest random crop, as a share of the central square's area")
     ema: float = _option(0.995, "decay per step of the averaged weights that are evaluated and kept")

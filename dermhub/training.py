@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,12 +104,12 @@ class Fit:
         spec: InputSpec,
         out: Path,
         teacher: nn.Module | None = None,
+        soup: Sequence[nn.Module] = (),
     ) -> None:
         self.config, self.spec, self.out = config, spec, out
         self.task = TASKS[config.task]
-        self.table = table
-        self.train = table[table["split"] == "train"]
-        self.held_out = table[table["split"] == "validation"]
+        self.table, self.soup = table, soup
+        self.train, self.held_out = (table[table["split"] == split] for split in ("train", "validation"))
         self.device = pick_device(distributed.device(config.device))
         self.model = model.to(self.device).to(memory_format=backbone.memory_format(config.model))
         self.parallel = self.model
@@ -119,8 +119,8 @@ class Fit:
         self.optimizer = make_optimizer(self.model, config)
         self.targets = data.targets(self.train, self.task)
         self.diagnoses = np.unique(self.train["dx"].to_numpy(str), return_inverse=True)[1].astype(np.int64)
-        # What the loss adds to the logits (logit-adjusted loss, Menon et al. 2021, section 4.2).
         prior = calibration.prior_offset(self.targets, len(self.task.classes))
+        # What the loss adds to the logits (logit-adjusted loss, Menon et al. 2021, section 4.2).
         self.prior = torch.tensor(prior, dtype=torch.float32, device=self.device)
         self.copies = None
         if sharper.COLUMN in self.train:

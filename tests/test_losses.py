@@ -161,20 +161,20 @@ def test_several_teachers_teach_the_mean_of_their_probabilities() -> None:
 
 @pytest.mark.parametrize("named", ["a,b", " a , b"])
 def test_teachers_are_named_with_commas_between_them(named: str) -> None:
-    assert teacher.names(TrainConfig(teacher=named)) == ["a", "b"]
-    assert teacher.names(TrainConfig()) == []
+    assert teacher.names(named, "teacher") == ["a", "b"]
+    assert teacher.names("", "teacher") == []
 
 
 @pytest.mark.parametrize("named", [",", "a,", ",a", "a,,b", " ", "a,a", "a, a"])
 def test_teachers_without_a_name_or_named_twice(named: str) -> None:
     with pytest.raises(ConfigError, match=r"^--teacher is '.*', expected models, each once, with commas"):
-        teacher.names(TrainConfig(teacher=named))
+        teacher.names(named, "teacher")
 
 
 def test_a_folder_with_a_comma_is_one_teacher(tmp_path: Path) -> None:
     folder = tmp_path / "a,b"
     folder.mkdir()
-    assert teacher.names(TrainConfig(teacher=str(folder))) == [str(folder)]
+    assert teacher.names(str(folder), "teacher") == [str(folder)]
 
 
 @pytest.mark.slow

@@ -72,6 +72,7 @@ def test_every_option_arrives() -> None:
             "randaugment": 9,
             "adjust": 0.5,
             "teacher": "t",
+            "soup": "p",
             "extra": "e",
             "sharper": "s",
             "distillation": 0.4,
