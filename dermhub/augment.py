@@ -94,9 +94,9 @@ def _random_resolution(
 def _changed(image: Image.Image, magnitude: int, seed: int) -> Image.Image:
     from torchvision.transforms import RandAugment
 
-    # torchvision draws from the process's generator, which is then as it was.
+    # torchvision draws from the CPU's generator, which is then as it was; torch.manual_seed would also seed the GPUs'.
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         changed: Image.Image = RandAugment(num_ops=2, magnitude=magnitude)(image)
     return changed
 

@@ -11,7 +11,7 @@ from dermhub import metrics
 from dermhub.config import Threshold
 from dermhub.labels import Task
 
-EXPONENTS = np.array(sorted(np.linspace(-1.0, 1.0, 41).round(2), key=abs))
+EXPONENTS = np.array(sorted(np.linspace(-1.5, 1.5, 61).round(2), key=abs))
 """Candidates for the strength of the prior correction; of equally good ones the first, smallest, is taken."""
 
 SENSITIVITY = 0.95
@@ -19,17 +19,25 @@ SENSITIVITY = 0.95
 
 
 def prior_offset(targets: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
-    """(C,) log of each class's share among the training images (N,), less the mean log share.
+    """(C,) log of each class's share among the images with these targets (N,), less the mean log share.
 
-    Added to the logits `exponent` times it moves the prior that a model has learned towards that of the data, or, if
-    negative, towards equal classes (post-hoc logit adjustment, Menon et al. 2021, section 4.1); training that draws
-    classes with share**sampling is undone by 1 - sampling (Saerens et al. 2002, eq. 2.4). A class without images has
-    nothing to undo: 0.
+    A class without images, of which nothing is known, counts as much as the rarest.
     """
     shares = np.bincount(targets, minlength=classes) / len(targets)
-    offset = np.log(shares, out=np.zeros(classes), where=shares > 0)
-    offset[shares > 0] -= offset[shares > 0].mean()
-    return offset
+    logs = np.log(shares, out=np.full(classes, np.inf), where=shares > 0)
+    logs[shares == 0] = logs.min()
+    return np.asarray(logs - logs[shares > 0].mean())
+
+
+def directions(targets: NDArray[np.int64], task: Task) -> NDArray[np.float64]:
+    """(C,) what is added to the logits, times an exponent, to move the prior that a model has learned from N images.
+
+    Of several classes it is `prior_offset` of the training images: positive exponents move the prior towards that of
+    the data, negative ones towards equal classes (post-hoc logit adjustment, Menon et al. 2021, section 4.1), and
+    training that draws classes with share**sampling is undone by 1 - sampling (Saerens et al. 2002, eq. 2.4). Two
+    classes have but one direction, whatever their shares and however their diagnoses were drawn.
+    """
+    return prior_offset(targets, len(task.classes)) if len(task.classes) > 2 else np.array([1.0, -1.0])
 
 
 def choose_exponent(logits: NDArray[Any], targets: NDArray[np.int64], offset: NDArray[np.float64], task: Task) -> float:

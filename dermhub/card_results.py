@@ -114,6 +114,8 @@ def calibration(config: ModelConfig, content: dict[str, Any]) -> str:
     shifts = {name: chosen["prior_exponent"] * value for name, value in chosen["prior_offset"].items()}
     mean = sum(shifts.values()) / len(shifts)
     told = ", ".join(f"{name} {round(value - mean, 2) + 0.0:+.2f}" for name, value in shifts.items())
+    if "soup" in config.provenance:
+        told += ".\nThe biases of the models that were averaged with it hold shifts of their own"
     return f"""### Calibration
 
 Logits are divided by {config.temperature:g} before the softmax. On validation, where this was fitted, the expected

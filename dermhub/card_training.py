@@ -12,7 +12,9 @@ def training(config: ModelConfig, _: dict[str, Any]) -> str:
     told = config.provenance
     options = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in told["options"].items() if value != "")
     stopped, planned = told["options"].get("stop_after"), told["options"]["epochs"]
-    drawn = "as they are in the data" if told["options"]["sampling"] == 1 else "in a balanced way"
+    sampling = told["options"]["sampling"]
+    drawn = "in a balanced way" if sampling < 1 else "as they are in the data"
+    drawn += " (frequent ones more often)" if sampling > 1 else ""
     end = f" ({stopped} of {planned})" if stopped and stopped < planned else ""
     where, revision = told["environment"], told["code"]["revision"]
     changed = " and changes that were not committed" if revision.endswith("+changes") else ""
@@ -52,7 +54,6 @@ def _beside(told: dict[str, Any]) -> str:
     teacher = f"{what} (`--teacher`) were learned as well:\n" + ";\n".join(
         [*known, f"{who} had learned from the same training images.\n"]
     )
-    soup = "What is released is the mean of these weights and those of (`--soup`):\n" + ";\n".join(
-        [*mixed, "trained on the same images.\n"]
-    )
+    soup = "What is released is the mean of these weights, which the curves are of, and those of (`--soup`):\n"
+    soup += ";\n".join([*mixed, "trained on the same images.\n"])
     return sharper + (teacher if known else "") + (soup if mixed else "")

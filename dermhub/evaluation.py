@@ -86,7 +86,7 @@ def choose(fit: Fit, provenance: dict[str, Any]) -> tuple[nn.Module, ModelConfig
     """
     task, paths, workers = fit.task, list(fit.held_out["path"]), fit.config.workers
     true = data.targets(fit.held_out, task)
-    offset = calibration.prior_offset(fit.targets, len(task.classes))
+    offset = calibration.directions(fit.targets, task)
     model = soup.stir(fit.average, fit.soup)
     if fit.config.weights == "fp16":
         # Everything is chosen for the weights that are released.

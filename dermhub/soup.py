@@ -22,10 +22,12 @@ from dermhub.train_config import TrainConfig
 def load(folders: list[Path], config: TrainConfig, table_sha256: str) -> list[nn.Module]:
     """The models in folders, to be averaged with a run of `config`.
 
-    Raises ConfigError for a model of another architecture or task, whose weights mean something else, and LeakError for
-    one that was trained on another table than the one with this hash (see `teacher.load`).
+    Raises ConfigError for a model of another architecture or task, whose weights mean something else, and for one that
+    comes twice; LeakError for one that was trained on another table than the one with this hash (see `teacher.load`).
+    That they began from the same weights nothing here can tell: the mean of others is no good model, and validation
+    shows it.
     """
-    models = []
+    models, hashes = [], set()
     for folder in folders:
         model, known = checkpoint.load(folder)
         if (known.architecture, known.task) != (config.model, TASKS[config.task]):
@@ -34,6 +36,9 @@ def load(folders: list[Path], config: TrainConfig, table_sha256: str) -> list[nn
                 f"expected a {config.model} of the task {config.task!r}: other weights can't be averaged with it."
             )
         teacher.check_table(folder, known, "soup", table_sha256)
+        if known.weights_sha256 in hashes:
+            raise ConfigError(f"--soup {folder} has the weights of another of them, expected each model once.")
+        hashes.add(known.weights_sha256)
         models.append(model)
     return models
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import torch
@@ -50,7 +51,8 @@ def names(given: str, option: str) -> list[str]:
 
     Raises ConfigError for a name that is empty or comes twice.
     """
-    if not given or Path(given).is_dir():  # a folder may have a comma in its name
+    # A folder may have a comma in its name. Path.is_dir raises for what is too long to be one.
+    if not given or os.path.isdir(given):  # noqa: PTH112
         return [given] if given else []
     found = [name.strip() for name in given.split(",")]
     if "" in found or len(set(found)) < len(found):

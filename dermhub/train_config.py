@@ -56,7 +56,9 @@ class TrainConfig:
     )
     randaugment: int = _option(0, "magnitude of RandAugment's two further changes of an image, up to 30; 0: off")
     adjust: float = _option(
-        0.0, "strength of the class prior that the loss adds to the logits, so that they learn to do without it; 0: off"
+        0.0,
+        "strength with which the loss adds the classes' prior, as --sampling draws them, to the logits, so that these "
+        "learn to do without it; 0: off",
     )
     teacher: str = _option(
         "",
@@ -118,6 +120,8 @@ class TrainConfig:
             raise ConfigError("--batch-size is 1, expected at least 2: batch normalisation needs several images.")
         if self.seed >= 2**32:
             raise ConfigError(f"--seed is {self.seed}, expected a number below 2**32.")
+        if self.adjust > 4:
+            raise ConfigError(f"--adjust is {self.adjust}, expected at most 4: with 1, the prior is all made up for.")
         if self.sampling > 4:
             raise ConfigError(f"--sampling is {self.sampling}, expected at most 4: beyond, one class is all there is.")
         if self.warmup > self.epochs:

@@ -119,9 +119,9 @@ class Fit:
         self.optimizer = make_optimizer(self.model, config)
         self.targets = data.targets(self.train, self.task)
         self.diagnoses = np.unique(self.train["dx"].to_numpy(str), return_inverse=True)[1].astype(np.int64)
-        prior = calibration.prior_offset(self.targets, len(self.task.classes))
-        # What the loss adds to the logits (logit-adjusted loss, Menon et al. 2021, section 4.2).
-        self.prior = torch.tensor(prior, dtype=torch.float32, device=self.device)
+        drawn = self.targets[data.epoch_order(self.diagnoses, config.sampling, (config.seed, 0))]
+        # What the loss adds to the logits: the prior as it is drawn (Menon et al. 2021, section 4.2).
+        self.prior = torch.tensor(calibration.prior_offset(drawn, len(self.task.classes))).float().to(self.device)
         self.copies = None
         if sharper.COLUMN in self.train:
             self.copies = list(self.train[sharper.COLUMN]), sharper.chances(self.train)

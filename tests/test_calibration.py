@@ -21,10 +21,10 @@ def test_prior_offset_is_zero_where_classes_are_equally_frequent() -> None:
     assert calibration.prior_offset(np.array([2, 0, 1, 2, 1, 0]), 3) == pytest.approx([0, 0, 0])
 
 
-def test_prior_offset_of_a_class_without_images_is_zero() -> None:
+def test_prior_offset_of_a_class_without_images_is_that_of_the_rarest() -> None:
     # Small data often lack one of the seven diagnoses; log(0) would make every logit NaN.
     offset = calibration.prior_offset(np.array([0, 0, 0, 2]), 4)
-    assert offset == pytest.approx([math.log(3) / 2, 0, -math.log(3) / 2, 0])
+    assert offset == pytest.approx([math.log(3) / 2, -math.log(3) / 2, -math.log(3) / 2, -math.log(3) / 2])
 
 
 def test_prior_offset_undoes_balanced_sampling() -> None:
@@ -34,6 +34,14 @@ def test_prior_offset_undoes_balanced_sampling() -> None:
     drawn = 0.25 * np.log([[0.9, 0.1]])
     assert metrics.softmax(drawn + 0.75 * offset)[0] == pytest.approx([0.9, 0.1])
     assert metrics.softmax(np.log([[0.9, 0.1]]) - offset)[0] == pytest.approx([0.5, 0.5])
+
+
+def test_two_classes_have_one_direction_whatever_their_shares() -> None:
+    # The prior of a binary model comes from how the seven diagnoses were drawn: equal classes are no reason to stay.
+    for targets in (np.array([0, 1]), np.array([0] * 9 + [1]), np.zeros(3, np.int64)):
+        assert calibration.directions(targets, BINARY).tolist() == [1, -1]
+    seven = np.repeat(np.arange(7), [5, 1, 1, 1, 1, 1, 1])
+    assert calibration.directions(seven, LESION) == pytest.approx(calibration.prior_offset(seven, 7))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.8, 3.0])

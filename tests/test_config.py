@@ -253,6 +253,7 @@ def test_option_that_is_not_finite(option: str, value: float) -> None:
     [
         ({"min_scale": 1.01}, "^--min-scale is 1.01, expected at most 1.$"),
         ({"randaugment": 31}, "^--randaugment is 31, expected at most 30, its strongest changes.$"),
+        ({"adjust": 4.5}, "^--adjust is 4.5, expected at most 4: with 1, the prior is all made up for.$"),
         ({"distillation": 1.5}, "^--distillation is 1.5, expected a share from 0 to 1.$"),
         ({"distillation": math.nan}, "^--distillation is nan, expected a share from 0 to 1.$"),
         ({"task": "lesions"}, "^Unknown task 'lesions': expected binary or lesion. Did you mean 'lesion'.$"),

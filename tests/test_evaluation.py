@@ -251,7 +251,9 @@ def test_a_run_on_poor_data_ends_with_a_model(tiny_data: Path, tmp_path: Path) -
     table.to_csv(folder / TABLE, index=False)
     run_training("--data", folder, *TINY_RUN, "--epochs", 1, "--sampling", 0, "--out", tmp_path / "run")
     content = json.loads((tmp_path / "run" / "model" / "metrics.json").read_text())
-    assert content["selection"]["prior_offset"]["df"] == 0
+    # As much as the rarest of those that were there.
+    offset = content["selection"]["prior_offset"]
+    assert offset["df"] == min(offset.values()) < 0
     assert content["test"]["per_class"]["bcc"]["auroc"] is None
     assert "histology_only" not in content["test"]
     assert "age" not in content["data"]["train"]

@@ -94,21 +94,27 @@ def test_the_loss_of_a_blend_by_hand() -> None:
 
 
 def test_the_adjusted_loss_by_hand(tiny_data: Path, tmp_path: Path) -> None:
-    # A model that says nothing, and a prior of log(4) * 3 / 4 for the nevi and log(4) / -4 for three others: to the
-    # loss a nevus has 4 / 7 and each other 1 / 7 of what is there of the four, next to three classes without images.
+    # A model that says nothing, and a prior of log(4) * 3 / 4 for the nevi and log(4) / -4 for the six others, of which
+    # three have no images and count as the rarest: to the loss a nevus has 4 / 10, and each other 1 / 10.
     table = data.read_table(tiny_data, LESION)
     table["dx"] = table["dx"].replace({"bkl": "nv", "df": "nv", "vasc": "nv"})
     model = backbone.build("test_resnet", 7)
     torch.nn.init.zeros_(backbone.classifier(model).weight)
     torch.nn.init.zeros_(backbone.classifier(model).bias)
     config = TrainConfig(
-        model="test_resnet", adjust=1.0, label_smoothing=0.0, workers=0, batch_size=8, dropout=0.0, bf16="off"
+        model="test_resnet",
+        adjust=1.0,
+        sampling=1.0,
+        label_smoothing=0.0,
+        workers=0,
+        batch_size=8,
+        dropout=0.0,
+        bf16="off",
     )
     fit = Fit(model, table, config, TINY_SPEC, tmp_path)
     nevus = torch.full((8,), LESION.classes.index("nv"))
-    total = 4**0.75 + 3 * 4**-0.25 + 3
     found = fit.train_step(torch.zeros(8, 3, 32, 32), nevus, 0)
-    assert found.item() == pytest.approx(math.log(total / 4**0.75))
+    assert found.item() == pytest.approx(math.log(10 / 4))
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ LAYERS = (
     {"partition", "preprocess", "calibration", "conformal", "backbone", "breakdown", "losses", "card_results", "hub"}
     | {"distributed", "engine", "card_parity", "skin", "gate", "lesion_mask", "depthwise"},
     {"augment", "fold", "gradcam", "checkpoint", "figures", "locate", "space", "cox", "retest"}
-    | {"seen", "scores", "traits", "card_more", "onnx_format", "quality"},
+    | {"seen", "scores", "traits", "card_more", "card_training", "onnx_format", "quality"},
     {"prediction"},
     {"card_maps"},
     {"cards"},
@@ -36,7 +36,7 @@ LAYERS = (
     {"engine_onnx"},
     {"data", "classifier", "checklist", "overlap", "merge"},
     {"cost", "rows", "extra", "sharper", "teacher", "export"},
-    {"training"},
+    {"training", "soup"},
     {"passes", "lint", "archive"},
     {"refit", "sources", "replay", "cascade"},
     {"map_masks"},
@@ -61,7 +61,7 @@ ONLY_IN = {
     "gradio": set(),
     "huggingface_hub": {"hub"},
     "pyarrow": {"scores"},
-    "torchvision": set(),
+    "torchvision": {"augment"},
     "sklearn": set(),
 }
 """Libraries that one module wraps for all others, or that only the demo and the tests use."""

@@ -52,15 +52,20 @@ def test_a_run_keeps_the_mean_of_its_weights_and_of_others(tiny_data: Path, fini
     alone, other, mixed = (
         load_file(folder / WEIGHTS) for folder in (tmp_path / "alone", finished_run, tmp_path / "mixed")
     )
-    last = "fc.bias"  # has the correction of the prior, which is chosen anew for the mean
-    assert last in mixed
-    for name in set(mixed) - {last}:
-        if mixed[name].is_floating_point():
-            assert torch.allclose(mixed[name], (alone[name] + other[name]) / 2, atol=1e-6), name
+    # The bias of the last layer also has the shift of the prior: that of the run alone is not in the mean.
+    shifts = {}
+    for name in ("alone", "mixed"):
+        chosen = files.read_json(tmp_path / name / "model" / "metrics.json")["selection"]
+        shifts[name] = chosen["prior_exponent"] * torch.tensor([chosen["prior_offset"][c] for c in LESION.classes])
+    alone["fc.bias"] -= shifts["alone"]
+    mixed["fc.bias"] -= shifts["mixed"]
+    for name, tensor in mixed.items():
+        if tensor.is_floating_point():
+            assert torch.allclose(tensor, (alone[name] + other[name]) / 2, atol=1e-5), name
     card = (tmp_path / "mixed" / "model" / "README.md").read_text()
     known = read_config(finished_run / "model")
     assert (
-        "\nWhat is released is the mean of these weights and those of (`--soup`):\n"
+        "\nWhat is released is the mean of these weights, which the curves are of, and those of (`--soup`):\n"
         f"`{known.architecture}`, task `lesion`, weights with sha256 `{known.weights_sha256[:12]}`;\n"
     ) in card
     assert "--soup model " in card
@@ -105,7 +110,14 @@ def test_a_model_of_the_same_table_is_read(tmp_path: Path) -> None:
     assert model.state_dict().keys() == load_file(folder / "model.safetensors").keys()
 
 
-@pytest.mark.parametrize("named", ["nowhere", "nowhere,elsewhere"])
+def test_the_same_model_under_two_names(tiny_data: Path, finished_run: Path, tmp_path: Path) -> None:
+    both = f"{finished_run / 'model'},{finished_run / '.' / '..' / finished_run.name / 'model'}"
+    with pytest.raises(ConfigError, match=r"^--soup .* has the weights of another of them, expected each model once.$"):
+        run_training(*TINY_RUN, "--data", tiny_data, "--soup", both, "--out", tmp_path / "run")
+    assert not (tmp_path / "run" / "train_config.json").exists()
+
+
+@pytest.mark.parametrize("named", ["nowhere", "nowhere,elsewhere", "nowhere," + "long" * 99])
 def test_a_model_that_does_not_exist(tiny_data: Path, named: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"^There is no model 'nowhere'"):
         run_training(*TINY_RUN, "--data", tiny_data, "--soup", named, "--out", tmp_path / "run")
