@@ -150,12 +150,12 @@ def prepare(config: TrainConfig, out: Path, resumed: bool) -> Fit:
 def recipe(config: TrainConfig) -> dict[str, Any]:
     """The options that decide what comes out: without places and processes."""
     from dermhub import kaggle, teacher
+    from dermhub.locate import called
 
     told = dataclasses.asdict(config)
-    for name in ("init", "extra", "sharper"):
-        told[name] = told[name] and Path(told[name]).resolve().name
+    told.update({name: told[name] and called(told[name]) for name in ("init", "extra", "sharper")})
     for name in ("teacher", "soup"):
-        told[name] = ",".join(Path(one).resolve().name for one in teacher.names(told[name], name))
+        told[name] = ",".join(called(one) for one in teacher.names(told[name], name))
     for name in ("out", "workers", "device"):
         told.pop(name)
     if not config.data.startswith(kaggle.PREFIX):

@@ -36,3 +36,9 @@ def locate(model: str | os.PathLike[str] | Entry) -> Path:
     raise ModelError(
         f"There is no model {name!r}: expected a model folder{others} or org/name of the hub.{suggest(name, ids)}"
     )
+
+
+def called(place: str) -> str:
+    """What a card calls a file, folder or model: its own name, or the run's for the folder `model` of a run."""
+    path = Path(place).resolve()
+    return path.parent.name if path.name == "model" else path.name

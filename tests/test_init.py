@@ -97,4 +97,4 @@ def test_a_run_that_goes_on_from_a_model(tiny_data: Path, finished_run: Path, tm
     before, after = load_file(finished_run / WEIGHTS), load_file(tmp_path / "on" / WEIGHTS)
     for name in ("conv1.0.weight", "fc.weight"):
         assert torch.allclose(before[name], after[name], atol=1e-6), name
-    assert "--init model " in (tmp_path / "on" / "model" / "README.md").read_text()
+    assert "--init tiny " in (tmp_path / "on" / "model" / "README.md").read_text()

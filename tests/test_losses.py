@@ -190,7 +190,7 @@ def test_a_run_with_two_teachers_names_both(tiny_data: Path, finished_run: Path,
     options = [*TINY_RUN, "--epochs", 1, "--data", tiny_data, "--teacher", both]
     run_training(*options, "--out", tmp_path / "taught")
     card = (tmp_path / "taught" / "model" / "README.md").read_text()
-    assert "--teacher model,second " in card
+    assert "--teacher tiny,second " in card
     assert "\nThe mean answers of 2 other models (`--teacher`) were learned as well:\n" in card
     assert card.count(f"weights with sha256 `{read_config(finished_run / 'model').weights_sha256[:12]}`") == 2
     assert str(tmp_path) not in card
@@ -221,7 +221,7 @@ def test_a_run_with_a_teacher_and_mixup(tiny_data: Path, finished_run: Path, tmp
     taught, alone = (load_file(tmp_path / name / WEIGHTS) for name in ("taught", "alone"))
     assert not torch.equal(taught["conv1.0.weight"], alone["conv1.0.weight"])
     card = (tmp_path / "taught" / "model" / "README.md").read_text()
-    assert "--teacher model " in card
+    assert "--teacher tiny " in card
     known = read_config(finished_run / "model")
     assert (
         "\nThe answers of another model (`--teacher`) were learned as well:\n"

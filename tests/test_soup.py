@@ -68,7 +68,7 @@ def test_a_run_keeps_the_mean_of_its_weights_and_of_others(tiny_data: Path, fini
         "\nWhat is released is the mean of these weights, which the curves are of, and those of (`--soup`):\n"
         f"`{known.architecture}`, task `lesion`, weights with sha256 `{known.weights_sha256[:12]}`;\n"
     ) in card
-    assert "--soup model " in card
+    assert "--soup tiny " in card
     assert str(tmp_path) not in card
     # What is resumed must still be the same model.
     checkpoint.save(finished_copy := tmp_path / "other", backbone.build(known.architecture, 7), known)
