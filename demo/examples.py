@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dermhub.errors import ImageError
 
-DRAWN = ((18, 0.0), (32, 0.5), (5, 1.0))
+DRAWN = ((18, 0.0), (7, 0.5), (32, 0.5))
 """Seed and darkness of the drawings: chosen to show a benign answer, a malignant one, and none."""
 
 
