@@ -49,7 +49,7 @@ def stir(model: nn.Module, others: Sequence[nn.Module]) -> nn.Module:
     mean = copy.deepcopy(model)
     parts = [other.state_dict() for other in others]
     for name, tensor in mean.state_dict().items():
-        if parts and tensor.is_floating_point():
+        if tensor.is_floating_point():
             own = [tensor, *(part[name].to(tensor.device, tensor.dtype) for part in parts)]
             tensor.copy_(torch.stack(own).mean(dim=0))
     return mean

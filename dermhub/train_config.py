@@ -52,7 +52,7 @@ class TrainConfig:
     mixup: float = _option(0.0, "blend images in pairs, by shares from Beta(mixup, mixup); 0: off")
     cutmix: float = _option(
         0.0,
-        "paste in a rectangle of another image, by shares from Beta(cutmix, cutmix); with --mixup: every second batch",
+        "paste in a rectangle of another image, by shares from Beta(cutmix, cutmix); with --mixup: half of the batches",
     )
     randaugment: int = _option(0, "magnitude of RandAugment's two further changes of an image, up to 30; 0: off")
     adjust: float = _option(
