@@ -111,6 +111,8 @@ def prepare(config: TrainConfig, out: Path, resumed: bool) -> Fit:
         if distributed.first():
             print(f"{config.sharper}: sharper copies of {copies} training images, {left_out} left out")
     table_sha256 = partition.fingerprint(table)
+    # A model that was trained without the images of --extra saw no lesion that is held out here, either.
+    tables = {table_sha256, partition.fingerprint(extra.without(table))}
     torch.manual_seed(config.seed)
     sizes = (config.model, len(task.classes), config.dropout, config.drop_path)
     if config.init == "scratch" or (resumed and (out / STATE).exists()):
@@ -118,13 +120,13 @@ def prepare(config: TrainConfig, out: Path, resumed: bool) -> Fit:
     elif config.init == "pretrained":
         model = backbone.pretrained(*sizes)
     elif Path(config.init).is_file() or config.init.endswith(".safetensors"):
-        teacher.check_file(Path(config.init), table_sha256)
+        teacher.check_file(Path(config.init), tables)
         model = backbone.from_file(Path(config.init), *sizes)
     else:
-        model = teacher.begin(locate(config.init), config, table_sha256)
+        model = teacher.begin(locate(config.init), config, tables)
     teachers = [locate(name) for name in teacher.names(config.teacher, "teacher")]
     mixed = [locate(name) for name in teacher.names(config.soup, "soup")]
-    others = teacher.load(teachers, config, table_sha256), soup.load(mixed, config, table_sha256)
+    others = teacher.load(teachers, config, tables), soup.load(mixed, config, tables)
     fit = Fit(model, table, config, InputSpec(config.size, config.crop_mode), out, *others)
     facts = {
         "table_sha256": table_sha256,

@@ -1,11 +1,11 @@
 """What the gate of a model rejects, and what its prediction sets cover:
 
-    PYTHONPATH=. python benchmarks/gate.py MODEL --data HAM --others NAME=FOLDER ... [--refit]
+    PYTHONPATH=. python benchmarks/gate.py MODEL --data HAM [--extra DIR] --others NAME=FOLDER ... [--refit]
 
 Prints, as Markdown, the share of images that are rejected (score above 1) in validation, in the test split, and in
 each folder of others, and the AUROC that tells the folder's images from the test split's. With --refit, gate and
 prediction sets are fitted anew from the training and validation images, as `measure` does it, and nothing is written:
-so also a model that ships without them is reported. Nothing is chosen here.
+so also a model that ships without them is reported. Nothing is chosen here. DIR is what it was trained on beside HAM.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dermhub import conformal, data, files, gate, measure, metrics, partition, passes
+from dermhub import conformal, data, extra, files, gate, measure, metrics, partition, passes
 from dermhub.classifier import Classifier
 
 
@@ -24,6 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--extra", type=Path, metavar="DIR")
     parser.add_argument("--others", nargs="*", default=[], metavar="NAME=FOLDER")
     parser.add_argument("--refit", action="store_true")
     parser.add_argument("--workers", type=int, default=0)
@@ -31,6 +32,8 @@ def main() -> None:
     saved = Classifier(options.model)
     task, config = saved.config.task, saved.config
     table = data.read_table(options.data, task)
+    if options.extra:
+        table, _ = extra.add(table, options.extra, task)
     measure.check_table(config, table, options.data)
     splits = ("train", "validation", "test") if options.refit else ("validation", "test")
     parts = {split: table[table["split"] == split] for split in splits}

@@ -1,6 +1,6 @@
 """Test-time augmentation: the mean probabilities of an image's turned and mirrored views, on validation.
 
-    PYTHONPATH=. python benchmarks/views.py MODEL [MODEL ...] --data HAM
+    PYTHONPATH=. python benchmarks/views.py MODEL [MODEL ...] --data HAM [--extra DIR]
 
 A lesion has no upright position, so each of the eight symmetries of the square shows the same lesion. What a second
 view brings, and what it costs, is told beside the single view; no test image is read.
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import dermhub
-from dermhub import data, measure, metrics, passes
+from dermhub import data, extra, measure, metrics, passes
 
 FIGURES = {"nll": "nll", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy",
            "malignancy_auroc": "AUROC of malignancy"}  # fmt: skip
@@ -28,11 +28,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+")
     parser.add_argument("--data", type=Path, required=True, help="folder of HAM10000")
+    parser.add_argument("--extra", type=Path, metavar="DIR", help="the further images that the models were trained on")
     options = parser.parse_args()
     for model in options.models:
         classifier = dermhub.load(model)
         config = classifier.config
         table = data.read_table(options.data, config.task)
+        if options.extra:
+            table, _ = extra.add(table, options.extra, config.task)
         measure.check_table(config, table, options.data)
         table = table[table["split"] == "validation"]
         true = data.targets(table, config.task)

@@ -37,6 +37,7 @@ alike; classes drawn {drawn}; the exponential average of the weights after the l
 def _beside(told: dict[str, Any]) -> str:
     """What was learned from beside the images of the table and their labels."""
     options = told["options"]
+    same = "the same images" + (", with or without those from elsewhere" if "extra" in told["data"] else "")
     sharper = (
         f"Sharper copies (`{options['sharper']}`) stood in for some training images, as often of every diagnosis.\n"
         if options.get("sharper")
@@ -52,8 +53,8 @@ def _beside(told: dict[str, Any]) -> str:
     what = f"The mean answers of {len(known)} other models" if len(known) > 1 else "The answers of another model"
     who = "they" if len(known) > 1 else "it"
     teacher = f"{what} (`--teacher`) were learned as well:\n" + ";\n".join(
-        [*known, f"{who} had learned from the same training images.\n"]
+        [*known, f"{who} had learned from {same}.\n"]
     )
     soup = "What is released is the mean of these weights, which the curves are of, and those of (`--soup`):\n"
-    soup += ";\n".join([*mixed, "trained on the same images.\n"])
+    soup += ";\n".join([*mixed, f"trained on {same}.\n"])
     return sharper + (teacher if known else "") + (soup if mixed else "")

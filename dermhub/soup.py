@@ -7,7 +7,7 @@ Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022, section 3.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import torch
@@ -19,11 +19,11 @@ from dermhub.labels import TASKS
 from dermhub.train_config import TrainConfig
 
 
-def load(folders: list[Path], config: TrainConfig, table_sha256: str) -> list[nn.Module]:
+def load(folders: list[Path], config: TrainConfig, tables: Collection[str]) -> list[nn.Module]:
     """The models in folders, to be averaged with a run of `config`.
 
     Raises ConfigError for a model of another architecture or task, whose weights mean something else, and for one that
-    comes twice; LeakError for one that was trained on another table than the one with this hash (see `teacher.load`).
+    comes twice; LeakError for one that was trained on no table of `tables`, which are hashes (see `teacher.load`).
     That they began from the same weights nothing here can tell: the mean of others is no good model, and validation
     shows it.
     """
@@ -35,7 +35,7 @@ def load(folders: list[Path], config: TrainConfig, table_sha256: str) -> list[nn
                 f"--soup {folder} is a {known.architecture} of the task {known.task.name!r}, "
                 f"expected a {config.model} of the task {config.task!r}: other weights can't be averaged with it."
             )
-        teacher.check_table(folder, known, "soup", table_sha256)
+        teacher.check_table(folder, known, "soup", tables)
         if known.weights_sha256 in hashes:
             raise ConfigError(f"--soup {folder} has the weights of another of them, expected each model once.")
         hashes.add(known.weights_sha256)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -68,57 +69,57 @@ def told(folders: list[Path]) -> list[dict[str, str]]:
     ]
 
 
-def load(folders: list[Path], config: TrainConfig, table_sha256: str) -> nn.Module | None:
+def load(folders: list[Path], config: TrainConfig, tables: Collection[str]) -> nn.Module | None:
     """What to learn from: the mean of the models in the folders, or None where there is no folder.
 
     A lesion model teaches the binary task the sums of its probabilities. Raises LeakError for a teacher that was
-    trained on another table (of images, lesions and splits) than the one with this hash: it may have seen this run's
+    trained on a table (of images, lesions and splits) whose hash is not among `tables`: it may have seen this run's
     validation and test lesions, and pass on what it saw. Raises ConfigError for one whose classes are none of the
     task's.
     """
-    models = [_load(folder, config, table_sha256) for folder in folders]
+    models = [_load(folder, config, tables) for folder in folders]
     return Mean(models) if len(models) > 1 else next(iter(models), None)
 
 
-def begin(folder: Path, config: TrainConfig, table_sha256: str) -> nn.Module:
+def begin(folder: Path, config: TrainConfig, tables: Collection[str]) -> nn.Module:
     """The model of `config` with the weights of the model in a folder, to train on: its classifier, too, if it has the
     same task.
 
     Raises LeakError as `load` does, and ModelError for a model of another architecture and for changed weights.
     """
     known, path = read_config(folder), folder / checkpoint.WEIGHTS
-    check_table(folder, known, "init", table_sha256)
+    check_table(folder, known, "init", tables)
     files.check_sha256(path, known.weights_sha256, checkpoint.CONFIG, files.CHANGED)
     task = TASKS[config.task]
     same = known.task == task
     return backbone.from_file(path, config.model, len(task.classes), config.dropout, config.drop_path, same)
 
 
-def check_file(path: Path, table_sha256: str) -> None:
-    """Raise LeakError for the weight file of a model of dermhub that was trained on another table; see `load`."""
+def check_file(path: Path, tables: Collection[str]) -> None:
+    """Raise LeakError for the weight file of a model of dermhub that is of no table of `tables`; see `load`."""
     if path.name == checkpoint.WEIGHTS and (path.parent / checkpoint.CONFIG).is_file():
         try:
             known = read_config(path.parent)
         except ModelError:  # weights of timm, or of another program
             return
-        check_table(path, known, "init", table_sha256)
+        check_table(path, known, "init", tables)
 
 
-def _load(folder: Path, config: TrainConfig, table_sha256: str) -> nn.Module:
+def _load(folder: Path, config: TrainConfig, tables: Collection[str]) -> nn.Module:
     model, known = checkpoint.load(folder)
     task = TASKS[config.task]
     groups = [task.index_of(name) for name in known.task.classes]
     if None in groups:
         raise ConfigError(f"--teacher is a model of the task {known.task.name!r}, expected {config.task!r}.")
-    check_table(folder, known, "teacher", table_sha256)
+    check_table(folder, known, "teacher", tables)
     model = model.to(memory_format=backbone.memory_format(known.architecture))
     return model if known.task == task else Grouped(model, [group for group in groups if group is not None])
 
 
-def check_table(place: Path, known: ModelConfig, option: str, table_sha256: str) -> None:
-    """Raise LeakError for a model that was trained on another table than the one with this hash; see `load`."""
-    if known.provenance.get("data", {}).get("table_sha256") != table_sha256:
+def check_table(place: Path, known: ModelConfig, option: str, tables: Collection[str]) -> None:
+    """Raise LeakError for a model that was trained on no table of `tables`; see `load`."""
+    if known.provenance.get("data", {}).get("table_sha256") not in tables:
         raise LeakError(
             f"--{option} {place} was trained on another table, and may have seen the lesions that this run is "
-            "tested on: give a model that was trained on the same data (the same --extra, too)."
+            "tested on: give a model that was trained on the same data (with the same --extra, or without any)."
         )

@@ -107,16 +107,22 @@ def test_what_can_not_be_added_is_told(tiny_data: Path, folder: Make, tmp_path: 
 
 @pytest.mark.slow
 def test_a_run_with_more_images_is_measured_with_them(
-    tiny_data: Path, folder: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_data: Path, finished_run: Path, folder: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    more = folder({f"M{seed}": (new(seed), "mel") for seed in range(6)})
-    run_training("--data", tiny_data, "--extra", more, "--out", tmp_path / "run", *TINY_RUN)
+    more, before = folder({f"M{seed}": (new(seed), "mel") for seed in range(6)}), finished_run / "model"
+    # A model that was trained without them has not seen what is held out here either.
+    known = ("--init", before, "--teacher", before, "--soup", before)
+    run_training("--data", tiny_data, "--extra", more, "--out", tmp_path / "run", *known, *TINY_RUN)
     assert f"{more}: 6 more training images, 0 left out" in capsys.readouterr().out
     model = tmp_path / "run" / "model"
     told = files.read_json(model / "config.json")["dermhub"]["provenance"]
     assert told["data"]["extra"] == {"source": "more", "images": 6, "dx": {"mel": 6}}
     assert told["options"]["extra"] == "more"
     assert "6 of them are training images from elsewhere (`more`: mel 6)" in (model / "README.md").read_text()
+    assert (
+        "it had learned from the same images, with or without those from elsewhere."
+        in (model / "README.md").read_text()
+    )
     options = ["measure", str(model), "--data", str(tiny_data), "--workers", "0"]
     assert main(options) == 2
     assert "is not the data that the model was trained on" in capsys.readouterr().err

@@ -28,7 +28,7 @@ def table_of(folder: Path) -> str:
 
 def test_a_model_of_the_same_task_is_taken_over_whole(finished_run: Path) -> None:
     folder = finished_run / "model"
-    begun = teacher.begin(folder, TrainConfig(model="test_resnet"), table_of(folder)).state_dict()
+    begun = teacher.begin(folder, TrainConfig(model="test_resnet"), [table_of(folder)]).state_dict()
     saved = load_file(folder / "model.safetensors")
     assert set(HEAD) < saved.keys()
     assert [name for name, tensor in saved.items() if not torch.equal(begun[name], tensor)] == []
@@ -36,7 +36,7 @@ def test_a_model_of_the_same_task_is_taken_over_whole(finished_run: Path) -> Non
 
 def test_a_model_of_another_task_begins_with_a_fresh_classifier(finished_run: Path) -> None:
     folder = finished_run / "model"
-    begun = teacher.begin(folder, TrainConfig(task="binary", model="test_resnet"), table_of(folder)).state_dict()
+    begun = teacher.begin(folder, TrainConfig(task="binary", model="test_resnet"), [table_of(folder)]).state_dict()
     assert begun["fc.weight"].shape[0] == 2
     saved = load_file(folder / "model.safetensors")
     assert [name for name in saved if name not in HEAD and not torch.equal(begun[name], saved[name])] == []
@@ -45,7 +45,7 @@ def test_a_model_of_another_task_begins_with_a_fresh_classifier(finished_run: Pa
 def test_a_model_of_another_architecture(finished_run: Path) -> None:
     folder = finished_run / "model"
     with pytest.raises(ModelError, match=r"model\.safetensors does not fit test_efficientnet: it lacks tensor\(s\) "):
-        teacher.begin(folder, TrainConfig(model="test_efficientnet"), table_of(folder))
+        teacher.begin(folder, TrainConfig(model="test_efficientnet"), [table_of(folder)])
 
 
 def test_a_model_that_may_have_seen_the_test_lesions(tiny_data: Path, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_model_whose_weights_were_changed(finished_run: Path, tmp_path: Path) 
     other = make_model(tmp_path / "other", LESION)
     shutil.copy(other / "model.safetensors", folder / "model.safetensors")
     with pytest.raises(ModelError, match=r"changed/model\.safetensors has the sha256 \w{64}, but config\.json states "):
-        teacher.begin(folder, TrainConfig(model="test_resnet"), table_of(folder))
+        teacher.begin(folder, TrainConfig(model="test_resnet"), [table_of(folder)])
 
 
 def test_a_shipped_model_is_begun_with_by_its_id(tiny_data: Path, tmp_path: Path) -> None:

@@ -86,19 +86,19 @@ def test_a_model_of_another_task(tmp_path: Path) -> None:
         ConfigError,
         match=rf"^--soup .*other is a {name} of the task 'binary', expected a {name} of the task 'lesion': other ",
     ):
-        soup.load([folder], TrainConfig(model=name), "0" * 64)
+        soup.load([folder], TrainConfig(model=name), ["0" * 64])
 
 
 def test_a_model_of_another_architecture(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "other", LESION)
     with pytest.raises(ConfigError, match=r"^--soup .*other is a .*, expected a resnet18 of the task 'lesion': other "):
-        soup.load([folder], TrainConfig(model="resnet18"), "0" * 64)
+        soup.load([folder], TrainConfig(model="resnet18"), ["0" * 64])
 
 
 def test_a_model_that_may_have_seen_the_test_lesions(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "other", LESION)
     with pytest.raises(LeakError, match=r"^--soup .*other was trained on another table, and may have seen the lesions"):
-        soup.load([folder], TrainConfig(model=read_config(folder).architecture), "2" * 64)
+        soup.load([folder], TrainConfig(model=read_config(folder).architecture), ["2" * 64])
 
 
 def test_a_model_of_the_same_table_is_read(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_model_of_the_same_table_is_read(tmp_path: Path) -> None:
     config = read_config(folder)
     told = dataclasses.replace(config, provenance={"data": {"table_sha256": "1" * 64}})
     files.write_json(folder / "config.json", told.to_json())
-    (model,) = soup.load([folder], TrainConfig(model=config.architecture), "1" * 64)
+    (model,) = soup.load([folder], TrainConfig(model=config.architecture), ["1" * 64])
     assert model.state_dict().keys() == load_file(folder / "model.safetensors").keys()
 
 
