@@ -183,6 +183,8 @@ def _limits(config: ModelConfig, content: dict[str, Any]) -> str:
     tested = "External test: none yet." if told is None else "**External test: none.**"
     if told:
         tested = f"External test: {told['n']} images of PH2, above."
+    more = "extra" in config.provenance["data"]
+    terms = " The training images from elsewhere have terms of their own." if more else ""
     return f"""## Limits
 
 At the most probable class the model misses {", ".join(missed)} of the test images. {ham}{tested}
@@ -191,7 +193,7 @@ A heat map shows where the evidence for a class was found, not that the evidence
 ## Licence and citation
 
 Weights: CC BY-NC 4.0, because HAM10000 is (Tschandl, Rosendahl and Kittler, Scientific Data 5, 180161, 2018,
-doi:10.1038/sdata.2018.161). Code: Apache-2.0."""
+doi:10.1038/sdata.2018.161).{terms} Code: Apache-2.0."""
 
 
 def _dataset(config: ModelConfig) -> str:

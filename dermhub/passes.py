@@ -24,7 +24,7 @@ Floats32 = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a model gives for N images: `logits` (N, C), and the `described` (N, K + 36) that a gate judges."""
+    """What a model gives for N images: `logits` (N, C), and the `described` (N, 2K + 36) that a gate judges."""
 
     logits: Floats32
     described: Floats32

@@ -119,10 +119,9 @@ def test_a_run_with_more_images_is_measured_with_them(
     assert told["data"]["extra"] == {"source": "more", "images": 6, "dx": {"mel": 6}}
     assert told["options"]["extra"] == "more"
     assert "6 of them are training images from elsewhere (`more`: mel 6)" in (model / "README.md").read_text()
-    assert (
-        "it had learned from the same images, with or without those from elsewhere."
-        in (model / "README.md").read_text()
-    )
+    card = (model / "README.md").read_text()
+    assert "it had learned from the same images, with or without those from elsewhere." in card
+    assert "The training images from elsewhere have terms of their own." in card
     options = ["measure", str(model), "--data", str(tiny_data), "--workers", "0"]
     assert main(options) == 2
     assert "is not the data that the model was trained on" in capsys.readouterr().err

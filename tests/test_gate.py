@@ -59,6 +59,15 @@ def test_score_by_hand() -> None:
     assert by_hand().score(described) == pytest.approx([0, 0, 1, 1, 1, 1])
 
 
+def test_features_are_mean_and_spread_of_each_map() -> None:
+    maps = np.array([[[[1, 3], [1, 3]], [[5, 5], [5, 5]]], [[[0, 0], [0, 8]], [[-1, 1], [-1, 1]]]], np.float32)
+    images = drawn(range(2))
+    found = gate.describe(maps, images, TINY_SPEC)
+    # Of 1, 3, 1, 3: mean 2, standard deviation 1. Of 0, 0, 0, 8: mean 2, and the root of (3 * 2**2 + 6**2) / 4 = 12.
+    assert found[:, :4] == pytest.approx(np.array([[2, 5, 1, 0], [2, 0, 12**0.5, 1]]))
+    assert np.array_equal(found[:, 4:], gate.looks(images, TINY_SPEC))
+
+
 def test_score_of_other_features_is_refused() -> None:
     with pytest.raises(ModelError, match=r"^The gate was fitted on 2 features, but the model has 3: measure the model"):
         by_hand().score(np.zeros((1, 3 + LOOKS), np.float32))
