@@ -39,11 +39,6 @@ def add(table: pd.DataFrame, folder: Path, task: Task) -> tuple[pd.DataFrame, in
     return joined, len(found) - len(kept)
 
 
-def without(table: pd.DataFrame) -> pd.DataFrame:
-    """A table as it was before `add`."""
-    return table[~table["extra"]] if "extra" in table else table
-
-
 def of(table: pd.DataFrame) -> pd.DataFrame:
     """The rows that `add` has added to a table."""
     return table[table["extra"]] if "extra" in table else table[:0]
