@@ -158,7 +158,7 @@ and nobody knows by how much."""
     rows.append(f"| calibration intercept (ideal: 0) | {signed(curve['intercept'], curve['bounds']['intercept'])} | |")
     return f"""## External test
 
-PH2 (Mendonca et al. 2013): {told["n"]} images from a hospital that gave no image to HAM10000, {told["melanoma"]} melanomas
+PH2 (Mendonca et al. 2013): {told["n"]} images from a hospital that is not in HAM10000, {told["melanoma"]} melanomas
 against {told["nevus"]} common and atypical nevi. Nothing was chosen on them; the thresholds are those from validation.
 Intervals come from resampling images.
 
