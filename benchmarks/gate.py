@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dermhub import conformal, data, extra, files, gate, measure, metrics, partition, passes
+from dermhub import conformal, data, files, gate, measure, metrics, partition, passes
 from dermhub.classifier import Classifier
 
 
@@ -31,10 +31,7 @@ def main() -> None:
     options = parser.parse_args()
     saved = Classifier(options.model)
     task, config = saved.config.task, saved.config
-    table = data.read_table(options.data, task)
-    if options.extra:
-        table, _ = extra.add(table, options.extra, task)
-    measure.check_table(config, table, options.data)
+    table = measure.read_table(config, options.data, options.extra)
     splits = ("train", "validation", "test") if options.refit else ("validation", "test")
     parts = {split: table[table["split"] == split] for split in splits}
     found = passes.by_split(saved, parts, options.workers)

@@ -1,11 +1,11 @@
 """The leak meter: what a split by image would report, beside the split by lesion.
 
-    python benchmarks/leak.py --data HAM --init mobilenetv2_100.safetensors
+    PYTHONPATH=. python benchmarks/leak.py --data HAM --init mobilenetv2_100.safetensors
 
 trains the same linear probe, a logistic regression on the frozen features of an ImageNet backbone, on random splits of
 both kinds and of one size, and prints Markdown. It takes minutes on a CPU. For the whole recipe,
 
-    python benchmarks/leak.py --data HAM --leaky FOLDER
+    PYTHONPATH=. python benchmarks/leak.py --data HAM --leaky FOLDER
     python train.py --task lesion --data FOLDER
 
 first writes a folder with links to the images and a table without lesion ids, which train.py divides by image; that

@@ -1,4 +1,6 @@
-"""How well seen images are recognised, and how seldom others are taken for them: python benchmarks/seen.py --data HAM
+"""How well seen images are recognised, and how seldom others are taken for them:
+
+    PYTHONPATH=. python benchmarks/seen.py --data HAM
 
 The threshold of `dermhub.seen` was chosen by the first two tables, which read training and validation images alone;
 the last one then counts false alarms on images that had no part in the choice. Prints Markdown.

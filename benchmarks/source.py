@@ -1,6 +1,6 @@
 """Whether a model that learnt from further, melanoma-rich images (train.py --extra) takes their look for melanoma:
 
-    PYTHONPATH=. python benchmarks/source.py model_cards/lesion --data HAM [--split test]
+    PYTHONPATH=. python benchmarks/source.py model_cards/binary --data HAM [--split test]
 
 The images of the split are treated as those were (squashed to a square of 180 pixels, stretched back, JPEG), and read
 again. Prints, as Markdown, what that changes. A model that had learnt the source would call them malignant more often.

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import dermhub
-from dermhub import data, extra, measure, metrics, passes
+from dermhub import data, measure, metrics, passes
 
 FIGURES = {"nll": "nll", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy",
            "malignancy_auroc": "AUROC of malignancy"}  # fmt: skip
@@ -28,15 +28,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+")
     parser.add_argument("--data", type=Path, required=True, help="folder of HAM10000")
-    parser.add_argument("--extra", type=Path, metavar="DIR", help="the further images that the models were trained on")
+    parser.add_argument("--extra", type=Path, metavar="DIR", help="the further images of those models that had some")
     options = parser.parse_args()
     for model in options.models:
         classifier = dermhub.load(model)
         config = classifier.config
-        table = data.read_table(options.data, config.task)
-        if options.extra:
-            table, _ = extra.add(table, options.extra, config.task)
-        measure.check_table(config, table, options.data)
+        more = options.extra if "extra" in config.provenance.get("data", {}) else None
+        table = measure.read_table(config, options.data, more)
         table = table[table["split"] == "validation"]
         true = data.targets(table, config.task)
         means: dict[int, list[Any]] = {number: [] for number in VIEWS}

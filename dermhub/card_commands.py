@@ -58,16 +58,13 @@ def run_lint(options: argparse.Namespace) -> int:
 
 def run_measure(options: argparse.Namespace) -> int:
     """Measure a model and say what came out."""
-    from dermhub import data, extra, map_masks, measure
+    from dermhub import map_masks, measure
     from dermhub.sources import Sources
 
     _check_workers(options.workers)
     # What is wrong with the folder is told before minutes go into its images.
     config, before = read_config(options.folder), measure.previous(options.folder)
-    table = data.read_table(options.data, config.task)
-    if options.extra:
-        table, _ = extra.add(table, options.extra, config.task)
-    measure.check_table(config, table, options.data)
+    table = measure.read_table(config, options.data, options.extra)
     sources = Sources(options.ph2, options.ood)
     sources.tables()
     if options.masks:

@@ -27,7 +27,7 @@ def prevalence(config: ModelConfig, content: dict[str, Any]) -> str:
     return f"""### At other prevalences
 
 Worked out from sensitivity and specificity on test, which themselves may differ elsewhere. Missed and false alarms are
-numbers of 1,000 people examined.
+numbers of 1,000 lesions examined.
 
 | operating point | PPV | NPV | missed | false alarms |
 |---|---|---|---|---|

@@ -57,4 +57,5 @@ def _beside(told: dict[str, Any]) -> str:
     )
     soup = "What is released is the mean of these weights, which the curves are of, and those of (`--soup`):\n"
     soup += ";\n".join([*mixed, f"trained on {same}.\n"])
-    return sharper + (teacher if known else "") + (soup if mixed else "")
+    then = "Models in the command are called as they were then; the hashes tell which they were.\n"
+    return sharper + (teacher if known else "") + (soup if mixed else "") + (then if known or mixed else "")

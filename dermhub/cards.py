@@ -151,12 +151,14 @@ def _data(config: ModelConfig, content: dict[str, Any]) -> str:
     proof = _more(source)
     if is_ham(config):
         proof += (
-            "All photographs of a lesion are in one split, the same one for every dermhub model. The partition is\n"
-            f"`dermhub/partition.csv`, sha256 `{source['partition_sha256'][:16]}...`. "
+            "All photographs of a known lesion are in one split, the same one for every dermhub model. The\n"
+            f"partition is `dermhub/partition.csv`, sha256 `{source['partition_sha256'][:16]}...`. "
         )
+    more = " and images from elsewhere" if "extra" in source else ""
     return f"""## Data
 
-{_dataset(config)}: {source["images"]} images of {source["lesions"]} lesions. {proof}Ages, sexes and sites are no input.
+{_dataset(config)}{more}: {source["images"]} images of {source["lesions"]} lesions. {proof}\
+Ages, sexes and sites are no input.
 
 | | {" | ".join(SPLITS)} |
 |---|---|---|---|
@@ -207,7 +209,8 @@ def _more(source: dict[str, Any]) -> str:
     counts = ", ".join(f"{name} {count}" for name, count in more["dx"].items())
     return (
         f"{more['images']} of them are training images from elsewhere (`{more['source']}`: {counts});\n"
-        "none is validated or tested on, and no copy of an image that is was found among them. "
+        "none is validated or tested on, and no copy of an image that is was found among them. Where their lesions\n"
+        "are not known, each image counts as one. "
     )
 
 

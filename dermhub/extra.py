@@ -24,7 +24,7 @@ def add(table: pd.DataFrame, folder: Path, task: Task) -> tuple[pd.DataFrame, in
     data.check_classes(found, folder, task)
     held = table[table["split"] != "train"]
     known = found["image_id"].str.casefold().isin(table["image_id"].str.casefold())
-    known |= found["lesion_id"].str.casefold().isin(_lesions(held))
+    known |= _canonical(found["lesion_id"]).isin(_canonical(held["lesion_id"]))
     # A manifest holds what a model has seen, which these must not become; it takes the name of one split for all.
     manifest = seen.build((to_rgb(path) for path in held["path"]), list(held["image_id"]), ["validation"] * len(held))
     copies = [manifest.find(to_rgb(path)) is not None for path in found["path"]]
@@ -44,6 +44,7 @@ def of(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["extra"]] if "extra" in table else table[:0]
 
 
-def _lesions(held: pd.DataFrame) -> set[str]:
-    names = pd.concat([held["lesion_id"], held["lesion_id"].replace(partition.SAME_LESION)])
-    return set(names.str.casefold())
+def _canonical(lesions: pd.Series) -> pd.Series:
+    """Lesion ids in one case, and one of the two names of a lesion that has two."""
+    names = {name.casefold(): other.casefold() for name, other in partition.SAME_LESION.items()}
+    return lesions.str.casefold().replace(names)

@@ -184,7 +184,7 @@ ITEMS = (
     Item("no lesion in two splits", checklist.leak),
     Item(
         "shipped partition",
-        _says("Data", "All photographs of a lesion are in one split", "sha256 `"),
+        _says("Data", "All photographs of a known lesion are in one split", "sha256 `"),
         checklist.ham10000,
     ),
     Item("training options", checklist.training),

@@ -20,6 +20,7 @@ from dermhub import (
     cards,
     cost,
     data,
+    extra,
     figures,
     files,
     map_masks,
@@ -115,14 +116,28 @@ def previous(folder: Path) -> Before:
         ) from error
 
 
-def check_table(config: ModelConfig, table: pd.DataFrame, source: Path) -> None:
-    """Refuse a table that is not the one a model was trained on; raises DataError naming both hashes."""
-    expected, found = config.provenance.get("data", {}).get("table_sha256"), partition.fingerprint(table)
+def read_table(config: ModelConfig, folder: Path, more: Path | None = None) -> pd.DataFrame:
+    """The table that a model was trained on: its images in a folder, with the further ones of --extra in `more`.
+
+    Raises DataError where it is another table, naming both hashes, and what `data.read_table` and `extra.add` raise.
+    """
+    known = config.provenance.get("data") or {}
+    if more and known and "extra" not in known:
+        raise DataError(f"The model was trained without further images: leave --extra {more} out.")
+    if "extra" in known and not more:
+        source = known["extra"]["source"]
+        raise DataError(f"The model was also trained on further images ({source}): name their folder with --extra.")
+    table = data.read_table(folder, config.task)
+    if more:
+        table, _ = extra.add(table, more, config.task)
+    expected, found = known.get("table_sha256"), partition.fingerprint(table)
     if found != expected:
+        place = f"{folder} with {more}" if more else str(folder)
         raise DataError(
-            f"{source} is not the data that the model was trained on: its table has the fingerprint {found}, "
+            f"{place} is not the data that the model was trained on: its table has the fingerprint {found}, "
             f"config.json states {expected}. `evaluate` measures a model on other data."
         )
+    return table
 
 
 def image_sizes(paths: list[str]) -> dict[str, int]:

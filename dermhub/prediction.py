@@ -119,9 +119,9 @@ class Explanation:
     def trusted(self) -> bool:
         """Whether the map was judged and prefers the lesion to what surrounds it: `inside` >= `lesion_share`.
 
-        Of the validation images, 0.9 % of the right answers of the shipped seven-class model and 2.8 % of its wrong
+        Of the validation images, 0.6 % of the right answers of the shipped seven-class model and 1.3 % of its wrong
         ones have a map that was judged and does not; of the shipped binary model, which looks for what is benign beside
-        the lesion too, 7 % and 20 % (`benchmarks/verdict.py`).
+        the lesion too, 6 % and 19 % (`benchmarks/verdict.py`).
         """
         return self.judged and self.inside >= self.lesion_share
 

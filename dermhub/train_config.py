@@ -29,7 +29,8 @@ class TrainConfig:
     init: str = _option(
         "pretrained",
         "pretrained (weights from the hub), scratch, a .safetensors file (all but its classifier), or a model that was "
-        "trained on the same data (folder, id or org/name; with its classifier if it has the same task)",
+        "trained on the same data, with the same --extra or none (folder, id or org/name; with its classifier if it "
+        "has the same task)",
     )
     name: str = _option("", "id of the model in its card; empty: the task")
     out: str = _option("", "folder of the run; empty: runs/<task>-<model>-<seed>")
@@ -63,13 +64,14 @@ class TrainConfig:
     teacher: str = _option(
         "",
         "model (folder, id or org/name) that teaches its answers, or several with commas between them, whose mean "
-        "answers are taught; a lesion model also teaches binary",
+        "answers are taught; a lesion model also teaches binary. On the same data, with the same --extra or none",
     )
     distillation: float = _option(0.7, "weight of the teacher's answers against the labels, with --teacher")
     soup: str = _option(
         "",
         "model of the same architecture and task that began from the same weights, or several with commas between "
-        "them: what is kept is the mean of the run's weights and theirs",
+        "them: what is kept is the mean of the run's weights and theirs. On the same data, with the same --extra or "
+        "none",
     )
     sampling: float = _option(0.5, "class balance: classes are drawn with share**sampling (1: as they are, 0: equal)")
     min_scale: float = _option(0.35, "smallest random crop, as a share of the central square's area")

@@ -171,8 +171,8 @@ BREAKS: dict[str, tuple[Break, str]] = {
         "3 lesions stand in more than one split, expected none",
     ),
     "shipped partition": (
-        edit("All photographs of a lesion are in one split", "The split is ours"),
-        "section 'Data' does not name 'All photographs of a lesion are in one split'",
+        edit("All photographs of a known lesion are in one split", "The split is ours"),
+        "section 'Data' does not name 'All photographs of a known lesion are in one split'",
     ),
     "training options": (edit("--sampling ", "--sample "), "section 'Training' does not name '--sampling'"),
     "code revision and environment": (

@@ -86,6 +86,23 @@ def test_known_ids_and_held_out_lesions_are_left_out(tiny_data: Path, folder: Ma
     assert list(joined["image_id"][len(table) :]) == ["B", "C"]
 
 
+@pytest.mark.parametrize(("held", "added"), [("HAM_0004919", "HAM_0000140"), ("HAM_0000140", "ham_0004919")])
+def test_a_held_out_lesion_is_known_by_both_its_names(tiny_data: Path, folder: Make, held: str, added: str) -> None:
+    table = data.read_table(tiny_data, LESION)
+    row = of_split(table, "test")
+    table.loc[table["lesion_id"] == row["lesion_id"], "lesion_id"] = held
+    images = {"A": (new(1), "nv"), "B": (new(2), "nv")}
+    joined, left_out = extra.add(table, folder(images, {"A": added, "B": "ANOTHER"}), LESION)
+    assert left_out == 1
+    assert list(extra.of(joined)["image_id"]) == ["B"]
+
+
+def test_a_column_of_the_table_s_own_called_extra_means_nothing(tiny_data: Path, folder: Make) -> None:
+    table = data.read_table(tiny_data, LESION).assign(extra=True)
+    joined, _ = extra.add(table, folder({"A": (new(1), "nv")}), LESION)
+    assert list(extra.of(joined)["image_id"]) == ["A"]
+
+
 def test_what_can_not_be_added_is_told(tiny_data: Path, folder: Make, tmp_path: Path) -> None:
     table = data.read_table(tiny_data, LESION)
     more = folder({table["image_id"][0]: (new(1), "nv")})
@@ -124,6 +141,6 @@ def test_a_run_with_more_images_is_measured_with_them(
     assert "The training images from elsewhere have terms of their own." in card
     options = ["measure", str(model), "--data", str(tiny_data), "--workers", "0"]
     assert main(options) == 2
-    assert "is not the data that the model was trained on" in capsys.readouterr().err
+    assert "also trained on further images (more): name their folder with --extra.\n" in capsys.readouterr().err
     assert main([*options, "--extra", str(more)]) == 0
     assert main(["verify", str(model)]) == 0

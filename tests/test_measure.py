@@ -63,6 +63,14 @@ def test_other_data_are_refused(folder: Path, tiny_data: Path, tmp_path: Path, c
     assert (folder / "metrics.json").read_bytes() == before
 
 
+def test_further_images_of_a_model_without_are_refused(folder: Path, tiny_data: Path, command: Command) -> None:
+    before = (folder / "metrics.json").read_bytes()
+    code, out, err = command("measure", folder, "--data", tiny_data, "--extra", tiny_data)
+    assert (code, out) == (2, "")
+    assert err == f"dermhub: The model was trained without further images: leave --extra {tiny_data} out.\n"
+    assert (folder / "metrics.json").read_bytes() == before
+
+
 def test_a_leaky_table_is_refused(folder: Path, tiny_data: Path) -> None:
     table = data.read_table(tiny_data, LESION)
     lesion = table["lesion_id"][table["lesion_id"].duplicated()].iloc[0]
