@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import re
 from collections.abc import Iterator
@@ -173,7 +174,17 @@ def test_an_interval_stands_beside_its_figure(config: ModelConfig, content: dict
     assert re.search(
         r"^\| `sensitivity_95`: [^|]+\| 0\.\d+ \| validation \| \d\.\d{3} \| \d of \d \| ", text, re.MULTILINE
     )
-    assert "95% intervals from 1000 resamples of the\n7 lesions, not of their images" in text
+    assert "95% intervals from\n1000 resamples of the 7 lesions, not of their images" in text
+
+
+def test_what_is_not_known_of_images_from_elsewhere_is_told(config: ModelConfig, content: dict[str, Any]) -> None:
+    more = {"source": "archive", "images": 6, "dx": {"mel": 6}}
+    data = {**config.provenance["data"], "extra": more}
+    with_more = cards.render(dataclasses.replace(config, provenance={**config.provenance, "data": data}), content)
+    known = "this holds as far as their lesions are known"
+    assert f"of training images from elsewhere {known}." in with_more
+    assert "6 of them are training images from elsewhere (`archive`: mel 6)" in with_more
+    assert known not in cards.render(config, content)
 
 
 def test_subgroups_and_errors_have_their_rows(config: ModelConfig, content: dict[str, Any]) -> None:
