@@ -102,7 +102,7 @@ class Api:
         return self._asked(image, checked)
 
     def at_prevalence(self, percent: float, model: str = FAST) -> Record:
-        """What the model's call means at a prevalence: PPV, NPV, cancers missed and false alarms per 1,000 lesions.
+        """What the model's call means at a prevalence: PPV, NPV, cancers missed and false alarms per 1,000 images.
 
         Args:
             percent: How many of 100 examined lesions are malignant, from 0 to 100.

@@ -54,16 +54,16 @@ def html(pair: Pair, percent: float) -> str:
     rows = [
         ("Probability of cancer where the call is malignant (PPV)", _share(told["ppv"]), _between(told, "ppv", _share)),
         ("Probability of no cancer where the call is benign (NPV)", _share(told["npv"]), _between(told, "npv", _share)),
-        ("Cancers missed, of 1,000 lesions", count(told["missed"]), _between(told, "missed", count)),
-        ("False alarms, of 1,000 lesions", count(alarms), _between(told, "false_alarms", count)),
+        ("Cancers missed, of 1,000 images", count(told["missed"]), _between(told, "missed", count)),
+        ("False alarms, of 1,000 images", count(alarms), _between(told, "false_alarms", count)),
     ]
     digits = ".0f" if min(found, told["missed"]) >= 10 else ".1f"
     both = f"{found:{digits}} are found and {told['missed']:{digits}} missed"
-    say = f"Of 1,000 lesions, {count(ill)} are malignant: {both}."
+    say = f"Of 1,000 images, {count(ill)} are malignant: {both}."
     called = f"{count(found + alarms)} are called malignant, {count(alarms)} of them falsely."
     return (
         f'<div class="derm" data-say="{say} {called}"><p class="derm-call">{say} {called}</p>'
-        f"{_strip(found / ill, 'Of the malignant, those that are found')}"
+        f"{_strip(found / ill if ill else 0.0, 'Of the malignant, those that are found')}"
         f"{_strip(told['ppv'] or 0.0, 'Of those called malignant, the malignant ones')}"
         f"{table('At the operating threshold of the fast model', HEAD, rows)}"
         f'<p class="derm-small">From a sensitivity of {told["sensitivity"]:.1%} and a specificity of '
@@ -74,7 +74,7 @@ def html(pair: Pair, percent: float) -> str:
 
 
 def count(number: float) -> str:
-    """A number of lesions among 1,000, in the digits that it deserves."""
+    """A number of images among 1,000, in the digits that it deserves."""
     return f"{number:,.0f}" if number >= 9.95 or number == round(number) else f"{number:.1f}"
 
 

@@ -1,8 +1,8 @@
 """How sure the figures are, for whom they hold, and where the model was most confidently wrong. Plain numpy.
 
 Photographs of one lesion are not independent, so intervals come from resampling lesions, not images: the
-percentile bootstrap (Efron 1979) over clusters (Field & Welsh 2007, section 3). A figure that is not defined,
-or that rests on fewer than `FEWEST` images, is None.
+percentile bootstrap (Efron 1979) over clusters (Field & Welsh 2007, section 3); that of the ECE, which resampling
+raises, is moved onto the figure. A figure that is not defined, or that rests on fewer than `FEWEST` lesions, is None.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dermhub.metrics import Floats, Ints
 RESAMPLES, SEED, LEVEL = 1000, 0, 0.95
 
 FEWEST = 10
-"""A figure of a subgroup that rests on fewer images says nothing and is not reported."""
+"""A figure of a subgroup that rests on fewer lesions says nothing and is not reported."""
 
 BY_GROUP = ("accuracy", "malignancy_auroc", "sensitivity", "specificity")
 """Figures of a subgroup: those that keep their meaning where some classes are missing."""
@@ -157,9 +157,9 @@ def worst_errors(
 
 
 def _group(probabilities: Floats, targets: Ints, lesions: NDArray[Any], task: Task, threshold: float) -> dict[str, Any]:
-    sick = int(np.isin(targets, task.positive_indices).sum())
-    healthy = len(targets) - sick
-    rests_on = dict(zip(BY_GROUP, (len(targets), min(sick, healthy), sick, healthy), strict=True))
+    ill = np.isin(targets, task.positive_indices)
+    every, sick, healthy = (len(np.unique(lesions[rows])) for rows in (np.ones(len(ill), bool), ill, ~ill))
+    rests_on = dict(zip(BY_GROUP, (every, min(sick, healthy), sick, healthy), strict=True))
     known = [name for name in BY_GROUP if rests_on[name] >= FEWEST]
     row: dict[str, Any] = dict.fromkeys(BY_GROUP) | {"intervals": dict.fromkeys(BY_GROUP)}
     if known:

@@ -32,11 +32,11 @@ def maps(config: ModelConfig, content: dict[str, Any]) -> str:
 Grad-CAM of the predicted class, held against the lesion masks that people made (Tschandl et al. 2020), in the part of
 the image that the model sees. Energy inside: the share of the map's evidence that lies in the lesion. By chance it
 would be the lesion's area share (ratio 1), and the peak would lie inside as often. Because lesions lie in the centre,
-the map of another test image does better than chance: that is the fairer comparison, and where it does as well, maps
-tell little of this image. Maps have {height} x {width} cells, so that evidence at the rim of a lesion spills over it.
-Left out are {told["outside_view"]} images whose view the lesion does not reach and {told["whole_view"]} where it fills
-at least {WHOLE:.0%} of it; {told["blank"]} blank maps count as outside. Evidence inside the lesion need not be evidence
-that a dermatologist would name.
+any lesion's map does better than chance. The fairer comparison is the map of a test image of another lesion that got
+the same answer: where that does as well, maps tell little of this image. Maps have {height} x {width} cells, so that
+evidence at the rim of a lesion spills over it. Left out are {told["outside_view"]} images whose view the lesion does
+not reach and {told["whole_view"]} where it fills at least {WHOLE:.0%} of it; {told["blank"]} blank maps count as
+outside. Evidence inside the lesion need not be evidence that a dermatologist would name.
 
 | images | n | energy inside | area share of the lesion | ratio | energy inside, another image's map | peak inside | \
 peak inside, another image's map |
@@ -59,7 +59,7 @@ class is compared with that of the trained model by Spearman's rank correlation 
 no relation), on {told["images"]} test images of as many lesions and {told["draws"]} draws. A map that stayed as it is
 would explain no model. The trained model's maps of two different images have {number(told["other_image"])}. Where only
 the last layer is drawn anew, the features below still know where the lesion is, and the draw decides what becomes of
-the map.
+the map. In parentheses: 95% intervals over images, for these draws.
 
 | drawn anew from this layer on | correlation | least of a draw | largest of a draw | blank maps |
 |---|---|---|---|---|

@@ -27,7 +27,7 @@ def prevalence(config: ModelConfig, content: dict[str, Any]) -> str:
     return f"""### At other prevalences
 
 Worked out from sensitivity and specificity on test, which themselves may differ elsewhere. Missed and false alarms are
-numbers of 1,000 lesions examined.
+numbers of 1,000 images, not of lesions: those that look suspicious are photographed more often.
 
 | operating point | PPV | NPV | missed | false alarms |
 |---|---|---|---|---|
@@ -109,12 +109,22 @@ def resolution(config: ModelConfig, content: dict[str, Any]) -> str:
     return f"""### Resolution, on test
 
 The same test images scaled before the model sees them. A model that took blur for malignancy would raise the
-probability at half the size. The sharpness of an image alone (variance of the Laplacian; blurred counted as malignant)
+probability at half the size. {_blur(told["half"])}\
+The sharpness of an image alone (variance of the Laplacian; blurred counted as malignant)
 has an AUROC of {number(told["blur_alone_auroc"])}, where 0.5 is chance.
 
 | images | AUROC of malignancy | 95% interval of the change | mean probability, benign | mean probability, malignant |
 |---|---|---|---|---|
 {lines(rows)}"""
+
+
+def _blur(half: dict[str, Any]) -> str:
+    """Whether the probability rises for blurred images of both kinds, beyond chance; "" in an older metrics.json."""
+    rises = [half.get("rise_benign"), half.get("rise_malignant")]
+    if None in rises:
+        return ""
+    told = "This one does, by a little" if all(low > 0 for low, _ in rises) else "This one does not, for both kinds"
+    return f"{told}: mean change\n{span(rises[0])} for benign images, {span(rises[1])} for malignant ones (95%). "
 
 
 def skin(config: ModelConfig, content: dict[str, Any]) -> str:
@@ -127,7 +137,7 @@ def skin(config: ModelConfig, content: dict[str, Any]) -> str:
 
 Individual typology angle (Chardon et al. 1991) of the pixels at the rim of each image, in its usual bands. The light
 and white balance of a dermatoscope shift it by whole bands: these are counts of images, not facts about people, and
-they can't show that the model works on dark skin.
+they can't show that the model works on dark skin. Unknown are rims without skin, and bluish ones, which no skin is.
 
 | band | images |
 |---|---|

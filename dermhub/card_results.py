@@ -43,7 +43,8 @@ def figures(config: ModelConfig, content: dict[str, Any]) -> str:
 Test is {test["n"]} images of {test["lesions"]} lesions; no photograph of any of these lesions was used in training
 or selection ({content["overlap"]} lesions stand in more than one split){far}. Nothing was chosen on it: weights,
 probabilities and thresholds were chosen on validation. In parentheses: {known["level"]:.0%} intervals from
-{known["resamples"]} resamples of the {known["lesions"]} lesions, not of their images (percentile bootstrap).
+{known["resamples"]} resamples of the {known["lesions"]} lesions, not of their images (percentile bootstrap; that of the
+ECE, which resampling raises, moved onto the figure).
 
 {heading}
 {rule}

@@ -13,7 +13,7 @@ def training(config: ModelConfig, _: dict[str, Any]) -> str:
     options = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in told["options"].items() if value != "")
     stopped, planned = told["options"].get("stop_after"), told["options"]["epochs"]
     sampling = told["options"]["sampling"]
-    drawn = "in a balanced way" if sampling < 1 else "as they are in the data"
+    drawn = "more evenly than they are in the data" if sampling < 1 else "as they are in the data"
     drawn += " (frequent ones more often)" if sampling > 1 else ""
     end = f" ({stopped} of {planned})" if stopped and stopped < planned else ""
     where, revision = told["environment"], told["code"]["revision"]

@@ -1,7 +1,8 @@
 """Images of other places: the external test, and photographs that are no dermatoscopic images.
 
 Their predictions are a second table, external.csv: `source` (ph2, or the name of a folder of other photographs),
-image_id, dx (empty where it is no lesion), and `logit_<class>`. No choice is ever made on them.
+image_id, dx (empty where it is no lesion), and `logit_<class>`. No probability or threshold is ever chosen on them;
+what the gate was made with them in view is told in `gate`.
 """
 
 from __future__ import annotations

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from dermhub import files, gradcam, map_quality, passes, summary, verify
+from dermhub import files, gradcam, map_quality, partition, passes, summary, verify
 from dermhub.cascade import cascade, predicted_maps
 from dermhub.classifier import Classifier
 from dermhub.config import InputSpec
@@ -54,32 +55,52 @@ def write(
 ) -> dict[str, Any] | None:
     """Write maps.csv for the test rows of a table, and return the block `cascade`.
 
-    Without `masks`, both are what was kept `before`; without either, there is no such file and the result is None.
-    Raises DataError for a mask that can't be used.
+    Without `masks`, both are what was kept `before`; without either, there is no such file and the result is None. The
+    folder's predictions must be those of the table already. Raises DataError for a mask that can't be used.
     """
     path = folder / map_quality.MAPS
     path.unlink(missing_ok=True)
     if masks:
-        files.write_text(path, summary.to_csv(against_masks(saved, test, masks, workers)))
+        table = summary.read_predictions(folder / summary.PREDICTIONS, saved.config.task)
+        called = summary.logits_of(table[table["split"] == "test"], saved.config.task).argmax(axis=1)
+        files.write_text(path, summary.to_csv(against_masks(saved, test, called, masks, workers)))
         return cascade(saved, test, workers)
     if before:
         files.write_bytes(path, before.table)
     return before.cascade if before else None
 
 
-def against_masks(saved: Classifier, test: pd.DataFrame, masks: Path, workers: int = 0) -> pd.DataFrame:
-    """The rows of maps.csv for the rows of a table; see `map_quality`."""
+def against_masks(
+    saved: Classifier, test: pd.DataFrame, called: NDArray[np.int64], masks: Path, workers: int = 0
+) -> pd.DataFrame:
+    """The rows of maps.csv for the rows of a table, whose answers are the classes `called` (N,); see `map_quality`."""
     spec, paths = saved.config.input, list(test["path"])
     seen = [seen_mask(masks, name, path, spec) for name, path in zip(test["image_id"], paths, strict=True)]
     maps = np.concatenate([predicted_maps(saved.engine, one.numpy()) for one in passes.batches(spec, paths, workers)])
-    # Half the table away is seldom the same lesion or diagnosis.
-    others = np.roll(maps, len(maps) // 2, axis=0)
+    other = alike(called, test["lesion_id"].replace(partition.SAME_LESION).to_numpy(str))
     columns: dict[str, Any] = {"image_id": list(test["image_id"]), "lesion_share": [mask.mean() for mask in seen]}
-    for name, evidence in (("", maps), ("_other", others)):
-        pairs = list(zip(evidence, seen, strict=True))
-        columns[f"inside{name}"] = [gradcam.inside(one, mask) if one.any() else np.nan for one, mask in pairs]
-        columns[f"hit{name}"] = [int(gradcam.hit(one, mask)) for one, mask in pairs]
+    for name, source in (("", np.arange(len(maps))), ("_other", other)):
+        pairs = [(maps[index] if index >= 0 else None, mask) for index, mask in zip(source, seen, strict=True)]
+        columns[f"inside{name}"] = [
+            np.nan if one is None or not one.any() else gradcam.inside(one, mask) for one, mask in pairs
+        ]
+        columns[f"hit{name}"] = [np.nan if one is None else int(gradcam.hit(one, mask)) for one, mask in pairs]
     return pd.DataFrame(columns)[["image_id", *map_quality.COLUMNS]]
+
+
+def alike(called: NDArray[np.int64], lesions: NDArray[np.str_]) -> NDArray[np.int64]:
+    """(N,) for each image the index of one of another lesion that got the same answer; -1 where there is none.
+
+    Maps of one class resemble each other, wherever the lesion is, so that the map of an image with another answer would
+    tell how classes differ. Half of the class's rows away, or next to it, so that all of them serve about as often.
+    """
+    found = np.full(len(called), -1)
+    for target in np.unique(called):
+        rows = np.flatnonzero(called == target)
+        for place, row in enumerate(rows):
+            order = np.roll(rows, -(place + len(rows) // 2))
+            found[row] = next((one for one in order if lesions[one] != lesions[row]), -1)
+    return found
 
 
 def seen_mask(masks: Path, image_id: str, path: str, spec: InputSpec) -> Mask:

@@ -3,8 +3,8 @@
 The table has a row for each test image: `image_id`; `lesion_share`, the share of the model's view that the lesion
 covers in the mask that people made; `inside`, the share of the energy of the predicted class's map in that mask (empty
 where the map is blank), and `hit`, whether its peak lies there (`gradcam.inside`, `gradcam.hit`); and `inside_other`
-and `hit_other`, the same for the map of another test image, because lesions lie in the centre, so that a map of any
-lesion hits many.
+and `hit_other`, the same for the map of a test image of another lesion with the same answer (both empty where there is
+none), because lesions lie in the centre, so that a map of any lesion hits many.
 """
 
 from __future__ import annotations
@@ -39,7 +39,12 @@ def of_maps(table: pd.DataFrame, test: pd.DataFrame, config: ModelConfig) -> dic
     right = summary.logits_of(test, config.task).argmax(axis=1) == true
     share = table["lesion_share"].to_numpy(float)
     judged = (share > 0) & (share < WHOLE)
-    values = table[list(COLUMNS)].fillna(0.0).to_numpy(float)
+    # A blank map has nothing inside; where there is no other map, there is nothing to tell.
+    blank = table[list(COLUMNS)].fillna({"inside": 0.0})
+    values = blank.assign(
+        inside_other=blank["inside_other"].mask(blank["hit_other"] == 0, blank["inside_other"].fillna(0))
+    )
+    values = values.to_numpy(float)
     lesions = test["lesion_id"].replace(partition.SAME_LESION).to_numpy(str)
     parts = {"all": judged, "right": judged & right, "wrong": judged & ~right}
     return {
@@ -67,7 +72,8 @@ def read_maps(path: Path, test: pd.DataFrame) -> pd.DataFrame:
         raise DataError(f"{path} is not of the {len(test)} test images, in their order: measure the model again.")
     numbers = table[list(COLUMNS)].apply(pd.to_numeric, errors="coerce")
     wrong = ~(table[list(COLUMNS)].isna() | numbers.ge(0) & numbers.le(1)).all(axis=1)
-    wrong |= numbers[["lesion_share", "hit", "hit_other"]].isna().any(axis=1)
+    wrong |= numbers[["lesion_share", "hit"]].isna().any(axis=1)
+    wrong |= numbers["hit_other"].isna() & numbers["inside_other"].notna()
     if wrong.any():
         raise DataError(
             f"{path} has line(s) {some(table.index[wrong] + 2)} with something else than a number from 0 to 1: "
@@ -91,7 +97,8 @@ def rank_correlation(one: NDArray[np.floating], other: NDArray[np.floating]) -> 
 def _row(values: Floats, lesions: Any) -> dict[str, Any]:
     """Number of images and lesions, the mean of each column, `ratio` of `inside` to `lesion_share`, and their bounds.
 
-    None for what rests on fewer than `breakdown.FEWEST` images. Chance gives a hit as often as `lesion_share`.
+    None for what rests on fewer than `breakdown.FEWEST` images, or on none. Chance gives a hit as often as
+    `lesion_share`.
     """
     row: dict[str, Any] = {"n": len(values), "lesions": len(np.unique(lesions))}
     if len(values) < breakdown.FEWEST:
@@ -99,10 +106,14 @@ def _row(values: Floats, lesions: Any) -> dict[str, Any]:
     own = _means(np.ones((1, len(values))), values)
     resampled = [_means(weights, values) for weights in breakdown.lesion_weights(lesions)]
     bounds = {name: breakdown.bounds(np.concatenate([part[name] for part in resampled])) for name in own}
-    return row | {name: float(value[0]) for name, value in own.items()} | {"bounds": bounds}
+    told = {name: float(value[0]) if np.isfinite(value[0]) else None for name, value in own.items()}
+    return row | told | {"bounds": bounds}
 
 
 def _means(weights: Floats, values: Floats) -> dict[str, Floats]:
-    """Column -> (B,) weighted means for B rows of image weights (B, N)."""
-    means = dict(zip(COLUMNS, (weights @ values / weights.sum(axis=1, keepdims=True)).T, strict=True))
+    """Column -> (B,) weighted means of what is known, for B rows of image weights (B, N); NaN where nothing is."""
+    total, whole = weights @ np.isfinite(values), weights @ np.nan_to_num(values)
+    means = dict(
+        zip(COLUMNS, np.divide(whole, total, out=np.full(whole.shape, np.nan), where=total > 0).T, strict=True)
+    )
     return means | {"ratio": means["inside"] / means["lesion_share"]}

@@ -33,7 +33,10 @@ SIDE = 150
 
 
 def ita(rgb: Image.Image) -> float | None:
-    """The individual typology angle, -90 to 90 degrees, of an RGB image's rim; None if the rim shows no skin."""
+    """The individual typology angle, -90 to 90 degrees, of an RGB image's rim.
+
+    None if the rim shows no skin, or is bluish (b* not above 0), as no skin is: then the light decides, not the skin.
+    """
     pixels = np.asarray(rgb)
     height, width = pixels.shape[:2]
     across, down = max(round(RIM * width), 1), max(round(RIM * height), 1)
@@ -44,7 +47,7 @@ def ita(rgb: Image.Image) -> float | None:
         return None
     # The median of all of them leaves hair, ruler marks and the lesion's edge aside.
     lightness, _, yellow = to_lab(np.median(skin, axis=0)[None].astype(float))[0]
-    return float(np.degrees(np.arctan2(lightness - 50, max(yellow, 1e-6))))
+    return float(np.degrees(np.arctan((lightness - 50) / yellow))) if yellow > 0 else None
 
 
 def bands(angles: Floats) -> dict[str, int]:

@@ -34,7 +34,10 @@ def of_traits(part: pd.DataFrame, score: Floats, sick: NDArray[np.bool_], lesion
 
 
 def _resolution(part: pd.DataFrame, score: Floats, sick: NDArray[np.bool_], lesions: NDArray[Any]) -> dict[str, Any]:
-    """AUROC of malignancy at each size, with the interval of its difference, and how far the probability moves."""
+    """AUROC of malignancy at each size, with the interval of its difference, and how far the probability moves.
+
+    `rise_benign` and `rise_malignant` are the intervals of the mean change of the probability.
+    """
     weights = list(breakdown.lesion_weights(lesions))
     own = [breakdown.weighted_auroc(one, score, sick) for one in weights]
     sharp = part["sharpness"].to_numpy(float)
@@ -53,8 +56,16 @@ def _resolution(part: pd.DataFrame, score: Floats, sick: NDArray[np.bool_], lesi
             "difference_bounds": breakdown.bounds(np.concatenate(moved)),
             "mean_benign": _mean(other[~sick]),
             "mean_malignant": _mean(other[sick]),
+            "rise_benign": _rise(weights, other - score, ~sick),
+            "rise_malignant": _rise(weights, other - score, sick),
         }
     return content
+
+
+def _rise(weights: list[Floats], change: Floats, rows: NDArray[np.bool_]) -> list[float] | None:
+    counted = [one[:, rows] for one in weights]
+    with np.errstate(invalid="ignore"):  # a resample without such an image has no mean
+        return breakdown.bounds(np.concatenate([one @ change[rows] / one.sum(axis=1) for one in counted]))
 
 
 def _mean(values: Floats) -> float | None:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from dermhub import cards, external, files, map_quality, partition, summary
+from dermhub import calibration, cards, conformal, external, files, map_quality, metrics, partition, summary
 from dermhub.catalog import CONFIG, WEIGHTS
 from dermhub.config import ModelConfig, read_config
 from dermhub.errors import DataError, LeakError, ModelError, some
@@ -26,7 +27,7 @@ TOLERANCE = 2e-6
 
 NOT_RECOMPUTED = {
     "latency": "the time of an answer (it depends on the machine)",
-    "selection": "what was chosen on validation (it needs the training run)",
+    "selection": "the shift between frequent and rare classes (it needs the training run)",
     "data.train": "the counts of the training split (its images have no predictions)",
     "weights.parameters": "the number of parameters (it needs PyTorch)",
     "weights.memory_format": "the memory layout (it needs PyTorch)",
@@ -34,6 +35,9 @@ NOT_RECOMPUTED = {
     "maps.cascade": "the maps of destroyed models (they need the images)",
 }
 """Part of metrics.json -> what it is; these need images, time or the run, and are taken as they stand."""
+
+CHOSEN = {"temperature": 0.002, "thresholds": 2e-5, "least": 2e-5}
+"""What is chosen on validation -> the largest difference that another engine's logits can make to it."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +64,31 @@ def verify(folder: Path) -> Report:
     differs = [f"{METRICS} has {place} {stated!r}, the predictions give {due!r}" for place, stated, due in pairs
                if not same(stated, due)]  # fmt: skip
     differs += list(_files(folder, config, content))
+    table = summary.read_predictions(folder / summary.PREDICTIONS, config.task)
+    chosen = list(choices(table[table["split"] == "validation"], config))
+    differs += [f"{CONFIG} has {place} {stated!r}, the validation images give {due!r}"
+                for place, stated, due, far in chosen if abs(stated - due) > far]  # fmt: skip
     if not differs:
         # Only then: the card of wrong figures is wrong in the same places.
         differs += _card(folder, config, content)
-    return Report(folder, len(pairs), tuple(differs))
+    return Report(folder, len(pairs) + len(chosen), tuple(differs))
+
+
+def choices(part: pd.DataFrame, config: ModelConfig) -> Iterator[tuple[str, float, float, float]]:
+    """(place, stated, due, tolerance) of what config.json says was chosen on the validation rows of the predictions."""
+    logits, true = summary.logits_of(part, config.task), metrics.class_indices(part["dx"], config.task)
+    yield "temperature", config.temperature, calibration.fit_temperature(logits, true), CHOSEN["temperature"]
+    sure = metrics.softmax(logits, config.temperature)
+    sick = np.isin(true, config.task.positive_indices)
+    due = calibration.choose_thresholds(metrics.malignancy(sure, config.task), sick)
+    for name, threshold in config.thresholds.items():
+        if name in due:
+            yield f"thresholds.{name}", threshold.value, due[name].value, CHOSEN["thresholds"]
+    if config.conformal:
+        lesions = part["lesion_id"].replace(partition.SAME_LESION).to_numpy(str)
+        fitted = conformal.fit(sure, true, lesions, config.task.classes, config.conformal.level)
+        for name, least in fitted.least.items():
+            yield f"conformal.least.{name}", config.conformal.least[name], least, CHOSEN["least"]
 
 
 def recompute(folder: Path, config: ModelConfig) -> dict[str, Any]:

@@ -167,6 +167,17 @@ def test_a_figure_of_too_few_images_is_not_reported(malignant: int, benign: int)
         assert (row[name] is not None, row["intervals"][name] is not None) == (defined, defined), name
 
 
+def test_photographs_of_few_lesions_are_few() -> None:
+    targets = np.array([1] * 20 + [0] * 20)
+    probabilities, _, _ = case(BINARY, 40, 40)
+    # Twenty malignant images of nine lesions, and as many benign ones of ten.
+    lesions = [f"M{i % (FEWEST - 1)}" for i in range(20)] + [f"B{i % FEWEST}" for i in range(20)]
+    row = subgroups(probabilities, targets, pd.DataFrame({"lesion_id": lesions, "sex": "male"}), BINARY, 0.4)["sex"][
+        "male"
+    ]
+    assert [name for name in breakdown.BY_GROUP if row[name] is not None] == ["accuracy", "specificity"]
+
+
 def test_the_worst_errors_come_first() -> None:
     probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.05, 0.95], [0.6, 0.4], [0.3, 0.7]])
     targets = np.array([1, 0, 1, 1, 0])

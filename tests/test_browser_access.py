@@ -139,4 +139,4 @@ def test_an_example_and_a_tab_by_keyboard(open_page: Open) -> None:
     page.locator("#means .derm").wait_for()
     tab_to(page, "#prevalence input[type=range]")
     page.keyboard.press("End")
-    page.locator("#means").get_by_text("Of 1,000 lesions, 500 are malignant").wait_for()
+    page.locator("#means").get_by_text("Of 1,000 images, 500 are malignant").wait_for()

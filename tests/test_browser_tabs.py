@@ -100,12 +100,12 @@ def test_other_files_take_the_old_table_away(page: Any, images: dict[str, Path])
 def test_prevalence_follows_the_slider(page: Any) -> None:
     page.get_by_role("tab", name="Prevalence").click()
     shown = page.locator("#means")
-    shown.get_by_text("Of 1,000 lesions, 50 are malignant").wait_for()
+    shown.get_by_text("Of 1,000 images, 50 are malignant").wait_for()
     slider = page.locator("#prevalence input[type=range]")
     slider.focus()
     slider.press("End")
-    shown.get_by_text("Of 1,000 lesions, 500 are malignant").wait_for()
-    for words in ("(PPV)", "(NPV)", "Cancers missed, of 1,000 lesions", "False alarms, of 1,000 lesions"):
+    shown.get_by_text("Of 1,000 images, 500 are malignant").wait_for()
+    for words in ("(PPV)", "(NPV)", "Cancers missed, of 1,000 images", "False alarms, of 1,000 images"):
         assert words in shown.inner_text()
     assert fits(page)
 

@@ -119,7 +119,7 @@ def test_what_withholds_an_answer_is_what_the_api_says(pair: Pair, photo: Path) 
 
 
 def test_prevalence_by_hand() -> None:
-    # Of 1,000 lesions 20 are malignant: 18 found, 2 missed; of 980 others 196 are false alarms.
+    # Of 1,000 images 20 are malignant: 18 found, 2 missed; of 980 others 196 are false alarms.
     told = prevalence.figures(TESTED, 0.02)
     assert told["ppv"] == pytest.approx(18 / 214)
     assert (told["missed"], told["false_alarms"]) == (pytest.approx(2), pytest.approx(196))

@@ -126,6 +126,25 @@ def test_figures_by_hand(finished_run: Path) -> None:
     assert (told["wrong"]["n"], told["wrong"]["inside"], told["wrong"]["bounds"]["inside"]) == (0, None, None)
 
 
+def test_the_other_map_is_of_another_lesion_with_the_same_answer() -> None:
+    called = np.array([0, 0, 1, 0, 0, 1, 2])
+    lesions = np.array(["A", "A", "B", "C", "D", "B", "E"])
+    # Of class 0 (rows 0, 1, 3, 4), two rows on; both of class 1 are of one lesion, and of class 2 there is one.
+    assert list(map_masks.alike(called, lesions)) == [3, 4, -1, 0, 1, -1, -1]
+    # Two rows on is the same lesion, and the next one is not.
+    assert list(map_masks.alike(np.zeros(4, np.int64), np.array(["A", "B", "A", "C"]))) == [3, 3, 1, 1]
+
+
+def test_images_without_another_map_are_no_part_of_its_mean(finished_run: Path) -> None:
+    # Six of twelve have no other map, three of the others a blank one.
+    table = rows(12, inside_other=[np.nan] * 9 + [0.5] * 3, hit_other=[np.nan] * 6 + [0] * 3 + [1] * 3)
+    row = of_maps(table, predictions(12), finished_run / "model")["all"]
+    assert (row["n"], row["inside_other"], row["hit_other"]) == (12, 0.25, 0.5)
+    table[["inside_other", "hit_other"]] = np.nan
+    row = of_maps(table, predictions(12), finished_run / "model")["all"]
+    assert (row["inside"], row["inside_other"], row["hit_other"]) == (0.5, None, None)
+
+
 def test_right_and_wrong_answers(finished_run: Path) -> None:
     test = pd.concat([predictions(10), predictions(10, "mel", "nv")], ignore_index=True)
     told = of_maps(rows(20, hit=[1] * 10 + [0] * 10), test, finished_run / "model")
@@ -283,12 +302,13 @@ def test_masks_that_are_missing(
 
 def test_masks_that_are_none(test_images: pd.DataFrame, masks: Path, tmp_path: Path, tiny_lesion_model: Path) -> None:
     classifier, name = Classifier(tiny_lesion_model), test_images["image_id"].iloc[0]
+    called = np.zeros(len(test_images), np.int64)
     folder = Path(shutil.copytree(masks, tmp_path / "masks"))
     path = folder / f"{name}_segmentation.png"
     Image.new("L", (40, 48), 255).save(path)
     with pytest.raises(DataError, match=rf"{name}_segmentation\.png has 40 x 48 pixels, but {name} 48 x 40: expected"):
-        map_masks.against_masks(classifier, test_images, folder)
+        map_masks.against_masks(classifier, test_images, called, folder)
     for damaged in (b"no image", (masks / path.name).read_bytes()[:60]):
         path.write_bytes(damaged)
         with pytest.raises(DataError, match=rf"{name}_segmentation\.png can't be read \(.*\): expected a PNG in which"):
-            map_masks.against_masks(classifier, test_images, folder)
+            map_masks.against_masks(classifier, test_images, called, folder)

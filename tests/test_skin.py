@@ -53,6 +53,12 @@ def test_a_dark_frame_is_no_skin() -> None:
     assert skin.ita(image) == skin.ita(plain((200, 150, 125)))
 
 
+def test_a_bluish_rim_tells_no_skin_tone() -> None:
+    assert skin.to_lab(np.array([[200, 180, 200]]))[0, 2] < 0
+    assert skin.ita(plain((200, 180, 200))) is None
+    assert skin.ita(plain((180, 180, 180))) is None
+
+
 def test_bands_by_hand() -> None:
     told = skin.bands(np.array([80, 55, 54, 41, 40, 28, 27, 10, 9, -30, -31, np.nan]))
     assert told == {

@@ -45,3 +45,7 @@ def test_by_hand() -> None:
     assert own["blur_alone_auroc"] == 0.75
     # The same probabilities in every resample: an interval of no width says nothing.
     assert own["double"]["difference_bounds"] is None
+    # Benign images move by 0.2 and 0: the mean of a resample by either, or by what lies between.
+    assert own["half"]["rise_benign"] == [0.0, 0.2]
+    assert own["half"]["rise_malignant"] == [0.0, 0.45]
+    assert own["double"]["rise_benign"] is None

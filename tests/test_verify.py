@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 from conftest import Command
 
-from dermhub import catalog, files, partition, verify
+from dermhub import cards, catalog, files, partition, verify
+from dermhub.config import read_config
 from dermhub.errors import DataError, LeakError, ModelError
 from dermhub.external import EXTERNAL
 from dermhub.labels import LESION
@@ -124,6 +125,29 @@ def test_a_changed_label_is_told(folder: Path) -> None:
 def test_a_changed_threshold_or_temperature_is_told(folder: Path) -> None:
     change(folder / "config.json", lambda c: c["dermhub"].update(temperature=3.0))
     assert " the predictions give " in first(folder)
+
+
+@pytest.mark.parametrize("place", ["temperature", "thresholds", "conformal"])
+def test_what_was_not_chosen_on_validation_is_told(folder: Path, place: str) -> None:
+    """A config.json that was tuned on other images, with figures and card to match."""
+
+    def edit(content: Any) -> None:
+        block = content["dermhub"]
+        if place == "temperature":
+            block["temperature"] += 0.01
+        elif place == "thresholds":
+            block["thresholds"]["youden"]["value"] += 0.01
+        else:
+            block["conformal"]["least"]["mel"] += 0.01
+
+    change(folder / "config.json", edit)
+    config, content = read_config(folder), files.read_json(folder / "metrics.json")
+    found = verify.recompute(folder, config)
+    content |= {name: found[name] for name in ("validation", "test")}
+    files.write_json(folder / "metrics.json", content)
+    files.write_text(folder / "README.md", cards.render(config, content))
+    name = {"thresholds": "thresholds.youden", "conformal": "conformal.least.mel"}.get(place, place)
+    assert re.fullmatch(rf"config\.json has {name} [\d.]+, the validation images give [\d.]+", first(folder))
 
 
 def test_a_changed_card_is_told(folder: Path) -> None:
