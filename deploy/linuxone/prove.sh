@@ -65,7 +65,7 @@ trap finish EXIT
 
 # A clean environment: PYTHONDONTWRITEBYTECODE, for one, would make every import cold.
 s390x() {
-    timeout --foreground 1500 chroot "$root" /usr/bin/env -i PATH=/usr/bin:/bin HOME=/root LANG=C.UTF-8 TMPDIR=/tmp OMP_NUM_THREADS=1 \
+    timeout --foreground 3000 chroot "$root" /usr/bin/env -i PATH=/usr/bin:/bin HOME=/root LANG=C.UTF-8 TMPDIR=/tmp OMP_NUM_THREADS=1 \
         PYTHONPATH=/opt/dermhub:/srv/dermhub PYTHONHASHSEED=0 GRADIO_ANALYTICS_ENABLED=False \
         /bin/sh -c 'cd /srv/dermhub && exec "$@"' sh "$@"
 }
