@@ -120,11 +120,11 @@ has an AUROC of {number(told["blur_alone_auroc"])}, where 0.5 is chance.
 
 def _blur(half: dict[str, Any]) -> str:
     """Whether the probability rises for blurred images of both kinds, beyond chance; "" in an older metrics.json."""
-    rises = [half.get("rise_benign"), half.get("rise_malignant")]
-    if None in rises:
+    benign, malignant = half.get("rise_benign"), half.get("rise_malignant")
+    if benign is None or malignant is None:
         return ""
-    told = "This one does, by a little" if all(low > 0 for low, _ in rises) else "This one does not, for both kinds"
-    return f"{told}: mean change\n{span(rises[0])} for benign images, {span(rises[1])} for malignant ones (95%). "
+    told = "This one does" if min(benign[0], malignant[0]) > 0 else "This one does not, for both kinds"
+    return f"{told}: mean change\n{span(benign)} for benign images, {span(malignant)} for malignant ones (95%). "
 
 
 def skin(config: ModelConfig, content: dict[str, Any]) -> str:

@@ -177,6 +177,21 @@ def test_an_interval_stands_beside_its_figure(config: ModelConfig, content: dict
     assert "95% intervals from\n1000 resamples of the 7 lesions, not of their images" in text
 
 
+@pytest.mark.parametrize(
+    ("benign", "said"),
+    [([0.01, 0.02], "This one does: mean change\n0.010 to 0.020 for benign images"),
+     ([-0.01, 0.02], "This one does not, for both kinds: mean change\n-0.010 to 0.020 for benign images"), (None, "This one does")],
+)  # fmt: skip
+def test_whether_blur_passes_for_malignancy(
+    config: ModelConfig, content: dict[str, Any], benign: list[float] | None, said: str
+) -> None:
+    half = content["test"]["resolution"]["half"]
+    half |= {"rise_benign": benign, "rise_malignant": [0.03, 0.05]}
+    text = cards.render(config, content)
+    assert (said in text) == (benign is not None)
+    assert ("0.030 to 0.050 for malignant ones (95%)." in text) == (benign is not None)
+
+
 def test_what_is_not_known_of_images_from_elsewhere_is_told(config: ModelConfig, content: dict[str, Any]) -> None:
     more = {"source": "archive", "images": 6, "dx": {"mel": 6}}
     data = {**config.provenance["data"], "extra": more}
