@@ -180,7 +180,8 @@ def test_an_interval_stands_beside_its_figure(config: ModelConfig, content: dict
 @pytest.mark.parametrize(
     ("benign", "said"),
     [([0.01, 0.02], "This one does: mean change\n0.010 to 0.020 for benign images"),
-     ([-0.01, 0.02], "This one does not, for both kinds: mean change\n-0.010 to 0.020 for benign images"), (None, "This one does")],
+     ([-0.01, 0.02], "This one does not, for both kinds: mean change\n-0.010 to 0.020 for benign images"),
+     (None, "This one does")],
 )  # fmt: skip
 def test_whether_blur_passes_for_malignancy(
     config: ModelConfig, content: dict[str, Any], benign: list[float] | None, said: str
