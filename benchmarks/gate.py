@@ -35,7 +35,7 @@ def main() -> None:
     splits = ("train", "validation", "test") if options.refit else ("validation", "test")
     parts = {split: table[table["split"] == split] for split in splits}
     found = passes.by_split(saved, parts, options.workers)
-    lesions = {s: part["lesion_id"].replace(partition.SAME_LESION).to_numpy(str) for s, part in parts.items()}
+    lesions = {s: partition.canonical(part["lesion_id"]).to_numpy(str) for s, part in parts.items()}
     true = {split: data.targets(part, task) for split, part in parts.items()}
     sure = {split: metrics.softmax(one.logits, config.temperature) for split, one in found.items()}
     keeper, limits = None, config.conformal

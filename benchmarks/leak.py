@@ -48,7 +48,7 @@ def by_image(table: pd.DataFrame, rng: np.random.Generator) -> tuple[Rows, Rows]
 
 def by_lesion(table: pd.DataFrame, rng: np.random.Generator) -> tuple[Rows, Rows]:
     """Training and test rows; each class's lesions are dealt out at random, with all their images."""
-    return _deal(table, table["lesion_id"].replace(partition.SAME_LESION), rng)
+    return _deal(table, partition.canonical(table["lesion_id"]), rng)
 
 
 def shipped(table: pd.DataFrame, _: np.random.Generator) -> tuple[Rows, Rows]:

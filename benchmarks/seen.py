@@ -76,7 +76,7 @@ CHANGES: dict[str, Change] = {
 
 def lesions(table: pd.DataFrame) -> NDArray[np.str_]:
     """(N,) lesion of each image, the two ids of one lesion made one."""
-    return np.asarray(table["lesion_id"].replace(partition.SAME_LESION), str)
+    return np.asarray(partition.canonical(table["lesion_id"]), str)
 
 
 def nearest(manifest: seen.Manifest, table: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -66,7 +66,7 @@ def cascade(saved: Classifier, test: pd.DataFrame, workers: int = 0) -> dict[str
 
 def sample(test: pd.DataFrame) -> pd.DataFrame:
     """The first image of at most `IMAGES` lesions that are drawn with a fixed seed, in the table's order."""
-    first = test[~test["lesion_id"].replace(partition.SAME_LESION).duplicated()]
+    first = test[~partition.canonical(test["lesion_id"]).duplicated()]
     chosen = np.random.default_rng(SEED).permutation(len(first))[:IMAGES]
     return first.iloc[np.sort(chosen)]
 

@@ -51,18 +51,22 @@ def kept(folder: Path) -> Kept | None:
 
 
 def write(
-    folder: Path, saved: Classifier, test: pd.DataFrame, masks: Path | None, before: Kept | None, workers: int = 0
+    folder: Path,
+    saved: Classifier,
+    test: pd.DataFrame,
+    called: NDArray[np.int64],
+    masks: Path | None,
+    before: Kept | None,
+    workers: int = 0,
 ) -> dict[str, Any] | None:
-    """Write maps.csv for the test rows of a table, and return the block `cascade`.
+    """Write maps.csv for the test rows of a table, whose answers are the classes `called`; returns the block `cascade`.
 
-    Without `masks`, both are what was kept `before`; without either, there is no such file and the result is None. The
-    folder's predictions must be those of the table already. Raises DataError for a mask that can't be used.
+    Without `masks`, both are what was kept `before`; without either, there is no such file and the result is None.
+    Raises DataError for a mask that can't be used.
     """
     path = folder / map_quality.MAPS
     path.unlink(missing_ok=True)
     if masks:
-        table = summary.read_predictions(folder / summary.PREDICTIONS, saved.config.task)
-        called = summary.logits_of(table[table["split"] == "test"], saved.config.task).argmax(axis=1)
         files.write_text(path, summary.to_csv(against_masks(saved, test, called, masks, workers)))
         return cascade(saved, test, workers)
     if before:
@@ -77,7 +81,7 @@ def against_masks(
     spec, paths = saved.config.input, list(test["path"])
     seen = [seen_mask(masks, name, path, spec) for name, path in zip(test["image_id"], paths, strict=True)]
     maps = np.concatenate([predicted_maps(saved.engine, one.numpy()) for one in passes.batches(spec, paths, workers)])
-    other = alike(called, test["lesion_id"].replace(partition.SAME_LESION).to_numpy(str))
+    other = alike(called, partition.canonical(test["lesion_id"]).to_numpy(str))
     columns: dict[str, Any] = {"image_id": list(test["image_id"]), "lesion_share": [mask.mean() for mask in seen]}
     for name, source in (("", np.arange(len(maps))), ("_other", other)):
         pairs = [(maps[index] if index >= 0 else None, mask) for index, mask in zip(source, seen, strict=True)]

@@ -40,12 +40,10 @@ def of_maps(table: pd.DataFrame, test: pd.DataFrame, config: ModelConfig) -> dic
     share = table["lesion_share"].to_numpy(float)
     judged = (share > 0) & (share < WHOLE)
     # A blank map has nothing inside; where there is no other map, there is nothing to tell.
-    blank = table[list(COLUMNS)].fillna({"inside": 0.0})
-    values = blank.assign(
-        inside_other=blank["inside_other"].mask(blank["hit_other"] == 0, blank["inside_other"].fillna(0))
-    )
-    values = values.to_numpy(float)
-    lesions = test["lesion_id"].replace(partition.SAME_LESION).to_numpy(str)
+    known = table[list(COLUMNS)].fillna({"inside": 0.0, "inside_other": 0.0})
+    known["inside_other"] = known["inside_other"].where(known["hit_other"].notna())
+    values = known.to_numpy(float)
+    lesions = partition.canonical(test["lesion_id"]).to_numpy(str)
     parts = {"all": judged, "right": judged & right, "wrong": judged & ~right}
     return {
         "images": len(table),

@@ -83,7 +83,8 @@ def measure(
     rows[1] = pd.concat([rows[1], _traits(saved, list(places["test"]["path"]), workers)], axis=1)
     files.write_text(folder / summary.PREDICTIONS, summary.to_csv(pd.concat(rows)))
     sources.write(folder, saved, others, workers)
-    cascade = map_masks.write(folder, saved, places["test"], masks, maps, workers)
+    called = outputs["test"].logits.argmax(axis=1)
+    cascade = map_masks.write(folder, saved, places["test"], called, masks, maps, workers)
     content: dict[str, Any] = {
         "model": before.name,
         "task": config.task.name,

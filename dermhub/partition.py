@@ -44,6 +44,11 @@ def fingerprint(table: pd.DataFrame) -> str:
     return hashlib.sha256(rows.encode()).hexdigest()
 
 
+def canonical(lesions: pd.Series) -> pd.Series:
+    """Lesion ids with one name for each lesion, also where it has two."""
+    return lesions.replace(SAME_LESION)
+
+
 def assign(table: pd.DataFrame) -> pd.Series:
     """The split of each image of a table with columns `lesion_id` and `dx`.
 
@@ -58,7 +63,7 @@ def assign(table: pd.DataFrame) -> pd.Series:
 
 def divide(table: pd.DataFrame) -> dict[str, str]:
     """lesion_id -> split for a table with columns `lesion_id` and `dx`; see `assign` for the rule."""
-    group = table["lesion_id"].replace(SAME_LESION)
+    group = canonical(table["lesion_id"])
     lesions = table.groupby(group, sort=True).agg(dx=("dx", "min"), images=("dx", "size")).reset_index(names="lesion")
     lesions["key"] = [hashlib.sha256(name.encode()).hexdigest() for name in lesions["lesion"]]
     # Lesions with many photographs come first, so that each split gets its part of them.
@@ -91,7 +96,7 @@ def check(table: pd.DataFrame) -> None:
 
 
 def _torn(table: pd.DataFrame) -> list[str]:
-    group = table["lesion_id"].replace(SAME_LESION)
+    group = canonical(table["lesion_id"])
     count = table.groupby(group)["split"].nunique()
     ids = table.groupby(group)["lesion_id"].unique()
     return [" = ".join(sorted(ids[name])) for name in sorted(count[count > 1].index)]

@@ -77,6 +77,6 @@ def fit(folder: Path, table: pd.DataFrame, outputs: dict[str, Outputs]) -> Model
 
 def _conformal(config: ModelConfig, table: pd.DataFrame, outputs: Outputs) -> Conformal:
     part = table[table["split"] == "validation"]
-    lesions = part["lesion_id"].replace(partition.SAME_LESION).to_numpy(str)
+    lesions = partition.canonical(part["lesion_id"]).to_numpy(str)
     probabilities = metrics.softmax(outputs.logits, config.temperature)
     return conformal.fit(probabilities, data.targets(part, config.task), lesions, config.task.classes)

@@ -74,7 +74,7 @@ def break_down(part: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:
     task, true = config.task, metrics.class_indices(part["dx"], config.task)
     probabilities = metrics.softmax(logits_of(part, task), config.temperature)
     threshold = next(iter(config.thresholds.values())).value
-    whole = part.assign(lesion_id=part["lesion_id"].replace(partition.SAME_LESION))
+    whole = part.assign(lesion_id=partition.canonical(part["lesion_id"]))
     lesions = whole["lesion_id"].to_numpy(str)
     score, sick = metrics.malignancy(probabilities, task), np.isin(true, task.positive_indices)
     sets = {}

@@ -63,9 +63,9 @@ def _resolution(part: pd.DataFrame, score: Floats, sick: NDArray[np.bool_], lesi
 
 
 def _rise(weights: list[Floats], change: Floats, rows: NDArray[np.bool_]) -> list[float] | None:
-    counted = [one[:, rows] for one in weights]
     with np.errstate(invalid="ignore"):  # a resample without such an image has no mean
-        return breakdown.bounds(np.concatenate([one @ change[rows] / one.sum(axis=1) for one in counted]))
+        means = [one[:, rows] @ change[rows] / one[:, rows].sum(axis=1) for one in weights]
+    return breakdown.bounds(np.concatenate(means))
 
 
 def _mean(values: Floats) -> float | None:

@@ -59,12 +59,12 @@ def verify(folder: Path) -> Report:
     content = files.read_json(folder / METRICS)
     if not isinstance(content, dict):
         raise DataError(f"{folder / METRICS} is no JSON object: measure the model again.")
-    found = recompute(folder, config)
+    table = read_table(folder, config)
+    found = _blocks(folder, table, config)
     pairs = [pair for block, value in found.items() for pair in leaves(content.get(block), value, block)]
     differs = [f"{METRICS} has {place} {stated!r}, the predictions give {due!r}" for place, stated, due in pairs
                if not same(stated, due)]  # fmt: skip
     differs += list(_files(folder, config, content))
-    table = summary.read_predictions(folder / summary.PREDICTIONS, config.task)
     chosen = list(choices(table[table["split"] == "validation"], config))
     differs += [f"{CONFIG} has {place} {stated!r}, the validation images give {due!r}"
                 for place, stated, due, far in chosen if abs(stated - due) > far]  # fmt: skip
@@ -85,7 +85,7 @@ def choices(part: pd.DataFrame, config: ModelConfig) -> Iterator[tuple[str, floa
         if name in due:
             yield f"thresholds.{name}", threshold.value, due[name].value, CHOSEN["thresholds"]
     if config.conformal:
-        lesions = part["lesion_id"].replace(partition.SAME_LESION).to_numpy(str)
+        lesions = partition.canonical(part["lesion_id"]).to_numpy(str)
         fitted = conformal.fit(sure, true, lesions, config.task.classes, config.conformal.level)
         for name, least in fitted.least.items():
             yield f"conformal.least.{name}", config.conformal.least[name], least, CHOSEN["least"]
@@ -94,12 +94,24 @@ def choices(part: pd.DataFrame, config: ModelConfig) -> Iterator[tuple[str, floa
 def recompute(folder: Path, config: ModelConfig) -> dict[str, Any]:
     """All blocks of metrics.json that the two tables of predictions in a model folder give.
 
+    Raises what `read_table` raises.
+    """
+    return _blocks(folder, read_table(folder, config), config)
+
+
+def read_table(folder: Path, config: ModelConfig) -> pd.DataFrame:
+    """The predictions of a model folder.
+
     Raises LeakError when a lesion stands in two splits, or where the model says that it never does: in another split
     than the shipped partition gives it.
     """
     table = summary.read_predictions(folder / summary.PREDICTIONS, config.task)
     partition.check(table)
     _check_places(table, config)
+    return table
+
+
+def _blocks(folder: Path, table: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:
     path = folder / external.EXTERNAL
     others = external.of_external(external.read_external(path, config.task), config) if path.is_file() else {}
     return {

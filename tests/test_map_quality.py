@@ -244,7 +244,8 @@ def test_without_masks_it_is_kept_while_the_weights_are_the_same(
     other["weights"]["sha256"] = "0" * 64
     files.write_json(folder / "metrics.json", other)
     assert map_masks.kept(folder) is None
-    assert map_masks.write(folder, Classifier(folder), table[table["split"] == "test"], None, None) is None
+    test = table[table["split"] == "test"]
+    assert map_masks.write(folder, Classifier(folder), test, np.zeros(len(test), np.int64), None, None) is None
     assert not (folder / map_quality.MAPS).exists()
 
 
