@@ -104,6 +104,8 @@ def prepare(config: TrainConfig, out: Path, resumed: bool) -> Fit:
     table = data.read_table(folder, task)
     # A model that was trained without the images of --extra saw no lesion that is held out here, either.
     tables = {partition.fingerprint(table)}
+    if partition.overlap(table) is None and distributed.first():
+        print("The data name no lesions: photographs of one may stand in training and test, and figures be too high.")
     if config.extra:
         table, left_out = extra.add(table, Path(config.extra), task)
         if distributed.first():

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image, ImageEnhance, ImageFilter
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from dermhub import data, files, partition, seen
 from dermhub.errors import DermhubError
@@ -59,6 +59,9 @@ CHANGES: dict[str, Change] = {
     "three times the size": lambda image: scaled(image, 3),
     "4000 x 3000 pixels": lambda image: image.resize((4000, 3000), Image.Resampling.BICUBIC),
     "central square, 224 pixels": lambda image: square(image).resize((224, 224), Image.Resampling.LANCZOS),
+    "stretched to 224 x 224 pixels": lambda image: image.resize((224, 224), Image.Resampling.BICUBIC),
+    "turned and stretched": lambda image: image.transpose(Image.Transpose.ROTATE_90).resize((224, 224)),
+    "padded to a square": lambda image: ImageOps.pad(image, (224, 224)),
     "JPEG 90": lambda image: jpeg(image, 90),
     "JPEG 60": lambda image: jpeg(image, 60),
     "JPEG 30": lambda image: jpeg(image, 30),
@@ -71,6 +74,7 @@ CHANGES: dict[str, Change] = {
     "blurred, radius 1.5 pixels": lambda image: image.filter(ImageFilter.GaussianBlur(1.5)),
     "cut to 97 %": lambda image: cut(image, 0.97),
     "cut to 90 % (not meant to be found)": lambda image: cut(image, 0.90),
+    "turned by 2 degrees (not meant to be found)": lambda image: image.rotate(2, Image.Resampling.BICUBIC),
 }
 
 

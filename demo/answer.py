@@ -108,7 +108,7 @@ def ranking(second: Prediction) -> str:
         for name, share in ranked
     ]
     head = ("class", "code", "probability")
-    caption = "Calibrated probabilities; the true diagnosis may be none of these."
+    caption = "The model's probabilities; the true diagnosis may be none of these."
     shown = in_words(second) + table(caption, head, rows)
     return f'<section aria-label="Seven classes"><h2>Seven classes</h2>{shown}</section>'
 

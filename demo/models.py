@@ -90,7 +90,8 @@ def offered(binary: str, lesion: str) -> dict[str, tuple[str, str]]:
     from dermhub import shipped
 
     names = {FAST: (binary, lesion)}
-    accurate = (f"{binary}-accurate", f"{lesion}-accurate")
+    # A path may end in a slash, as shells complete it.
+    accurate = (f"{binary.rstrip('/')}-accurate", f"{lesion.rstrip('/')}-accurate")
     if all(name in shipped() or Path(name).is_dir() for name in accurate):
         names[ACCURATE] = accurate
     return names

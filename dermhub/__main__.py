@@ -175,6 +175,13 @@ def run_evaluate(options: argparse.Namespace) -> int:
             "trained or tuned on; the figures are too good. Use --split test.",
             file=sys.stderr,
         )
+    copies = content["copies_of_images_learnt_from"]
+    if isinstance(copies, int) and copies:
+        print(
+            f"dermhub: WARNING: {copies} of {content['n']} images look like copies of images that {options.model} has "
+            "learnt from; the figures are too good. `python -m dermhub overlap` names them.",
+            file=sys.stderr,
+        )
     if options.out is None:
         print(json.dumps(content, indent=2, allow_nan=False))
     else:

@@ -17,7 +17,7 @@ NONE = "**None.**"
 def prevalence(config: ModelConfig, content: dict[str, Any]) -> str:
     """What each operating point means where malignant lesions are as frequent as stated."""
     rows = [
-        f"| `{name}` where {share} are malignant | {number(told['ppv'])} | {number(told['npv'])} | "
+        f"| `{name}` where {share} are malignant | {_fine(told['ppv'])} | {_fine(told['npv'])} | "
         f"{told['missed']:.1f} | {told['false_alarms']:.1f} |"
         for name, point in content["test"]["operating_points"].items()
         for share, told in point.get("at_prevalence", {}).items()
@@ -48,7 +48,18 @@ def slope(config: ModelConfig, content: dict[str, Any]) -> str:
 {signed(told["intercept"], told["bounds"]["intercept"])} | 0 |
 
 Logistic regression of the truth on the logit of the probability (Cox 1958); the intercept is that at slope 1
-(Van Calster et al. 2016)."""
+(Van Calster et al. 2016).{_off(told["bounds"]["intercept"])}"""
+
+
+def _off(bounds: list[float] | None) -> str:
+    """A loud word where the probabilities of malignancy are wrong as a whole, beyond chance."""
+    low, high = bounds or (0.0, 0.0)
+    if low <= 0 <= high:
+        return ""
+    return f"""
+
+**These probabilities are off: malignancy is {"rarer" if high < 0 else "more frequent"} in test than they say**, beyond
+chance. The calls at the operating points do not rest on that; whoever reads a single probability does."""
 
 
 def sets(config: ModelConfig, content: dict[str, Any]) -> str:
@@ -67,8 +78,8 @@ def sets(config: ModelConfig, content: dict[str, Any]) -> str:
 
 Each answer carries the set of classes that it can't rule out, with a limit for each class that was fitted on
 validation to cover {told["level"]:.0%} of the lesions of that class. The model abstains where the set is empty, holds
-every class, or holds more than half of more than two. Of the answers that it gives, {number(told["accuracy_answered"])}
-have the right class on top.
+every class, holds more than half of more than two, or lacks the most probable one. Of the answers that it gives,
+{number(told["accuracy_answered"])} have the right class on top.
 
 | class | n | lesions | covered images | covered lesions | mean size of the set | abstains |
 |---|---|---|---|---|---|---|
@@ -175,6 +186,11 @@ Intervals come from resampling images.
 | melanoma against nevus | value | images |
 |---|---|---|
 {lines(rows)}"""
+
+
+def _fine(value: float | None) -> str:
+    """A share with four digits: an NPV of 1.000 would promise what none can."""
+    return "-" if value is None else f"{value:.4f}"
 
 
 def _means(told: dict[str, Any]) -> str:

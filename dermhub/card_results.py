@@ -35,20 +35,34 @@ def figures(config: ModelConfig, content: dict[str, Any]) -> str:
         + (f" {number(proven.get(key))} |" if proven else "")
         for key, (_, text) in HEADLINES.items()
     ]
-    # Images from elsewhere may come without lesion ids; then only copies of held-out images could be left out.
-    far = ";\nof training images from elsewhere this holds as far as their lesions are known"
-    far = far if "extra" in config.provenance["data"] else ""
+    units = f"{known['lesions']} lesions, not of their images"
+    if content["overlap"] is None:
+        units = f"{known['lesions']} files that differ"
     return f"""## Figures
 
-Test is {test["n"]} images of {test["lesions"]} lesions; no photograph of any of these lesions was used in training
-or selection ({content["overlap"]} lesions stand in more than one split){far}. Nothing was chosen on it: weights,
+{_apart(config, content)} Nothing was chosen on it: weights,
 probabilities and thresholds were chosen on validation. In parentheses: {known["level"]:.0%} intervals from
-{known["resamples"]} resamples of the {known["lesions"]} lesions, not of their images (percentile bootstrap; that of the
+{known["resamples"]} resamples of the {units} (percentile bootstrap; that of the
 ECE, which resampling raises, moved onto the figure).
 
 {heading}
 {rule}
 {lines(rows)}"""
+
+
+def _apart(config: ModelConfig, content: dict[str, Any]) -> str:
+    """What the test images are, and how far they are known to be apart from what was learned."""
+    test = content["test"]
+    if content["overlap"] is None:
+        return f"""Test is {test["n"]} images. **The data name no lesions: photographs of one lesion may stand in
+training and in test, so that these figures may be too high.** Only copies of one file are known to be on one
+side. Figures of a split by lesion can't be compared with them."""
+    # Images from elsewhere may come without lesion ids; then only copies of held-out images could be left out.
+    far = ";\nof training images from elsewhere this holds as far as their lesions are known"
+    far = far if "extra" in config.provenance["data"] else ""
+    counts = f"{test['n']} images of {test['lesions']} lesions"
+    return f"""Test is {counts}; no photograph of any of these lesions was used in training
+or selection ({content["overlap"]} lesions stand in more than one split){far}."""
 
 
 def reproduction(config: ModelConfig, content: dict[str, Any]) -> str:

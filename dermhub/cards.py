@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dermhub import card_maps, card_parity, card_text, card_training
+from dermhub import card_maps, card_parity, card_text, card_training, gate, seen
 from dermhub import card_more as more
 from dermhub import card_results as results
 from dermhub.card_results import HEADLINES, is_ham, lines
@@ -95,7 +95,8 @@ def _opening(config: ModelConfig, content: dict[str, Any]) -> str:
     return f"""# dermhub {name}
 
 `{config.architecture}` from timm, fine-tuned to tell apart: {classes}. Input: one dermatoscopic image
-as {size} x {size} RGB pixels ({seen}). Output: calibrated probabilities of the {len(config.task.classes)} classes.
+as {size} x {size} RGB pixels ({seen}). Output: probabilities of the {len(config.task.classes)} classes,
+with a temperature that was fitted on validation (below, "Calibration").
 
 **This is research software and not a medical device. It must not be used to decide about a patient.**
 
@@ -104,8 +105,8 @@ as {size} x {size} RGB pixels ({seen}). Output: calibrated probabilities of the 
 Research, teaching and comparison of methods on dermatoscopic images of single pigmented lesions.
 
 **Out of scope:** any clinical decision, clinical (non-dermatoscopic) photographs, lesions on mucosa, images of
-several lesions, and diagnoses other than the classes above. The model always answers with one of its
-classes, also where the image shows none of them.
+several lesions, and diagnoses other than the classes above. The weights alone always answer with one of the
+classes, also where the image shows none of them. {_beside(config)}
 
 ## How to use
 
@@ -130,9 +131,24 @@ model = model.to(memory_format={layout})
 ```"""
 
 
+def _beside(config: ModelConfig) -> str:
+    """What dermhub does about images that are none for the model, as far as the folder holds what that takes."""
+    told = []
+    if gate.NAME in config.files:
+        told.append(
+            f"dermhub withholds an answer where the gate (`{gate.NAME}`)\n"
+            "takes the image for no dermatoscopic one; its limit lets 95% of the validation images pass, and what it\n"
+            "turns away of others is in dermhub's `benchmarks/README.md`."
+        )
+    if seen.NAME in config.files:
+        told.append(f"`{seen.NAME}` recognises copies of the images\nthat the model has learnt from.")
+    return " ".join(told) or "No gate ships with it that would turn such images away."
+
+
 def _data(config: ModelConfig, content: dict[str, Any]) -> str:
     parts, source = content["data"], config.provenance["data"]
-    rows = [f"| images | {_across(parts, 'images')} |", f"| lesions | {_across(parts, 'lesions')} |"]
+    name = "files that differ" if content["overlap"] is None else "lesions"
+    rows = [f"| images | {_across(parts, 'images')} |", f"| {name} | {_across(parts, 'lesions')} |"]
     for column, text in (
         ("image_sizes", "pixels"),
         ("dx", "diagnosis"),
@@ -155,9 +171,10 @@ def _data(config: ModelConfig, content: dict[str, Any]) -> str:
             f"partition is `dermhub/partition.csv`, sha256 `{source['partition_sha256'][:16]}...`. "
         )
     more = " and images from elsewhere" if "extra" in source else ""
+    lesions = "unknown lesions" if content["overlap"] is None else f"{source['lesions']} lesions"
     return f"""## Data
 
-{_dataset(config)}{more}: {source["images"]} images of {source["lesions"]} lesions. {proof}\
+{_dataset(config)}{more}: {source["images"]} images of {lesions}. {proof}\
 Ages, sexes and sites are no input.
 
 | | {" | ".join(SPLITS)} |

@@ -215,6 +215,8 @@ def patients(card: Card) -> str:
 
 def leak(card: Card) -> str:
     """No lesion stands in two splits, and the card says so."""
+    if card.content["overlap"] is None:
+        return "the data name no lesions, so that photographs of one may stand in training and in test"
     if card.content["overlap"] != 0:
         return f"{card.content['overlap']} lesions stand in more than one split, expected none"
     return card.lacks("Figures", r"no photograph of any of these lesions was used", r"0 lesions stand in more than one")

@@ -52,15 +52,19 @@ def prediction_sets(probabilities: Floats, conformal: Conformal, classes: tuple[
     return np.asarray(probabilities >= np.array([conformal.least[name] for name in classes]))
 
 
-def why_not(size: int, classes: int) -> str:
-    """One sentence why a set of `size` out of `classes` classes is no answer; "" when it is one."""
+def why_not(size: int, classes: int, top: bool) -> str:
+    """One sentence why a set of `size` out of `classes` classes is no answer; "" when it is one.
+
+    `top` is whether the set holds the most probable class. It need not: each class has its own limit, and that of a
+    rare one is low.
+    """
     if size == 0:
         return "The image is not typical of any class that the model knows."
     if size == classes:
         return "The model can't rule out any class." if classes > 2 else "Neither of the two classes can be ruled out."
     if 2 * size > classes > 2:
         return f"{size} of the {classes} classes remain possible."
-    return ""
+    return "" if top else "The most probable class is not among those that remain possible."
 
 
 def measure(
@@ -73,8 +77,9 @@ def measure(
     """
     held = prediction_sets(probabilities, conformal, classes)
     size, hit = held.sum(axis=1), held[np.arange(len(targets)), targets]
-    silent = np.array([bool(why_not(int(n), len(classes))) for n in size], bool)
-    right = probabilities.argmax(axis=1) == targets
+    best = probabilities.argmax(axis=1)
+    top, right = held[np.arange(len(targets)), best], best == targets
+    silent = np.array([bool(why_not(int(n), len(classes), bool(on))) for n, on in zip(size, top, strict=True)], bool)
     weight = _weights(lesions)
 
     def figures(chosen: NDArray[np.bool_]) -> dict[str, Any]:

@@ -248,5 +248,5 @@ def _read_layout(folder: Path) -> pd.DataFrame:
 
 
 def _content_ids(paths: pd.Series) -> list[str]:
-    # Without lesion ids, at least copies of one file count as one lesion.
+    # Without lesion ids, at least copies of one file count as one lesion. They look like partition.FILE_ID.
     return [hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16] for path in paths]

@@ -11,11 +11,25 @@ import pandas as pd
 import torch
 from torch import nn
 
-from dermhub import backbone, calibration, checkpoint, data, measure, metrics, partition, passes, soup, summary
+from dermhub import (
+    backbone,
+    calibration,
+    checkpoint,
+    data,
+    measure,
+    metrics,
+    overlap,
+    partition,
+    passes,
+    seen,
+    soup,
+    summary,
+)
 from dermhub.classifier import Classifier
 from dermhub.config import ModelConfig
 from dermhub.errors import ConfigError, DataError, some
 from dermhub.labels import Task
+from dermhub.preprocess import to_rgb
 from dermhub.training import Fit, predict_all
 
 
@@ -51,19 +65,32 @@ def read_labelled(images: Path, labels: Path, task: Task, split: str = "") -> La
 
 
 def evaluate(classifier: Classifier, labelled: Labelled, workers: int = 0) -> dict[str, Any]:
-    """Every figure of a model on labelled images, and how many of their lesions it was trained on."""
+    """Every figure of a model on labelled images, and how many of these it has learned from, as far as can be told.
+
+    `images_of_training_lesions` goes by the lesion ids of HAM10000; `copies_of_images_learnt_from`, by perceptual hash
+    (`dermhub.seen`), counts those among the other images that are not of its test lesions.
+    """
     config, table = classifier.config, labelled.table
     logits = passes.logits(classifier, list(table["path"]), workers)
-    seen = "unknown: the table has no lesion_id"
+    unknown = "unknown: the table has no lesion_id"
     places = table["lesion_id"].map(partition.shipped()) if "lesion_id" in table else None
+    unclear = table["path"] if places is None else table["path"][places.isna()]
     return {
         "model": classifier.name,
         "task": config.task.name,
         "left_out": labelled.left_out,
         "lesions": None if places is None else int(table["lesion_id"].nunique()),
-        "images_of_training_lesions": seen if places is None else int(places.isin(["train", "validation"]).sum()),
+        "images_of_training_lesions": unknown if places is None else int(places.isin(["train", "validation"]).sum()),
+        "copies_of_images_learnt_from": _copies(classifier, list(unclear)),
         **summary.summarize(logits, data.targets(table, config.task), config),
     }
+
+
+def _copies(classifier: Classifier, paths: list[str]) -> int | str:
+    if seen.NAME not in classifier.config.files:
+        return f"unknown: the model has no {seen.NAME}"
+    manifest = overlap.manifest_of(classifier.folder)
+    return sum(manifest.find(to_rgb(path)) is not None for path in paths)
 
 
 def finish(fit: Fit, folder: Path, provenance: dict[str, Any]) -> dict[str, Any]:

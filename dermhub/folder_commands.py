@@ -10,10 +10,18 @@ from pathlib import Path
 from dermhub import distributed, files, merge, scores
 from dermhub.errors import ConfigError
 
+OVERLAP = (
+    "Find a model's training and validation images in a folder, by perceptual hash. Copies may be scaled, compressed, "
+    "turned by quarters, mirrored, cut to the central square, or stretched or padded from 4:3 to a square; other crops "
+    "and turns are found in part or not at all."
+)
+
 
 def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """The options of overlap and merge."""
-    overlap = commands.add_parser("overlap", help="find a model's training images in a folder of yours")
+    overlap = commands.add_parser(
+        "overlap", help="find a model's training images in a folder of yours", description=OVERLAP
+    )
     overlap.add_argument("--model", required=True, metavar="ID", help="model, folder or org/name of the hub")
     overlap.add_argument("--images", required=True, type=Path, metavar="DIR", help="folder with the images")
     overlap.add_argument("--out", type=Path, metavar="FILE.csv", help="write the rows there instead of printing them")

@@ -71,7 +71,7 @@ def examine(manifest: Manifest, paths: Sequence[Path], root: Path) -> Iterator[R
 def summary(rows: Sequence[Row], count: int, model: str) -> str:
     """The findings among `count` images in one line."""
     kinds, splits = Counter(row.kind for row in rows), Counter(row.split for row in rows if row.kind == COPY)
-    known = f"{kinds[COPY]:,} of {count:,} images are copies of images that {model} has learnt from"
+    known = f"{kinds[COPY]:,} of {count:,} images look like copies of images that {model} has learnt from"
     where = f" ({splits['train']:,} training, {splits['validation']:,} validation)" if kinds[COPY] else ""
     return (
         f"{known}{where}; {kinds[DUPLICATE]:,} have the bytes of an earlier one, {kinds[UNREADABLE]:,} can't be read."

@@ -42,10 +42,15 @@ class Prediction:
 
     @property
     def abstention(self) -> str:
-        """One sentence why there is no confident answer, or "": the image is of another kind, or the set too wide."""
+        """One sentence why there is no confident answer, or "".
+
+        The image is of another kind, or the prediction set is empty, too wide, or without the most probable class.
+        """
         if self.rejected is not None:
             return self.rejected.sentence
-        return why_not(len(self.conformal), len(self.probabilities)) if self.conformal_level else ""
+        if not self.conformal_level:
+            return ""
+        return why_not(len(self.conformal), len(self.probabilities), self.label in self.conformal)
 
     @property
     def rejected(self) -> Concern | None:

@@ -41,9 +41,14 @@ BYTES = 48
 THRESHOLD = 60
 """Largest Hamming distance, of 377 bits, at which two images are one photograph; benchmarks/seen.py shows why."""
 
+SQUARE, STRETCHED = 1.02, ((0.125, 0.0), (0.0, 0.125), (0.125, 0.125))
+"""Up to which ratio of its sides an image is square, and what is cut off left and above for each of `boxes`."""
+
 FORMAT = "dermhub seen 1"
 _LARGE = 1024
 _WORDS = BYTES // 8
+
+Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -60,8 +65,8 @@ class Match:
         name = "training" if self.split == "train" else self.split
         return Concern(
             "seen",
-            f"This image is a copy of the {name} image {self.image_id}: the answer says nothing about how well the "
-            "model does on new images.",
+            f"This image looks like a copy of the {name} image {self.image_id}: if it is one, the answer says nothing "
+            "about how well the model does on new images.",
         )
 
 
@@ -80,11 +85,13 @@ class Manifest:
     def find(self, rgb: Image.Image) -> Match | None:
         """The nearest of the images that an upright RGB image is a copy of, or None.
 
-        A copy may be scaled, compressed, turned by quarters, mirrored, or cut to the central square. An image without
-        any structure is a copy of none.
+        A copy may be scaled, compressed, turned by quarters, mirrored, cut to the central square, or a frame of 4:3
+        that was stretched or padded to a square. Other crops, and turns by a few degrees, are found in part or not at
+        all (benchmarks/seen.py). An image without any structure is a copy of none.
         """
-        coefficients = transform(rgb)
-        return None if coefficients is None else self._nearest(symmetries(coefficients).view(np.uint64))
+        found = [transform(rgb, box) for box in boxes(rgb.size)]
+        queries = [symmetries(coefficients) for coefficients in found if coefficients is not None]
+        return self._nearest(np.concatenate(queries).view(np.uint64)) if queries else None
 
     def concerns(self, rgb: Image.Image) -> tuple[Concern, ...]:
         """What speaks against relying on an answer about an upright RGB image: one concern if it was seen."""
@@ -149,9 +156,25 @@ def build(images: Iterable[Image.Image], ids: Sequence[str], splits: Sequence[st
     return Manifest(bits, [name for name, _ in kept], [split for _, split in kept])
 
 
-def transform(rgb: Image.Image) -> NDArray[np.float64] | None:
-    """(27, 27) coefficients of the two-dimensional DCT-II of an image's grey central square; None if it is plain."""
-    box = view_box(rgb.size, InputSpec(SIDE))
+def boxes(size: tuple[int, int]) -> list[Box]:
+    """Where the central square of the frame that an image is a copy of may lie in it, as (left, top, right, bottom).
+
+    That is its own central square. A square image may also be a frame of 4:3, lying or standing, that was stretched to
+    a square, or padded to one: then it lies in the middle three quarters of the width, of the height, or of both.
+    """
+    own: Box = view_box(size, InputSpec(SIDE))
+    width, height = size
+    if max(size) > SQUARE * min(size):
+        return [own]
+    return [own, *((width * x, height * y, width * (1 - x), height * (1 - y)) for x, y in STRETCHED)]
+
+
+def transform(rgb: Image.Image, box: Box | None = None) -> NDArray[np.float64] | None:
+    """(27, 27) coefficients of the two-dimensional DCT-II of a grey part of an image; None if it is plain.
+
+    The part is stretched to a square; without a `box` it is the central square.
+    """
+    box = box or view_box(rgb.size, InputSpec(SIDE))
     if min(rgb.size) > _LARGE:
         # A photograph of 12 megapixels: 16 of its pixels for each of the small image are plenty.
         rgb = rgb.resize((4 * SIDE, 4 * SIDE), Image.Resampling.NEAREST, box=box)

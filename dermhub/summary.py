@@ -155,11 +155,13 @@ def _check_rows(path: Path, table: pd.DataFrame, needed: list[str], task: Task) 
     wrong = table[needed].isna().any(axis=1) | ~np.isfinite(numbers).all(axis=1)
     wrong |= ~table["split"].isin(partition.SPLITS[1:]) | table["dx"].map(lambda dx: task.class_of(str(dx)) is None)
     wrong |= table["image_id"].duplicated()
+    known = [name for name in ("age", *traits.COLUMNS) if name in table]
+    wrong |= (table[known].notna() & table[known].apply(pd.to_numeric, errors="coerce").isna()).any(axis=1)
     if wrong.any():
         lines = some(table.index[wrong] + 2)
         raise DataError(
-            f"{path} has line(s) {lines} with an empty cell, a logit that is no number, an unknown split or diagnosis, "
-            "or an image that was there before: measure the model again."
+            f"{path} has line(s) {lines} with an empty cell, a logit or another figure that is no number, an unknown "
+            "split or diagnosis, or an image that was there before: measure the model again."
         )
     if empty := [split for split in partition.SPLITS[1:] if not (table["split"] == split).any()]:
         raise DataError(f"{path} has no image of the split(s) {some(empty)}: measure the model again.")

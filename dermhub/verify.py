@@ -27,7 +27,8 @@ TOLERANCE = 2e-6
 
 NOT_RECOMPUTED = {
     "latency": "the time of an answer (it depends on the machine)",
-    "selection": "the shift between frequent and rare classes (it needs the training run)",
+    "selection.prior_exponent": "the shift between frequent and rare classes (it needs the training run)",
+    "selection.prior_offset": "what that shift is measured in (it needs the training images)",
     "data.train": "the counts of the training split (its images have no predictions)",
     "weights.parameters": "the number of parameters (it needs PyTorch)",
     "weights.memory_format": "the memory layout (it needs PyTorch)",
@@ -36,8 +37,11 @@ NOT_RECOMPUTED = {
 }
 """Part of metrics.json -> what it is; these need images, time or the run, and are taken as they stand."""
 
-CHOSEN = {"temperature": 0.002, "thresholds": 2e-5, "least": 2e-5}
-"""What is chosen on validation -> the largest difference that another engine's logits can make to it."""
+CHOSEN = {"temperature": 0.002, "thresholds": 2e-5, "least": 2e-5, "ece": 0.005}
+"""What is chosen on validation -> the largest difference that another engine's logits can make to it.
+
+An ECE jumps where a probability crosses the border of a bin.
+"""
 
 
 @dataclass(frozen=True)
@@ -65,13 +69,18 @@ def verify(folder: Path) -> Report:
     differs = [f"{METRICS} has {place} {stated!r}, the predictions give {due!r}" for place, stated, due in pairs
                if not same(stated, due)]  # fmt: skip
     differs += list(_files(folder, config, content))
-    chosen = list(choices(table[table["split"] == "validation"], config))
+    validation = table[table["split"] == "validation"]
+    chosen = list(choices(validation, config))
     differs += [f"{CONFIG} has {place} {stated!r}, the validation images give {due!r}"
                 for place, stated, due, far in chosen if abs(stated - due) > far]  # fmt: skip
+    selection = content.get("selection")
+    told = list(_selection(selection if isinstance(selection, dict) else {}, validation, config))
+    differs += [f"{METRICS} has selection.{place} {stated!r}, expected {due!r}" for place, stated, due, as_due in told
+                if not as_due]  # fmt: skip
     if not differs:
         # Only then: the card of wrong figures is wrong in the same places.
         differs += _card(folder, config, content)
-    return Report(folder, len(pairs) + len(chosen), tuple(differs))
+    return Report(folder, len(pairs) + len(chosen) + len(told), tuple(differs))
 
 
 def choices(part: pd.DataFrame, config: ModelConfig) -> Iterator[tuple[str, float, float, float]]:
@@ -89,6 +98,17 @@ def choices(part: pd.DataFrame, config: ModelConfig) -> Iterator[tuple[str, floa
         fitted = conformal.fit(sure, true, lesions, config.task.classes, config.conformal.level)
         for name, least in fitted.least.items():
             yield f"conformal.least.{name}", config.conformal.least[name], least, CHOSEN["least"]
+
+
+def _selection(stated: dict[str, Any], part: pd.DataFrame, config: ModelConfig) -> Iterator[tuple[str, Any, Any, bool]]:
+    """(key, stated, due, whether they agree) of what metrics.json tells of the choice on validation, but its shift."""
+    yield "split", stated.get("split"), "validation", stated.get("split") == "validation"
+    temperature = stated.get("temperature")
+    yield "temperature", temperature, config.temperature, same(temperature, config.temperature)
+    raw = metrics.softmax(summary.logits_of(part, config.task), 1.0)
+    due = metrics.expected_calibration_error(raw, metrics.class_indices(part["dx"], config.task))
+    ece = stated.get("ece_before_temperature")
+    yield "ece_before_temperature", ece, due, type(ece) is float and abs(ece - due) <= CHOSEN["ece"]
 
 
 def recompute(folder: Path, config: ModelConfig) -> dict[str, Any]:
@@ -169,7 +189,12 @@ def _files(folder: Path, config: ModelConfig, content: dict[str, Any]) -> Iterat
         elif (found := files.sha256(folder / name)) != stated:
             yield f"{name} has the sha256 {found}, {CONFIG} states {stated}"
     weights = content.get("weights")
-    measured = weights.get("sha256") if isinstance(weights, dict) else None
+    weights = weights if isinstance(weights, dict) else {}
+    if (folder / WEIGHTS).is_file():
+        size, told = round((folder / WEIGHTS).stat().st_size / 1e6, 1), weights.get("megabytes")
+        if not same(told, size):
+            yield f"{METRICS} has weights.megabytes {told!r}, the file has {size!r}"
+    measured = weights.get("sha256")
     if measured != config.weights_sha256:
         yield f"{METRICS} has weights.sha256 {measured!r}, {CONFIG} states {config.weights_sha256!r}"
 

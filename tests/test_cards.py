@@ -265,6 +265,45 @@ def test_a_card_tells_of_changes_that_were_not_committed(config: ModelConfig, co
         assert ("changes that were not committed" in text) is said
 
 
+def test_data_without_lesion_ids_get_no_promise(config: ModelConfig, content: dict[str, Any]) -> None:
+    promise = "no photograph of any of these lesions was used in training"
+    assert promise in cards.render(config, content)
+    text = cards.render(config, content | {"overlap": None})
+    assert promise not in text
+    assert "**The data name no lesions: photographs of one lesion may stand in\ntraining and in test" in text
+    assert "images of unknown lesions." in text
+    assert "| files that differ | " in text
+    assert "| lesions | " not in text.partition("## Data")[2]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "said"),
+    [([-0.9, -0.1], "malignancy is rarer in test"), ([0.1, 0.4], "malignancy is more frequent in test")],
+)
+def test_probabilities_that_are_off_are_called_so(
+    config: ModelConfig, content: dict[str, Any], bounds: list[float], said: str
+) -> None:
+    content["test"]["calibration"]["bounds"]["intercept"] = bounds
+    assert f"**These probabilities are off: {said} than they say**" in cards.render(config, content)
+    for known in ([-0.1, 0.2], [0.0, 0.3], None):
+        content["test"]["calibration"]["bounds"]["intercept"] = known
+        assert "are off" not in cards.render(config, content)
+
+
+def test_a_card_tells_what_is_turned_away(config: ModelConfig, content: dict[str, Any]) -> None:
+    text = cards.render(config, content)
+    assert "withholds an answer where the gate (`gate.safetensors`)" in text
+    assert "`seen.safetensors` recognises copies" in text
+    bare = cards.render(dataclasses.replace(config, files={}), content)
+    assert "No gate ships with it that would turn such images away." in bare
+
+
+def test_a_share_of_nearly_one_is_not_called_one(config: ModelConfig, content: dict[str, Any]) -> None:
+    name = next(iter(config.thresholds))
+    content["test"]["operating_points"][name]["at_prevalence"]["1%"] |= {"ppv": None, "npv": 0.99952}
+    assert f"| `{name}` where 1% are malignant | - | 0.9995 | " in cards.render(config, content)
+
+
 def test_missed_malignant_images_are_counted(config: ModelConfig, content: dict[str, Any]) -> None:
     for name, n, recall in (("akiec", 3, 1 / 3), ("bcc", 10, 0.7), ("mel", 6, 0.0)):
         content["test"]["per_class"][name].update(n=n, recall=recall)

@@ -101,14 +101,17 @@ def test_new_lesions_are_covered_as_promised(level: float) -> None:
     ],
 )
 def test_why_there_is_no_answer(size: int, classes: int, sentence: str) -> None:
-    said = conformal.why_not(size, classes)
+    said = conformal.why_not(size, classes, top=size > 0)
     assert sentence in said
     assert bool(said) == bool(sentence)
+    # Where a set is no answer anyway, that is the reason that is given.
+    without = conformal.why_not(size, classes, top=False)
+    assert without == (said or "The most probable class is not among those that remain possible.")
 
 
 def test_measure_by_hand() -> None:
     fitted = Conformal(0.9, {"benign": 0.6, "malignant": 0.3})
-    # The sets: benign; both; malignant; benign; neither.
+    # The sets: benign; both; malignant; benign; malignant, though benign is more probable.
     probabilities = np.array([[0.9, 0.1], [0.65, 0.35], [0.2, 0.8], [0.8, 0.2], [0.55, 0.45]])
     fitted_strict = Conformal(0.9, {"benign": 0.6, "malignant": 0.46})
     targets, lesions = np.array([0, 0, 1, 1, 1]), np.array(["a", "b", "c", "c", "d"])
@@ -120,16 +123,16 @@ def test_measure_by_hand() -> None:
     # The lesion c is half covered: (1 + 1 + 1/2 + 1) / 4.
     assert found["coverage_of_lesions"] == pytest.approx(3.5 / 4)
     assert found["mean_size"] == pytest.approx(6 / 5)
-    assert found["abstention_rate"] == pytest.approx(1 / 5)
-    # Answered are all but the second: the first and third are right.
-    assert found["accuracy_answered"] == pytest.approx(2 / 4)
+    # Answered are all but the second and the last: the first and third are right.
+    assert found["abstention_rate"] == pytest.approx(2 / 5)
+    assert found["accuracy_answered"] == pytest.approx(2 / 3)
     assert found["per_class"]["malignant"] == {
         "n": 3,
         "lesions": 2,
         "coverage": pytest.approx(2 / 3),
         "coverage_of_lesions": pytest.approx(0.75),
         "mean_size": 1.0,
-        "abstention_rate": 0.0,
+        "abstention_rate": pytest.approx(1 / 3),
     }
     strict = conformal.measure(probabilities, targets, lesions, TWO, fitted_strict)
     assert strict["sizes"] == {"0": 1, "1": 4, "2": 0}

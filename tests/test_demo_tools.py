@@ -16,7 +16,7 @@ from readings import HOSTILE, SEVEN, Page, prediction
 
 from demo import batch, prevalence, stability
 from demo.api import Api
-from demo.models import Models, Pair
+from demo.models import ACCURATE, FAST, Models, Pair, offered
 from demo.reading import TITLES, as_record, reasons, record
 from demo.stability import Trial
 from demo.uploads import Uploads
@@ -32,6 +32,16 @@ TESTED = {"sensitivity": 0.9, "specificity": 0.8, "tp": 18, "fn": 2, "fp": 16, "
 def pair(tiny_binary_model: Path, tiny_lesion_model: Path) -> Pair:
     """Two tiny models."""
     return Pair(Classifier(tiny_binary_model), Classifier(tiny_lesion_model))
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_accurate_models_beside_the_given_ones_are_offered(tmp_path: Path, slash: str) -> None:
+    for name in ("b", "s", "b-accurate"):
+        (tmp_path / name).mkdir()
+    given = (f"{tmp_path / 'b'}{slash}", f"{tmp_path / 's'}{slash}")
+    assert offered(*given) == {FAST: given}
+    (tmp_path / "s-accurate").mkdir()
+    assert offered(*given) == {FAST: given, ACCURATE: (str(tmp_path / "b-accurate"), str(tmp_path / "s-accurate"))}
 
 
 def test_variants_are_what_their_names_say() -> None:

@@ -119,6 +119,7 @@ def test_without_lesion_ids_nothing_is_known_about_the_training(
     content = evaluate(Classifier(tiny_binary_model), read_labelled(tiny_data, path, BINARY))
     assert content["lesions"] is None
     assert content["images_of_training_lesions"] == "unknown: the table has no lesion_id"
+    assert content["copies_of_images_learnt_from"] == "unknown: the model has no seen.safetensors"
 
 
 def test_images_of_lesions_that_the_models_were_trained_on_are_counted(
@@ -129,6 +130,19 @@ def test_images_of_lesions_that_the_models_were_trained_on_are_counted(
     content = evaluate(Classifier(tiny_binary_model), read_labelled(tiny_data, path, BINARY))
     # Two photographs of the first one, one of the second, and validation counts: thresholds were chosen there.
     assert (content["n"], content["lesions"], content["images_of_training_lesions"]) == (6, 5, 4)
+
+
+def test_copies_are_counted_whatever_the_table_says(finished_run: Path, tiny_data: Path, tmp_path: Path) -> None:
+    classifier, table = Classifier(finished_run / "model"), data.read_table(tiny_data, LESION)
+    known = {split: list(table["image_id"][table["split"] == split]) for split in partition.SPLITS}
+    names = [*known["train"][:3], known["validation"][0], known["test"][0]]
+    dx = list(table.set_index("image_id")["dx"].loc[names])
+    # Without lesion ids, with unknown ones, and with one of HAM10000's test lesions, of which more is known.
+    for lesions, found in (([], 4), ([f"X{n}" for n in range(5)], 4), ([some_of("test", 1)[0], *"ABCD"], 3)):
+        columns = {"lesion_id": lesions} if lesions else {}
+        path = labels(tmp_path, image_id=names, dx=dx, **columns)
+        content = evaluate(classifier, read_labelled(tiny_data, path, LESION))
+        assert content["copies_of_images_learnt_from"] == found
 
 
 def test_a_split_keeps_its_own_lesions(tiny_data: Path, tmp_path: Path) -> None:

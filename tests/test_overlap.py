@@ -65,8 +65,8 @@ def test_it_names_copies_duplicates_and_bad_files(command: Command, knowing: Pat
     assert int(rows[1][4]) <= 4
     assert rows[2][5].startswith(f"{photos / 'text.jpg'} is ")
     assert err == (
-        f"{photos}: 2 of 5 images are copies of images that {knowing} has learnt from (1 training, 1 validation); "
-        "1 have the bytes of an earlier one, 1 can't be read.\n"
+        f"{photos}: 2 of 5 images look like copies of images that {knowing} has learnt from "
+        "(1 training, 1 validation); 1 have the bytes of an earlier one, 1 can't be read.\n"
     )
 
 
@@ -74,7 +74,7 @@ def test_it_writes_a_table(command: Command, knowing: Path, photos: Path, tmp_pa
     out = tmp_path / "new" / "found.csv"
     code, line, err = command("overlap", "--model", knowing, "--images", photos, "--out", out)
     assert (code, err, line.count("\n")) == (0, "", 1)
-    assert line.startswith(f"{photos}: 2 of 5 images are copies")
+    assert line.startswith(f"{photos}: 2 of 5 images look like copies")
     _, printed, said = command("overlap", "--model", knowing, "--images", photos)
     assert (out.read_text(encoding="utf-8"), line) == (printed, said)
 
@@ -84,7 +84,7 @@ def test_a_folder_without_overlap(command: Command, knowing: Path, tmp_path: Pat
     code, out, err = command("overlap", "--model", knowing, "--images", tmp_path)
     assert (code, out) == (0, HEADING + "\n")
     assert err.endswith(
-        f"0 of 1 images are copies of images that {knowing} has learnt from; 0 have the bytes of an earlier one, "
+        f"0 of 1 images look like copies of images that {knowing} has learnt from; 0 have the bytes of an earlier one, "
         "0 can't be read.\n"
     )
 

@@ -89,6 +89,10 @@ def test_the_command(folder: Path, command: Command) -> None:
         (("data", "test", "images"), 8),
         (("external",), {"n": 200}),
         (("overlap",), 1),
+        (("selection", "split"), "test"),
+        (("selection", "temperature"), 9.0),
+        (("selection", "ece_before_temperature"), 0.9),
+        (("weights", "megabytes"), 9.5),
     ],
     ids=lambda v: ".".join(v) if isinstance(v, tuple) else "",
 )
@@ -207,9 +211,11 @@ def test_training_lesions_among_the_test_images_of_ham10000_are_refused(folder: 
         (lambda t: t.loc.__setitem__((3, "dx"), "scc"), r"has line\(s\) 5 with "),
         (lambda t: t.loc.__setitem__((3, "split"), "train"), r"has line\(s\) 5 with "),
         (lambda t: t.loc.__setitem__((3, "image_id"), t["image_id"][0]), r"has line\(s\) 5 with "),
+        (lambda t: t.loc.__setitem__((3, "age"), "old"), r"has line\(s\) 5 with "),
+        (lambda t: t.loc.__setitem__((len(t) - 1, "sharpness"), "abc"), r"has line\(s\) \d+ with "),
         (lambda t: t[t["split"] != "test"], r"has no image of the split\(s\) test: "),
     ],
-    ids=["column", "word", "infinite", "empty", "diagnosis", "split", "twice", "no test"],
+    ids=["column", "word", "infinite", "empty", "diagnosis", "split", "twice", "age", "sharpness", "no test"],
 )
 def test_tables_that_are_damaged(folder: Path, edit: Callable[[pd.DataFrame], object], told: str) -> None:
     change_rows(folder / "predictions.csv", edit)
@@ -237,6 +243,9 @@ def test_files_that_are_not_there(folder: Path, name: str) -> None:
 def test_metrics_that_are_no_object(folder: Path) -> None:
     (folder / "metrics.json").write_text("[]")
     with pytest.raises(DataError, match=r"^.*metrics.json is no JSON object: measure the model again\.$"):
+        verify.verify(folder)
+    (folder / "metrics.json").write_text("[" * 100_000)
+    with pytest.raises(DataError, match=r"^.*metrics.json is not valid JSON"):
         verify.verify(folder)
 
 
