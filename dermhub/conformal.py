@@ -18,12 +18,14 @@ chosen on the same validation images, so what was measured on test counts, not t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dermhub.config import Conformal
+from dermhub.labels import plain_name
 
 LEVEL = 0.9
 """Share of each class's lesions that a prediction set has to cover."""
@@ -52,19 +54,26 @@ def prediction_sets(probabilities: Floats, conformal: Conformal, classes: tuple[
     return np.asarray(probabilities >= np.array([conformal.least[name] for name in classes]))
 
 
-def why_not(size: int, classes: int, top: bool) -> str:
-    """One sentence why a set of `size` out of `classes` classes is no answer; "" when it is one.
+def why_not(held: Sequence[str], classes: int, label: str) -> str:
+    """One sentence why a set that holds some of `classes` classes is no answer; "" when it is one.
 
-    `top` is whether the set holds the most probable class. It need not: each class has its own limit, and that of a
-    rare one is low.
+    It need not hold the most probable class, `label`: each class has its own limit, and that of a rare one is low.
     """
+    size = len(held)
     if size == 0:
         return "The image is not typical of any class that the model knows."
     if size == classes:
         return "The model can't rule out any class." if classes > 2 else "Neither of the two classes can be ruled out."
     if 2 * size > classes > 2:
         return f"{size} of the {classes} classes remain possible."
-    return "" if top else "The most probable class is not among those that remain possible."
+    if label in held:
+        return ""
+    remain = " or ".join(plain_name(name) for name in held)
+    # Not that it can be ruled out: seven in ten of such answers were right on validation.
+    return (
+        f"The most probable class, {plain_name(label)}, is less probable here than in most lesions of that class, and "
+        f"{remain} can't be ruled out."
+    )
 
 
 def measure(
@@ -78,8 +87,9 @@ def measure(
     held = prediction_sets(probabilities, conformal, classes)
     size, hit = held.sum(axis=1), held[np.arange(len(targets)), targets]
     best = probabilities.argmax(axis=1)
-    top, right = held[np.arange(len(targets)), best], best == targets
-    silent = np.array([bool(why_not(int(n), len(classes), bool(on))) for n, on in zip(size, top, strict=True)], bool)
+    right = best == targets
+    named = [([classes[k] for k in np.flatnonzero(row)], classes[top]) for row, top in zip(held, best, strict=True)]
+    silent = np.array([bool(why_not(names, len(classes), label)) for names, label in named], bool)
     weight = _weights(lesions)
 
     def figures(chosen: NDArray[np.bool_]) -> dict[str, Any]:

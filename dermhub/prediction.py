@@ -50,7 +50,7 @@ class Prediction:
             return self.rejected.sentence
         if not self.conformal_level:
             return ""
-        return why_not(len(self.conformal), len(self.probabilities), self.label in self.conformal)
+        return why_not(self.conformal, len(self.probabilities), self.label)
 
     @property
     def rejected(self) -> Concern | None:

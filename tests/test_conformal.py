@@ -101,12 +101,17 @@ def test_new_lesions_are_covered_as_promised(level: float) -> None:
     ],
 )
 def test_why_there_is_no_answer(size: int, classes: int, sentence: str) -> None:
-    said = conformal.why_not(size, classes, top=size > 0)
+    held = SEVEN[:size]
+    said = conformal.why_not(held, classes, "a")
     assert sentence in said
     assert bool(said) == bool(sentence)
     # Where a set is no answer anyway, that is the reason that is given.
-    without = conformal.why_not(size, classes, top=False)
-    assert without == (said or "The most probable class is not among those that remain possible.")
+    without = conformal.why_not(held, classes, "z")
+    assert without == (
+        said
+        or "The most probable class, z, is less probable here than in most lesions of that class, and "
+        f"{' or '.join(held)} can't be ruled out."
+    )
 
 
 def test_measure_by_hand() -> None:
