@@ -69,7 +69,7 @@ def why_not(held: Sequence[str], classes: int, label: str) -> str:
     if label in held:
         return ""
     remain = " or ".join(plain_name(name) for name in held)
-    # Not that it can be ruled out: seven in ten of such answers were right on validation.
+    # Not that it can be ruled out: six to seven in ten of such answers were right on validation.
     return (
         f"The most probable class, {plain_name(label)}, is less probable here than in most lesions of that class, and "
         f"{remain} can't be ruled out."
