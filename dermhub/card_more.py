@@ -79,7 +79,8 @@ def sets(config: ModelConfig, content: dict[str, Any]) -> str:
 Each answer carries the set of classes that it can't rule out, with a limit for each class that was fitted on
 validation to cover {told["level"]:.0%} of the lesions of that class. The model abstains where the set is empty, holds
 every class, holds more than half of more than two, or lacks the most probable one. Of the answers that it gives,
-{number(told["accuracy_answered"])} have the right class on top.
+{number(told["accuracy_answered"])} have the right class on top; at the default operating point their sensitivity is
+{number(told["sensitivity_answered"])} and their specificity {number(told["specificity_answered"])}.
 
 | class | n | lesions | covered images | covered lesions | mean size of the set | abstains |
 |---|---|---|---|---|---|---|

@@ -38,12 +38,16 @@ def figures(config: ModelConfig, content: dict[str, Any]) -> str:
     units = f"{known['lesions']} lesions, not of their images"
     if content["overlap"] is None:
         units = f"{known['lesions']} files that differ"
+    leak = ""
+    if is_ham(config):
+        leak = """ What a split by image, as others use it, would report is measured in
+dermhub's `benchmarks/README.md` ("The leak meter")."""
     return f"""## Figures
 
 {_apart(config, content)} Nothing was chosen on it: weights,
 probabilities and thresholds were chosen on validation. In parentheses: {known["level"]:.0%} intervals from
 {known["resamples"]} resamples of the {units} (percentile bootstrap; that of the
-ECE, which resampling raises, moved onto the figure).
+ECE, which resampling raises, moved onto the figure).{leak}
 
 {heading}
 {rule}

@@ -11,6 +11,8 @@ def training(config: ModelConfig, _: dict[str, Any]) -> str:
     """The command, what it did, on what machine and for how long."""
     told = config.provenance
     options = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in told["options"].items() if value != "")
+    # A folder's place is not told; without --data the command would train on HAM10000.
+    options += "" if told["data"]["ham10000_lesions"] or "data" in told["options"] else " --data DIR"
     stopped, planned = told["options"].get("stop_after"), told["options"]["epochs"]
     sampling = told["options"]["sampling"]
     drawn = "more evenly than they are in the data" if sampling < 1 else "as they are in the data"

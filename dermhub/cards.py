@@ -58,7 +58,7 @@ def front_matter(config: ModelConfig, content: dict[str, Any]) -> dict[str, Any]
     ham, source = is_ham(config), config.provenance["data"]["source"]
     of_kaggle = [source.removeprefix("kaggle: ").partition("/versions/")[0]] if source.startswith("kaggle: ") else []
     return {
-        "license": LICENCE,
+        "license": LICENCE if ham else "other",
         "library_name": "timm",
         "pipeline_tag": "image-classification",
         "tags": ["image-classification", "timm", "dermatoscopy", "skin-cancer"]
@@ -87,6 +87,8 @@ def front_matter(config: ModelConfig, content: dict[str, Any]) -> dict[str, Any]
 
 def _opening(config: ModelConfig, content: dict[str, Any]) -> str:
     name, size, layout = content["model"], config.input.size, content["weights"]["memory_format"]
+    # The name of a model of other data may be that of a shipped one, which has other weights.
+    place, path = (name, f"model_cards/{name}") if is_ham(config) else ("FOLDER", "FOLDER")
     classes = ", ".join(f"{plain_name(c)} (`{c}`)" if plain_name(c) != c else f"`{c}`" for c in config.task.classes)
     seen = {
         "center": "the short side is scaled to that size and the central square is kept",
@@ -113,7 +115,7 @@ classes, also where the image shows none of them. {_beside(config)}
 ```python
 import dermhub
 
-classifier = dermhub.load("{name}")
+classifier = dermhub.load("{place}")
 print(classifier.predict("lesion.jpg"))
 classifier.explain("lesion.jpg").overlay.save("map.png")
 ```
@@ -126,7 +128,7 @@ rounding.
 import timm
 import torch
 
-model = timm.create_model("local-dir:model_cards/{name}", pretrained=True).eval()
+model = timm.create_model("local-dir:{path}", pretrained=True).eval()
 model = model.to(memory_format={layout})
 ```"""
 
@@ -136,9 +138,9 @@ def _beside(config: ModelConfig) -> str:
     told = []
     if gate.NAME in config.files:
         told.append(
-            f"dermhub withholds an answer where the gate (`{gate.NAME}`)\n"
-            "takes the image for no dermatoscopic one; its limit lets 95% of the validation images pass, and what it\n"
-            "turns away of others is in dermhub's `benchmarks/README.md`."
+            f"dermhub says so (`Prediction.abstention`), and its page\nshows no answer, where the gate (`{gate.NAME}`) "
+            "takes the image for no dermatoscopic one; its limit lets\n95% of the validation images pass, and what the "
+            "gates of the shipped models turn away of others is in\ndermhub's `benchmarks/README.md`."
         )
     if seen.NAME in config.files:
         told.append(f"`{seen.NAME}` recognises copies of the images\nthat the model has learnt from.")
@@ -204,6 +206,11 @@ def _limits(config: ModelConfig, content: dict[str, Any]) -> str:
         tested = f"External test: {told['n']} images of PH2, above."
     more = "extra" in config.provenance["data"]
     terms = " The training images from elsewhere have terms of their own." if more else ""
+    own = (
+        ""
+        if is_ham(config)
+        else "under the terms of the data named above, and of the weights that they began from.\nThose of dermhub are "
+    )
     return f"""## Limits
 
 At the most probable class the model misses {", ".join(missed)} of the test images. {ham}{tested}
@@ -211,7 +218,7 @@ A heat map shows where the evidence for a class was found, not that the evidence
 
 ## Licence and citation
 
-Weights: CC BY-NC 4.0, because HAM10000 is (Tschandl, Rosendahl and Kittler, Scientific Data 5, 180161, 2018,
+Weights: {own}CC BY-NC 4.0, because HAM10000 is (Tschandl, Rosendahl and Kittler, Scientific Data 5, 180161, 2018,
 doi:10.1038/sdata.2018.161).{terms} Code: Apache-2.0."""
 
 

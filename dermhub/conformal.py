@@ -76,6 +76,13 @@ def why_not(held: Sequence[str], classes: int, label: str) -> str:
     )
 
 
+def silent(probabilities: Floats, conformal: Conformal, classes: tuple[str, ...]) -> NDArray[np.bool_]:
+    """(N,): where the prediction set of a row of (N, C) probabilities is no answer (`why_not`)."""
+    held, best = prediction_sets(probabilities, conformal, classes), probabilities.argmax(axis=1)
+    named = [([classes[k] for k in np.flatnonzero(row)], classes[top]) for row, top in zip(held, best, strict=True)]
+    return np.array([bool(why_not(names, len(classes), label)) for names, label in named], bool)
+
+
 def measure(
     probabilities: Floats, targets: Ints, lesions: NDArray[np.str_], classes: tuple[str, ...], conformal: Conformal
 ) -> dict[str, Any]:
@@ -86,10 +93,7 @@ def measure(
     """
     held = prediction_sets(probabilities, conformal, classes)
     size, hit = held.sum(axis=1), held[np.arange(len(targets)), targets]
-    best = probabilities.argmax(axis=1)
-    right = best == targets
-    named = [([classes[k] for k in np.flatnonzero(row)], classes[top]) for row, top in zip(held, best, strict=True)]
-    silent = np.array([bool(why_not(names, len(classes), label)) for names, label in named], bool)
+    mute, right = silent(probabilities, conformal, classes), probabilities.argmax(axis=1) == targets
     weight = _weights(lesions)
 
     def figures(chosen: NDArray[np.bool_]) -> dict[str, Any]:
@@ -99,13 +103,13 @@ def measure(
             "coverage": _mean(hit[chosen]),
             "coverage_of_lesions": _mean(hit[chosen], weight[chosen]),
             "mean_size": _mean(size[chosen]),
-            "abstention_rate": _mean(silent[chosen]),
+            "abstention_rate": _mean(mute[chosen]),
         }
 
     return {
         "level": conformal.level,
         **figures(np.ones(len(targets), bool)),
-        "accuracy_answered": _mean(right[~silent]),
+        "accuracy_answered": _mean(right[~mute]),
         "sizes": {str(n): int((size == n).sum()) for n in range(len(classes) + 1)},
         "per_class": {name: figures(targets == index) for index, name in enumerate(classes)},
     }

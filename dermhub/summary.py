@@ -79,7 +79,10 @@ def break_down(part: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:
     score, sick = metrics.malignancy(probabilities, task), np.isin(true, task.positive_indices)
     sets = {}
     if config.conformal:
-        sets = {"conformal": conformal.measure(probabilities, true, lesions, task.classes, config.conformal)}
+        answered = ~conformal.silent(probabilities, config.conformal, task.classes)
+        told = metrics.operating_point(score[answered], sick[answered], threshold)
+        rates = {f"{name}_answered": told[name] for name in ("sensitivity", "specificity")}
+        sets = {"conformal": conformal.measure(probabilities, true, lesions, task.classes, config.conformal) | rates}
     return {
         "intervals": breakdown.intervals(probabilities, true, lesions, task, threshold),
         "subgroups": breakdown.subgroups(probabilities, true, whole, task, threshold),

@@ -164,6 +164,12 @@ def test_a_card_of_other_data_does_not_speak_of_ham10000(
     assert f"{tiny_data.name}: 49 images of 42 lesions" in own
     assert "HAM10000, lesion-disjoint dermhub partition: 49 images" in ham
     assert "python -m dermhub evaluate --model lesion --images HAM" in ham
+    # Neither the shipped model of that name, nor its data and licence.
+    assert ('dermhub.load("FOLDER")' in own, 'dermhub.load("lesion")' in ham) == (True, True)
+    assert ("local-dir:FOLDER" in own, "local-dir:model_cards/lesion" in ham) == (True, True)
+    assert (" --data DIR\n" in own, " --data " in ham) == (True, False)
+    assert (front(own)["license"], front(ham)["license"]) == ("other", "cc-by-nc-4.0")
+    assert "under the terms of the data named above" in own
 
 
 def test_an_interval_stands_beside_its_figure(config: ModelConfig, content: dict[str, Any]) -> None:
@@ -280,6 +286,14 @@ def test_data_without_lesion_ids_get_no_promise(config: ModelConfig, content: di
     ("bounds", "said"),
     [([-0.9, -0.1], "malignancy is rarer in test"), ([0.1, 0.4], "malignancy is more frequent in test")],
 )
+def test_cards_of_ham10000_name_the_leak_meter(config: ModelConfig, content: dict[str, Any]) -> None:
+    heading = re.search('"(The leak meter)"', cards.render(as_ham(config), content))
+    assert heading
+    root = Path(cards.__file__).parents[1]
+    assert f"\n## {heading[1]}\n" in (root / "benchmarks" / "README.md").read_text()
+    assert heading[1] not in cards.render(config, content)
+
+
 def test_probabilities_that_are_off_are_called_so(
     config: ModelConfig, content: dict[str, Any], bounds: list[float], said: str
 ) -> None:
@@ -292,7 +306,7 @@ def test_probabilities_that_are_off_are_called_so(
 
 def test_a_card_tells_what_is_turned_away(config: ModelConfig, content: dict[str, Any]) -> None:
     text = cards.render(config, content)
-    assert "withholds an answer where the gate (`gate.safetensors`)" in text
+    assert "shows no answer, where the gate (`gate.safetensors`)" in text
     assert "`seen.safetensors` recognises copies" in text
     bare = cards.render(dataclasses.replace(config, files={}), content)
     assert "No gate ships with it that would turn such images away." in bare

@@ -139,6 +139,7 @@ def test_measure_by_hand() -> None:
         "mean_size": 1.0,
         "abstention_rate": pytest.approx(1 / 3),
     }
+    assert conformal.silent(probabilities, fitted, TWO).tolist() == [False, True, False, False, True]
     strict = conformal.measure(probabilities, targets, lesions, TWO, fitted_strict)
     assert strict["sizes"] == {"0": 1, "1": 4, "2": 0}
     assert strict["abstention_rate"] == pytest.approx(1 / 5)
