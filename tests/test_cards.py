@@ -245,7 +245,7 @@ def test_its_timm_snippet_gives_the_same_bits(finished_run: Path, photo: Path, m
     snippet = next(block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "create_model" in block)
     monkeypatch.chdir(finished_run)
     found: dict[str, Any] = {}
-    exec(snippet.replace("model_cards/lesion", "model"), found)
+    exec(snippet.replace("local-dir:FOLDER", "local-dir:model"), found)
     ours = Classifier("model")
     image = to_rgb(photo)
     with torch.inference_mode():
@@ -271,6 +271,14 @@ def test_a_card_tells_of_changes_that_were_not_committed(config: ModelConfig, co
         assert ("changes that were not committed" in text) is said
 
 
+def test_cards_of_ham10000_name_the_leak_meter(config: ModelConfig, content: dict[str, Any]) -> None:
+    heading = re.search('"(The leak meter)"', cards.render(as_ham(config), content))
+    assert heading
+    root = Path(cards.__file__).parents[1]
+    assert f"\n## {heading[1]}\n" in (root / "benchmarks" / "README.md").read_text()
+    assert heading[1] not in cards.render(config, content)
+
+
 def test_data_without_lesion_ids_get_no_promise(config: ModelConfig, content: dict[str, Any]) -> None:
     promise = "no photograph of any of these lesions was used in training"
     assert promise in cards.render(config, content)
@@ -286,14 +294,6 @@ def test_data_without_lesion_ids_get_no_promise(config: ModelConfig, content: di
     ("bounds", "said"),
     [([-0.9, -0.1], "malignancy is rarer in test"), ([0.1, 0.4], "malignancy is more frequent in test")],
 )
-def test_cards_of_ham10000_name_the_leak_meter(config: ModelConfig, content: dict[str, Any]) -> None:
-    heading = re.search('"(The leak meter)"', cards.render(as_ham(config), content))
-    assert heading
-    root = Path(cards.__file__).parents[1]
-    assert f"\n## {heading[1]}\n" in (root / "benchmarks" / "README.md").read_text()
-    assert heading[1] not in cards.render(config, content)
-
-
 def test_probabilities_that_are_off_are_called_so(
     config: ModelConfig, content: dict[str, Any], bounds: list[float], said: str
 ) -> None:
