@@ -168,20 +168,16 @@ def run_evaluate(options: argparse.Namespace) -> int:
     if labelled.left_out:
         counts = ", ".join(f"{n} x {dx}" for dx, n in labelled.left_out.items())
         print(f"dermhub: left out, no class of the task {content['task']!r}: {counts}.", file=sys.stderr)
-    trained = content["images_of_training_lesions"]
-    if isinstance(trained, int) and trained:
-        print(
-            f"dermhub: WARNING: {trained} of {content['n']} images show lesions that the HAM10000 models were "
-            "trained or tuned on; the figures are too good. Use --split test.",
-            file=sys.stderr,
-        )
-    copies = content["copies_of_images_learnt_from"]
-    if isinstance(copies, int) and copies:
-        print(
-            f"dermhub: WARNING: {copies} of {content['n']} images look like copies of images that {options.model} has "
-            "learnt from; the figures are too good. `python -m dermhub overlap` names them.",
-            file=sys.stderr,
-        )
+    for key, what, advice in (
+        ("images_of_training_lesions", "show lesions that the HAM10000 models were trained or tuned on",
+         "Use --split test."),
+        ("copies_of_images_learnt_from", f"look like copies of images that {options.model} has learnt from",
+         "`python -m dermhub overlap` names them."),
+    ):  # fmt: skip
+        count = content[key]
+        if isinstance(count, int) and count:
+            told = f"{count} of {content['n']} images {what}; the figures are too good. {advice}"
+            print(f"dermhub: WARNING: {told}", file=sys.stderr)
     if options.out is None:
         print(json.dumps(content, indent=2, allow_nan=False))
     else:

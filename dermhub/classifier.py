@@ -60,8 +60,9 @@ class Classifier:
 
     `name` is what people know it by; the folder's or file's own name if it is not given. `runtime` is what computes:
     "onnx" (ONNX Runtime), "torch" (PyTorch), or "auto": the first where it is installed and the folder has a graph,
-    because it is faster then (benchmarks/engines.py), but not on s390x, where that was not measured. Raises ModelError
-    when the folder or file is not a whole and matching model, and ConfigError for a runtime that can't run it.
+    because it is faster then (benchmarks/engines.py), but not on s390x, where that was not measured. `seen` knows the
+    images that it has learnt from, if that ships with it. Raises ModelError when the folder or file is not a whole and
+    matching model, and ConfigError for a runtime that can't run it.
     """
 
     def __init__(self, folder: str | os.PathLike[str], name: str = "", runtime: Runtime = "auto") -> None:
@@ -72,9 +73,10 @@ class Classifier:
         beside = _beside(self.engine, self.folder)
         self._looks: list[Look] = []
         self._checks: list[Check] = []
+        self.seen: seen.Manifest | None = None
         if seen.NAME in beside:
-            manifest = seen.Manifest.from_bytes(beside[seen.NAME], str(self.folder / seen.NAME))
-            self._looks.append(manifest.concerns)
+            self.seen = seen.Manifest.from_bytes(beside[seen.NAME], str(self.folder / seen.NAME))
+            self._looks.append(self.seen.concerns)
         if gate.NAME in beside:
             keeper = gate.Gate.from_bytes(beside[gate.NAME], str(self.folder / gate.NAME))
             self._checks.append(keeper.concerns)

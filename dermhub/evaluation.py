@@ -18,7 +18,6 @@ from dermhub import (
     data,
     measure,
     metrics,
-    overlap,
     partition,
     passes,
     seen,
@@ -87,10 +86,9 @@ def evaluate(classifier: Classifier, labelled: Labelled, workers: int = 0) -> di
 
 
 def _copies(classifier: Classifier, paths: list[str]) -> int | str:
-    if seen.NAME not in classifier.config.files:
+    if classifier.seen is None:
         return f"unknown: the model has no {seen.NAME}"
-    manifest = overlap.manifest_of(classifier.folder)
-    return sum(manifest.find(to_rgb(path)) is not None for path in paths)
+    return sum(classifier.seen.find(to_rgb(path)) is not None for path in paths)
 
 
 def finish(fit: Fit, folder: Path, provenance: dict[str, Any]) -> dict[str, Any]:

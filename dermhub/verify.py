@@ -105,7 +105,7 @@ def _selection(stated: dict[str, Any], part: pd.DataFrame, config: ModelConfig) 
     yield "split", stated.get("split"), "validation", stated.get("split") == "validation"
     temperature = stated.get("temperature")
     yield "temperature", temperature, config.temperature, same(temperature, config.temperature)
-    raw = metrics.softmax(summary.logits_of(part, config.task), 1.0)
+    raw = metrics.softmax(summary.logits_of(part, config.task))
     due = metrics.expected_calibration_error(raw, metrics.class_indices(part["dx"], config.task))
     ece = stated.get("ece_before_temperature")
     yield "ece_before_temperature", ece, due, type(ece) is float and abs(ece - due) <= CHOSEN["ece"]

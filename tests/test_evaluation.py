@@ -21,6 +21,7 @@ from dermhub.classifier import Classifier
 from dermhub.config import read_config
 from dermhub.errors import DataError, LeakError
 from dermhub.evaluation import Labelled, evaluate, read_labelled
+from dermhub.export import export
 from dermhub.labels import BINARY, LESION, Task
 from dermhub.train_config import TrainConfig
 from dermhub.training import Fit
@@ -143,6 +144,16 @@ def test_copies_are_counted_whatever_the_table_says(finished_run: Path, tiny_dat
         path = labels(tmp_path, image_id=names, dx=dx, **columns)
         content = evaluate(classifier, read_labelled(tiny_data, path, LESION))
         assert content["copies_of_images_learnt_from"] == found
+
+
+def test_an_exported_file_knows_what_its_model_has_seen(finished_run: Path, tiny_data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    classifier, table = Classifier(finished_run / "model"), data.read_table(tiny_data, LESION)
+    export(classifier, tmp_path / "model.onnx")
+    names = list(table["image_id"][table["split"] == "train"][:2])
+    path = labels(tmp_path, image_id=names, dx=["nv", "mel"])
+    content = evaluate(Classifier(tmp_path / "model.onnx"), read_labelled(tiny_data, path, LESION))
+    assert content["copies_of_images_learnt_from"] == 2
 
 
 def test_a_split_keeps_its_own_lesions(tiny_data: Path, tmp_path: Path) -> None:
