@@ -11,24 +11,53 @@ import os
 import sys
 from pathlib import Path
 
-from demo import accounts, server
-from demo.process import PortError
+from demo import accounts
+from demo.server import server
+from demo.server.process import PortError
 
 
 def options(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description="Serve the dermhub demo.")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine)")
-    parser.add_argument("--port", type=port_number, default=7860, help="port to listen on (default: 7860)")
-    parser.add_argument("--share", action="store_true", help="open the page to the public through a Gradio link")
-    parser.add_argument("--auth-file", type=Path, metavar="FILE", help="who may use it: lines user:password, or hashes")
-    parser.add_argument("--max-queue", type=count, default=32, metavar="N", help="requests that may wait (default: 32)")
-    parser.add_argument("--binary", default="binary", metavar="ID", help="model or folder for benign / malignant")
-    parser.add_argument("--lesion", default="lesion", metavar="ID", help="model or folder for the seven classes")
     parser.add_argument(
-        "--examples", type=folder, metavar="DIR", help="folder with images to offer (default: drawings)"
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on (default: 127.0.0.1, this machine)",
     )
-    parser.add_argument("--mcp", action="store_true", help="serve the same functions as tools (needs gradio[mcp])")
+    parser.add_argument(
+        "--port", type=port_number, default=7860, help="port to listen on (default: 7860)"
+    )
+    parser.add_argument(
+        "--share", action="store_true", help="open the page to the public through a Gradio link"
+    )
+    parser.add_argument(
+        "--auth-file",
+        type=Path,
+        metavar="FILE",
+        help="who may use it: lines user:password, or hashes",
+    )
+    parser.add_argument(
+        "--max-queue",
+        type=count,
+        default=32,
+        metavar="N",
+        help="requests that may wait (default: 32)",
+    )
+    parser.add_argument(
+        "--binary", default="binary", metavar="ID", help="model or folder for benign / malignant"
+    )
+    parser.add_argument(
+        "--lesion", default="lesion", metavar="ID", help="model or folder for the seven classes"
+    )
+    parser.add_argument(
+        "--examples",
+        type=folder,
+        metavar="DIR",
+        help="folder with images to offer (default: drawings)",
+    )
+    parser.add_argument(
+        "--mcp", action="store_true", help="serve the same functions as tools (needs gradio[mcp])"
+    )
     return parser.parse_args(arguments)
 
 
@@ -59,12 +88,18 @@ def settings(given: argparse.Namespace) -> server.Settings:
     host = "0.0.0.0" if os.environ.get("SPACE_ID") else given.host
     known = accounts.read(given.auth_file) if given.auth_file else None
     if given.auth_file and accounts.is_open_to_others(given.auth_file):
-        warn(f"{given.auth_file} can be read by other users of this machine: chmod 600 {given.auth_file}.")
+        warn(
+            f"{given.auth_file} can be read by other users of this machine: chmod 600 {given.auth_file}."
+        )
     reached = given.share or host not in server.LOCAL
     if reached and known is None:
-        warn("this page can be reached by others, without a password: whoever reaches it can use it (--auth-file).")
+        warn(
+            "this page can be reached by others, without a password: whoever reaches it can use it (--auth-file)."
+        )
     elif reached and not given.share:
-        warn("passwords and images travel unencrypted unless a proxy with TLS stands in front (deploy/).")
+        warn(
+            "passwords and images travel unencrypted unless a proxy with TLS stands in front (deploy/)."
+        )
     return server.Settings(host, given.port, given.share, given.max_queue, known)
 
 
@@ -104,18 +139,24 @@ def main() -> int:
 
 def serve(serving: server.Server, given: argparse.Namespace) -> int:
     """Load what the page needs, open it, and wait until the process is told to end. Raises DermhubError."""
-    from demo.look import look
     from demo.models import FAST, Models, offered
-    from demo.page import make_page
+    from demo.page.page import make_page
+    from demo.page.theme import theme
 
     models = Models(offered(given.binary, given.lesion))
     models.pair(FAST)
     address = serving.open(
-        lambda folder: make_page(models, folder, given.examples), look(), models.identities, mcp=given.mcp
+        lambda folder: make_page(models, folder, given.examples),
+        theme(),
+        models.identities,
+        mcp=given.mcp,
     )
     if not address:
         warn("no public link could be made: check the network; the page is served here alone.")
-    print(f"dermhub is ready: open {address or serving.local} in a browser; Ctrl-C ends it.", flush=True)
+    print(
+        f"dermhub is ready: open {address or serving.local} in a browser; Ctrl-C ends it.",
+        flush=True,
+    )
     serving.journal.take_over()
     return serving.wait()
 

@@ -47,7 +47,9 @@ def main() -> None:
     places = [(place, batch) for place in (LANES, THREADS) for batch in BATCHES]
     tried = {one: _ask(options, *one) for one in places}
     place, batch = max(tried, key=lambda one: tried[one])
-    print(f"The model alone is fastest with {place} and batches of {batch}, of {len(tried)} ways that were tried.\n")
+    print(
+        f"The model alone is fastest with {place} and batches of {batch}, of {len(tried)} ways that were tried.\n"
+    )
     sides = {"decode": 8, "prepare": 8, place: batch, "score": 8}
     found: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(options.rounds):
@@ -76,21 +78,36 @@ def _table(rates: dict[str, float], model: str) -> None:
 
 
 def _ask(options: argparse.Namespace, side: str, batch: int) -> float:
-    command = [sys.executable, __file__, "--data", options.data, "--model", options.model, "--files", options.files]
+    command = [
+        sys.executable,
+        __file__,
+        "--data",
+        options.data,
+        "--model",
+        options.model,
+        "--files",
+        options.files,
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": str(_cores()) if side == THREADS else "1"}
     command += ["--side", side, "--batch", batch]
-    told = subprocess.run([str(part) for part in command], env=environment, capture_output=True, text=True, check=True)
+    told = subprocess.run(
+        [str(part) for part in command], env=environment, capture_output=True, text=True, check=True
+    )
     return float(told.stdout)
 
 
 def _side(options: argparse.Namespace) -> float:
     import numpy as np
 
-    from dermhub import archive, load
-    from dermhub.preprocess import to_array, to_rgb
+    from dermhub import load
+    from dermhub.images.decode import to_rgb
+    from dermhub.images.view import to_array
+    from dermhub.scoring import folder as scoring_folder
 
     classifier, folder = load(options.model), options.data
-    names = archive.names(folder)[:: max(1, len(archive.names(folder)) // options.files)][: options.files]
+    names = scoring_folder.relative_names(folder)[
+        :: max(1, len(scoring_folder.relative_names(folder)) // options.files)
+    ][: options.files]
     spec, count = classifier.config.input, len(names) // options.batch
     images = np.zeros((options.batch, 3, spec.size, spec.size), np.float32)
 
@@ -101,12 +118,21 @@ def _side(options: argparse.Namespace) -> float:
         lanes = _cores() if options.side == LANES else 1
         return float(options.batch * count / _timed(forward, range(count), lanes))
     if options.side == "decode":
-        return len(names) / _timed(lambda name: to_array(to_rgb(folder / name), spec), names, _cores())
+        return len(names) / _timed(
+            lambda name: to_array(to_rgb(folder / name), spec), names, _cores()
+        )
     if options.side == "prepare":
         return len(names) / _timed(lambda name: classifier.prepare(folder / name), names, _cores())
-    list(archive.score(classifier, folder, names[: 4 * options.batch], options.batch, _cores()))
+    list(
+        scoring_folder.score_images(
+            classifier, folder, names[: 4 * options.batch], options.batch, _cores()
+        )
+    )
     start = time.perf_counter()
-    scored = sum(len(rows) for rows in archive.score(classifier, folder, names, options.batch, _cores()))
+    scored = sum(
+        len(rows)
+        for rows in scoring_folder.score_images(classifier, folder, names, options.batch, _cores())
+    )
     return scored / (time.perf_counter() - start)
 
 
@@ -121,7 +147,16 @@ def _timed(call: Callable[[Any], object], items: Sequence[Any], lanes: int) -> f
 def _whole(options: argparse.Namespace) -> None:
     """Score the whole folder with the command that users give, and tell its rate and memory."""
     with tempfile.TemporaryDirectory() as out:
-        command = [sys.executable, "-m", "dermhub", "predict", "--images", str(options.data), "--model", options.model]
+        command = [
+            sys.executable,
+            "-m",
+            "dermhub",
+            "predict",
+            "--images",
+            str(options.data),
+            "--model",
+            options.model,
+        ]
         command += ["--out", str(Path(out, "scores.csv"))]
         start, used = time.perf_counter(), list[float]()
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:

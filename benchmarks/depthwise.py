@@ -1,4 +1,4 @@
-"""Gradients of depthwise convolutions in bfloat16: PyTorch's own, and those of `dermhub.depthwise`.
+"""Gradients of depthwise convolutions in bfloat16: PyTorch's own, and those of `dermhub.training.cpu`.
 
     PYTHONPATH=.:benchmarks python benchmarks/depthwise.py [--rounds 5]
 
@@ -19,7 +19,8 @@ import torch
 from running import machine
 from torch import nn
 
-from dermhub import backbone, depthwise
+from dermhub.models import backbone
+from dermhub.training import cpu
 
 LAYERS = (
     (192, 3, 1, 36),
@@ -38,7 +39,9 @@ MODELS = (("tf_efficientnet_b4", 144, 3), ("mobilenetv2_100", 160, 0))
 BATCH = 64
 
 
-def turns(first: Callable[[], object], second: Callable[[], object], rounds: int) -> tuple[float, float]:
+def turns(
+    first: Callable[[], object], second: Callable[[], object], rounds: int
+) -> tuple[float, float]:
     """Median milliseconds of two functions that take turns; the first round is not counted."""
     taken: tuple[list[float], list[float]] = ([], [])
     for number in range(rounds + 1):
@@ -53,13 +56,18 @@ def turns(first: Callable[[], object], second: Callable[[], object], rounds: int
 def layer(channels: int, kernel: int, stride: int, size: int, rounds: int) -> str:
     """A row of the table of layers."""
     strides, padding = (stride, stride), (kernel // 2, kernel // 2)
-    images, weight = torch.randn(BATCH, channels, size, size), torch.randn(channels, 1, kernel, kernel)
-    images, weight = (x.bfloat16().contiguous(memory_format=torch.channels_last) for x in (images, weight))
+    images, weight = (
+        torch.randn(BATCH, channels, size, size),
+        torch.randn(channels, 1, kernel, kernel),
+    )
+    images, weight = (
+        x.bfloat16().contiguous(memory_format=torch.channels_last) for x in (images, weight)
+    )
     gradient = torch.randn_like(torch.conv2d(images, weight, None, strides, padding, 1, channels))
     given = gradient, images, weight, strides, padding
     cells = []
-    for which, ours in enumerate((depthwise.input_gradient, depthwise.weight_gradient)):
-        theirs, own = turns(lambda w=which: depthwise._own(*given, w), lambda f=ours: f(*given), rounds)  # type: ignore[misc]
+    for which, ours in enumerate((cpu.input_gradient, cpu.weight_gradient)):
+        theirs, own = turns(lambda w=which: cpu._own(*given, w), lambda f=ours: f(*given), rounds)  # type: ignore[misc]
         cells += [f"{theirs:.1f}", f"{own:.1f}"]
     return f"| {channels}, {kernel} x {kernel}, {stride}, {size} | {' | '.join(cells)} |"
 
@@ -77,7 +85,7 @@ def step(name: str, size: int, freeze: int, faster: bool) -> Callable[[], None]:
     labels = torch.randint(7, (BATCH,))
 
     def run() -> None:
-        mode = depthwise.Faster() if faster else contextlib.nullcontext()
+        mode = cpu.Faster() if faster else contextlib.nullcontext()
         with mode, torch.autocast("cpu", torch.bfloat16):
             logits = model(images)
         optimizer.zero_grad(set_to_none=True)
@@ -89,21 +97,30 @@ def step(name: str, size: int, freeze: int, faster: bool) -> Callable[[], None]:
 
 def main() -> None:
     """Measure, and print the two tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
     print(f"{machine()}: {torch.get_num_threads()} threads, PyTorch {torch.__version__}.\n")
-    print("| channels, kernel, stride, size | input, PyTorch's (ms) | ours | weights, PyTorch's (ms) | ours |")
+    print(
+        "| channels, kernel, stride, size | input, PyTorch's (ms) | ours | weights, PyTorch's (ms) | ours |"
+    )
     print("|---|---|---|---|---|")
     for one in LAYERS:
         print(layer(*one, rounds))
-    print("\n| training step | PyTorch's (images/s) | ours | memory kept, PyTorch's | ours |\n|---|---|---|---|---|")
+    print(
+        "\n| training step | PyTorch's (images/s) | ours | memory kept, PyTorch's | ours |\n|---|---|---|---|---|"
+    )
     rows = [[f"{name}, {size} px"] for name, size, _ in MODELS]
     for kept in (False, True):
         if kept:
-            depthwise.keep_memory()
+            cpu.keep_memory()
         for row, model in zip(rows, MODELS, strict=True):
-            row += [f"{1000 * BATCH / ms:.1f}" for ms in turns(step(*model, False), step(*model, True), rounds)]
+            row += [
+                f"{1000 * BATCH / ms:.1f}"
+                for ms in turns(step(*model, False), step(*model, True), rounds)
+            ]
     for row in rows:
         print(f"| {' | '.join(row)} |")
 

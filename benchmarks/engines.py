@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import importlib
 import importlib.util
 import os
@@ -30,15 +31,21 @@ import torch
 from numpy.typing import NDArray
 from running import machine
 
-from dermhub import backbone, checkpoint, export, fold, metrics, onnx_format
-from dermhub.classifier import Classifier
-from dermhub.config import InputSpec, ModelConfig, Threshold
-from dermhub.labels import LESION
+from dermhub.images.view import InputSpec
+from dermhub.models import backbone, export, prediction, weights
+from dermhub.models.classifier import Classifier
+from dermhub.models.config import ModelConfig, Threshold
+from dermhub.models.engines import fused, onnx_file
+from dermhub.tasks import LESION
 
 ROUNDS, SECONDS = 9, 0.25
 """Rounds of each engine, and how long each round takes at least."""
 
-DEFAULT, ON_TORCH, GRAPH = "dermhub (default)", "dermhub on PyTorch", "ONNX Runtime (dermhub's .onnx)"
+DEFAULT, ON_TORCH, GRAPH = (
+    "dermhub (default)",
+    "dermhub on PyTorch",
+    "ONNX Runtime (dermhub's .onnx)",
+)
 
 Floats = NDArray[np.float32]
 Side = Callable[[Floats], Floats]
@@ -51,7 +58,9 @@ def by_torch(model: torch.nn.Module, layout: torch.memory_format) -> Side:
 
     def run(images: Floats) -> Floats:
         with torch.inference_mode():
-            logits: Floats = model(torch.from_numpy(images).contiguous(memory_format=layout)).numpy()
+            logits: Floats = model(
+                torch.from_numpy(images).contiguous(memory_format=layout)
+            ).numpy()
             return logits
 
     return run
@@ -75,17 +84,19 @@ def by_openvino(exported: Path, precision: str) -> Side:
     hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     hints["INFERENCE_NUM_THREADS"] = str(torch.get_num_threads())
     model: Any = core.compile_model(core.read_model(str(exported)), "CPU", hints)
-    return lambda images: np.asarray(model(images)[onnx_format.LOGITS])
+    return lambda images: np.asarray(model(images)[onnx_file.LOGITS])
 
 
-def sides(saved: Classifier, exported: Path, images: Floats, compiled: bool) -> tuple[dict[str, Side], list[str]]:
+def sides(
+    saved: Classifier, exported: Path, images: Floats, compiled: bool
+) -> tuple[dict[str, Side], list[str]]:
     """Every engine that this machine can run, and a line for each that it can't."""
     model, notes = saved.model, []
     found: dict[str, Side] = {
         "timm, eager": by_torch(model, torch.contiguous_format),
         "timm, eager, channels_last": by_torch(model, torch.channels_last),
         "the same, batch norms folded": by_torch(
-            fold.fold(model, saved.config.input.size, pack=False), torch.channels_last
+            fused.fold(model, saved.config.input.size, pack=False), torch.channels_last
         ),
         DEFAULT: lambda images: saved.engine.forward(images)[0],
     }
@@ -127,11 +138,18 @@ def table(saved: Classifier, compiled: bool, best: float, half: float) -> None:
         export.export(saved, Path(folder, "model.onnx"))
         engines, notes = sides(saved, Path(folder, "model.onnx"), images, compiled)
         spent = peak.profile_graph(Path(folder, "model.onnx"), images)
-    answers = {name: metrics.softmax(run(images), saved.config.temperature) for name, run in engines.items()}
+    answers = {
+        name: prediction.softmax(run(images), saved.config.temperature)
+        for name, run in engines.items()
+    }
     medians = {name: float(np.median(rounds)) for name, rounds in measure(engines, images).items()}
     eager, fastest = next(iter(medians.values())), min(medians.values())
-    print(f"\n{saved.name}: {saved.config.architecture}, {size} px, {work / 1e6:,.0f} million multiply-accumulates\n")
-    print("| engine | ms | times faster than eager | of the fastest | probabilities differ by | share of the peak |")
+    print(
+        f"\n{saved.name}: {saved.config.architecture}, {size} px, {work / 1e6:,.0f} million multiply-accumulates\n"
+    )
+    print(
+        "| engine | ms | times faster than eager | of the fastest | probabilities differ by | share of the peak |"
+    )
     print("|---|---|---|---|---|---|")
     for name, value in medians.items():
         apart = np.abs(answers[name] - next(iter(answers.values()))).max()
@@ -140,9 +158,16 @@ def table(saved: Classifier, compiled: bool, best: float, half: float) -> None:
             f"| {name} | {value:.1f} | {eager / value:.2f} | {value / fastest:.2f} | {apart:.0e} | {share} |",
             flush=True,
         )
-    print(f"\n{' '.join(notes)}\n\n| time in % | {' | '.join(peak.KINDS)} |\n|---|{'---|' * len(peak.KINDS)}")
-    for name in ("timm, eager", "timm, eager, channels_last", ON_TORCH if ON_TORCH in engines else DEFAULT):
-        print(f"| {name} | {peak.shares(peak.profile(lambda name=name: engines[name](images)))} |", flush=True)  # type: ignore[misc]
+    print(
+        f"\n{' '.join(notes)}\n\n| time in % | {' | '.join(peak.KINDS)} |\n|---|{'---|' * len(peak.KINDS)}"
+    )
+    for name in (
+        "timm, eager",
+        "timm, eager, channels_last",
+        ON_TORCH if ON_TORCH in engines else DEFAULT,
+    ):
+        spent_by = peak.profile(functools.partial(engines[name], images))
+        print(f"| {name} | {peak.shares(spent_by)} |", flush=True)
     print(f"| {GRAPH} | {peak.shares(spent)} |", flush=True)
 
 
@@ -152,13 +177,19 @@ def of_scale(architecture: str, folder: Path) -> Classifier:
     model = backbone.build(architecture, len(LESION.classes)).eval()
     size = int(model.default_cfg["input_size"][-1])  # type: ignore[index]
     point = Threshold(value=0.5, aim="none", split="validation")
-    checkpoint.save(folder, model, ModelConfig(architecture, LESION, InputSpec(size=size), 1.0, {"none": point}, {}))
+    weights.save(
+        folder,
+        model,
+        ModelConfig(architecture, LESION, InputSpec(size=size), 1.0, {"none": point}, {}),
+    )
     return Classifier(folder, "random weights")
 
 
 def main() -> None:
     """Read the options, and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--models", type=Path, nargs="*", default=[Path("model_cards/lesion")])
     parser.add_argument("--scale", default="tf_efficientnet_b4")
     parser.add_argument("--no-compile", dest="compiled", action="store_false")
@@ -168,8 +199,12 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = str(threads)
     best = peak.multiply_peak(torch.float32)
     half = peak.multiply_peak(torch.bfloat16)
-    print(f"{machine()}, PyTorch {torch.__version__}, {threads} threads. Medians of {ROUNDS} interleaved rounds.")
-    print(f"The peak: {best:.0f} billion multiply-accumulates a second in fp32, {half:.0f} in bf16.")
+    print(
+        f"{machine()}, PyTorch {torch.__version__}, {threads} threads. Medians of {ROUNDS} interleaved rounds."
+    )
+    print(
+        f"The peak: {best:.0f} billion multiply-accumulates a second in fp32, {half:.0f} in bf16."
+    )
     for path in options.models:
         table(Classifier(path), options.compiled, best, half)
     with tempfile.TemporaryDirectory() as folder:

@@ -27,10 +27,11 @@ import torch
 from predict import jpeg, random_model
 from running import machine, medians, process_memory, versions
 
-from dermhub import gradcam
-from dermhub.classifier import Classifier
-from dermhub.engine import Floats
-from dermhub.preprocess import to_array, to_rgb
+from dermhub.arrays import Floats32
+from dermhub.images.decode import to_rgb
+from dermhub.images.view import to_array
+from dermhub.models import explanation
+from dermhub.models.classifier import Classifier
 
 try:
     import pytorch_grad_cam
@@ -48,20 +49,28 @@ WARM, CALLS = 100, 1000
 
 def main() -> None:
     """Print the tables; with `--memory`, the memory of one side's calls instead."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--memory", choices=("dermhub", "pytorch-grad-cam"), help="(used by itself)")
+    parser.add_argument(
+        "--memory", choices=("dermhub", "pytorch-grad-cam"), help="(used by itself)"
+    )
     options = parser.parse_args()
     if options.memory:
         print(*memory(Classifier(FAST), options.memory))
         return
-    print(f"{machine()}, {versions('torch', 'timm', 'grad-cam')}, {torch.get_num_threads()} threads\n")
+    print(
+        f"{machine()}, {versions('torch', 'timm', 'grad-cam')}, {torch.get_num_threads()} threads\n"
+    )
     with tempfile.TemporaryDirectory() as folder:
         models = {"fast": Classifier(FAST), "accurate": Classifier(random_model(Path(folder)))}
         plain = {name: timm_model(classifier) for name, classifier in models.items()}
     explaining(models, plain, options.rounds)
     against(models, plain, options.rounds)
-    print(f"\nMemory of a process, MB after {WARM} calls and after {CALLS} (fast model, batch of 1):\n")
+    print(
+        f"\nMemory of a process, MB after {WARM} calls and after {CALLS} (fast model, batch of 1):\n"
+    )
     print(f"| side | {WARM} | {CALLS} |\n|---|---|---|")
     for side in ("dermhub", "pytorch-grad-cam"):
         command = [sys.executable, __file__, "--memory", side]
@@ -69,11 +78,15 @@ def main() -> None:
         print(f"| {side} | {' | '.join(told)} |")
 
 
-def explaining(models: dict[str, Classifier], plain: dict[str, torch.nn.Module], rounds: int) -> None:
+def explaining(
+    models: dict[str, Classifier], plain: dict[str, torch.nn.Module], rounds: int
+) -> None:
     """The table of one image: a plain forward pass, the engine with a class map, and the whole calls."""
     print("One image of 600 x 450 pixels, milliseconds. At most 1.10 is asked for.\n")
     names = ("plain forward", "forward and map", "predict", "explain")
-    print(f"| model | {' | '.join(names)} | forward and map / plain | explain / predict | added / plain |")
+    print(
+        f"| model | {' | '.join(names)} | forward and map / plain | explain / predict | added / plain |"
+    )
     print("|---" * (len(names) + 4) + "|")
     content = jpeg((600, 450))
     for name, classifier in models.items():
@@ -90,15 +103,24 @@ def explaining(models: dict[str, Classifier], plain: dict[str, torch.nn.Module],
         )
         bare, mapped, predicted, explained = (found[one] for one in names)
         ratios = (mapped / bare, explained / predicted, 1 + (explained - predicted) / bare)
-        figures = [*(f"{1000 * found[one]:.1f}" for one in names), *(f"{ratio:.2f}" for ratio in ratios)]
+        figures = [
+            *(f"{1000 * found[one]:.1f}" for one in names),
+            *(f"{ratio:.2f}" for ratio in ratios),
+        ]
         print(f"| {name} | {' | '.join(figures)} |")
-    print("\n`added / plain` is a plain forward pass with what `explain` adds to `predict`, against the plain one.\n")
+    print(
+        "\n`added / plain` is a plain forward pass with what `explain` adds to `predict`, against the plain one.\n"
+    )
 
 
 def against(models: dict[str, Classifier], plain: dict[str, torch.nn.Module], rounds: int) -> None:
     """The table of both sides' maps: times, and how far the maps are apart."""
-    print("Grad-CAM, milliseconds a batch, maps at the input's size. At least 3 times faster is asked for.\n")
-    print("| model | batch | dermhub | pytorch-grad-cam | faster | raw maps differ by | scaled maps differ by |")
+    print(
+        "Grad-CAM, milliseconds a batch, maps at the input's size. At least 3 times faster is asked for.\n"
+    )
+    print(
+        "| model | batch | dermhub | pytorch-grad-cam | faster | raw maps differ by | scaled maps differ by |"
+    )
     print("|---|---|---|---|---|---|---|")
     for name, classifier in models.items():
         theirs, target = their_cam(plain[name]), shown(classifier)
@@ -117,10 +139,14 @@ def against(models: dict[str, Classifier], plain: dict[str, torch.nn.Module], ro
                     "theirs": partial(their_maps, theirs, batch, target),
                 },
                 rounds,
-                {("fast", 1): 20, ("fast", 16): 3, ("accurate", 1): 5, ("accurate", 16): 1}[name, count],
+                {("fast", 1): 20, ("fast", 16): 3, ("accurate", 1): 5, ("accurate", 16): 1}[
+                    name, count
+                ],
             )
             times = " | ".join(f"{1000 * found[side]:.1f}" for side in ("ours", "theirs"))
-            print(f"| {name} | {count} | {times} | {found['theirs'] / found['ours']:.1f} | {raw:.0e} | {scaled:.0e} |")
+            print(
+                f"| {name} | {count} | {times} | {found['theirs'] / found['ours']:.1f} | {raw:.0e} | {scaled:.0e} |"
+            )
 
 
 def memory(classifier: Classifier, side: str) -> tuple[str, str]:
@@ -137,13 +163,13 @@ def memory(classifier: Classifier, side: str) -> tuple[str, str]:
     return first, f"{process_memory('VmRSS'):.1f}"
 
 
-def forward(model: torch.nn.Module, batch: Floats) -> object:
+def forward(model: torch.nn.Module, batch: Floats32) -> object:
     """timm's own forward pass."""
     with torch.inference_mode():
         return model(torch.from_numpy(batch)).numpy()
 
 
-def raw_maps(classifier: Classifier, batch: Floats, target: int) -> Floats:
+def raw_maps(classifier: Classifier, batch: Floats32, target: int) -> Floats32:
     """dermhub's class maps (N, h, w) of the target."""
     direction = np.zeros((1, len(classifier.classes)), np.float32)
     direction[0, target] = 1
@@ -151,11 +177,13 @@ def raw_maps(classifier: Classifier, batch: Floats, target: int) -> Floats:
     return classifier.engine.class_maps(features, direction)[:, 0]
 
 
-def our_maps(classifier: Classifier, batch: Floats, target: int) -> list[Floats]:
+def our_maps(classifier: Classifier, batch: Floats32, target: int) -> list[Floats32]:
     """dermhub's class maps as they are shown: N of (size, size), in [0, 1]."""
     side = batch.shape[-1]
     view = (0.0, 0.0, float(side), float(side))
-    return [gradcam.to_frame(one, (side, side), view) for one in raw_maps(classifier, batch, target)]
+    return [
+        explanation.to_frame(one, (side, side), view) for one in raw_maps(classifier, batch, target)
+    ]
 
 
 def their_cam(model: torch.nn.Module) -> Any:
@@ -163,18 +191,18 @@ def their_cam(model: torch.nn.Module) -> Any:
     return pytorch_grad_cam.GradCAM(model, [model.get_submodule("bn2")])
 
 
-def their_maps(cam: Any, batch: Floats, target: int) -> Floats:
+def their_maps(cam: Any, batch: Floats32, target: int) -> Floats32:
     """pytorch-grad-cam's maps (N, size, size) in [0, 1] of the target."""
-    maps: Floats = cam(torch.from_numpy(batch), [ClassifierOutputTarget(target)] * len(batch))
+    maps: Floats32 = cam(torch.from_numpy(batch), [ClassifierOutputTarget(target)] * len(batch))
     return maps
 
 
-def their_raw_maps(cam: Any, batch: Floats, target: int) -> Floats:
+def their_raw_maps(cam: Any, batch: Floats32, target: int) -> Floats32:
     """The same before they are scaled, (N, h, w)."""
     their_maps(cam, batch, target)
     kept = cam.activations_and_grads
     activations, gradients = (one[0].cpu().numpy() for one in (kept.activations, kept.gradients))
-    maps: Floats = np.maximum(cam.get_cam_image(None, None, None, activations, gradients), 0)
+    maps: Floats32 = np.maximum(cam.get_cam_image(None, None, None, activations, gradients), 0)
     return maps
 
 
@@ -185,7 +213,7 @@ def shown(classifier: Classifier) -> int:
     return int(maps[0].max(axis=(1, 2)).argmax())
 
 
-def inputs(classifier: Classifier, count: int) -> Floats:
+def inputs(classifier: Classifier, count: int) -> Floats32:
     """(N, 3, size, size): N drawn lesions as the model takes them in."""
     images = [to_rgb(jpeg((600, 450), seed)) for seed in range(count)]
     return np.stack([to_array(rgb, classifier.config.input) for rgb in images])

@@ -35,7 +35,9 @@ Point = dict[str, float]
 
 def main() -> None:
     """Print the tables and write the plots; with `--point`, measure one point instead."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="lesion")
     parser.add_argument("--out", type=Path, default=Path("docs/figures"))
     parser.add_argument("--rounds", type=int, default=5)
@@ -50,24 +52,37 @@ def main() -> None:
     own = model.config.input.size
     sizes, batches = [(size, 1) for size in SIZES], [(own, batch) for batch in BATCHES]
     with tempfile.TemporaryDirectory() as out:
-        folders = {size: _of_size(model.folder, size, Path(out, str(size))) for size in {*SIZES, own}}
+        folders = {
+            size: _of_size(model.folder, size, Path(out, str(size))) for size in {*SIZES, own}
+        }
         engines = {size: load(folder).engine for size, folder in folders.items()}
         points = _measure(engines, [*sizes, *batches], options.rounds)
         for (size, batch), found in points.items():
             command = [sys.executable, __file__, "--point", str(folders[size]), str(batch)]
-            found["mb"] = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+            found["mb"] = float(
+                subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            )
     print(f"{machine()}; {options.model}, {engines[own].runtime}\n")
     print("| image size (batch 1) | ms | memory, MB |\n|---|---|---|")
     for place in sizes:
         print(f"| {place[0]} | {points[place]['ms']:.1f} | {points[place]['mb']:.0f} |")
     print(f"\n| batch ({own} pixels) | images/s | memory, MB |\n|---|---|---|")
     for place in batches:
-        print(f"| {place[1]} | {1000 * place[1] / points[place]['ms']:.1f} | {points[place]['mb']:.0f} |")
+        print(
+            f"| {place[1]} | {1000 * place[1] / points[place]['ms']:.1f} | {points[place]['mb']:.0f} |"
+        )
     options.out.mkdir(parents=True, exist_ok=True)
     by_size = [(place[0], points[place]["ms"], points[place]["mb"]) for place in sizes]
-    by_batch = [(place[1], 1000 * place[1] / points[place]["ms"], points[place]["mb"]) for place in batches]
+    by_batch = [
+        (place[1], 1000 * place[1] / points[place]["ms"], points[place]["mb"]) for place in batches
+    ]
     _plot(options.out / "growth_size.png", "image size, pixels (batch 1)", "latency, ms", by_size)
-    _plot(options.out / "growth_batch.png", f"batch ({own} x {own} pixels)", "images a second", by_batch)
+    _plot(
+        options.out / "growth_batch.png",
+        f"batch ({own} x {own} pixels)",
+        "images a second",
+        by_batch,
+    )
 
 
 def _measure(engines: dict[int, Any], places: list[Place], rounds: int) -> dict[Place, Point]:
@@ -99,15 +114,16 @@ def _memory_of(folder: str, batch: str) -> float:
 
 def _of_size(folder: Path, size: int, to: Path) -> Path:
     """A copy of a model that takes images of another size, without what was fitted to the first one."""
-    from dermhub import catalog, files, refit
-    from dermhub.config import read_config
+    from dermhub import files, layout
+    from dermhub.models.folder import read_config
+    from dermhub.release import sidecars
 
     to.mkdir()
-    shutil.copy(folder / catalog.WEIGHTS, to)
+    shutil.copy(folder / layout.WEIGHTS, to)
     config = read_config(folder)
     config = dataclasses.replace(config, input=dataclasses.replace(config.input, size=size))
-    files.write_json(to / catalog.CONFIG, config.to_json())
-    refit.clear(to)
+    files.write_json(to / layout.CONFIG, config.to_json())
+    sidecars.clear(to)
     return to
 
 
@@ -127,7 +143,12 @@ def _plot(path: Path, across: str, up: str, points: Sequence[tuple[float, float,
     places = [point[0] for point in points]
     for axes, values, label in ((left, 1, up), (right, 2, "memory of the process, MB")):
         axes.plot(places, [point[values] for point in points], "o-", color="#0b5c8a")
-        axes.set(xlabel=across, ylabel=label, xscale="log", ylim=(0, 1.08 * max(point[values] for point in points)))
+        axes.set(
+            xlabel=across,
+            ylabel=label,
+            xscale="log",
+            ylim=(0, 1.08 * max(point[values] for point in points)),
+        )
         axes.set_xticks(places, [f"{place:g}" for place in places], minor=False)
         axes.minorticks_off()
         axes.grid(alpha=0.3)

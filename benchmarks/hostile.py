@@ -2,7 +2,7 @@
 
     PYTHONPATH=.:tests python benchmarks/hostile.py [KIND ...]
 
-Starts app.py, sends every kind of tests/odd_files.py, and prints a Markdown table: what came, what its sender reads,
+Starts app.py, sends every kind of tests/support/odd_files.py, and prints a Markdown table: what came, what its sender reads,
 seconds from the first byte of the upload to the answer, by how much the process grew meanwhile at most (resident
 memory, MB), and whether the next upload, an ordinary JPEG, was answered. Exits with 1 where a sentence is not the
 expected one, an answer takes more than 2 s or 300 MB, or the next upload fails.
@@ -18,9 +18,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from html import unescape
 
-import odd_files as odd
-from asking import Refused, as_file, ask, upload
 from running import App, machine, running
+
+from tests.support import odd_files
+from tests.support.demo_client import Refused, as_file, ask, upload
 
 SECONDS, MEGABYTES = 2.0, 300.0
 
@@ -39,22 +40,24 @@ class Result:
     @property
     def passed(self) -> bool:
         """Whether all that is asked for holds."""
-        return self.right and self.followed and self.seconds <= SECONDS and self.megabytes <= MEGABYTES
+        return (
+            self.right and self.followed and self.seconds <= SECONDS and self.megabytes <= MEGABYTES
+        )
 
 
 def sending(app: App) -> Iterator[tuple[str, str, Callable[[], str]]]:
     """Each kind, how the sentence begins that is expected ("" for an answer), and what sends it."""
-    for kind, one in (odd.REFUSED | odd.ACCEPTED | odd.LIMITS).items():
+    for kind, one in (odd_files.REFUSED | odd_files.ACCEPTED | odd_files.LIMITS).items():
         content = one.make()
         yield kind, one.expected, lambda one=one, content=content: send(app, one.name, content)  # type: ignore[misc]
-    big = odd.saved("PNG") + bytes(21 * 2**20)
-    yield "21 MB", odd.TOO_BIG, lambda: send(app, "big.png", big)
-    yield "two files at once", odd.TWO, lambda: send_two(app)
-    for kind, (given, expected) in odd.VALUES.items():
+    big = odd_files.saved("PNG") + bytes(21 * 2**20)
+    yield "21 MB", odd_files.TOO_BIG, lambda: send(app, "big.png", big)
+    yield "two files at once", odd_files.TWO, lambda: send_two(app)
+    for kind, (given, expected) in odd_files.VALUES.items():
         yield f"API: {kind}", expected, lambda given=given: ask(app.url, given)  # type: ignore[misc]
-    for number, given in enumerate(odd.addresses("http://127.0.0.1:1/metadata.png"), 1):
+    for number, given in enumerate(odd_files.addresses("http://127.0.0.1:1/metadata.png"), 1):
         kind = f"API: an address inside, form {number}"
-        yield kind, odd.ADDRESS, lambda given=given: ask(app.url, given)  # type: ignore[misc]
+        yield kind, odd_files.ADDRESS, lambda given=given: ask(app.url, given)  # type: ignore[misc]
 
 
 def send(app: App, name: str, content: bytes) -> str:
@@ -65,7 +68,7 @@ def send(app: App, name: str, content: bytes) -> str:
 
 def send_two(app: App) -> str:
     """Two files where the endpoint takes one."""
-    paths = upload(app.url, [("a.png", odd.saved("PNG")), ("b.jpg", odd.saved("JPEG"))])
+    paths = upload(app.url, [("a.png", odd_files.saved("PNG")), ("b.jpg", odd_files.saved("JPEG"))])
     return ask(app.url, [as_file(path) for path in paths])
 
 
@@ -79,34 +82,46 @@ def measured(app: App, kind: str, expected: str, call: Callable[[], str]) -> Res
         told = str(error)
     seconds, grown = time.perf_counter() - began, max(app.peak() - before, 0)
     right = told == "answered" if not expected else told.startswith(expected)
-    followed = plain(send(app, "next.jpg", odd.saved("JPEG"))) == "answered"
+    followed = plain(send(app, "next.jpg", odd_files.saved("JPEG"))) == "answered"
     return Result(kind, told, seconds, grown, right, followed)
 
 
 def plain(html: str) -> str:
     """What stands on the page: the sentence of a refusal, or "answered"."""
     found = re.search(r"<strong>No answer.</strong> (.*)</div>", html)
-    return unescape(found[1]) if found else "answered" if "Probability of malignancy" in html else html
+    return (
+        unescape(found[1]) if found else "answered" if "Probability of malignancy" in html else html
+    )
 
 
 def as_table(results: list[Result]) -> str:
     """The results as Markdown."""
-    rows = ["| what came | what its sender reads | seconds | MB | next upload | |", "|---|---|---|---|---|---|"]
+    rows = [
+        "| what came | what its sender reads | seconds | MB | next upload | |",
+        "|---|---|---|---|---|---|",
+    ]
     for one in results:
-        verdict, after = "ok" if one.passed else "**fails**", "answered" if one.followed else "**fails**"
+        verdict, after = (
+            "ok" if one.passed else "**fails**",
+            "answered" if one.followed else "**fails**",
+        )
         told = one.told.replace("|", r"\|")
-        rows.append(f"| {one.kind} | {told} | {one.seconds:.2f} | {one.megabytes:.0f} | {after} | {verdict} |")
+        rows.append(
+            f"| {one.kind} | {told} | {one.seconds:.2f} | {one.megabytes:.0f} | {after} | {verdict} |"
+        )
     return "\n".join(rows)
 
 
 def main() -> int:
     """Send everything, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("kinds", nargs="*", metavar="KIND", help="only these (default: all)")
     only = parser.parse_args().kinds
     with running() as app:
         for _ in range(10):
-            send(app, "warm.jpg", odd.saved("JPEG"))
+            send(app, "warm.jpg", odd_files.saved("JPEG"))
         results = [measured(app, *one) for one in sending(app) if not only or one[0] in only]
     failed = sum(not one.passed for one in results)
     print(f"{machine()}: {len(results)} kinds, {failed} of them fail.\n\n{as_table(results)}")

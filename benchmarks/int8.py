@@ -22,9 +22,13 @@ import numpy as np
 from engines import Floats, Side, measure
 from running import machine
 
-from dermhub import data, engine_onnx, export, metrics, onnx_format
-from dermhub.classifier import Classifier
-from dermhub.preprocess import to_array, to_rgb
+from dermhub.data import tables
+from dermhub.evaluation import metrics
+from dermhub.images.decode import to_rgb
+from dermhub.images.view import to_array
+from dermhub.models import export, prediction
+from dermhub.models.classifier import Classifier
+from dermhub.models.engines import onnx_file, onnx_runtime
 
 APART, FASTER, BATCH = 0.005, 1.5, 32
 RANGES = (("MinMax", 64), ("MinMax", 128), ("Percentile", 128))
@@ -40,16 +44,18 @@ class Images:
     def get_next(self) -> dict[str, Floats] | None:
         """The next image as a batch, or None after the last."""
         image = next(self.rest, None)
-        return None if image is None else {onnx_format.INPUT: image[None]}
+        return None if image is None else {onnx_file.INPUT: image[None]}
 
 
 def quantise(exported: Path, to: Path, images: Floats, method: str) -> None:
     """Write the model of a file in 8 bits, its ranges by the smallest and largest value or by the percentile 99.99."""
     logging.disable(logging.WARNING)  # it advises to preprocess, which is done here
-    engine_onnx.module("The benchmark")  # before its parts: it switches telemetry off
+    onnx_runtime.module("The benchmark")  # before its parts: it switches telemetry off
     tools = importlib.import_module("onnxruntime.quantization")
     prepared = to.with_name("prepared.onnx")
-    importlib.import_module("onnxruntime.quantization.shape_inference").quant_pre_process(exported, prepared)
+    importlib.import_module("onnxruntime.quantization.shape_inference").quant_pre_process(
+        exported, prepared
+    )
     tools.quantize_static(
         prepared,
         to,
@@ -65,19 +71,21 @@ def quantise(exported: Path, to: Path, images: Floats, method: str) -> None:
 
 def session(path: Path) -> Side:
     """An ONNX file in ONNX Runtime on all cores: images (N, 3, H, W) -> logits (N, C)."""
-    runtime = engine_onnx.module("The benchmark")
+    runtime = onnx_runtime.module("The benchmark")
     model = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return lambda images: np.asarray(model.run([onnx_format.LOGITS], {onnx_format.INPUT: images})[0])
+    return lambda images: np.asarray(model.run([onnx_file.LOGITS], {onnx_file.INPUT: images})[0])
 
 
 def main() -> None:
     """Read the options, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", type=Path, default=Path("model_cards/lesion"))
     options = parser.parse_args()
     saved = Classifier(options.model)
-    table = data.read_table(options.data, saved.config.task)
+    table = tables.read_table(options.data, saved.config.task)
     part = table[table["split"] == "validation"]
     start = time.perf_counter()
     images = np.stack([to_array(to_rgb(path), saved.config.input) for path in part["path"]])
@@ -90,24 +98,34 @@ def main() -> None:
             written = Path(folder, f"{method}-{count}.onnx")
             quantise(exported, written, some, method)
             engines[f"8 bits, {method} of {len(some)} images"] = session(written)
-    report(engines, saved, images, data.targets(part, saved.config.task))
+    report(engines, saved, images, tables.targets(part, saved.config.task))
     print(f"\n{time.perf_counter() - start:.0f} s in all.")
 
 
 def report(engines: dict[str, Side], saved: Classifier, images: Floats, truth: Any) -> None:
     """Print the table, and whether both conditions hold."""
-    times = {name: float(np.median(rounds)) for name, rounds in measure(engines, images[:1]).items()}
+    times = {
+        name: float(np.median(rounds)) for name, rounds in measure(engines, images[:1]).items()
+    }
     print(f"{machine()}; {saved.name}, {len(images)} validation images\n")
-    print("| | balanced accuracy | AUROC of malignancy | another class | ms | times faster | both hold |")
+    print(
+        "| | balanced accuracy | AUROC of malignancy | another class | ms | times faster | both hold |"
+    )
     print("|---|---|---|---|---|---|---|")
     first: tuple[Any, float, float] | None = None
     for name, run in engines.items():
-        logits = np.concatenate([run(images[at : at + BATCH]) for at in range(0, len(images), BATCH)])
-        summary = metrics.summarize(metrics.softmax(logits, saved.config.temperature), truth, saved.config.task)
+        logits = np.concatenate(
+            [run(images[at : at + BATCH]) for at in range(0, len(images), BATCH)]
+        )
+        summary = metrics.summarize(
+            prediction.softmax(logits, saved.config.temperature), truth, saved.config.task
+        )
         accuracy, classes = float(summary["balanced_accuracy"]), logits.argmax(axis=1)
         first = first or (classes, accuracy, times[name])
         apart, faster = accuracy - first[1], first[2] / times[name]
-        verdict = "" if name == "fp32" else "yes" if abs(apart) <= APART and faster >= FASTER else "no"
+        verdict = (
+            "" if name == "fp32" else "yes" if abs(apart) <= APART and faster >= FASTER else "no"
+        )
         print(
             f"| {name} | {accuracy:.3f} ({apart:+.3f}) | {summary['malignancy_auroc']:.3f} "
             f"| {(classes != first[0]).mean():.1%} | {times[name]:.1f} | {faster:.2f} | {verdict} |",

@@ -30,10 +30,12 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch.utils.data import DataLoader
 
-from dermhub import backbone, data, metrics, partition
-from dermhub.config import InputSpec
+from dermhub.data import datasets, partition, tables
 from dermhub.errors import DermhubError
-from dermhub.labels import LESION
+from dermhub.evaluation import metrics
+from dermhub.images.view import InputSpec
+from dermhub.models import backbone
+from dermhub.tasks import LESION
 
 Rows = NDArray[np.int64]
 Split = Callable[[pd.DataFrame, np.random.Generator], tuple[Rows, Rows]]
@@ -74,24 +76,34 @@ def _deal(table: pd.DataFrame, units: pd.Series, rng: np.random.Generator) -> tu
 
 
 @torch.inference_mode()
-def features(paths: list[str], init: Path, name: str, size: int, workers: int) -> NDArray[np.float32]:
+def features(
+    paths: list[str], init: Path, name: str, size: int, workers: int
+) -> NDArray[np.float32]:
     """(N, K) pooled features of a frozen backbone."""
     model = backbone.from_file(init, name, len(LESION.classes)).eval()
     model.to(memory_format=backbone.memory_format(name))
-    loader = DataLoader(data.EvaluationImages(paths, InputSpec(size)), 64, num_workers=workers)
-    return np.concatenate([backbone.features(model, batch).mean((2, 3)).numpy() for batch in loader])
+    loader = DataLoader(datasets.EvaluationImages(paths, InputSpec(size)), 64, num_workers=workers)
+    return np.concatenate(
+        [backbone.features(model, batch).mean((2, 3)).numpy() for batch in loader]
+    )
 
 
 def probe(seen: NDArray[np.float32], targets: Rows) -> Pipeline:
     """A logistic regression on 256 principal components of standardised features."""
-    steps = StandardScaler(), PCA(min(256, *seen.shape), random_state=0), LogisticRegression(C=0.1, max_iter=500)
+    steps = (
+        StandardScaler(),
+        PCA(min(256, *seen.shape), random_state=0),
+        LogisticRegression(C=0.1, max_iter=500),
+    )
     return make_pipeline(*steps).fit(seen, targets)
 
 
-def measure(values: NDArray[np.float32], table: pd.DataFrame, rows: tuple[Rows, Rows]) -> dict[str, Any]:
+def measure(
+    values: NDArray[np.float32], table: pd.DataFrame, rows: tuple[Rows, Rows]
+) -> dict[str, Any]:
     """Figures of the probe on the test rows, and the share of them with a photograph of their lesion in training."""
     training, test = rows
-    true = data.targets(table, LESION)
+    true = tables.targets(table, LESION)
     fitted = probe(values[training], true[training])
     probabilities = np.zeros((len(test), len(LESION.classes)))
     probabilities[:, fitted.classes_] = fitted.predict_proba(values[test])
@@ -111,23 +123,33 @@ def write_leaky(table: pd.DataFrame, folder: Path) -> None:
 
 def main() -> None:
     """Print one row for each way to divide."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder of HAM10000")
-    parser.add_argument("--init", type=Path, help="ImageNet weights of the backbone, as safetensors")
+    parser.add_argument(
+        "--init", type=Path, help="ImageNet weights of the backbone, as safetensors"
+    )
     parser.add_argument("--model", default="mobilenetv2_100", help="the backbone")
     parser.add_argument("--size", type=int, default=192, help="input in pixels")
     parser.add_argument("--seeds", type=int, default=5, help="random splits of each kind")
     parser.add_argument("--workers", type=int, default=2, help="processes that decode")
-    parser.add_argument("--leaky", type=Path, metavar="FOLDER", help="write this folder, and do nothing else")
+    parser.add_argument(
+        "--leaky", type=Path, metavar="FOLDER", help="write this folder, and do nothing else"
+    )
     options = parser.parse_args()
-    table = data.read_table(options.data, LESION)
+    table = tables.read_table(options.data, LESION)
     if options.leaky:
         write_leaky(table, options.leaky)
         return
     if options.init is None:
         parser.error("--init is needed: the backbone's weights as a .safetensors file")
-    values = features(list(table["path"]), options.init, options.model, options.size, options.workers)
-    print(f"| split (mean of {options.seeds}) | test images | lesion also in training | {' | '.join(SHOWN)} |")
+    values = features(
+        list(table["path"]), options.init, options.model, options.size, options.workers
+    )
+    print(
+        f"| split (mean of {options.seeds}) | test images | lesion also in training | {' | '.join(SHOWN)} |"
+    )
     print(f"|---|---|---|{'---|' * len(SHOWN)}")
     kinds: tuple[tuple[str, Split, int], ...] = (
         ("by image", by_image, options.seeds),
@@ -135,7 +157,10 @@ def main() -> None:
         ("by lesion, as shipped", shipped, 1),
     )
     for name, split, repeats in kinds:
-        every = [measure(values, table, split(table, np.random.default_rng(seed))) for seed in range(repeats)]
+        every = [
+            measure(values, table, split(table, np.random.default_rng(seed)))
+            for seed in range(repeats)
+        ]
         mean = {key: float(np.mean([one[key] for one in every])) for key in every[0]}
         cells = " | ".join(f"{mean[key]:.3f}" for key in SHOWN)
         print(f"| {name} | {mean['n']:.0f} | {mean['siblings']:.1%} | {cells} |", flush=True)

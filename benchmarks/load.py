@@ -26,13 +26,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-import odd_files as odd
-from asking import as_file
 from running import App, machine, running
 
-from dermhub.drawings import draw
+from dermhub.images.drawing import draw
+from tests.support import odd_files
+from tests.support.demo_client import as_file
 
-BUSY = re.compile(r"The server is busy: \d+ requests wait and yours would be number \d+\. Try again in about (\d+) sec")
+BUSY = re.compile(
+    r"The server is busy: \d+ requests wait and yours would be number \d+\. Try again in about (\d+) sec"
+)
 RATIO, GROWTH = 1.3, 0.05
 WARM, ALONE, SAMPLE = 20, 40, 0.5
 """Requests before anything is measured, requests of one client alone, and seconds between two looks at the memory."""
@@ -90,7 +92,9 @@ def finished(load: Load, message: dict[str, Any], position: int, seconds: float)
 
 async def events(load: Load, session: str) -> AsyncIterator[dict[str, Any]]:
     """What the server sends to one who waits."""
-    async with load.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": session}) as stream:
+    async with load.http.stream(
+        "GET", "/gradio_api/queue/data", params={"session_hash": session}
+    ) as stream:
         async for line in stream.aiter_lines():
             if line.startswith("data:"):
                 yield json.loads(line[5:])
@@ -119,7 +123,7 @@ async def measure(app: App, clients: int, seconds: float, endpoint: str) -> tupl
     async with httpx.AsyncClient(base_url=app.url, timeout=120, limits=limits) as http:
         config = (await http.get("/config")).json()
         (function,) = [one["id"] for one in config["dependencies"] if one["api_name"] == endpoint]
-        photo = odd.saved("JPEG", draw(7, (600, 450), 0.7), quality=90)
+        photo = odd_files.saved("JPEG", draw(7, (600, 450), 0.7), quality=90)
         alone = Load(app, http, function, photo)
         for _ in range(WARM + ALONE):
             await one_request(alone)
@@ -155,7 +159,9 @@ def report(single: float, load: Load) -> tuple[str, bool]:
 
 def main() -> int:
     """Read the options, measure, and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--endpoint", default="predict", choices=("predict", "analyse"))

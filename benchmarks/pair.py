@@ -10,8 +10,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dermhub import data, metrics, summary
-from dermhub.config import read_config
+from dermhub import layout
+from dermhub.data import tables as data_tables
+from dermhub.evaluation import metrics, predictions
+from dermhub.models import prediction
+from dermhub.models.folder import read_config
 
 FIGURES = {"nll": "nll", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy",
            "malignancy_auroc": "AUROC of malignancy"}  # fmt: skip
@@ -19,21 +22,23 @@ FIGURES = {"nll": "nll", "accuracy": "accuracy", "balanced_accuracy": "balanced 
 
 def main() -> None:
     """Read the options, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folders", type=Path, nargs=2)
     folders = parser.parse_args().folders
     configs = [read_config(folder) for folder in folders]
     task = configs[0].task
-    tables = [summary.read_predictions(folder / summary.PREDICTIONS, task) for folder in folders]
+    tables = [predictions.read_predictions(folder / layout.PREDICTIONS, task) for folder in folders]
     tables = [table[table["split"] == "validation"].sort_values("image_id") for table in tables]
     if list(tables[0]["image_id"]) != list(tables[1]["image_id"]):
         raise SystemExit("pair.py: the two models were validated on different images.")
     found = {
-        str(folder): metrics.softmax(summary.logits_of(table, task), config.temperature)
+        str(folder): prediction.softmax(predictions.logits_of(table, task), config.temperature)
         for folder, table, config in zip(folders, tables, configs, strict=True)
     }
     found["their mean"] = sum(found.values()) / 2  # type: ignore[assignment]
-    true = data.targets(tables[0], task)
+    true = data_tables.targets(tables[0], task)
     print(f"| {len(true)} validation images | {' | '.join(FIGURES.values())} |")
     print(f"|---|{'---|' * len(FIGURES)}")
     for name, probabilities in found.items():

@@ -13,10 +13,17 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from dermhub import engine_onnx, fold, onnx_format
+from dermhub.models.engines import fused, onnx_file, onnx_runtime
 
 SIZE, ROUNDS, TRIALS = 1024, 4, 20
-KINDS = ("convolutions 1 x 1", "convolutions depthwise", "convolutions, others", "batch norms", "activations", "others")
+KINDS = (
+    "convolutions 1 x 1",
+    "convolutions depthwise",
+    "convolutions, others",
+    "batch norms",
+    "activations",
+    "others",
+)
 NAMES = (
     ("norm", 3),
     ("relu", 4),
@@ -56,9 +63,9 @@ def multiply_peak(dtype: torch.dtype) -> float:
     """
     a, b = (torch.randn(SIZE, SIZE).to(dtype) for _ in range(2))
     products: list[Callable[[], object]] = [lambda: torch.mm(a, b)]
-    if dtype == torch.float32 and fold.can_pack():
+    if dtype == torch.float32 and fused.can_pack():
         maps = a.t().reshape(1, SIZE, -1, 32).to(memory_format=torch.channels_last)
-        packed = fold.Packed(nn.Conv2d(SIZE, SIZE, 1, bias=False), maps.shape, nn.Identity())
+        packed = fused.Packed(nn.Conv2d(SIZE, SIZE, 1, bias=False), maps.shape, nn.Identity())
         products.append(lambda: packed(maps))
     with torch.inference_mode():
         return max(_rate(product) for product in products for _ in range(TRIALS))
@@ -80,23 +87,29 @@ def profile(forward: Callable[[], object], repeats: int = 20) -> dict[str, float
             forward()
     found = dict.fromkeys(KINDS, 0.0)
     for event in watched.key_averages(group_by_input_shape=True):
-        found[_kind(event.key.lower(), event.input_shapes)] += event.self_cpu_time_total / repeats / 1000
+        found[_kind(event.key.lower(), event.input_shapes)] += (
+            event.self_cpu_time_total / repeats / 1000
+        )
     return found
 
 
-def profile_graph(exported: Path, images: NDArray[np.float32], repeats: int = 20) -> dict[str, float]:
+def profile_graph(
+    exported: Path, images: NDArray[np.float32], repeats: int = 20
+) -> dict[str, float]:
     """Milliseconds of one call by kind of operator, of ONNX Runtime's own profiler, for an exported file.
 
     It folds batch norms and most activations into the convolutions.
     """
-    onnxruntime = engine_onnx.module("The profile")
+    onnxruntime = onnx_runtime.module("The profile")
     options = onnxruntime.SessionOptions()
     options.enable_profiling, options.log_severity_level = True, 4
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder, "profile"))
-        session = onnxruntime.InferenceSession(str(exported), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            str(exported), options, providers=["CPUExecutionProvider"]
+        )
         for _ in range(repeats):
-            session.run(None, {onnx_format.INPUT: images})
+            session.run(None, {onnx_file.INPUT: images})
         events = json.loads(Path(session.end_profiling()).read_text())
     found = dict.fromkeys(KINDS, 0.0)
     for event in events:

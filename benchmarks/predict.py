@@ -6,7 +6,7 @@
 and no list of seen images. Each reads a drawn image of 600 x 450 pixels and a drawn photograph of 12 megapixels, saved
 as JPEG. The floor is Pillow's decoding plus the engine's bare forward pass. Decoding is measured whole, as `predict`
 does it, and in draft mode, in which libjpeg decodes at half, a quarter or an eighth of the size: faster, but to other
-pixels, so that `predict` uses it only above `preprocess.LARGE` pixels. All sides take turns; a figure is the median of
+pixels, so that `predict` uses it only above `decode.LARGE` pixels. All sides take turns; a figure is the median of
 the rounds. About two minutes.
 """
 
@@ -22,12 +22,13 @@ import torch
 from PIL import Image
 from running import machine, medians, versions
 
-from dermhub import backbone, checkpoint
-from dermhub.classifier import Classifier
-from dermhub.config import InputSpec, ModelConfig, Threshold
-from dermhub.drawings import draw
-from dermhub.labels import LESION
-from dermhub.preprocess import to_array, to_rgb
+from dermhub.images.decode import to_rgb
+from dermhub.images.drawing import draw
+from dermhub.images.view import InputSpec, to_array
+from dermhub.models import backbone, weights
+from dermhub.models.classifier import Classifier
+from dermhub.models.config import ModelConfig, Threshold
+from dermhub.tasks import LESION
 
 SIZES = {(600, 450): 20, (4000, 3000): 3}
 """(width, height) of an image -> calls in a round."""
@@ -41,20 +42,31 @@ MOST = 1.15
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
-    print(f"{machine()}, {versions('torch', 'timm', 'pillow')}, {torch.get_num_threads()} threads: ", end="")
+    print(
+        f"{machine()}, {versions('torch', 'timm', 'pillow')}, {torch.get_num_threads()} threads: ",
+        end="",
+    )
     print(f"median milliseconds of {options.rounds} rounds; at most {MOST} is asked for.\n")
-    print(f"| model, image | {' | '.join(SHOWN)} | predict / (decoding + forward) | predict / (draft + forward) |")
+    print(
+        f"| model, image | {' | '.join(SHOWN)} | predict / (decoding + forward) | predict / (draft + forward) |"
+    )
     print("|---" * (len(SHOWN) + 3) + "|")
     contents = {size: jpeg(size) for size in SIZES}
     with tempfile.TemporaryDirectory() as folder:
         models = {"fast": Classifier(FAST), "accurate": Classifier(random_model(Path(folder)))}
     for name, classifier in models.items():
         for size, content in contents.items():
-            print(f"| {name}, {size[0]} x {size[1]} {row(classifier, content, options.rounds, SIZES[size])} |")
-    print("\n`prepare` is decoding, scaling, image quality and seen-before; `the rest` gate, calibration and sets.")
+            print(
+                f"| {name}, {size[0]} x {size[1]} {row(classifier, content, options.rounds, SIZES[size])} |"
+            )
+    print(
+        "\n`prepare` is decoding, scaling, image quality and seen-before; `the rest` gate, calibration and sets."
+    )
 
 
 def row(classifier: Classifier, content: bytes, rounds: int, calls: int) -> str:
@@ -75,15 +87,19 @@ def row(classifier: Classifier, content: bytes, rounds: int, calls: int) -> str:
     )
     found["the rest"] = found["prepared"] - found["forward"]
     floors = (found[kind] + found["forward"] for kind in ("decoding", "decoding, draft"))
-    figures = [f"{1000 * found[name]:.1f}" for name in SHOWN] + [f"{found['predict'] / floor:.2f}" for floor in floors]
+    figures = [f"{1000 * found[name]:.1f}" for name in SHOWN] + [
+        f"{found['predict'] / floor:.2f}" for floor in floors
+    ]
     return "| " + " | ".join(figures)
 
 
 def random_model(folder: Path) -> Path:
     """A folder with the accurate backbone and random weights."""
     torch.manual_seed(0)
-    config = ModelConfig(ACCURATE, LESION, InputSpec(SIZE), thresholds={"half": Threshold(0.5, "none")})
-    checkpoint.save(folder, backbone.build(ACCURATE, len(LESION.classes)), config)
+    config = ModelConfig(
+        ACCURATE, LESION, InputSpec(SIZE), thresholds={"half": Threshold(0.5, "none")}
+    )
+    weights.save(folder, backbone.build(ACCURATE, len(LESION.classes)), config)
     return folder
 
 

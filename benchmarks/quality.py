@@ -1,4 +1,4 @@
-"""How often `dermhub.quality` objects to images as they are, and to the same images damaged on purpose:
+"""How often `dermhub.images.quality` objects to images as they are, and to the same images damaged on purpose:
 
     PYTHONPATH=. python benchmarks/quality.py --data HAM [--split test] [--others NAME=FOLDER ...] [--every 1]
 
@@ -16,9 +16,11 @@ from pathlib import Path
 
 from PIL import Image, ImageEnhance, ImageFilter
 
-from dermhub import data, files, quality
-from dermhub.labels import LESION
-from dermhub.preprocess import to_rgb
+from dermhub import files
+from dermhub.data import tables
+from dermhub.images import quality
+from dermhub.images.decode import to_rgb
+from dermhub.tasks import LESION
 
 CODES = ("too-small", "blurred", "too-dark", "too-bright", "vignette", "no-lesion")
 
@@ -37,7 +39,9 @@ def exposure(factor: float) -> Damage:
 
 def scaled(short: int) -> Damage:
     """The image with that many pixels on its short side."""
-    return lambda rgb: rgb.resize((round(rgb.width * short / min(rgb.size)), round(rgb.height * short / min(rgb.size))))
+    return lambda rgb: rgb.resize(
+        (round(rgb.width * short / min(rgb.size)), round(rgb.height * short / min(rgb.size)))
+    )
 
 
 DAMAGES = {
@@ -54,28 +58,42 @@ def row(name: str, images: Iterable[Image.Image]) -> str:
         codes = [concern.code for concern in quality.concerns(rgb)]
         counts.update([*codes, *(["any"] if codes else [])])
         total += 1
-    return f"| {name} | {total} | " + " | ".join(f"{counts[code] / total:.3f}" for code in (*CODES, "any")) + " |"
+    return (
+        f"| {name} | {total} | "
+        + " | ".join(f"{counts[code] / total:.3f}" for code in (*CODES, "any"))
+        + " |"
+    )
 
 
 def main() -> None:
     """Read the options, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument("--others", nargs="*", default=[], metavar="NAME=FOLDER")
     parser.add_argument("--every", type=int, default=1, help="damage only every n-th image")
     options = parser.parse_args()
-    table = data.read_table(options.data, LESION)
+    table = tables.read_table(options.data, LESION)
     part = table[table["split"] == options.split]
     paths = list(part["path"])
     print(f"| images | n | {' | '.join(CODES)} | any |\n|---|---|{'---|' * (len(CODES) + 1)}")
     print(row(options.split, map(to_rgb, paths)), flush=True)
     for dx in sorted(set(part["dx"])):
-        print(row(f"{options.split}, {dx}", map(to_rgb, part["path"][part["dx"] == dx])), flush=True)
+        print(
+            row(f"{options.split}, {dx}", map(to_rgb, part["path"][part["dx"] == dx])), flush=True
+        )
     for name, folder in (one.split("=", 1) for one in options.others):
         print(row(name, map(to_rgb, files.image_files(Path(folder)))), flush=True)
     for name, damage in DAMAGES.items():
-        print(row(f"{options.split}, {name}", (damage(to_rgb(path)) for path in paths[:: options.every])), flush=True)
+        print(
+            row(
+                f"{options.split}, {name}",
+                (damage(to_rgb(path)) for path in paths[:: options.every]),
+            ),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -56,7 +56,9 @@ def running(*options: str) -> Iterator[App]:
         environment = {**os.environ, "TMPDIR": folder}
         with (
             Path(folder, "log").open("w", encoding="utf-8") as log,
-            subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log) as process,
+            subprocess.Popen(
+                command, cwd=folder, env=environment, stdout=log, stderr=log
+            ) as process,
         ):
             try:
                 app = App(process.pid, f"http://127.0.0.1:{port}")
@@ -69,7 +71,9 @@ def running(*options: str) -> Iterator[App]:
 
 def process_memory(name: str, pid: int | str = "self") -> float:
     """Memory of a process in MB: "VmRSS", in use now, or "VmHWM", the most so far. Raises OSError when it is gone."""
-    found = re.search(rf"^{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    found = re.search(
+        rf"^{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE
+    )
     if found is None:
         raise ProcessLookupError(f"Process {pid} has ended.")
     return int(found[1]) * 1024 / 1e6
@@ -86,7 +90,9 @@ def machine() -> str:
     model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
     name = model[1] if model else platform.machine()
     cores = len(os.sched_getaffinity(0))
-    return f"{time.strftime('%Y-%m-%d')}, {cores} cores of {name}, Python {platform.python_version()}"
+    return (
+        f"{time.strftime('%Y-%m-%d')}, {cores} cores of {name}, Python {platform.python_version()}"
+    )
 
 
 def medians(
@@ -114,7 +120,10 @@ def versions(*packages: str) -> str:
 def _wait(app: App, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + READY
     while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{app.url}/healthz", timeout=5) as reply:
+        with (
+            contextlib.suppress(OSError),
+            urllib.request.urlopen(f"{app.url}/healthz", timeout=5) as reply,
+        ):
             if json.load(reply)["status"] == "ready":
                 return
         time.sleep(0.2)

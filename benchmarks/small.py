@@ -1,4 +1,4 @@
-"""What becomes of answers when images are small, by which `dermhub.quality.SHORT` was chosen:
+"""What becomes of answers when images are small, by which `dermhub.images.quality.SHORT` was chosen:
 
     PYTHONPATH=. python benchmarks/small.py --data HAM [--model model_cards/lesion] [--split validation]
 
@@ -14,9 +14,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dermhub import data, metrics
-from dermhub.classifier import Classifier
-from dermhub.preprocess import to_rgb
+from dermhub.data import tables
+from dermhub.evaluation import metrics
+from dermhub.images.decode import to_rgb
+from dermhub.models import prediction
+from dermhub.models.classifier import Classifier
 
 SHORTS = (112, 96, 80, 64, 48, 32)
 BATCH = 32
@@ -25,27 +27,33 @@ BATCH = 32
 def scaled(rgb: Image.Image, short: int) -> Image.Image:
     """An image with that many pixels on its short side."""
     factor = short / min(rgb.size)
-    return rgb.resize((round(rgb.width * factor), round(rgb.height * factor)), Image.Resampling.BICUBIC)
+    return rgb.resize(
+        (round(rgb.width * factor), round(rgb.height * factor)), Image.Resampling.BICUBIC
+    )
 
 
 def main() -> None:
     """Read the options, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", type=Path, default=Path("model_cards/lesion"))
     parser.add_argument("--split", choices=("validation", "test"), default="validation")
     options = parser.parse_args()
     saved = Classifier(options.model)
-    table = data.read_table(options.data, saved.config.task)
+    table = tables.read_table(options.data, saved.config.task)
     part = table[table["split"] == options.split]
-    images, truth = [to_rgb(path) for path in part["path"]], data.targets(part, saved.config.task)
+    images, truth = [to_rgb(path) for path in part["path"]], tables.targets(part, saved.config.task)
     print(f"{options.split}, {len(images)} images, {saved.name}\n")
     print("| short side | another class | accuracy | AUROC of malignancy |\n|---|---|---|---|")
     first = None
     for short in (None, *SHORTS):
         views = images if short is None else [scaled(rgb, short) for rgb in images]
-        logits = [saved.logits(views[start : start + BATCH]) for start in range(0, len(views), BATCH)]
-        probabilities = metrics.softmax(np.concatenate(logits), saved.config.temperature)
+        logits = [
+            saved.logits(views[start : start + BATCH]) for start in range(0, len(views), BATCH)
+        ]
+        probabilities = prediction.softmax(np.concatenate(logits), saved.config.temperature)
         summary = metrics.summarize(probabilities, truth, saved.config.task)
         found = probabilities.argmax(axis=1)
         first = found if first is None else first

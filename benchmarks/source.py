@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dermhub import data, metrics
-from dermhub.classifier import Classifier
-from dermhub.preprocess import to_rgb
+from dermhub.data import tables
+from dermhub.evaluation import metrics
+from dermhub.images.decode import to_rgb
+from dermhub.models import prediction
+from dermhub.models.classifier import Classifier
 
 BATCH, SQUASHED, QUALITY = 32, 180, 94
 
@@ -30,25 +32,37 @@ def treated(rgb: Image.Image) -> Image.Image:
 
 def main() -> None:
     """Read the options, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("models", type=Path, nargs="+")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--split", choices=("validation", "test"), default="test")
     options = parser.parse_args()
-    print("| model | images | mean malignancy | called malignant | AUROC of malignancy |\n|---|---|---|---|---|")
+    print(
+        "| model | images | mean malignancy | called malignant | AUROC of malignancy |\n|---|---|---|---|---|"
+    )
     for folder in options.models:
         saved = Classifier(folder)
-        table = data.read_table(options.data, saved.config.task)
+        table = tables.read_table(options.data, saved.config.task)
         part = table[table["split"] == options.split]
-        images, true = [to_rgb(path) for path in part["path"]], data.targets(part, saved.config.task)
+        images, true = (
+            [to_rgb(path) for path in part["path"]],
+            tables.targets(part, saved.config.task),
+        )
         threshold = next(iter(saved.config.thresholds.values())).value
         for name, views in (("as they are", images), ("treated", [treated(rgb) for rgb in images])):
-            logits = [saved.logits(views[start : start + BATCH]) for start in range(0, len(views), BATCH)]
-            probabilities = metrics.softmax(np.concatenate(logits), saved.config.temperature)
-            score = metrics.malignancy(probabilities, saved.config.task)
+            logits = [
+                saved.logits(views[start : start + BATCH]) for start in range(0, len(views), BATCH)
+            ]
+            probabilities = prediction.softmax(np.concatenate(logits), saved.config.temperature)
+            score = prediction.malignancy(probabilities, saved.config.task)
             auroc = metrics.summarize(probabilities, true, saved.config.task)["malignancy_auroc"]
             called = (score >= threshold).mean()
-            print(f"| {saved.name} | {name} | {score.mean():.4f} | {called:.3f} | {auroc:.4f} |", flush=True)
+            print(
+                f"| {saved.name} | {name} | {score.mean():.4f} | {called:.3f} | {auroc:.4f} |",
+                flush=True,
+            )
 
 
 def _jpeg(image: Image.Image) -> Image.Image:

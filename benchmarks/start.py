@@ -31,7 +31,9 @@ PREDICT = "import sys, dermhub; dermhub.load(sys.argv[1]).predict(sys.argv[2])"
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default=str(ROOT / "model_cards" / "lesion"))
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
@@ -47,7 +49,12 @@ def main() -> None:
             "`import torch, torch._dynamo`": ["-c", "import torch, torch._dynamo"],
             "`import timm`": ["-c", "import timm"],
             "first prediction": ["-c", PREDICT, options.model, str(image)],
-            "first prediction, .onnx": ["-c", f"{PREDICT}; assert 'torch' not in sys.modules", str(onnx), str(image)],
+            "first prediction, .onnx": [
+                "-c",
+                f"{PREDICT}; assert 'torch' not in sys.modules",
+                str(onnx),
+                str(image),
+            ],
             "`python -m dermhub --help`": ["-m", "dermhub", "--help"],
         }
         found: dict[str, list[float]] = {name: [] for name in sides}
@@ -59,18 +66,27 @@ def main() -> None:
                     found[name].append(taken)
     table = {name: statistics.median(taken) for name, taken in found.items()}
     print("| side | seconds | / `import torch` | asked for |\n|---|---|---|---|")
-    asked = {"first prediction": f"at most {MOST} times", "`python -m dermhub --help`": f"under {HELP} s"}
+    asked = {
+        "first prediction": f"at most {MOST} times",
+        "`python -m dermhub --help`": f"under {HELP} s",
+    }
     for name, taken in table.items():
-        print(f"| {name} | {taken:.2f} | {taken / table['`import torch`']:.2f} | {asked.get(name, '')} |")
+        print(
+            f"| {name} | {taken:.2f} | {taken / table['`import torch`']:.2f} | {asked.get(name, '')} |"
+        )
 
 
 def seconds(arguments: list[str]) -> float:
     """How long a fresh interpreter takes with these arguments; ends this program when it fails."""
     began = time.perf_counter()
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT, env=environment)
+    done = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT, env=environment
+    )
     if done.returncode:
-        raise SystemExit(f"{' '.join(arguments)} ended with status {done.returncode}: {done.stderr.strip()}")
+        raise SystemExit(
+            f"{' '.join(arguments)} ended with status {done.returncode}: {done.stderr.strip()}"
+        )
     return time.perf_counter() - began
 
 

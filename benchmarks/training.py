@@ -34,11 +34,12 @@ from PIL import Image
 from running import machine
 from torch.utils.data import DataLoader, Dataset
 
-from dermhub import backbone, data
-from dermhub.config import InputSpec
-from dermhub.labels import TASKS
-from dermhub.train_config import TrainConfig
-from dermhub.training import Fit, make_optimizer, pick_bf16
+from dermhub.data import datasets, tables
+from dermhub.images.view import InputSpec
+from dermhub.models import backbone
+from dermhub.tasks import TASKS
+from dermhub.training.config import TrainConfig
+from dermhub.training.fit import Fit, make_optimizer, pick_bf16
 
 SHORT = 3
 """The parts without workers need fewer steps for a steady figure: one of so many."""
@@ -66,8 +67,10 @@ def make_fit(options: argparse.Namespace, folder: Path) -> Fit:
     """A run over as many training images as the steps take."""
     config = TrainConfig(model=options.model, init="scratch", epochs=1000)
     task = TASKS[config.task]
-    table = data.read_table(options.data, task)
-    train = table[table["split"] == "train"].sample(options.steps * config.batch_size, random_state=0)
+    table = tables.read_table(options.data, task)
+    train = table[table["split"] == "train"].sample(
+        options.steps * config.batch_size, random_state=0
+    )
     torch.manual_seed(0)
     model = backbone.build(config.model, len(task.classes), config.dropout)
     return Fit(model, train, config, InputSpec(config.size, config.crop_mode), folder)
@@ -129,11 +132,13 @@ def epoch(fit: Fit) -> Callable[[], int]:
 def images(fit: Fit) -> Callable[[], int]:
     """The views of an epoch, of which nothing is learned."""
     config = fit.config
-    order = data.epoch_order(fit.diagnoses, config.sampling, (0, 0))
+    order = datasets.epoch_order(fit.diagnoses, config.sampling, (0, 0))
     paths = list(fit.train["path"])
 
     def run() -> int:
-        views = data.TrainingImages(paths, fit.targets, order, fit.spec, config.train_size, config.min_scale, (0, 0))
+        views = datasets.TrainingImages(
+            paths, fit.targets, order, fit.spec, config.train_size, config.min_scale, (0, 0)
+        )
         return sum(1 for _ in DataLoader(views, config.batch_size, num_workers=config.workers))
 
     return run
@@ -199,19 +204,31 @@ def report(rates: dict[str, list[float]]) -> str:
     """The table."""
     lines = ["| part | images/s | lowest to highest | to bare |", "|---|---|---|---|"]
     for name, found in rates.items():
-        ratio = statistics.median(one / base for one, base in zip(found, rates["bare"], strict=True))
+        ratio = statistics.median(
+            one / base for one, base in zip(found, rates["bare"], strict=True)
+        )
         middle = statistics.median(found)
-        lines.append(f"| {name} | {middle:.1f} | {min(found):.1f} to {max(found):.1f} | {ratio:.3f} |")
-    bounds = [1 / (1 / base + 1 / one) for base, one in zip(rates["bare"], rates["images"], strict=True)]
+        lines.append(
+            f"| {name} | {middle:.1f} | {min(found):.1f} to {max(found):.1f} | {ratio:.3f} |"
+        )
+    bounds = [
+        1 / (1 / base + 1 / one) for base, one in zip(rates["bare"], rates["images"], strict=True)
+    ]
     share = statistics.median(one / base for one, base in zip(bounds, rates["bare"], strict=True))
     lines.append(f"| bound | {statistics.median(bounds):.1f} | | {share:.3f} |")
-    against = statistics.median(ours / other for ours, other in zip(rates["epoch"], rates["timm"], strict=True))
-    return "\n".join(lines) + f"\n\nepoch / timm: {against:.3f}, median of the ratios within rounds."
+    against = statistics.median(
+        ours / other for ours, other in zip(rates["epoch"], rates["timm"], strict=True)
+    )
+    return (
+        "\n".join(lines) + f"\n\nepoch / timm: {against:.3f}, median of the ratios within rounds."
+    )
 
 
 def main() -> None:
     """Read the options, measure, and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", default="mobilenetv2_100")
     parser.add_argument("--rounds", type=int, default=5)
@@ -224,9 +241,13 @@ def main() -> None:
         parts |= {"step": step(fit, few), "images": images(fit)}
         rates = measure(parts, fit.config.batch_size, options.rounds)
     config = fit.config
-    setting = f"batch {config.batch_size}, crops of {config.train_size} pixels, {config.workers} workers"
+    setting = (
+        f"batch {config.batch_size}, crops of {config.train_size} pixels, {config.workers} workers"
+    )
     bf16 = "bfloat16" if pick_bf16(config.bf16, fit.device) else "float32"
-    print(f"{machine()}: {config.model}, {setting}, {bf16}, {torch.get_num_threads()} threads.\n\n{report(rates)}")
+    print(
+        f"{machine()}: {config.model}, {setting}, {bf16}, {torch.get_num_threads()} threads.\n\n{report(rates)}"
+    )
 
 
 if __name__ == "__main__":

@@ -11,31 +11,35 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dermhub import data
-from dermhub.classifier import Classifier
+from dermhub.data import tables
+from dermhub.models.classifier import Classifier
 
 MODELS = (Path("model_cards/lesion"), Path("model_cards/binary"))
 
 
 def rows(saved: Classifier, folder: Path, split: str) -> list[str]:
     """Two lines of the table: right and wrong answers of a model."""
-    table = data.read_table(folder, saved.config.task)
+    table = tables.read_table(folder, saved.config.task)
     part = table[table["split"] == split]
     found: dict[str, list[tuple[bool, bool]]] = {"right": [], "wrong": []}
-    for path, truth in zip(part["path"], data.targets(part, saved.config.task), strict=True):
+    for path, truth in zip(part["path"], tables.targets(part, saved.config.task), strict=True):
         one = saved.explain(path)
         right = one.target == saved.classes[truth]
         found["right" if right else "wrong"].append((one.judged, one.judged and not one.trusted))
     lines = []
     for name, seen in found.items():
         judged, beside = (sum(column) / len(seen) for column in zip(*seen, strict=True))
-        lines.append(f"| {saved.name}, {split} | {name} | {len(seen)} | {judged:.3f} | {beside:.3f} |")
+        lines.append(
+            f"| {saved.name}, {split} | {name} | {len(seen)} | {judged:.3f} | {beside:.3f} |"
+        )
     return lines
 
 
 def main() -> None:
     """Read the options, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--models", type=Path, nargs="*", default=MODELS)
     parser.add_argument("--split", choices=("validation", "test"), default="test")

@@ -16,19 +16,32 @@ from typing import Any
 import numpy as np
 
 import dermhub
-from dermhub import data, measure, metrics, passes
+from dermhub.data import tables
+from dermhub.evaluation import metrics
+from dermhub.models import prediction
+from dermhub.release import measure
+from dermhub.scoring import inference
 
 FIGURES = {"nll": "nll", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy",
            "malignancy_auroc": "AUROC of malignancy"}  # fmt: skip
-VIEWS = {1: "the image itself", 2: "and its mirror image", 4: "and both upside down", 8: "all eight symmetries"}
+VIEWS = {
+    1: "the image itself",
+    2: "and its mirror image",
+    4: "and both upside down",
+    8: "all eight symmetries",
+}
 
 
 def main() -> None:
     """Read the options, and print a table for each model."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("models", nargs="+")
     parser.add_argument("--data", type=Path, required=True, help="folder of HAM10000")
-    parser.add_argument("--extra", type=Path, metavar="DIR", help="the further images of those models that had some")
+    parser.add_argument(
+        "--extra", type=Path, metavar="DIR", help="the further images of those models that had some"
+    )
     options = parser.parse_args()
     for model in options.models:
         classifier = dermhub.load(model)
@@ -36,10 +49,10 @@ def main() -> None:
         more = options.extra if "extra" in config.provenance.get("data", {}) else None
         table = measure.read_table(config, options.data, more)
         table = table[table["split"] == "validation"]
-        true = data.targets(table, config.task)
+        true = tables.targets(table, config.task)
         means: dict[int, list[Any]] = {number: [] for number in VIEWS}
         seconds = 0.0
-        for batch in passes.batches(config.input, list(table["path"]), 1):
+        for batch in inference.batches(config.input, list(table["path"]), 1):
             images = batch.numpy()
             mirrored = images[..., ::-1]
             # In this order the first n views are those of each row of the table.
@@ -47,18 +60,24 @@ def main() -> None:
             views = straight + [view.swapaxes(2, 3) for view in straight]
             begin = time.perf_counter()
             found = [
-                metrics.softmax(classifier.engine.forward(np.ascontiguousarray(view))[0], config.temperature)
+                prediction.softmax(
+                    classifier.engine.forward(np.ascontiguousarray(view))[0], config.temperature
+                )
                 for view in views
             ]
             seconds += time.perf_counter() - begin
             for number in VIEWS:
                 means[number].append(np.mean(found[:number], axis=0))
-        print(f"\n| {model}, {len(true)} validation images | ms an image | {' | '.join(FIGURES.values())} |")
+        print(
+            f"\n| {model}, {len(true)} validation images | ms an image | {' | '.join(FIGURES.values())} |"
+        )
         print(f"|---|---|{'---|' * len(FIGURES)}")
         for number, name in VIEWS.items():
             told = metrics.summarize(np.concatenate(means[number]), true, config.task)
             cost = seconds / len(true) / 8 * number * 1000
-            print(f"| {number}: {name} | {cost:.1f} | {' | '.join(f'{told[key]:.3f}' for key in FIGURES)} |")
+            print(
+                f"| {number}: {name} | {cost:.1f} | {' | '.join(f'{told[key]:.3f}' for key in FIGURES)} |"
+            )
 
 
 if __name__ == "__main__":

@@ -18,8 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SCHEME = "scrypt"
+
+
 COST = {"n": 2**14, "r": 8, "p": 1}
 """scrypt (RFC 7914) with 16 MiB of memory and about 50 ms a try."""
+
 
 PAUSE = 1.0
 """Seconds that a wrong password costs."""
@@ -42,7 +45,9 @@ class Accounts:
             _, salt, expected = (secret or f"{SCHEME}$00$00").split("$")
             given = _scrypt(password, bytes.fromhex(salt)).hex()
         else:
-            given, expected = (hashlib.sha256(text.encode()).hexdigest() for text in (password, secret))
+            given, expected = (
+                hashlib.sha256(text.encode()).hexdigest() for text in (password, secret)
+            )
         return hmac.compare_digest(given, expected.lower()) and bool(secret)
 
     async def enter(self, user: str, password: str) -> bool:
@@ -66,7 +71,9 @@ def read(path: Path) -> Accounts:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
-        raise AccountsError(f"{path} can't be read: {reason}; expected a file with lines user:password.") from None
+        raise AccountsError(
+            f"{path} can't be read: {reason}; expected a file with lines user:password."
+        ) from None
     found: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
@@ -77,7 +84,9 @@ def read(path: Path) -> Accounts:
         if user in found:
             raise AccountsError(f"Line {number} of {path} names the user {user!r} a second time.")
         if secret.startswith(SCHEME + "$") and not _is_hash(secret):
-            raise AccountsError(f"Line {number} of {path} holds a damaged hash: make it anew, python -m demo.accounts.")
+            raise AccountsError(
+                f"Line {number} of {path} holds a damaged hash: make it anew, python -m demo.accounts."
+            )
         found[user] = secret
     if not found:
         raise AccountsError(f"{path} holds no account, expected lines user:password.")

@@ -10,17 +10,19 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from demo import answer, batch, prevalence, stability
-from demo.html import NOTICE, data_uri, problem
 from demo.models import FAST, Models
+from demo.page import answer, prevalence, several, stability
+from demo.page.html import NOTICE, data_uri, problem
 from demo.reading import read, record
-from demo.uploads import Uploads, told
+from demo.server.uploads import Uploads, for_visitor
 from dermhub.errors import DermhubError, ImageError
 
 if TYPE_CHECKING:
     import gradio as gr
 
+
 Record = dict[str, Any]
+
 
 NO_IMAGE = "No image was sent: expected one file."
 
@@ -44,7 +46,7 @@ class Api:
             pair = self.models.pair(model)
             return answer.answer(read(pair, self.uploads.content(image)), pair)
         except DermhubError as error:
-            return problem(told(error))
+            return problem(for_visitor(error))
 
     def predict(self, image: str | None, model: str = FAST) -> Record:
         """Probabilities of seven diagnoses and of malignancy for a dermatoscopic image, and what speaks against them.
@@ -58,7 +60,12 @@ class Api:
         return self._asked(image, lambda content: record(self.models.pair(model), content))
 
     def explain(
-        self, image: str | None, target: str = "", versus: str = "", model: str = FAST, picture: bool = False
+        self,
+        image: str | None,
+        target: str = "",
+        versus: str = "",
+        model: str = FAST,
+        picture: bool = False,
     ) -> Record:
         """Where in a dermatoscopic image the evidence for a class lies (Grad-CAM), and whether that can be relied on.
 
@@ -73,11 +80,24 @@ class Api:
         def explained(content: bytes) -> Record:
             one = self.models.pair(model).lesion.explain(content, target or None, versus or None)
             share = one.prediction.probabilities[one.target]
-            found: Record = {"target": one.target, "versus": one.versus, "probability": share, "blank": one.blank}
-            found |= {"inside": one.inside, "lesion_share": one.lesion_share, "trusted": one.trusted}
+            found: Record = {
+                "target": one.target,
+                "versus": one.versus,
+                "probability": share,
+                "blank": one.blank,
+            }
+            found |= {
+                "inside": one.inside,
+                "lesion_share": one.lesion_share,
+                "trusted": one.trusted,
+            }
             found |= {"verdict": one.verdict, "abstention": one.prediction.abstention}
             found["concerns"] = [asdict(concern) for concern in one.prediction.concerns]
-            return {**found, **({"overlay": data_uri(one.overlay, "PNG")} if picture else {}), "notice": NOTICE}
+            return {
+                **found,
+                **({"overlay": data_uri(one.overlay, "PNG")} if picture else {}),
+                "notice": NOTICE,
+            }
 
         return self._asked(image, explained)
 
@@ -122,12 +142,12 @@ class Api:
             model: Which pair of models answers: "fast", or "accurate" where the server has one.
         """
         try:
-            if not images or len(images) > batch.MOST:
-                raise ImageError(batch.TOO_MANY if images else NO_IMAGE)
-            found = [*batch.rows(self.models.pair(model), images, self.uploads)]
-            return {"rows": found, "csv": batch.as_csv(found), "notice": NOTICE}
+            if not images or len(images) > several.MOST:
+                raise ImageError(several.TOO_MANY if images else NO_IMAGE)
+            found = [*several.rows(self.models.pair(model), images, self.uploads)]
+            return {"rows": found, "csv": several.as_csv(found), "notice": NOTICE}
         except DermhubError as error:
-            return {"error": told(error), "notice": NOTICE}
+            return {"error": for_visitor(error), "notice": NOTICE}
 
     def _asked(self, image: str | None, computed: Callable[[bytes], Record]) -> Record:
         try:
@@ -135,7 +155,7 @@ class Api:
                 raise ImageError(NO_IMAGE)
             return computed(self.uploads.content(image))
         except DermhubError as error:
-            return {"error": told(error), "notice": NOTICE}
+            return {"error": for_visitor(error), "notice": NOTICE}
 
 
 def publish(api: Api, image: gr.Image, files: gr.File, kind: gr.Radio, **limits: Any) -> None:
@@ -144,11 +164,21 @@ def publish(api: Api, image: gr.Image, files: gr.File, kind: gr.Radio, **limits:
 
     never = gr.Button(visible=False)
     word, flag = gr.Textbox("", visible=False), gr.Checkbox(False, visible=False)
-    percent, told_as, shown = gr.Number(visible=False), gr.JSON(visible=False), gr.HTML(visible=False)
+    percent, told_as, shown = (
+        gr.Number(visible=False),
+        gr.JSON(visible=False),
+        gr.HTML(visible=False),
+    )
     never.click(api.analyse, [image], shown, api_name="analyse", **limits)
     never.click(api.predict, [image, kind], told_as, api_name="predict", **limits)
     never.click(api.explain, [image, word, word, kind, flag], told_as, api_name="explain", **limits)
     never.click(api.check_stability, [image, kind], told_as, api_name="check_stability", **limits)
     # In the queue, though it waits for nobody: what Gradio answers outside of it reaches an MCP client as "root={...}".
-    never.click(api.at_prevalence, [percent, kind], told_as, api_name="at_prevalence", concurrency_limit=None)
+    never.click(
+        api.at_prevalence,
+        [percent, kind],
+        told_as,
+        api_name="at_prevalence",
+        concurrency_limit=None,
+    )
     never.click(api.predict_several, [files, kind], told_as, api_name="predict_several", **limits)

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dermhub import Classifier
-    from dermhub.config import Threshold
+    from dermhub.models.config import Threshold
+
 
 FAST, ACCURATE = "fast", "accurate"
+
+
 PICTURES = {
     "figures/confusion_matrix.png": "confusion matrix",
     "figures/roc.png": "ROC curves",
@@ -41,7 +44,10 @@ class Pair:
         """What metrics.json says of that operating point on test: counts, and `intervals` of its two shares."""
         test = figures(self.binary)["test"]
         bounds = test.get("intervals", {}).get("bounds", {})
-        return {**test["operating_points"][next(iter(self.binary.config.thresholds))], "intervals": bounds}
+        return {
+            **test["operating_points"][next(iter(self.binary.config.thresholds))],
+            "intervals": bounds,
+        }
 
 
 class Models:
@@ -69,7 +75,9 @@ class Models:
         from dermhub import ConfigError
 
         if kind not in self.names:
-            raise ConfigError(f"There is no model {str(kind)!r}, expected {' or '.join(self.names)}.")
+            raise ConfigError(
+                f"There is no model {str(kind)!r}, expected {' or '.join(self.names)}."
+            )
         with self._lock:
             if kind not in self._pairs:
                 binary, lesion = self.names[kind]
@@ -103,20 +111,35 @@ def load_model(option: str, name: str) -> Classifier:
 
     model = load(name)
     if model.config.task != TASKS[option]:
-        raise ModelError(f"--{option} {name} is a model of the task {model.config.task.name!r}, expected {option!r}.")
-    lacking = [file for file in ("metrics.json", "README.md", *PICTURES) if not (model.folder / file).is_file()]
+        raise ModelError(
+            f"--{option} {name} is a model of the task {model.config.task.name!r}, expected {option!r}."
+        )
+    lacking = [
+        file
+        for file in ("metrics.json", "README.md", *PICTURES)
+        if not (model.folder / file).is_file()
+    ]
     if lacking:
-        raise ModelError(f"{model.folder} lacks {', '.join(lacking)}, which the page shows: give a whole model folder.")
+        raise ModelError(
+            f"{model.folder} lacks {', '.join(lacking)}, which the page shows: give a whole model folder."
+        )
     try:
-        card_text(model), figures(model)["test"]["operating_points"][next(iter(model.config.thresholds))]
+        (
+            card_text(model),
+            figures(model)["test"]["operating_points"][next(iter(model.config.thresholds))],
+        )
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise ModelError(f"{model.folder} has a damaged metrics.json or README.md: fetch the model again.") from error
+        raise ModelError(
+            f"{model.folder} has a damaged metrics.json or README.md: fetch the model again."
+        ) from error
     return model
 
 
 def figures(model: Classifier) -> dict[str, Any]:
     """The content of the model's metrics.json."""
-    content: dict[str, Any] = json.loads((model.folder / "metrics.json").read_text(encoding="utf-8"))
+    content: dict[str, Any] = json.loads(
+        (model.folder / "metrics.json").read_text(encoding="utf-8")
+    )
     return content
 
 
@@ -128,4 +151,7 @@ def card_text(model: Classifier) -> str:
 
 def identity(model: Classifier) -> dict[str, str]:
     """What tells a model from any other: its architecture and the sha256 of its weights."""
-    return {"architecture": model.config.architecture, "weights_sha256": model.config.weights_sha256}
+    return {
+        "architecture": model.config.architecture,
+        "weights_sha256": model.config.weights_sha256,
+    }

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass
 
 from PIL import Image
 
-from demo.html import NOTICE
 from demo.models import Pair
+from demo.page.html import NOTICE
 from dermhub.concern import NOT_DERMATOSCOPIC
-from dermhub.prediction import Explanation, Prediction
-from dermhub.preprocess import to_rgb
+from dermhub.images.decode import to_rgb
+from dermhub.models.explanation import Explanation
+from dermhub.models.prediction import Prediction
 
 TITLES = {
     NOT_DERMATOSCOPIC: "No answer: this does not look like a dermatoscopic image",
@@ -80,7 +81,9 @@ def judged(pair: Pair, image: Image.Image) -> tuple[Prediction, Prediction, tupl
     return first, why.prediction, reasons(first, why.prediction, why)
 
 
-def reasons(first: Prediction, second: Prediction, why: Explanation | None = None) -> tuple[Reason, ...]:
+def reasons(
+    first: Prediction, second: Prediction, why: Explanation | None = None
+) -> tuple[Reason, ...]:
     """Why no confident answer must be shown for two predictions, the gravest first.
 
     `why` is the explanation of the most probable class, whose map may lie outside of the lesion.
@@ -130,6 +133,8 @@ def as_record(first: Prediction, second: Prediction, why: Iterable[Reason]) -> d
         "concerns": [asdict(one) for one in dict.fromkeys(first.concerns + second.concerns)],
         "abstention": second.abstention or first.abstention,
         "confident": not found,
-        "reasons": [{"code": one.code, "title": one.title, "sentence": one.sentence} for one in found],
+        "reasons": [
+            {"code": one.code, "title": one.title, "sentence": one.sentence} for one in found
+        ],
         "notice": NOTICE,
     }

@@ -15,10 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dermhub.catalog import Entry, shipped
-    from dermhub.classifier import Classifier, load
     from dermhub.concern import Concern
-    from dermhub.config import InputSpec, ModelConfig, Threshold
     from dermhub.errors import (
         ConfigError,
         DataError,
@@ -28,21 +25,38 @@ if TYPE_CHECKING:
         LeakError,
         ModelError,
     )
-    from dermhub.labels import BINARY, LESION, TASKS, Task, plain_name
-    from dermhub.prediction import Explanation, Prediction
-    from dermhub.train_config import TrainConfig
+    from dermhub.hub.pins import Entry
+    from dermhub.images.view import InputSpec
+    from dermhub.models.catalog import shipped
+    from dermhub.models.classifier import Classifier, load
+    from dermhub.models.config import ModelConfig, Threshold
+    from dermhub.models.explanation import Explanation
+    from dermhub.models.prediction import Prediction
+    from dermhub.tasks import BINARY, LESION, TASKS, Task, plain_name
+    from dermhub.training.config import TrainConfig
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "catalog": ("Entry", "shipped"),
-    "classifier": ("Classifier", "load"),
     "concern": ("Concern",),
-    "config": ("InputSpec", "ModelConfig", "Threshold"),
-    "errors": ("ConfigError", "DataError", "DermhubError", "DownloadError", "ImageError", "LeakError", "ModelError"),
-    "labels": ("BINARY", "LESION", "TASKS", "Task", "plain_name"),
-    "prediction": ("Explanation", "Prediction"),
-    "train_config": ("TrainConfig",),
+    "errors": (
+        "ConfigError",
+        "DataError",
+        "DermhubError",
+        "DownloadError",
+        "ImageError",
+        "LeakError",
+        "ModelError",
+    ),
+    "hub.pins": ("Entry",),
+    "images.view": ("InputSpec",),
+    "models.catalog": ("shipped",),
+    "models.classifier": ("Classifier", "load"),
+    "models.config": ("ModelConfig", "Threshold"),
+    "models.explanation": ("Explanation",),
+    "models.prediction": ("Prediction",),
+    "tasks": ("BINARY", "LESION", "TASKS", "Task", "plain_name"),
+    "training.config": ("TrainConfig",),
 }
 
 __all__ = [

@@ -14,6 +14,7 @@ from dermhub.errors import ConfigError, DataError, ModelError
 CHANGED = "the file was changed or damaged; fetch or copy the model again"
 """What to do about a file of a model with other bytes than its config.json states."""
 
+
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 
 
@@ -84,7 +85,9 @@ def read_part(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ModelError(f"{path} can't be read ({error.strerror or error}): fetch or copy the model again.") from error
+        raise ModelError(
+            f"{path} can't be read ({error.strerror or error}): fetch or copy the model again."
+        ) from error
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -93,5 +96,7 @@ def image_files(folder: Path) -> list[Path]:
         raise DataError(f"There is no folder {folder}: give the folder that holds the images.")
     found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES]
     if not found:
-        raise DataError(f"{folder} holds no images ({', '.join(IMAGE_SUFFIXES)}): give the folder that holds them.")
+        raise DataError(
+            f"{folder} holds no images ({', '.join(IMAGE_SUFFIXES)}): give the folder that holds them."
+        )
     return found

@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 
 from dermhub.errors import ModelError
 
-KINDS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U64": "<u8", "U32": "<u4", "U8": "|u1"}
+KINDS = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "U64": "<u8",
+    "U32": "<u4",
+    "U8": "|u1",
+}
 """The dtypes that are read, and how their values lie in the file."""
 
 
@@ -36,9 +45,15 @@ def write(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | Non
         array = tensors[name]
         kind = names.get(array.dtype.newbyteorder("="))
         if kind is None:
-            raise ValueError(f"{name} is an array of {array.dtype}, expected one of {', '.join(map(str, names))}.")
+            raise ValueError(
+                f"{name} is an array of {array.dtype}, expected one of {', '.join(map(str, names))}."
+            )
         content = np.ascontiguousarray(array, KINDS[kind]).tobytes()
-        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [place, place + len(content)]}
+        header[name] = {
+            "dtype": kind,
+            "shape": list(array.shape),
+            "data_offsets": [place, place + len(content)],
+        }
         place += len(content)
         values.append(content)
     text = json.dumps(header, separators=(",", ":")).encode()
@@ -61,8 +76,15 @@ def read(content: bytes, where: str) -> dict[str, NDArray[Any]]:
         header.pop("__metadata__", None)
         body, used = memoryview(content)[8 + length :], 0
         for name, about in header.items():
-            kind, shape, (start, end) = np.dtype(KINDS[about["dtype"]]), tuple(about["shape"]), about["data_offsets"]
-            if not 0 <= start <= end <= len(body) or end - start != math.prod(shape) * kind.itemsize:
+            kind, shape, (start, end) = (
+                np.dtype(KINDS[about["dtype"]]),
+                tuple(about["shape"]),
+                about["data_offsets"],
+            )
+            if (
+                not 0 <= start <= end <= len(body)
+                or end - start != math.prod(shape) * kind.itemsize
+            ):
                 raise ValueError(f"{name} lies outside of the file")
             values = np.frombuffer(body[start:end], kind).reshape(shape)
             tensors[name] = values.astype(kind.newbyteorder("="))

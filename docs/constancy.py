@@ -20,7 +20,9 @@ EXPONENT = 6
 
 def main() -> None:
     """Read the options, and write the folder."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("images", type=Path)
     parser.add_argument("out", type=Path)
     options = parser.parse_args()
@@ -31,7 +33,9 @@ def main() -> None:
         pixels = np.asarray(Image.open(path).convert("RGB"), float)
         light = (pixels**EXPONENT).mean(axis=(0, 1)) ** (1 / EXPONENT)
         white = pixels * (light.mean() / np.maximum(light, 1))
-        Image.fromarray(np.clip(white, 0, 255).round().astype(np.uint8)).save(options.out / f"{path.stem}.png")
+        Image.fromarray(np.clip(white, 0, 255).round().astype(np.uint8)).save(
+            options.out / f"{path.stem}.png"
+        )
 
 
 if __name__ == "__main__":

@@ -18,15 +18,21 @@ from PIL import Image
 
 def main() -> None:
     """Read the options, and write the folder."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("squashed", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--size", type=int, nargs=2, default=(200, 150), metavar=("WIDTH", "HEIGHT"))
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=(200, 150), metavar=("WIDTH", "HEIGHT")
+    )
     options = parser.parse_args()
     options.out.mkdir(parents=True)
     shutil.copy(options.squashed / "labels.csv", options.out / "labels.csv")
     for path in sorted(options.squashed.rglob("*.jpg")):
-        image = Image.open(path).convert("RGB").resize(tuple(options.size), Image.Resampling.LANCZOS)
+        image = (
+            Image.open(path).convert("RGB").resize(tuple(options.size), Image.Resampling.LANCZOS)
+        )
         image.save(options.out / f"{path.stem}.jpg", quality=94)
 
 

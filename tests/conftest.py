@@ -6,38 +6,21 @@ Everything is drawn or seeded here; no test needs data, weights or a network.
 from __future__ import annotations
 
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import hub_environment
-import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hub_server import Hub
-from PIL import Image
 
-import train
-from dermhub import backbone, checkpoint
-from dermhub.__main__ import main as dermhub_main
-from dermhub.config import InputSpec, ModelConfig, Threshold
-from dermhub.drawings import draw
-from dermhub.labels import BINARY, LESION, LESION_NAMES, Task
-from dermhub.preprocess import to_array
+from dermhub.cli.main import main as dermhub_main
+from dermhub.images.drawing import draw
+from dermhub.tasks import BINARY, LESION, LESION_NAMES
+from tests.support import hub_environment
+from tests.support.hub_server import Hub
+from tests.support.tiny import DARKNESS, TINY_RUN, Command, make_model, run_training
 
-pytest_plugins = ["serving", "browsing"]
-
-Command = Callable[..., tuple[int, str, str]]
-TINY_SPEC = InputSpec(size=64)
-DARKNESS = {"akiec": 0.5, "bcc": 0.6, "bkl": 0.3, "df": 0.2, "mel": 1.0, "nv": 0.0, "vasc": 0.8}
-"""How each diagnosis is drawn, so that there is something to learn."""
-
-TINY_RUN = (
-    *("--model", "test_resnet", "--init", "scratch", "--epochs", 6, "--batch-size", 8),
-    *("--size", 48, "--train-size", 32, "--workers", 0, "--lr", 0.01, "--ema", 0.9, "--warmup", 0.5),
-)
-"""Options of train.py for a run of a second that does learn something."""
+pytest_plugins = ["tests.support.demo_process", "tests.support.browser"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -64,10 +47,14 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny-data")
     (folder / "images").mkdir()
     rows = []
-    for number, (dx, lesion) in enumerate((dx, lesion) for dx in LESION_NAMES for lesion in range(6)):
+    for number, (dx, lesion) in enumerate(
+        (dx, lesion) for dx in LESION_NAMES for lesion in range(6)
+    ):
         for photo in range(2 if lesion == 0 else 1):
             image_id = f"TEST_{number:03d}{photo}"
-            draw(10 * number + photo, (48, 40), DARKNESS[dx]).save(folder / "images" / f"{image_id}.jpg")
+            draw(10 * number + photo, (48, 40), DARKNESS[dx]).save(
+                folder / "images" / f"{image_id}.jpg"
+            )
             rows.append(
                 {
                     "lesion_id": f"LESION_{number:03d}",
@@ -97,7 +84,11 @@ def hub() -> Iterator[Hub]:
 def model(tiny_lesion_model: Path) -> dict[str, bytes]:
     """The files of a published model, and two that must never be fetched."""
     own = {path.name: path.read_bytes() for path in tiny_lesion_model.iterdir()}
-    others = {"README.md": b"---\nlicense: mit\n---\n", "metrics.json": b"{}", "figures/roc.png": b"png"}
+    others = {
+        "README.md": b"---\nlicense: mit\n---\n",
+        "metrics.json": b"{}",
+        "figures/roc.png": b"png",
+    }
     return {**own, **others, "pytorch_model.bin": b"pickle", "modeling.py": b"code"}
 
 
@@ -126,65 +117,3 @@ def finished_run(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     out = tmp_path_factory.mktemp("runs") / "tiny"
     run_training("--data", tiny_data, "--out", out, *TINY_RUN)
     return out
-
-
-def run_training(*options: object) -> None:
-    """train.py in this process, which saves the seconds that a new one needs to import torch."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["train.py", *map(str, options)])
-        train.main()
-
-
-def make_model(folder: Path, task: Task, architecture: str = "test_efficientnet") -> Path:
-    """Save a tiny model with seeded random weights and everything that a model folder tells."""
-    torch.manual_seed(len(task.classes))
-    model = backbone.build(architecture, len(task.classes))
-    images = torch.stack([to_tensor(draw(seed, (72, 64), seed / 7), TINY_SPEC) for seed in range(8)])
-    with torch.no_grad():
-        # Batch norms see a few images and the classifier is widened, so that outputs differ between images.
-        for _ in range(20):
-            model(images)
-        backbone.classifier(model).weight.normal_(std=1.0)
-    checkpoint.save(folder, model, make_config(task, architecture))
-    return folder
-
-
-def make_config(task: Task, architecture: str = "test_efficientnet") -> ModelConfig:
-    """A whole and valid configuration, as train.py writes it."""
-    return ModelConfig(
-        architecture=architecture,
-        task=task,
-        input=TINY_SPEC,
-        temperature=1.5,
-        thresholds={
-            "sensitivity_95": Threshold(0.25, "at least 95% sensitivity for malignancy"),
-            "youden": Threshold(0.5, "largest sensitivity + specificity - 1 (Youden)"),
-        },
-        provenance={
-            "data": {
-                "source": "drawings",
-                "ham10000_lesions": False,
-                "images": 49,
-                "lesions": 42,
-                "table_sha256": "0" * 64,
-                "partition_sha256": "0" * 64,
-            },
-            "code": {"dermhub": "0.1.0", "revision": "0" * 40},
-            "options": {"task": task.name, "model": architecture, "epochs": 1},
-            "environment": {"python": "3", "torch": "2", "timm": "1", "machine": "none", "threads": 1},
-            "epoch_seconds": 1.0,
-            "images_per_second": 1.0,
-            "date": "2026-01-01",
-        },
-        weights_sha256="0" * 64,
-    )
-
-
-def to_tensor(rgb: Image.Image, spec: InputSpec) -> torch.Tensor:
-    """An image as a model sees it: (3, size, size)."""
-    return torch.from_numpy(to_array(rgb, spec))
-
-
-def pixels(seed: int = 0, height: int = 40, width: int = 48) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Drawn pixels as a uint8 array (height, width, 3)."""
-    return np.asarray(draw(seed, (width, height)))

@@ -15,15 +15,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TINY_SPEC
 
 import dermhub
-from dermhub import backbone, checkpoint, data, files, partition
-from dermhub.classifier import Classifier
-from dermhub.config import InputSpec
-from dermhub.preprocess import normalise, to_array, to_rgb
+from dermhub import files
+from dermhub.data import datasets, partition
+from dermhub.images.decode import to_rgb
+from dermhub.images.view import InputSpec, normalise, to_array
+from dermhub.models import backbone, weights
+from dermhub.models.classifier import Classifier
+from dermhub.training import state
+from tests.support.tiny import TINY_SPEC
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def steps(height: int, width: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -41,7 +44,9 @@ def test_weights_are_written_little_endian(tiny_lesion_model: Path) -> None:
     seen = set()
     for name, tensor in model.state_dict().items():
         start, end = header[name]["data_offsets"]
-        found = np.frombuffer(content[8 + length + start : 8 + length + end], kinds[header[name]["dtype"]])
+        found = np.frombuffer(
+            content[8 + length + start : 8 + length + end], kinds[header[name]["dtype"]]
+        )
         assert np.array_equal(found.reshape(tensor.shape), tensor.numpy()), name
         seen.add(header[name]["dtype"])
     assert seen == kinds.keys()
@@ -57,7 +62,7 @@ def test_weights_written_by_hand_are_read(tmp_path: Path) -> None:
     ).encode()
     body = struct.pack("<4f", *values) + struct.pack("<q", 258)
     (tmp_path / "m.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + body)
-    tensors = checkpoint.read_tensors(tmp_path / "m.safetensors")
+    tensors = weights.read_tensors(tmp_path / "m.safetensors")
     assert torch.equal(tensors["a"], torch.tensor(values).reshape(2, 2))
     assert int(tensors["n"]) == 258
 
@@ -67,8 +72,8 @@ def test_the_state_of_a_run_is_read_back(tmp_path: Path) -> None:
     before, after = torch.optim.AdamW(saved.parameters()), torch.optim.AdamW(read.parameters())
     saved(torch.ones(2, 3, 32, 32)).sum().backward()
     before.step()
-    checkpoint.save_state(tmp_path / "s.safetensors", saved, average, before, {"epochs": 3})
-    assert checkpoint.load_state(tmp_path / "s.safetensors", read, spare, after) == {"epochs": 3}
+    state.save_state(tmp_path / "s.safetensors", saved, average, before, {"epochs": 3})
+    assert state.load_state(tmp_path / "s.safetensors", read, spare, after) == {"epochs": 3}
     for mine, other in zip(saved.state_dict().values(), read.state_dict().values(), strict=True):
         assert torch.equal(mine, other)
     assert float(next(iter(after.state.values()))["step"]) == 1.0
@@ -78,7 +83,10 @@ def test_the_state_of_a_run_is_read_back(tmp_path: Path) -> None:
     ("spec", "expected"),
     [
         (InputSpec(192), "e12e08106250aa70fd63cbfa86ed989d3ecd61edc09bf40e16285d0d6ca6f3e1"),
-        (InputSpec(64, "squash"), "149b825722a595f3933913a0823f622edd3d77420ab93e5be3672e7e037c39ce"),
+        (
+            InputSpec(64, "squash"),
+            "149b825722a595f3933913a0823f622edd3d77420ab93e5be3672e7e037c39ce",
+        ),
     ],
 )
 def test_preprocessing_has_one_hash_everywhere(spec: InputSpec, expected: str) -> None:
@@ -94,7 +102,7 @@ def test_normalisation_in_numbers() -> None:
 
 
 def test_the_order_of_an_epoch_is_the_same_everywhere() -> None:
-    order = data.epoch_order(np.array([0, 0, 0, 1, 1, 2], np.int64), 0.5, (7, 1))
+    order = datasets.epoch_order(np.array([0, 0, 0, 1, 1, 2], np.int64), 0.5, (7, 1))
     assert order.tolist() == [5, 3, 0, 1, 2, 4]
 
 
@@ -103,7 +111,10 @@ def test_hashes_of_text_are_of_its_bytes(tmp_path: Path) -> None:
     expected = '{\n  "name": "Übergröße",\n  "value": 0.1\n}\n'.encode()
     assert (tmp_path / "a.json").read_bytes() == expected
     assert files.sha256(tmp_path / "a.json") == hashlib.sha256(expected).hexdigest()
-    assert partition.shipped_hash() == "11f24c9250b7b11c2ead67ae0518547a743acd0a2cc30a97f000621af526e8b3"
+    assert (
+        partition.shipped_hash()
+        == "11f24c9250b7b11c2ead67ae0518547a743acd0a2cc30a97f000621af526e8b3"
+    )
 
 
 def test_the_package_reads_and_writes_no_raw_numbers() -> None:
@@ -111,7 +122,7 @@ def test_the_package_reads_and_writes_no_raw_numbers() -> None:
     folder = Path(dermhub.__file__).parent
     raw = {"tobytes", "frombuffer", "tofile", "fromfile", "from_buffer", "byteswap", "newbyteorder"}
     # tensors.py states the order of all that it reads and writes, and its own tests hold it to that.
-    for path in sorted(set(folder.glob("*.py")) - {folder / "tensors.py"}):
+    for path in sorted(set(folder.glob("**/*.py")) - {folder / "tensors.py"}):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} & raw
         assert not used, path.name

@@ -69,7 +69,9 @@ def test_full_disk_leaves_the_old_content(tmp_path: Path) -> None:
     assert only_files(tmp_path) == ["a.bin"]
 
 
-def test_interrupted_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_write_leaves_the_old_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Ctrl-C just before the new file takes the old one's place.
     def interrupt(_: int) -> None:
         raise KeyboardInterrupt
@@ -85,14 +87,19 @@ def test_interrupted_write_leaves_the_old_content(tmp_path: Path, monkeypatch: p
 
 def test_folder_in_the_place_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    with pytest.raises(ConfigError, match=rf"^{re.escape(str(tmp_path / 'a'))} can't be written \(Is a directory\): "):
+    with pytest.raises(
+        ConfigError,
+        match=rf"^{re.escape(str(tmp_path / 'a'))} can't be written \(Is a directory\): ",
+    ):
         files.write_bytes(tmp_path / "a", b"new")
     assert only_files(tmp_path) == ["a"]
 
 
 def test_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"old")
-    with pytest.raises(ConfigError, match=r"can't be written .*: choose a folder that can be written and has space"):
+    with pytest.raises(
+        ConfigError, match=r"can't be written .*: choose a folder that can be written and has space"
+    ):
         files.write_bytes(tmp_path / "a" / "b", b"new")
     assert (tmp_path / "a").read_bytes() == b"old"
 
@@ -123,7 +130,9 @@ def test_json_refuses_numbers_that_are_none(tmp_path: Path, value: float) -> Non
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b'{"a": 1,}', b"\xff\xfe{}", b"{} {}"], ids=["empty", "open", "comma", "utf-16", "two"]
+    "content",
+    [b"", b"{", b'{"a": 1,}', b"\xff\xfe{}", b"{} {}"],
+    ids=["empty", "open", "comma", "utf-16", "two"],
 )
 def test_malformed_json_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.json"
@@ -134,7 +143,9 @@ def test_malformed_json_is_named(tmp_path: Path, content: bytes) -> None:
 
 def test_missing_json_is_named(tmp_path: Path) -> None:
     path = tmp_path / "none.json"
-    with pytest.raises(DataError, match=rf"^{re.escape(str(path))} can't be read \(No such file or directory\)\.$"):
+    with pytest.raises(
+        DataError, match=rf"^{re.escape(str(path))} can't be read \(No such file or directory\)\.$"
+    ):
         files.read_json(path)
 
 
@@ -163,7 +174,11 @@ def test_sha256_that_is_stated_is_checked(tmp_path: Path) -> None:
     stated = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     files.check_sha256(path, stated, "it", "try again")
     path.write_bytes(b"abd")
-    with pytest.raises(ModelError, match=rf"file has the sha256 \w{{64}}, but it states {stated}: try again\.$"):
+    with pytest.raises(
+        ModelError, match=rf"file has the sha256 \w{{64}}, but it states {stated}: try again\.$"
+    ):
         files.check_sha256(path, stated, "it", "try again")
-    with pytest.raises(ModelError, match=r"none can't be read \(No such file or directory\): try again\.$"):
+    with pytest.raises(
+        ModelError, match=r"none can't be read \(No such file or directory\): try again\.$"
+    ):
         files.check_sha256(tmp_path / "none", stated, "it", "try again")

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import safetensors.torch
-from conftest import DARKNESS
 
-from dermhub import backbone, data, partition
-from dermhub.labels import LESION
+from dermhub.data import partition, tables
+from dermhub.models import backbone
+from dermhub.tasks import LESION
+from tests.support.tiny import DARKNESS
 
 leak = importlib.import_module("benchmarks.leak")
 
@@ -44,7 +45,10 @@ def test_only_the_split_by_image_divides_lesions(table: pd.DataFrame) -> None:
 
 
 def test_the_command(
-    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = tmp_path / "weights.safetensors"
     safetensors.torch.save_file(backbone.build("test_resnet", 7).state_dict(), path)
@@ -65,15 +69,19 @@ def test_the_command(
     monkeypatch.setattr(sys, "argv", ["leak.py", *map(str, options)])
     leak.main()
     rows = capsys.readouterr().out.splitlines()
-    assert [row.split(" | ")[0].strip("| ") for row in rows[2:]] == ["by image", "by lesion", "by lesion, as shipped"]
+    assert [row.split(" | ")[0].strip("| ") for row in rows[2:]] == [
+        "by image",
+        "by lesion",
+        "by lesion, as shipped",
+    ]
     assert " | 0.0% | " in rows[3]
     assert " | 0.0% | " in rows[4]
 
 
 def test_the_leaky_folder_is_divided_by_image(tiny_data: Path, tmp_path: Path) -> None:
-    table = data.read_table(tiny_data, LESION)
+    table = tables.read_table(tiny_data, LESION)
     leak.write_leaky(table, tmp_path / "leaky")
-    leaky = data.read_table(tmp_path / "leaky", LESION)
+    leaky = tables.read_table(tmp_path / "leaky", LESION)
     assert len(leaky) == len(table)
     assert leaky["lesion_id"].nunique() == len(table)
     # Nobody can tell from such a table whether it leaks, and so its card says that it may.

@@ -16,14 +16,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import pixels
 from PIL import Image
 
 import dermhub
-from dermhub import cards, files, lint
-from dermhub.config import ModelConfig
+from dermhub import files
+from dermhub.cards import checklist, render
+from dermhub.models.config import ModelConfig
+from tests.support.tiny import pixels
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "deploy/linuxone"
 
 
@@ -35,11 +36,22 @@ def listed(path: Path) -> list[str]:
 
 def test_the_rest_is_pinned_as_everywhere() -> None:
     pins = dict(line.split("==") for line in listed(FOLDER / "requirements.txt"))
-    general = dict(re.findall(r"^(\w+)==([\w.]+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
+    general = dict(
+        re.findall(r"^(\w+)==([\w.]+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    )
     for name in ("timm", "gradio", "kagglehub"):
         assert pins[name] == general[name], name
     # The distribution has these, compiled; a second copy would shadow them.
-    assert not pins.keys() & {"torch", "torchvision", "numpy", "pillow", "pandas", "matplotlib", "orjson", "brotli"}
+    assert not pins.keys() & {
+        "torch",
+        "torchvision",
+        "numpy",
+        "pillow",
+        "pandas",
+        "matplotlib",
+        "orjson",
+        "brotli",
+    }
     assert {"python3-torch", "python3-torchvision", "python3-numpy", "python3-pil"} <= set(
         listed(FOLDER / "packages.txt")
     )
@@ -60,7 +72,10 @@ def test_the_certificate_is_that_of_the_shipped_models_and_lists() -> None:
     assert "Result: **PASSED**" in text
     assert "DIFFERS" not in text
     for name, folder in dermhub.shipped().items():
-        assert f"{name}/model.safetensors: sha256 `{files.sha256(folder / 'model.safetensors')}`" in text, name
+        assert (
+            f"{name}/model.safetensors: sha256 `{files.sha256(folder / 'model.safetensors')}`"
+            in text
+        ), name
     for name in ("packages.txt", "requirements.txt"):
         assert hashlib.sha256((FOLDER / name).read_bytes()).hexdigest() in text, name
 
@@ -68,7 +83,9 @@ def test_the_certificate_is_that_of_the_shipped_models_and_lists() -> None:
 def page(shade: int = 0, share: str = "9.8%") -> str:
     """An answer of the demo in short: a figure, the photograph and one map."""
     stream = io.BytesIO()
-    Image.fromarray(np.clip(pixels().astype(int) + shade, 0, 255).astype(np.uint8)).save(stream, "PNG")
+    Image.fromarray(np.clip(pixels().astype(int) + shade, 0, 255).astype(np.uint8)).save(
+        stream, "PNG"
+    )
     picture = f'<img src="data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}">'
     return f"<h3>Probability of malignancy: {share}</h3>{picture}{picture}"
 
@@ -90,7 +107,11 @@ def write(folder: Path, order: str, answer: dict[str, Any], heat: float, html: s
     folder.mkdir(parents=True)
     np.save(folder / "lesion-a.jpg.npy", np.full((2, 4, 4), heat, "<f4"))
     loss, meaning = answer.pop("loss", 1.9), answer.pop("meaning", "m")
-    model = {"files": {"model.safetensors": WEIGHTS}, "meaning": meaning, "images": {"a.jpg": answer}}
+    model = {
+        "files": {"model.safetensors": WEIGHTS},
+        "meaning": meaning,
+        "images": {"a.jpg": answer},
+    }
     content = {
         "machine": {"byte order": order, "torch": "2.0"},
         "models": {"lesion": model},
@@ -103,7 +124,9 @@ def write(folder: Path, order: str, answer: dict[str, Any], heat: float, html: s
 def write_onnx(folder: Path, heat: float = 0.5, name: str = "lesion", **changes: Any) -> None:
     """What golden.py leaves behind of the ONNX file of that model."""
     np.save(folder / f"{name}.onnx-a.jpg.npy", np.full((2, 4, 4), heat, "<f4"))
-    answer = {key: value for key, value in ANSWER.items() if key not in ("tensor", "logits")} | changes
+    answer = {
+        key: value for key, value in ANSWER.items() if key not in ("tensor", "logits")
+    } | changes
     model = {"meaning": answer.pop("meaning", "m"), "images": {"a.jpg": answer}}
     (folder / "onnx.json").write_text(json.dumps({"version": "1.21.0", "models": {name: model}}))
 
@@ -121,7 +144,15 @@ def compared(
     write(tmp_path / "x86", "little", {**ANSWER}, 0.5, here or page())
     write(tmp_path / "s390x", "big", {**ANSWER, **changes}, heat, html or page())
     write_onnx(tmp_path / "s390x", **(onnx or {}))
-    command = [sys.executable, str(FOLDER / "compare.py"), "x86", "s390x", "out.md", f"tests={tests}", "emulator=none"]
+    command = [
+        sys.executable,
+        str(FOLDER / "compare.py"),
+        "x86",
+        "s390x",
+        "out.md",
+        f"tests={tests}",
+        "emulator=none",
+    ]
     return subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode
 
 
@@ -129,14 +160,22 @@ def test_a_colour_that_is_hardly_seen_hardly_counts(tmp_path: Path) -> None:
     def sheet(opacity: int) -> str:
         stream = io.BytesIO()
         Image.new("RGBA", (4, 4), (68, 1, 84, opacity)).save(stream, "PNG")
-        return page() + f'<img src="data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}">'
+        return (
+            page()
+            + f'<img src="data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}">'
+        )
 
     for opacity, code in ((1, 0), (9, 1)):
-        assert compared(tmp_path / str(opacity), html=sheet(opacity), here=sheet(0)) == code, opacity
+        assert compared(tmp_path / str(opacity), html=sheet(opacity), here=sheet(0)) == code, (
+            opacity
+        )
 
 
 def test_equal_machines_are_certified(tmp_path: Path) -> None:
-    assert compared(tmp_path, heat=0.50005, loss=1.90005, logits=[1.00005, 2.0], html=page(shade=1)) == 0
+    assert (
+        compared(tmp_path, heat=0.50005, loss=1.90005, logits=[1.00005, 2.0], html=page(shade=1))
+        == 0
+    )
     assert "Result: **PASSED**" in (tmp_path / "out.md").read_text()
 
 
@@ -148,7 +187,9 @@ def test_onnx_files_are_certified(tmp_path: Path) -> None:
 
 
 def test_short_form_for_the_cards(tmp_path: Path) -> None:
-    assert compared(tmp_path, logits=[1.00002, 2.0], onnx={"probabilities": [0.30004, 0.69996]}) == 0
+    assert (
+        compared(tmp_path, logits=[1.00002, 2.0], onnx={"probabilities": [0.30004, 0.69996]}) == 0
+    )
     (sha256, found), *more = files.read_json(tmp_path / "parity.json").items()
     assert (sha256, more) == (WEIGHTS, [])
     assert found.pop("date")
@@ -164,7 +205,9 @@ def test_short_form_for_the_cards(tmp_path: Path) -> None:
 
 
 def test_answers_of_a_page_as_json(tmp_path: Path) -> None:
-    text = json.dumps({"html": page().replace('src="', "style='background:url(").replace('">', ")'>")})
+    text = json.dumps(
+        {"html": page().replace('src="', "style='background:url(").replace('">', ")'>")}
+    )
     assert compared(tmp_path, html=text, here=text) == 0
     assert "app.py: 2 pictures" in (tmp_path / "out.md").read_text()
 
@@ -204,7 +247,14 @@ def test_any_difference_fails_the_proof(tmp_path: Path, run: Callable[[Path], in
 def certify(*arguments: object) -> tuple[int, str]:
     """certify.py: its exit code and what it prints."""
     command = [sys.executable, str(FOLDER / "certify.py"), *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT)})
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(ROOT)},
+    )
     return done.returncode, done.stdout + done.stderr
 
 
@@ -221,22 +271,33 @@ def test_cards_state_the_proof_of_their_own_weights(finished_run: Path, tmp_path
     assert "## Parity\n\nNot proven for these weights: " in before
     assert certify(tmp_path / "own.json", folder) == (0, f"{folder}: proven\n")
     text = (folder / "README.md").read_text(encoding="utf-8")
-    assert "| PyTorch 2.0 | 2.0e-05 | 0.0e+00 | 0.0e+00 |\n| ONNX Runtime 1.21.0 |  | 0.0e+00 | 0.0e+00 |" in text
-    assert lint.lint(folder).missing == ()
-    assert certify(tmp_path / "other.json", folder) == (0, f"{folder}: not proven for these weights\n")
+    assert (
+        "| PyTorch 2.0 | 2.0e-05 | 0.0e+00 | 0.0e+00 |\n| ONNX Runtime 1.21.0 |  | 0.0e+00 | 0.0e+00 |"
+        in text
+    )
+    assert checklist.lint(folder).missing == ()
+    assert certify(tmp_path / "other.json", folder) == (
+        0,
+        f"{folder}: not proven for these weights\n",
+    )
     assert (folder / "README.md").read_text(encoding="utf-8") == before
 
 
 def test_a_proof_of_other_weights_is_not_stated(finished_run: Path) -> None:
-    config, content = (files.read_json(finished_run / "model" / name) for name in ("config.json", "metrics.json"))
+    config, content = (
+        files.read_json(finished_run / "model" / name) for name in ("config.json", "metrics.json")
+    )
     content["parity"] = {"weights_sha256": "1" * 64}
-    assert "Not proven for these weights" in cards.render(ModelConfig.from_json(config), content)
+    assert "Not proven for these weights" in render.render(ModelConfig.from_json(config), content)
     del content["parity"]
-    assert "Parity" not in cards.render(ModelConfig.from_json(config), content)
+    assert "Parity" not in render.render(ModelConfig.from_json(config), content)
 
 
 @pytest.mark.slow
 def test_certify_what_is_no_model(tmp_path: Path) -> None:
     files.write_json(tmp_path / "parity.json", {})
     code, said = certify(tmp_path / "parity.json", tmp_path)
-    assert (code, said) == (2, f"certify.py: {tmp_path} is not a model folder: it has no config.json.\n")
+    assert (code, said) == (
+        2,
+        f"certify.py: {tmp_path} is not a model folder: it has no config.json.\n",
+    )

@@ -7,20 +7,22 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import make_model
-from serving import Demo
 
 import dermhub
 from dermhub import files
-from dermhub.labels import LESION
+from dermhub.tasks import LESION
+from tests.support.demo_process import Demo
+from tests.support.tiny import make_model
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_space_can_be_made_from_the_front_matter() -> None:
     front = yaml.safe_load(README.split("---\n")[1])
-    pins = dict(re.findall(r"^(\w+)==([\w.]+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
+    pins = dict(
+        re.findall(r"^(\w+)==([\w.]+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    )
     assert front["sdk"] == "gradio"
     assert front["sdk_version"] == pins["gradio"]
     assert (ROOT / front["app_file"]).is_file()
@@ -42,7 +44,9 @@ def test_the_two_commands_come_first_and_ci_runs_the_second() -> None:
 
 
 def test_its_figures_are_those_of_the_shipped_models() -> None:
-    models = {name: files.read_json(folder / "metrics.json") for name, folder in dermhub.shipped().items()}
+    models = {
+        name: files.read_json(folder / "metrics.json") for name, folder in dermhub.shipped().items()
+    }
     if not models:
         pytest.skip("model_cards/ holds no model")
     (head,) = re.findall(r"^\| test \| (.+) \|$", README, re.MULTILINE)
@@ -62,7 +66,11 @@ def test_its_figures_are_those_of_the_shipped_models() -> None:
         for name, value in zip(names, values.strip("| ").split(" | "), strict=True):
             test = models[name]["test"]
             if "biopsied" in text:
-                part = test["histology_only"] if "AUROC" in text else test["subgroups"]["dx_type"]["histo"]
+                part = (
+                    test["histology_only"]
+                    if "AUROC" in text
+                    else test["subgroups"]["dx_type"]["histo"]
+                )
                 key = "malignancy_auroc" if "AUROC" in text else "specificity"
                 assert value == f"{part[key]:.3f}", (text, name)
             elif text in keys:
@@ -75,7 +83,11 @@ def test_its_figures_are_those_of_the_shipped_models() -> None:
 
 
 def test_its_snippet_runs(tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    snippet = next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "dermhub.load" in block)
+    snippet = next(
+        block
+        for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+        if "dermhub.load" in block
+    )
     make_model(tmp_path / "lesion", LESION)
     (tmp_path / "photo.jpg").write_bytes(photo.read_bytes())
     monkeypatch.chdir(tmp_path)
@@ -85,20 +97,31 @@ def test_its_snippet_runs(tmp_path: Path, photo: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.slow
 def test_its_client_snippet_runs(
-    demo: Demo, tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    demo: Demo,
+    tmp_path: Path,
+    photo: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (snippet,) = (block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "gradio_client" in block)
+    (snippet,) = (
+        block
+        for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+        if "gradio_client" in block
+    )
     (tmp_path / "photo.jpg").write_bytes(photo.read_bytes())
     monkeypatch.chdir(tmp_path)
     exec(compile(snippet.replace("http://127.0.0.1:7860", demo.url), "README.md", "exec"), {})
     found = capsys.readouterr().out
-    assert re.search(r"^0\.\d+ 0\.\d+\n\{'akiec': 0\.\d+, .*\} \[.*\]\n(True|False) \[.*\]$", found, re.MULTILINE), (
-        found
-    )
+    assert re.search(
+        r"^0\.\d+ 0\.\d+\n\{'akiec': 0\.\d+, .*\} \[.*\]\n(True|False) \[.*\]$", found, re.MULTILINE
+    ), found
 
 
 def test_every_file_it_names_exists() -> None:
-    names = set(re.findall(r"`([\w./-]+\.(?:csv|py|md|cff|txt)|LICENSE)`", README)) - {"labels.csv", "history.csv"}
+    names = set(re.findall(r"`([\w./-]+\.(?:csv|py|md|cff|txt)|LICENSE)`", README)) - {
+        "labels.csv",
+        "history.csv",
+    }
     names |= set(re.findall(r"!\[[^]]*\]\(([^)]+)\)", README))
-    assert {"LICENSE", "dermhub/partition.csv", "docs/screenshot.png"} <= names
+    assert {"LICENSE", "dermhub/data/partition.csv", "docs/screenshot.png"} <= names
     assert [name for name in names if not (ROOT / name).is_file()] == []

@@ -16,11 +16,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dermhub import catalog, data, metrics, partition
-from dermhub.classifier import Classifier
-from dermhub.labels import BINARY, LESION, TASKS
-from dermhub.preprocess import to_rgb
-from dermhub.training import predict_all
+from dermhub.data import partition, tables
+from dermhub.images.decode import to_rgb
+from dermhub.models import catalog, prediction
+from dermhub.models.classifier import Classifier
+from dermhub.tasks import BINARY, LESION, TASKS
+from dermhub.training.fit import predict_all
 
 pytestmark = pytest.mark.data
 
@@ -36,18 +37,24 @@ MODELS = [pytest.param(path, id=name) for name, path in catalog.shipped().items(
 def folder() -> Path:
     """The folder of HAM10000."""
     if "DERMHUB_DATA" not in os.environ:
-        pytest.skip("DERMHUB_DATA is not set: it names the folder that holds HAM10000_metadata.csv and the images")
+        pytest.skip(
+            "DERMHUB_DATA is not set: it names the folder that holds HAM10000_metadata.csv and the images"
+        )
     return Path(os.environ["DERMHUB_DATA"])
 
 
 @pytest.fixture(scope="session")
 def table(folder: Path) -> pd.DataFrame:
     """The table of all images with their splits. Read only."""
-    return data.read_table(folder, LESION)
+    return tables.read_table(folder, LESION)
 
 
 def test_all_images_and_lesions_are_there(table: pd.DataFrame) -> None:
-    assert (len(table), table["image_id"].nunique(), table["lesion_id"].nunique()) == (10_015, 10_015, 7470)
+    assert (len(table), table["image_id"].nunique(), table["lesion_id"].nunique()) == (
+        10_015,
+        10_015,
+        7470,
+    )
     # Tschandl, Rosendahl & Kittler 2018.
     assert Counter(table["dx"]) == {
         "nv": 6705,
@@ -91,10 +98,10 @@ def test_each_class_has_its_share_of_each_split(table: pd.DataFrame) -> None:
 
 
 def test_both_tasks_share_the_splits(folder: Path, table: pd.DataFrame) -> None:
-    binary = data.read_table(folder, BINARY)
+    binary = tables.read_table(folder, BINARY)
     assert list(binary["split"]) == list(table["split"])
     # 1,954 of 10,015 are malignant (ISIC convention).
-    assert int(data.targets(binary, BINARY).sum()) == 1954
+    assert int(tables.targets(binary, BINARY).sum()) == 1954
 
 
 def test_no_file_is_in_two_splits(table: pd.DataFrame) -> None:
@@ -110,7 +117,9 @@ def test_a_sample_of_the_images_opens(table: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_shipped_model_predicts_what_it_did_when_it_was_published(model: Path, table: pd.DataFrame) -> None:
+def test_a_shipped_model_predicts_what_it_did_when_it_was_published(
+    model: Path, table: pd.DataFrame
+) -> None:
     content = json.loads((model / "metrics.json").read_text())
     task = TASKS[content["task"]]
     test = table[table["split"] == "test"]
@@ -118,13 +127,15 @@ def test_a_shipped_model_predicts_what_it_did_when_it_was_published(model: Path,
     classifier = Classifier(model)
     logits = predict_all(classifier.model, list(sample["path"]), classifier.config.input)
     if (model / "predictions.csv").exists():
-        published = pd.read_csv(model / "predictions.csv").set_index("image_id").loc[sample["image_id"]]
+        published = (
+            pd.read_csv(model / "predictions.csv").set_index("image_id").loc[sample["image_id"]]
+        )
         expected = published[[f"logit_{name}" for name in task.classes]].to_numpy()
         # Another processor adds up in another order; that moves a logit by a thousandth at most.
-        assert np.abs(metrics.softmax(logits) - metrics.softmax(expected)).max() < 0.01
+        assert np.abs(prediction.softmax(logits) - prediction.softmax(expected)).max() < 0.01
         assert (logits.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 0.99
     else:
         share = content["test"]["accuracy"]
-        found = (logits.argmax(axis=1) == data.targets(sample, task)).mean()
+        found = (logits.argmax(axis=1) == tables.targets(sample, task)).mean()
         # Four standard errors of a sample of this size.
         assert abs(found - share) < 4 * math.sqrt(share * (1 - share) / SAMPLE)

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 from gradio_client import Client, handle_file
-from serving import ROOT, Demo, free_port, serve
+
+from tests.support.demo_process import ROOT, Demo, free_port, serve
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 CONFIGURATION = ROOT / "deploy" / "replicas" / "nginx.conf"
@@ -53,7 +54,11 @@ def is_answer(line: str) -> bool:
     if not line.startswith("{"):
         return False
     event = json.loads(line)
-    return (event["event"], event.get("outcome"), event.get("endpoint")) == ("answer", "answered", "predict")
+    return (event["event"], event.get("outcome"), event.get("endpoint")) == (
+        "answer",
+        "answered",
+        "predict",
+    )
 
 
 @contextlib.contextmanager
@@ -65,9 +70,19 @@ def nginx(folder: Path, port: int, behind: list[int]) -> Iterator[None]:
         text = text.replace(f"127.0.0.1:{old}", f"127.0.0.1:{new}")
     text = text.replace("/run/nginx-dermhub.pid", str(folder / "pid"))
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    text = text.replace("http {", "http {" + "".join(f"{kind}_temp_path {folder / kind};" for kind in kinds))
+    text = text.replace(
+        "http {", "http {" + "".join(f"{kind}_temp_path {folder / kind};" for kind in kinds)
+    )
     (folder / "nginx.conf").write_text(text, encoding="utf-8")
-    command = [str(NGINX), "-p", str(folder), "-e", str(folder / "log"), "-c", str(folder / "nginx.conf")]
+    command = [
+        str(NGINX),
+        "-p",
+        str(folder),
+        "-e",
+        str(folder / "log"),
+        "-c",
+        str(folder / "nginx.conf"),
+    ]
     subprocess.run([*command, "-t", "-q"], check=True)
     process = subprocess.Popen([*command, "-g", "daemon off;"])
     try:
@@ -78,7 +93,9 @@ def nginx(folder: Path, port: int, behind: list[int]) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def balanced(trained: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Balanced]:
+def balanced(
+    trained: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Balanced]:
     """Two replicas behind nginx."""
     options = ("--binary", trained["binary"], "--lesion", trained["lesion"])
     with contextlib.ExitStack() as stack:
@@ -95,14 +112,19 @@ def balanced(trained: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
 def wait_for(url: str) -> None:
     """Until nginx passes on what comes."""
     for _ in range(100):
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/healthz", timeout=10) as reply:
+        with (
+            contextlib.suppress(OSError),
+            urllib.request.urlopen(f"{url}/healthz", timeout=10) as reply,
+        ):
             assert json.load(reply)["status"] == "ready"
             return
         time.sleep(0.1)
     raise AssertionError("nginx does not answer")
 
 
-def test_both_answer_and_one_goes_on_when_the_other_is_stopped(balanced: Balanced, photo: Path) -> None:
+def test_both_answer_and_one_goes_on_when_the_other_is_stopped(
+    balanced: Balanced, photo: Path
+) -> None:
     # Addresses are spread by their hash: sooner or later one of them comes to each replica.
     owners: dict[int, Any] = {}
     expected = None

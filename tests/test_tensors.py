@@ -49,14 +49,18 @@ def test_what_was_written_is_read_back() -> None:
 
 def test_the_library_reads_what_we_write(tmp_path: Path) -> None:
     # From a file: the library's readers of bytes are wrong on big-endian machines.
-    (tmp_path / "t.safetensors").write_bytes(tensors.write({"mean": ARRAYS["mean"], "one": ARRAYS["one"]}, {"k": "v"}))
+    (tmp_path / "t.safetensors").write_bytes(
+        tensors.write({"mean": ARRAYS["mean"], "one": ARRAYS["one"]}, {"k": "v"})
+    )
     theirs = safetensors.torch.load_file(tmp_path / "t.safetensors")
     assert torch.equal(theirs["mean"], torch.tensor([1.0, -2.5, 3.0e-3]))
     assert int(theirs["one"]) == -7
 
 
 def test_we_read_what_the_library_writes() -> None:
-    content = safetensors.torch.save({"a": torch.tensor([[1.5, -2.0]]), "n": torch.tensor(258)}, {"format": "pt"})
+    content = safetensors.torch.save(
+        {"a": torch.tensor([[1.5, -2.0]]), "n": torch.tensor(258)}, {"format": "pt"}
+    )
     found = tensors.read(content, "x")
     assert found["a"].tolist() == [[1.5, -2.0]]
     assert int(found["n"]) == 258
@@ -78,7 +82,9 @@ def test_strided_arrays_are_written_row_by_row() -> None:
 
 
 def test_unknown_kind_is_not_written() -> None:
-    with pytest.raises(ValueError, match=r"^a is an array of complex128, expected one of float64, float32, "):
+    with pytest.raises(
+        ValueError, match=r"^a is an array of complex128, expected one of float64, float32, "
+    ):
         tensors.write({"a": np.array([1j])})
 
 
@@ -108,6 +114,8 @@ def test_unknown_kind_is_not_written() -> None:
     ],
 )
 def test_damage_is_one_sentence(content: bytes) -> None:
-    with pytest.raises(ModelError, match=r"^m/x\.safetensors is no complete safetensors file \(.*again\.$") as raised:
+    with pytest.raises(
+        ModelError, match=r"^m/x\.safetensors is no complete safetensors file \(.*again\.$"
+    ) as raised:
         tensors.read(content, "m/x.safetensors")
     assert "\n" not in str(raised.value)

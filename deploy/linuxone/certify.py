@@ -9,9 +9,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from dermhub import cards, files
-from dermhub.config import read_config
+from dermhub import files
+from dermhub.cards import render
 from dermhub.errors import DermhubError
+from dermhub.models.folder import read_config
 
 
 def certify(folder: Path, proven: dict[str, dict[str, object]]) -> bool:
@@ -20,7 +21,7 @@ def certify(folder: Path, proven: dict[str, dict[str, object]]) -> bool:
     found = proven.get(config.weights_sha256)
     content["parity"] = found and {"weights_sha256": config.weights_sha256, **found}
     files.write_json(folder / "metrics.json", content)
-    files.write_text(folder / "README.md", cards.render(config, content))
+    files.write_text(folder / "README.md", render.render(config, content))
     return found is not None
 
 
@@ -29,7 +30,9 @@ def main() -> int:
     try:
         proven = files.read_json(Path(sys.argv[1]))
         for name in sys.argv[2:]:
-            print(f"{name}: {'proven' if certify(Path(name), proven) else 'not proven for these weights'}")
+            print(
+                f"{name}: {'proven' if certify(Path(name), proven) else 'not proven for these weights'}"
+            )
     except DermhubError as error:
         print(f"certify.py: {error}", file=sys.stderr)
         return 2

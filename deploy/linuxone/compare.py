@@ -23,10 +23,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-LIMITS = {"logits": 1e-4, "probabilities": 1e-5, "heat map": 1e-4, "loss": 1e-4, "picture": 1, "ONNX": 1e-4}
+LIMITS = {
+    "logits": 1e-4,
+    "probabilities": 1e-5,
+    "heat map": 1e-4,
+    "loss": 1e-4,
+    "picture": 1,
+    "ONNX": 1e-4,
+}
 """Largest accepted difference; of a picture that the page embeds, in steps of 8 bits."""
 
-ANSWERS = (("class", "label"), ("called malignant", "malignant"), ("sets and concerns", "sets and concerns"))
+ANSWERS = (
+    ("class", "label"),
+    ("called malignant", "malignant"),
+    ("sets and concerns", "sets and concerns"),
+)
 """Rows about what is said of an image beside the numbers: title and key of golden.py's answers."""
 
 Row = tuple[str, str, str, bool]
@@ -34,32 +45,61 @@ Row = tuple[str, str, str, bool]
 
 def models(x86: Path, s390x: Path, here: dict[str, Any], there: dict[str, Any]) -> list[Row]:
     """One row for each kind of answer of each shipped model."""
-    rows: list[Row] = [("shipped models", "the same", ", ".join(here) or "none", here.keys() == there.keys() != set())]
+    rows: list[Row] = [
+        (
+            "shipped models",
+            "the same",
+            ", ".join(here) or "none",
+            here.keys() == there.keys() != set(),
+        )
+    ]
     for name in sorted(here.keys() & there.keys()):
         mine, other = here[name], there[name]
         rows.append(
-            (f"{name}: file hashes", "the same", f"{len(mine['files'])} files", mine["files"] == other["files"])
+            (
+                f"{name}: file hashes",
+                "the same",
+                f"{len(mine['files'])} files",
+                mine["files"] == other["files"],
+            )
         )
         pairs = [(mine["images"][image], other["images"][image]) for image in mine["images"]]
-        rows += [alike(f"{name}: {title}", key, pairs) for title, key in (("preprocessing", "tensor"), *ANSWERS)]
+        rows += [
+            alike(f"{name}: {title}", key, pairs)
+            for title, key in (("preprocessing", "tensor"), *ANSWERS)
+        ]
         numbers = ("logits", "probabilities")
-        rows += [within(f"{name}: {key}", key, [(a[key], b[key]) for a, b in pairs]) for key in numbers]
-        rows.append(within(f"{name}: heat map", "heat map", maps(x86, s390x, name, name, mine["images"])))
+        rows += [
+            within(f"{name}: {key}", key, [(a[key], b[key]) for a, b in pairs]) for key in numbers
+        ]
+        rows.append(
+            within(f"{name}: heat map", "heat map", maps(x86, s390x, name, name, mine["images"]))
+        )
     return rows
 
 
 def onnx(x86: Path, s390x: Path, here: dict[str, Any], there: dict[str, Any]) -> list[Row]:
     """One row for each kind of answer of each ONNX file, by ONNX Runtime on s390x, against PyTorch on x86-64."""
-    rows: list[Row] = [("ONNX files", "of all models", ", ".join(there) or "none", here.keys() == there.keys())]
+    rows: list[Row] = [
+        ("ONNX files", "of all models", ", ".join(there) or "none", here.keys() == there.keys())
+    ]
     for name in sorted(here.keys() & there.keys()):
         mine, other = here[name], there[name]
         same = mine["meaning"] == other["meaning"]
-        rows.append((f"{name}.onnx: metadata", "identical", "identical" if same else "another", same))
+        rows.append(
+            (f"{name}.onnx: metadata", "identical", "identical" if same else "another", same)
+        )
         pairs = [(mine["images"][image], other["images"][image]) for image in mine["images"]]
         rows += [alike(f"{name}.onnx: {title}", key, pairs) for title, key in ANSWERS]
         probabilities = [(a["probabilities"], b["probabilities"]) for a, b in pairs]
         rows.append(within(f"{name}.onnx: probabilities", "ONNX", probabilities))
-        rows.append(within(f"{name}.onnx: heat map", "ONNX", maps(x86, s390x, name, f"{name}.onnx", mine["images"])))
+        rows.append(
+            within(
+                f"{name}.onnx: heat map",
+                "ONNX",
+                maps(x86, s390x, name, f"{name}.onnx", mine["images"]),
+            )
+        )
     return rows
 
 
@@ -69,14 +109,21 @@ def alike(title: str, key: str, pairs: list[tuple[Any, ...]]) -> Row:
     return (title, "identical", f"{same} of {len(pairs)} images", same == len(pairs) > 0)
 
 
-def maps(x86: Path, s390x: Path, mine: str, other: str, images: Iterable[str]) -> list[tuple[Any, ...]]:
+def maps(
+    x86: Path, s390x: Path, mine: str, other: str, images: Iterable[str]
+) -> list[tuple[Any, ...]]:
     """The heat maps of each image by a model here and by one there."""
-    return [(np.load(x86 / f"{mine}-{image}.npy"), np.load(s390x / f"{other}-{image}.npy")) for image in images]
+    return [
+        (np.load(x86 / f"{mine}-{image}.npy"), np.load(s390x / f"{other}-{image}.npy"))
+        for image in images
+    ]
 
 
 def within(title: str, kind: str, pairs: list[tuple[Any, ...]]) -> Row:
     """The largest difference between numbers of the two machines, against its limit."""
-    worst = max(float(np.abs(np.asarray(a, np.float64) - np.asarray(b, np.float64)).max()) for a, b in pairs)
+    worst = max(
+        float(np.abs(np.asarray(a, np.float64) - np.asarray(b, np.float64)).max()) for a, b in pairs
+    )
     return (title, f"<= {LIMITS[kind]:g}", f"{worst:.1e}", worst <= LIMITS[kind])
 
 
@@ -84,12 +131,20 @@ def pages(here: str, there: str) -> list[Row]:
     """The demo's answer to one upload: its words and figures, and the pictures in it."""
     embedded = re.compile(r"data:image/(?:png|jpeg|webp);base64,([A-Za-z0-9+/=]+)")
     pictures = [[pixels(text) for text in embedded.findall(page)] for page in (here, there)]
-    words = [re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", embedded.sub("", page))).strip() for page in (here, there)]
+    words = [
+        re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", embedded.sub("", page))).strip()
+        for page in (here, there)
+    ]
     told = re.search(r"Probability of malignancy: [\d.]+%", words[1])
     same = words[0] == words[1] and told is not None
-    rows = [("app.py: answer to an upload", "the same text", told[0] if told else words[1][:60], same)]
+    rows = [
+        ("app.py: answer to an upload", "the same text", told[0] if told else words[1][:60], same)
+    ]
     if [p.shape for p in pictures[0]] != [p.shape for p in pictures[1]] or not pictures[0]:
-        return [*rows, ("app.py: pictures", "the same sizes", f"{len(pictures[1])} pictures", False)]
+        return [
+            *rows,
+            ("app.py: pictures", "the same sizes", f"{len(pictures[1])} pictures", False),
+        ]
     title = f"app.py: {len(pictures[0])} pictures"
     return [*rows, within(title, "picture", list(zip(*pictures, strict=True)))]
 
@@ -99,12 +154,16 @@ def pixels(text: str) -> NDArray[np.uint8]:
 
     Otherwise a pixel of opacity 0 on one machine and 1/255 on the other would count as all of its colour.
     """
-    values = np.array(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGBA")).astype(np.float64)
+    values = np.array(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGBA")).astype(
+        np.float64
+    )
     values[..., :3] *= values[..., 3:] / 255
     return np.asarray(np.rint(values), np.uint8)
 
 
-def certificate(rows: list[Row], here: dict[str, Any], there: dict[str, Any], facts: dict[str, str]) -> str:
+def certificate(
+    rows: list[Row], here: dict[str, Any], there: dict[str, Any], facts: dict[str, str]
+) -> str:
     """The text of PARITY.md."""
     lines = [
         "# Parity of s390x and x86-64",
@@ -117,11 +176,17 @@ def certificate(rows: list[Row], here: dict[str, Any], there: dict[str, Any], fa
         "",
         "| what | accepted | measured | |",
         "|---|---|---|---|",
-        *(f"| {what} | {limit} | {found} | {'ok' if good else '**DIFFERS**'} |" for what, limit, found, good in rows),
+        *(
+            f"| {what} | {limit} | {found} | {'ok' if good else '**DIFFERS**'} |"
+            for what, limit, found, good in rows
+        ),
         "",
         "| made with | x86-64 | s390x |",
         "|---|---|---|",
-        *(f"| {name} | {here['machine'][name]} | {there['machine'][name]} |" for name in here["machine"]),
+        *(
+            f"| {name} | {here['machine'][name]} | {there['machine'][name]} |"
+            for name in here["machine"]
+        ),
         "",
         *(f"- {name}: {value}" for name, value in facts.items()),
         *(
@@ -145,8 +210,12 @@ def short_form(rows: list[Row], here: dict[str, Any], there: dict[str, Any]) -> 
             "torch": [here["machine"]["torch"], versions["torch"]],
             "onnxruntime": versions["onnxruntime"],
             "largest_difference": {
-                "pytorch": {key: found[f"{name}: {key}"] for key in ("logits", "probabilities", "heat map")},
-                "onnx": {key: found[f"{name}.onnx: {key}"] for key in ("probabilities", "heat map")},
+                "pytorch": {
+                    key: found[f"{name}: {key}"] for key in ("logits", "probabilities", "heat map")
+                },
+                "onnx": {
+                    key: found[f"{name}.onnx: {key}"] for key in ("probabilities", "heat map")
+                },
             },
         }
         for name, model in there["models"].items()
@@ -164,7 +233,10 @@ def main() -> int:
     facts = dict(fact.split("=", 1) for fact in sys.argv[4:])
     here, there = (json.loads((folder / "answers.json").read_text()) for folder in (x86, s390x))
     exported = json.loads((s390x / "onnx.json").read_text())
-    there["machine"]["onnxruntime"], here["machine"]["onnxruntime"] = exported["version"], "(not used)"
+    there["machine"]["onnxruntime"], here["machine"]["onnxruntime"] = (
+        exported["version"],
+        "(not used)",
+    )
     order, tests = there["machine"]["byte order"], facts.pop("tests")
     rows: list[Row] = [
         ("byte order", "big", order, order == "big"),
@@ -177,13 +249,21 @@ def main() -> int:
         *models(x86, s390x, here["models"], there["models"]),
         *onnx(x86, s390x, here["models"], exported["models"]),
         *pages((x86 / "page.html").read_text(), (s390x / "page.html").read_text()),
-        within("training: loss of an epoch", "loss", [(here["epoch"]["loss"], there["epoch"]["loss"])]),
-        within("training: validation loss", "loss", [(here["epoch"]["validation"], there["epoch"]["validation"])]),
+        within(
+            "training: loss of an epoch", "loss", [(here["epoch"]["loss"], there["epoch"]["loss"])]
+        ),
+        within(
+            "training: validation loss",
+            "loss",
+            [(here["epoch"]["validation"], there["epoch"]["validation"])],
+        ),
     ]
     for what, limit, found, good in rows:
         print(f"{'ok     ' if good else 'DIFFERS'}  {what:34} {limit:15} {found}")
     out.write_text(certificate(rows, here, there, facts))
-    (out.parent / "parity.json").write_text(json.dumps(short_form(rows, here, there), indent=2) + "\n")
+    (out.parent / "parity.json").write_text(
+        json.dumps(short_form(rows, here, there), indent=2) + "\n"
+    )
     return 0 if ok(rows) else 1
 
 

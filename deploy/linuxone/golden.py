@@ -23,12 +23,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dermhub.drawings import draw
+from dermhub.images.drawing import draw
 
 if TYPE_CHECKING:
     from dermhub import Classifier
 
-IMAGES = {"frame.jpg": (20, 0.0, (600, 450)), "small.png": (17, 0.5, (200, 150)), "turned.jpg": (22, 1.0, (300, 400))}
+IMAGES = {
+    "frame.jpg": (20, 0.0, (600, 450)),
+    "small.png": (17, 0.5, (200, 150)),
+    "turned.jpg": (22, 1.0, (300, 400)),
+}
 """Seed, darkness and (width, height) of the golden images: both decoders, and a photograph that EXIF turns upright."""
 
 LARGE = 20_000_000
@@ -79,12 +83,17 @@ def machine() -> dict[str, str]:
 def answer(images: Path, out: Path) -> dict[str, Any]:
     """Each shipped model's files, and its answers on the golden images; class maps go to `out` as .npy."""
     import dermhub
-    from dermhub.preprocess import to_array, to_rgb
+    from dermhub.images.decode import to_rgb
+    from dermhub.images.view import to_array
 
     models: dict[str, Any] = {}
     for name, folder in dermhub.shipped().items():
         model = dermhub.load(folder, runtime="torch")
-        files = {p.relative_to(folder).as_posix(): digest(p.read_bytes()) for p in folder.rglob("*") if p.is_file()}
+        files = {
+            p.relative_to(folder).as_posix(): digest(p.read_bytes())
+            for p in folder.rglob("*")
+            if p.is_file()
+        }
         models[name] = {"files": files, "meaning": meaning(model), "images": {}}
         for image in asked(folder / "model.safetensors"):
             rgb = to_rgb(images / image)
@@ -103,7 +112,7 @@ def asked(weights: Path) -> list[str]:
 
 def meaning(model: Classifier) -> str:
     """The hash of all that a model's configuration says, but for the graph in its folder, which no export carries."""
-    from dermhub.catalog import GRAPH
+    from dermhub.layout import GRAPH
 
     others = {name: stated for name, stated in model.config.files.items() if name != GRAPH}
     return digest(json.dumps(dataclasses.replace(model.config, files=others).to_json()).encode())
@@ -114,19 +123,26 @@ def explained(model: Classifier, image: Path, maps: Path) -> dict[str, Any]:
     every = model.explain_all(image)
     first = next(iter(every.values())).prediction
     np.save(maps, little(np.stack([one.heatmap for one in every.values()])))
-    print(f"{model.name} {image.name}: {first.label} {first.probabilities[first.label]:.6f}", flush=True)
+    print(
+        f"{model.name} {image.name}: {first.label} {first.probabilities[first.label]:.6f}",
+        flush=True,
+    )
     return {
         "probabilities": list(first.probabilities.values()),
         "label": first.label,
         "malignant": first.malignant,
-        "sets and concerns": [list(first.conformal), first.abstention, [one.code for one in first.concerns]],
+        "sets and concerns": [
+            list(first.conformal),
+            first.abstention,
+            [one.code for one in first.concerns],
+        ],
     }
 
 
 def export_all(folder: Path) -> None:
     """Every shipped model as an ONNX file."""
     import dermhub
-    from dermhub.export import export
+    from dermhub.models.export import export
 
     for name, model in dermhub.shipped().items():
         export(dermhub.load(model), folder / f"{name}.onnx")
@@ -135,16 +151,19 @@ def export_all(folder: Path) -> None:
 def answer_onnx(images: Path, out: Path) -> dict[str, Any]:
     """The answers of the ONNX files, and what they were made with; fails where PyTorch or timm were imported."""
     import dermhub
-    from dermhub import engine_onnx
+    from dermhub.models.engines import onnx_runtime
 
     models: dict[str, Any] = {}
     for path in sorted(images.glob("*.onnx")):
         model = dermhub.load(path)
-        answers = {image: explained(model, images / image, out / f"{path.name}-{image}.npy") for image in asked(path)}
+        answers = {
+            image: explained(model, images / image, out / f"{path.name}-{image}.npy")
+            for image in asked(path)
+        }
         models[path.stem] = {"meaning": meaning(model), "images": answers}
     if used := {"torch", "timm", "pandas", "safetensors"} & sys.modules.keys():
         raise SystemExit(f"golden.py: the ONNX models imported {', '.join(used)}.")
-    return {"version": engine_onnx.version(), "models": models}
+    return {"version": onnx_runtime.version(), "models": models}
 
 
 def train(images: Path, out: Path) -> dict[str, Any]:
@@ -154,11 +173,12 @@ def train(images: Path, out: Path) -> dict[str, Any]:
     """
     import torch
 
-    from dermhub import backbone, data
-    from dermhub.config import InputSpec
-    from dermhub.labels import LESION
-    from dermhub.train_config import TrainConfig
-    from dermhub.training import Fit
+    from dermhub.data import tables
+    from dermhub.images.view import InputSpec
+    from dermhub.models import backbone
+    from dermhub.tasks import LESION
+    from dermhub.training.config import TrainConfig
+    from dermhub.training.fit import Fit
 
     config = TrainConfig(
         model="test_resnet",
@@ -174,9 +194,19 @@ def train(images: Path, out: Path) -> dict[str, Any]:
     )
     torch.manual_seed(config.seed)
     model = backbone.build(config.model, len(LESION.classes), config.dropout, config.drop_path)
-    fit = Fit(model, data.read_table(images / "tiny", LESION), config, InputSpec(config.size, config.crop_mode), out)
+    fit = Fit(
+        model,
+        tables.read_table(images / "tiny", LESION),
+        config,
+        InputSpec(config.size, config.crop_mode),
+        out,
+    )
     fit.run()
-    return {"loss": fit.history[0]["train_loss"], "validation": fit.history[0]["validation_nll"], "steps": fit.steps}
+    return {
+        "loss": fit.history[0]["train_loss"],
+        "validation": fit.history[0]["validation_nll"],
+        "steps": fit.steps,
+    }
 
 
 def main() -> int:

@@ -13,8 +13,9 @@ repository=$(cd "$here/../.." && pwd)
 certificate=$(realpath -m "${1:-$here/PARITY.md}")
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/dermhub-s390x
 # Those of the fast tests that are about bytes, pixels, numbers and files, and fit into the time under emulation.
-tests=(byte_order tensors onnx_format labels files config drawings preprocess gradcam checkpoint classifier calibration
-    conformal seen partition)
+tests=(test_byte_order test_tensors test_tasks test_files data/test_partition evaluation/test_calibration
+    images/{test_decode,test_drawing,test_near_duplicates}
+    models/{test_classifier,test_config,test_conformal,test_explanation,test_onnx_file,test_weights})
 
 say() { printf '%4ds  %s\n' "$SECONDS" "$*"; }
 [ "$(id -u)" = 0 ] || { echo "prove.sh: needs root, for chroot and for qemu's registration."; exit 1; }
@@ -90,7 +91,7 @@ serve_and_ask() {  # serve_and_ask MACHINE PORT OUT: start app.py there, send it
 say "the s390x root runs, and is big-endian"
 
 x86 python3 "$here/golden.py" draw "$work/images"
-paths=("${tests[@]/#/tests/test_}")
+paths=("${tests[@]/#/tests/}")
 s390x python3 -m pytest -q --durations=8 -o addopts="" -m "not slow and not data and not browser" -p no:cacheprovider \
     "${paths[@]/%/.py}" >"$work/tests.log" 2>&1 9>&- &
 testing=$!
@@ -110,7 +111,7 @@ say "s390x: tests: ${summary:-none ran}"
 
 code=0
 x86 python3 "$here/compare.py" "$work/x86" "$work/s390x" "$certificate" \
-    tests="${summary%% in *} (${#tests[@]} of $(ls "$repository"/tests/test_*.py | wc -l) files)" \
+    tests="${summary%% in *} (${#tests[@]} of $(find "$repository/tests" -name "test_*.py" | wc -l) files)" \
     emulator="$(qemu-s390x-static --version 2>/dev/null | head -n 1 || echo qemu-user)" \
     "package list (packages.txt), sha256=$(sha256sum <"$here/packages.txt" | cut -d' ' -f1)" \
     "pinned rest (requirements.txt), sha256=$(sha256sum <"$here/requirements.txt" | cut -d' ' -f1)" \

@@ -1,0 +1,140 @@
+"""A reading -> the HTML that the page shows: one glance, then the figures, then why.
+
+Where anything speaks against a confident answer, that is the headline, and what the models computed all the same is
+folded away below it. Every text that depends on an upload is escaped, and pictures are embedded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from demo.models import Pair
+from demo.page.html import NOTICE, bar, either, note, table
+from demo.page.maps import maps
+from demo.reading import Reading, Reason
+from dermhub.models.config import Threshold
+from dermhub.models.prediction import Prediction
+from dermhub.tasks import plain_name
+
+EMPTY = (
+    f"{note('The answer appears here.')}"
+    '<p class="derm-small">It needs a dermatoscopic image of one pigmented lesion: a close-up through a dermatoscope, '
+    "not an ordinary photograph.</p>"
+)
+
+
+ASK = (
+    '<div class="derm-problem" role="alert" data-say="Confirm first that this is research software."><strong>One thing '
+    "first.</strong> Tick the box above to confirm that this is research software; then the answer appears here.</div>"
+)
+
+
+BUSY = '<p class="derm-note derm-busy" role="status">Reading eleven variants of the image ...</p>'
+
+
+def waiting(loaded: bool) -> str:
+    """What stands in place of the old answer while the new one is computed."""
+    text = (
+        "Reading the image ..."
+        if loaded
+        else "Loading the models; this takes some seconds, once ..."
+    )
+    return f'<p class="derm-note derm-busy" role="status">{text}</p>'
+
+
+def answer(reading: Reading, pair: Pair) -> str:
+    """All that the page says of an image."""
+    return as_html(reading, pair.point, pair.tested)
+
+
+def as_html(reading: Reading, point: Threshold, tested: dict[str, Any]) -> str:
+    """The same from its parts: `point` is the operating point, `tested` what was measured of it on test."""
+    first, why = reading.first, reading.reasons
+    figures = f'<div class="derm-two">{ranking(reading.second)}{maps(reading)}</div>'
+    if why:
+        say = why[0].title
+        body = (
+            f'<section class="derm-head derm-withheld" role="alert"><h2>{escape(say)}</h2>{_reasons(why)}</section>'
+            '<details class="derm-details"><summary>What the models computed all the same</summary>'
+            f"<h2>Probability of malignancy: {first.malignancy:.1%}</h2>{_scale(first)}{figures}</details>"
+        )
+    else:
+        say = f"Probability of malignancy {first.malignancy:.1%}. {_call(first)}"
+        body = (
+            f'<section class="derm-head"><h2>Probability of malignancy: {first.malignancy:.1%}</h2>{_scale(first)}'
+            f'<p class="derm-call">{_call(first)}</p><p>{record(first.malignant, point, tested)}</p></section>{figures}'
+        )
+    return (
+        f'<div class="derm" data-say="{escape(say)}">{body}<p class="derm-small">{NOTICE}</p></div>'
+    )
+
+
+def _reasons(why: Sequence[Reason]) -> str:
+    return "".join(
+        # The first title is the headline already.
+        (f"<h3>{escape(one.title)}</h3>" if one.title != why[0].title else "")
+        + f"<p>{escape(one.sentence)}</p>"
+        for one in why
+    )
+
+
+def _call(first: Prediction) -> str:
+    if first.malignant:
+        return f"At or above the operating threshold of {first.threshold:.1%}: called malignant."
+    return f"Below the operating threshold of {first.threshold:.1%}: called benign."
+
+
+def _scale(first: Prediction) -> str:
+    # The words end or begin at the tick, whichever side has more room.
+    side = (
+        f"margin-left:{first.threshold:.2%}"
+        if first.threshold < 0.5
+        else f"text-align:right;width:{first.threshold:.2%}"
+    )
+    return (
+        f'<div class="derm-scale">{bar(first.malignancy, first.threshold)}<span class="mark" style="{side}">'
+        f"operating threshold {first.threshold:.1%}</span></div>"
+    )
+
+
+def record(called: bool, point: Threshold, tested: dict[str, Any]) -> str:
+    """Where the threshold comes from, and how often its call was wrong on test images."""
+    sick, healthy = tested["tp"] + tested["fn"], tested["tn"] + tested["fp"]
+    wrong = (
+        f"called {tested['fp']:,} of {healthy:,} images of benign lesions malignant"
+        if called
+        else f"called {tested['fn']:,} of {sick:,} images of malignant lesions benign"
+    )
+    aim = f"{escape(point.aim)}, chosen on {escape(point.split)} images"
+    return f"The threshold stands for {aim}. On test images, the model {wrong}."
+
+
+def ranking(second: Prediction) -> str:
+    """The prediction set in words, and the seven classes, the most probable first."""
+    ranked = sorted(second.probabilities.items(), key=lambda item: -item[1])
+    rows = [
+        (f"{escape(plain_name(name))} {bar(share)}", f"<code>{escape(name)}</code>", f"{share:.1%}")
+        for name, share in ranked
+    ]
+    head = ("class", "code", "probability")
+    caption = "The model's probabilities; the true diagnosis may be none of these."
+    shown = in_words(second) + table(caption, head, rows)
+    return f'<section aria-label="Seven classes"><h2>Seven classes</h2>{shown}</section>'
+
+
+def in_words(second: Prediction) -> str:
+    """The prediction set as a sentence; "" for a model that has none."""
+    if not second.conformal_level:
+        return ""
+    names = (
+        either([escape(plain_name(name)) for name in second.conformal])
+        or "none of the seven classes"
+    )
+    codes = either([f"<code>{escape(name)}</code>" for name in second.conformal])
+    return (
+        f'<p class="derm-set">What remains possible: <strong>{names}</strong>{codes and f" ({codes})"}.</p>'
+        f'<p class="derm-small">Sets like this one hold the right class of {second.conformal_level:.0%} of the lesions '
+        "of each class, if yours come from where the models' data came from.</p>"
+    )

@@ -1,0 +1,214 @@
+"""The commands about shipped models and their cards: export, list, lint, measure and verify."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from dermhub.errors import ConfigError, DataError, DermhubError
+
+
+def run_export(options: argparse.Namespace) -> int:
+    """Write a model as an ONNX file; print its size and how far its answers are from PyTorch's."""
+    from dermhub.models.classifier import load
+    from dermhub.models.export import LIMIT, export
+
+    classifier = load(options.model)
+    worst = export(classifier, options.to)
+    size = options.to.stat().st_size / 1e6
+    print(
+        f"{options.to}: {classifier.name}, {size:.1f} MB, at most {worst:.0e} from PyTorch (accepted: {LIMIT:.0e})"
+    )
+    return 0
+
+
+def run_list(_: argparse.Namespace) -> int:
+    """Print the shipped models, without loading them."""
+    from dermhub import files
+    from dermhub.models.catalog import shipped
+
+    models = shipped()
+    if not models:
+        raise DataError("No model is shipped: there is no folder model_cards beside the package.")
+    print(
+        f"{'id':16} {'task':8} {'backbone':20} {'MB':>5}  test: accuracy  balanced  AUROC malignancy"
+    )
+    for name, folder in models.items():
+        config, content = (
+            files.read_json(folder / "config.json"),
+            files.read_json(folder / "metrics.json"),
+        )
+        try:
+            test, megabytes = content["test"], (folder / "model.safetensors").stat().st_size / 1e6
+            print(
+                f"{name:16} {config['dermhub']['task']:8} {config['architecture']:20} {megabytes:5.1f}  "
+                f"{test['accuracy']:14.4f} {test['balanced_accuracy']:9.4f} {test['malignancy_auroc']:17.4f}"
+            )
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            raise DataError(
+                f"{folder} is damaged ({error}): restore it, for example with git."
+            ) from error
+    return 0
+
+
+SHOWN = 5
+"""Differences that are printed for a model; one usually explains the others."""
+
+
+def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the options of export, list, lint, measure and verify."""
+    export = commands.add_parser(
+        "export", help="write a model as an ONNX file, which needs no PyTorch"
+    )
+    export.add_argument("--model", required=True, help="model, folder or org/name of the hub")
+    export.add_argument("--to", required=True, type=Path, metavar="FILE.onnx", help="file to write")
+    export.set_defaults(run=run_export)
+
+    listing = commands.add_parser(
+        "list", help="the models that are shipped, with their test figures"
+    )
+    listing.set_defaults(run=run_list)
+
+    lint = commands.add_parser("lint", help="hold model folders against the reporting checklist")
+    lint.add_argument(
+        "folders",
+        nargs="+",
+        type=Path,
+        metavar="FOLDER",
+        help="folder with README.md and metrics.json",
+    )
+    lint.set_defaults(run=run_lint)
+
+    measure = commands.add_parser(
+        "measure", help="measure a saved model again, and write its card anew"
+    )
+    measure.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="model folder that train.py made; it is changed"
+    )
+    measure.add_argument(
+        "--data", required=True, type=Path, metavar="DIR", help="the images it was trained on"
+    )
+    measure.add_argument(
+        "--extra", type=Path, metavar="DIR", help="the further images it was trained on"
+    )
+    measure.add_argument(
+        "--ph2", type=Path, metavar="DIR", help="the external test: PH2 with a labels.csv"
+    )
+    measure.add_argument(
+        "--ood", type=Path, metavar="DIR", help="folders of photographs that are not dermatoscopic"
+    )
+    measure.add_argument(
+        "--masks", type=Path, metavar="DIR", help="lesion masks, <image_id>_segmentation.png"
+    )
+    measure.add_argument(
+        "--workers", type=int, default=min(4, os.cpu_count() or 1), help="processes that decode"
+    )
+    measure.set_defaults(run=run_measure)
+
+    verify = commands.add_parser(
+        "verify", help="work the figures of model cards out again from their predictions"
+    )
+    verify.add_argument(
+        "models", nargs="+", metavar="MODEL", help="model, folder or org/name of the hub"
+    )
+    verify.add_argument(
+        "--images", type=Path, metavar="DIR", help="also run the model on the images, found there"
+    )
+    verify.add_argument(
+        "--workers", type=int, default=min(4, os.cpu_count() or 1), help="processes that decode"
+    )
+    verify.set_defaults(run=run_verify)
+
+
+def run_lint(options: argparse.Namespace) -> int:
+    """Print what each folder lacks and how many items it meets; exit code 2 unless all meet all."""
+    from dermhub.cards.checklist import lint
+
+    failed = False
+    for folder in options.folders:
+        try:
+            report = lint(folder)
+        except DermhubError as error:
+            print(f"dermhub: {error}", file=sys.stderr)
+            failed = True
+            continue
+        for outcome in report.missing:
+            print(f"{folder}: missing: {outcome.item}: {outcome.problem}.")
+        print(f"{folder}: {report.met} of {len(report.outcomes)} items met.")
+        failed = failed or bool(report.missing)
+    return 2 if failed else 0
+
+
+def run_measure(options: argparse.Namespace) -> int:
+    """Measure a model and say what came out."""
+    from dermhub.evaluation.summary import headline
+    from dermhub.models.folder import read_config
+    from dermhub.release import class_maps, previous
+    from dermhub.release import measure as release_measure
+    from dermhub.release.measure import Sources
+
+    _check_workers(options.workers)
+    # What is wrong with the folder is told before minutes go into its images.
+    config, before = read_config(options.folder), previous.previous(options.folder)
+    table = release_measure.read_table(config, options.data, options.extra)
+    sources = Sources(options.ph2, options.ood)
+    sources.tables()
+    if options.masks:
+        class_maps.check_masks(options.masks, table)
+    content = release_measure.measure(
+        options.folder, table, before, sources=sources, workers=options.workers, masks=options.masks
+    )
+    print(f"{options.folder}: {headline(content)}")
+    return 0
+
+
+def run_verify(options: argparse.Namespace) -> int:
+    """Say for each model whether its figures are those of its predictions; exit code 2 where one is not."""
+    from dermhub.models.catalog import locate
+    from dermhub.release import verify as release_verify
+
+    _check_workers(options.workers)
+    failed = False
+    for model in options.models:
+        try:
+            folder = locate(model)
+            report = release_verify.verify(folder)
+            differs, logits = list(report.differences), 0
+            if options.images:
+                from dermhub.release import verify as release_verify
+
+                logits, others = release_verify.check_logits(
+                    folder, options.images, options.workers
+                )
+                differs += others
+        except DermhubError as error:
+            print(f"dermhub: {error}", file=sys.stderr)
+            failed = True
+            continue
+        for sentence in differs[:SHOWN]:
+            print(f"{model}: {sentence}.")
+        if len(differs) > SHOWN:
+            print(f"{model}: ... and {len(differs) - SHOWN} more.")
+        failed = failed or bool(differs)
+        print(f"{model}: {_verdict(report.figures, logits, len(differs))}")
+    if not failed:
+        print(
+            f"Not recomputed: {'; '.join(release_verify.NOT_RECOMPUTED.values())}; the pictures in figures/."
+        )
+    return 2 if failed else 0
+
+
+def _verdict(figures: int, images: int, differs: int) -> str:
+    checked = f"{figures} figures" + (
+        f", the card and the logits of {images} images" if images else " and the card"
+    )
+    if differs:
+        return f"{differs} difference(s) in {checked}: it was changed, or measured by another version; measure it again."
+    return f"{checked} are what the predictions give."
+
+
+def _check_workers(workers: int) -> None:
+    if workers < 0:
+        raise ConfigError(f"--workers is {workers}, expected at least 0.")

@@ -1,0 +1,170 @@
+"""The commands that speak to a hub: pull, push and space. They import no torch, so that they start at once."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dermhub import files
+from dermhub.errors import ConfigError, DataError, ModelError
+from dermhub.hub import client
+from dermhub.hub.pins import Entry
+from dermhub.layout import CONFIG, WEIGHTS
+from dermhub.models import catalog
+from dermhub.models.catalog import locate
+
+if TYPE_CHECKING:
+    from dermhub.hub.client import Pushed
+    from dermhub.models.config import ModelConfig
+
+
+def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The options of pull, push and space."""
+    pull = commands.add_parser("pull", help="fetch a model from the hub, and verify it")
+    pull.add_argument(
+        "model", metavar="ID", help="published model, or org/name[@revision] of the hub"
+    )
+    pull.add_argument(
+        "--to", type=Path, metavar="DIR", help="copy it there; else it stays in the hub's cache"
+    )
+    pull.set_defaults(run=run_pull)
+
+    push = commands.add_parser("push", help="publish a model folder on the hub, as one commit")
+    push.add_argument("folder", type=Path, metavar="FOLDER", help="for example model_cards/lesion")
+    push.add_argument(
+        "--repo", required=True, metavar="USER/NAME", help="repository; made if there is none"
+    )
+    push.add_argument(
+        "--private", action="store_true", help="a new repository that only you can see"
+    )
+    push.set_defaults(run=run_push)
+
+    demo = commands.add_parser("space", help="publish the demo as a Hugging Face Space")
+    demo.add_argument(
+        "--repo", required=True, metavar="USER/NAME", help="Space; made if there is none"
+    )
+    demo.add_argument("--private", action="store_true", help="a new Space that only you can see")
+    demo.set_defaults(run=run_space)
+
+
+def run_pull(options: argparse.Namespace) -> int:
+    """Print the folder of a verified model; with --to it is a copy."""
+    folder = locate(options.model)
+    verified(folder)
+    if options.to is None:
+        print(folder)
+        return 0
+    new = copy(folder, options.to)
+    print(f"{options.to}: {'copied from' if new else 'already holds'} {options.model}")
+    return 0
+
+
+def run_push(options: argparse.Namespace) -> int:
+    """Send a model folder whose card is whole; print its commit, and the entry that pins it in the catalogue."""
+    repository = plain(options.repo)
+    from dermhub.cards import (
+        checklist,  # as below, what imports pandas or yaml waits until it is needed
+    )
+
+    checklist.check(options.folder)
+    config = verified(options.folder)
+    name = options.folder.resolve().name
+    contents: dict[str, Path | bytes] = {**client.model_files(options.folder)}
+    pushed = client.push(contents, repository, "model", f"dermhub {name}", options.private)
+    report(pushed, len(contents))
+    print(
+        source(client.describe(options.folder, name, repository, pushed.revision, config.task.name))
+    )
+    return 0
+
+
+def run_space(options: argparse.Namespace) -> int:
+    """Send the demo and what it needs."""
+    repository = plain(options.repo)
+    from dermhub.release import space
+
+    contents = space.contents(catalog.MODEL_CARDS.parent)
+    report(
+        client.push(contents, repository, "space", "dermhub demo", options.private), len(contents)
+    )
+    return 0
+
+
+def plain(repository: str) -> str:
+    """A repository's name without a revision; raises ConfigError."""
+    if not client.is_handle(repository) or "@" in repository:
+        raise ConfigError(f"--repo is {repository!r}, expected user/name.")
+    return client.parse(repository)[0]
+
+
+def report(pushed: Pushed, count: int) -> None:
+    """Say what a push came to."""
+    if pushed.changed:
+        print(f"{pushed.url}: {count} files, commit {pushed.revision}")
+    else:
+        print(
+            f"{pushed.url}: already holds these {count} files, nothing sent (commit {pushed.revision})"
+        )
+
+
+def verified(folder: Path) -> ModelConfig:
+    """The configuration of a model folder whose weights have the sha256 that it states; raises ModelError."""
+    from dermhub.models.config import ModelConfig
+
+    if not (folder / CONFIG).is_file():
+        raise ModelError(f"{folder} is not a model folder: it has no {CONFIG}.")
+    try:
+        config = ModelConfig.from_json(files.read_json(folder / CONFIG), str(folder / CONFIG))
+    except DataError as error:
+        raise ModelError(str(error)) from error
+    advice = "the file was changed or damaged; fetch or copy the model again"
+    files.check_sha256(folder / WEIGHTS, config.weights_sha256, CONFIG, advice)
+    return config
+
+
+def copy(folder: Path, to: Path) -> bool:
+    """Copy a model's files, all or none; whether there was anything to do.
+
+    Raises ConfigError when something else is there already, or it can't be written.
+    """
+    found = client.model_files(folder)
+    try:
+        if to.exists() and (not to.is_dir() or any(to.iterdir())):
+            if all(
+                (to / name).is_file() and files.sha256(to / name) == files.sha256(found[name])
+                for name in found
+            ):
+                return False
+            raise ConfigError(
+                f"{to} holds something else: give another folder with --to, or remove it first."
+            )
+        to.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(dir=to.parent, prefix=f".{to.name}."))
+        try:
+            for name, path in found.items():
+                (partial / name).parent.mkdir(exist_ok=True)
+                # The content, for in the cache it is a symbolic link.
+                shutil.copyfile(path, partial / name)
+            partial.chmod(0o755)
+            os.replace(partial, to)  # noqa: PTH105  (an empty folder may be there)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{to} can't be written ({error.strerror or error}): choose another folder."
+        ) from error
+    return True
+
+
+def source(entry: Entry) -> str:
+    """An entry as Python, for `catalog.CATALOGUE`."""
+    rows = "".join(
+        f'            "{name}": ("{sha256}", {size}),\n'
+        for name, (sha256, size) in entry.files.items()
+    )
+    fields = f'        id="{entry.id}",\n        repository="{entry.repository}",\n        revision="{entry.revision}",\n'
+    return f'    "{entry.id}": Entry(\n{fields}        files={{\n{rows}        }},\n        task="{entry.task}",\n    ),'

@@ -1,0 +1,73 @@
+"""The command line: python -m dermhub COMMAND, of which --help lists all.
+
+Modules with heavy imports are imported by the command that needs them, so that --help is quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+
+from dermhub.cli import cards, evaluate, hub, predict
+from dermhub.errors import DermhubError
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options of every command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dermhub",
+        description="Classify dermatoscopic images. Research software, not a medical device.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    predict.add_predict(commands)
+    evaluate.add_evaluate(commands)
+    cards.add_parsers(commands)
+    hub.add_parsers(commands)
+    evaluate.add_overlap(commands)
+    predict.add_merge(commands)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; errors about the input are one sentence on stderr and exit code 2."""
+    options = make_parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        # A file name that the terminal can't show must not cost the answer.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        code = int(options.run(options))
+        # Python would write the rest only after this, and then a reader that has gone is exit code 120.
+        sys.stdout.flush()
+    except DermhubError as error:
+        print(f"dermhub: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        print(
+            f"dermhub: this needs {error.name}, which is not installed: pip install -r requirements.txt. Without it, "
+            "predict takes an exported --model FILE.onnx, or a folder with a model.onnx.",
+            file=sys.stderr,
+        )
+        return 2
+    except BrokenPipeError:
+        # The reader (head, less) has gone, which is no error.
+        _give_up_output()
+        return 0
+    except OSError as error:
+        what = (
+            "The output can't be written"
+            if error.filename is None
+            else f"{str(error.filename)[:80]!r} can't be used"
+        )
+        print(f"dermhub: {what} ({error.strerror or error}).", file=sys.stderr)
+        if error.filename is None:
+            _give_up_output()
+        return 2
+    return code
+
+
+def _give_up_output() -> None:
+    # Python would try to write the rest once more while it closes stdout, and complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,252 @@
+"""The commands predict, for images and whole archives, and merge. Heavy imports wait until they run."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import os
+import sys
+from collections import Counter
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dermhub.errors import ConfigError, ImageError
+from dermhub.scoring import merge, results
+from dermhub.training import distributed
+
+if TYPE_CHECKING:
+    from dermhub.models.classifier import Classifier
+    from dermhub.models.prediction import Prediction
+
+
+def add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the options of predict."""
+    predict = commands.add_parser("predict", help="classify images")
+    predict.add_argument(
+        "images", nargs="*", type=Path, metavar="IMAGE", help="image files, or folders of them"
+    )
+    predict.add_argument(
+        "--model", default="lesion", help="model, folder, FILE.onnx or org/name (default: lesion)"
+    )
+    predict.add_argument(
+        "--format", choices=("table", "json", "csv"), help="how to print it (default: table)"
+    )
+    predict.add_argument(
+        "--explain", type=Path, metavar="DIR", help="write a Grad-CAM overlay of each image there"
+    )
+    add_scoring(predict)
+    predict.set_defaults(run=run_predict)
+
+
+def add_scoring(predict: argparse.ArgumentParser) -> None:
+    """The options of predict for a whole folder."""
+    archive = predict.add_argument_group(
+        "a whole archive, which may be stopped and goes on with the same command"
+    )
+    archive.add_argument(
+        "--images", dest="folder", type=Path, metavar="DIR", help="folder with any number of images"
+    )
+    archive.add_argument(
+        "--out", type=Path, metavar="FILE", help="the table to write, .csv or .parquet"
+    )
+    archive.add_argument(
+        "--shard", default="1/1", metavar="I/N", help="only the I-th of N parts; see merge"
+    )
+    archive.add_argument(
+        "--batch", type=int, default=8, help="images that the model takes at once (default: 8)"
+    )
+    archive.add_argument(
+        "--workers", type=int, default=0, help="images in work side by side (default: one a core)"
+    )
+    archive.add_argument(
+        "--progress", action="store_true", help="tell the progress also where it is no terminal"
+    )
+
+
+def run_predict(options: argparse.Namespace) -> int:
+    """Print one row an image; an image that can't be used is a line on stderr, and exit code 2."""
+    if options.folder is not None or options.out is not None:
+        return run_scoring(options)
+    if not options.images:
+        raise ConfigError(
+            "There is nothing to classify: give image files, or --images DIR and --out FILE."
+        )
+    from dermhub.models import prediction as models_prediction
+    from dermhub.models.classifier import load
+
+    paths = expand(options.images)
+    classifier = load(options.model)
+    overlays = overlay_paths(options.explain, paths) if options.explain else {}
+    rows, failed = [], 0
+    for path in paths:
+        try:
+            prediction = (
+                explain_to(classifier, path, overlays[path])
+                if overlays
+                else classifier.predict(path)
+            )
+        except ImageError as error:
+            print(f"dermhub: {error}", file=sys.stderr)
+            failed += 1
+        else:
+            rows.append(models_prediction.to_record(str(path), prediction))
+    show(rows, options.format or "table", classifier)
+    return 2 if failed else 0
+
+
+def expand(given: list[Path]) -> list[Path]:
+    """The files given, and the images in the folders given; raises DataError for a folder without any."""
+    from dermhub import files
+
+    return [path for one in given for path in (files.image_files(one) if one.is_dir() else [one])]
+
+
+def overlay_paths(folder: Path, images: list[Path]) -> dict[Path, Path]:
+    """Where the overlay of each image goes; two images of one name must not share a file, nor take another's."""
+    # Folded, because some file systems don't tell A.jpg from a.jpg.
+    stems = Counter(path.stem.casefold() for path in dict.fromkeys(images))
+    found: dict[Path, Path] = {}
+    for path in dict.fromkeys(images):
+        names = (f"{path.stem}-{number}" for number in count(1))
+        free = (
+            path.stem
+            if stems[path.stem.casefold()] == 1
+            else next(n for n in names if n.casefold() not in stems)
+        )
+        stems[free.casefold()] += 1
+        found[path] = folder / f"{free}-map.png"
+    return found
+
+
+def explain_to(classifier: Classifier, path: Path, out: Path) -> Prediction:
+    """Write the overlay of the predicted class and return the prediction."""
+    from dermhub import files
+
+    explanation = classifier.explain(path)
+    stream = io.BytesIO()
+    explanation.overlay.save(stream, "PNG")
+    files.write_bytes(out, stream.getvalue())
+    return explanation.prediction
+
+
+def show(rows: list[dict[str, Any]], kind: str, classifier: Classifier) -> None:
+    """Print rows as a table for people, JSON or CSV."""
+    if kind == "json":
+        print(json.dumps(rows, indent=2))
+    elif kind == "csv":
+        from dermhub.models.prediction import csv_columns, to_csv_row
+
+        writer = csv.DictWriter(sys.stdout, csv_columns(classifier.classes), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(to_csv_row(row) for row in rows)
+    elif rows:
+        show_table(rows, classifier)
+
+
+def show_table(rows: list[dict[str, Any]], classifier: Classifier) -> None:
+    """Print rows for people: a line an image, and below it what speaks against relying on the answer."""
+    conformal = classifier.config.conformal
+    width = max(len(row["image"]) for row in rows)
+    heading = f"{'image':{width}}  label      malignancy  " + " ".join(
+        f"{c:>9}" for c in classifier.classes
+    )
+    print(heading + (f"  {conformal.level:.0%} set" if conformal else ""))
+    for row in rows:
+        mark = ">=" if row["malignant"] else "< "
+        values = " ".join(f"{row[f'p_{c}']:9.4f}" for c in classifier.classes)
+        held = f"  {' '.join(row['conformal']) or 'none'}" if conformal else ""
+        print(
+            f"{row['image']:{width}}  {row['label']:9}  {row['malignancy']:.4f} {mark}   {values}{held}"
+        )
+        for sentence in dict.fromkeys(
+            [row["abstention"], *(one["sentence"] for one in row["concerns"])]
+        ):
+            if sentence:
+                print(f"{'':{width}}  {sentence}")
+    name, point = next(iter(classifier.config.thresholds.items()))
+    print(
+        f"\n>=: at or above the operating point {name}, {point.value:.4f} ({point.aim}, chosen on {point.split})."
+    )
+    if conformal:
+        print(
+            f"{conformal.level:.0%} set: holds the true class for that share of the lesions of each class."
+        )
+    print("Research software, not a medical device.")
+
+
+def run_scoring(options: argparse.Namespace) -> int:
+    """Score a folder; a file that can't be scored is a row with its error, and no failure."""
+    if (
+        options.folder is None
+        or options.out is None
+        or options.images
+        or options.explain
+        or options.format
+    ):
+        raise ConfigError(
+            "predict --images DIR and --out FILE go together, without IMAGE, --format and --explain."
+        )
+    for name, least in (("batch", 1), ("workers", 0)):
+        if getattr(options, name) < least:
+            raise ConfigError(f"--{name} is {getattr(options, name)}, expected at least {least}.")
+    shard, out = options.shard, options.out
+    if (
+        distributed.launched()
+        and distributed.world() > 1
+        and (shard != "1/1" or out.suffix != ".csv")
+    ):
+        raise ConfigError(
+            f"Under torchrun each process takes a shard by itself, as CSV: got --out {out} and --shard {shard}, "
+            "expected --out FILE.csv without --shard."
+        )
+    if distributed.launched() and shard == "1/1":
+        # Each process of torchrun takes a shard, and writes a file of its own.
+        number, count = distributed.rank() + 1, distributed.world()
+        shard, out = f"{number}/{count}", out.with_stem(f"{out.stem}-{number}-of-{count}")
+    results.parse_shard(shard)
+    results.check_name(out)
+    # Read by both engines when they start: with a lane for each core, more threads would stand in each other's way.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from dermhub.models.classifier import load
+    from dermhub.scoring import folder
+
+    lanes = options.workers or max(folder.cores() // distributed.neighbours(), 1)
+    try:
+        total, new, failed = folder.score_folder(
+            load(options.model), options.folder, out, shard, options.batch, lanes, options.progress
+        )
+    except KeyboardInterrupt:
+        print("\ndermhub: stopped; the same command goes on from here.", file=sys.stderr)
+        return 130
+    unread = f"; {failed:,} of these have no score, but an error" if failed else ""
+    print(f"{out}: {total:,} files, {new:,} of them scored now{unread}")
+    return 0
+
+
+def add_merge(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the options of merge."""
+    together = commands.add_parser(
+        "merge", help="put the shards of an archive's scores together, and verify them"
+    )
+    together.add_argument(
+        "out", type=Path, metavar="OUT", help="the table to write, .csv or .parquet"
+    )
+    together.add_argument(
+        "shards",
+        nargs="+",
+        type=Path,
+        metavar="SHARD",
+        help="what `predict --shard I/N` wrote, .csv",
+    )
+    together.set_defaults(run=run_merge)
+
+
+def run_merge(options: argparse.Namespace) -> int:
+    """Write the merged table and say how many rows it has."""
+    print(
+        f"{options.out}: {merge.merge(options.out, options.shards):,} files of {len(options.shards)} shards"
+    )
+    return 0

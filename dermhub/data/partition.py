@@ -1,0 +1,137 @@
+"""One partition of all lesions into train, validation and test, shared by both tasks.
+
+The partition of the 7,470 HAM10000 lesions is shipped as `partition.csv`, so that anyone can
+check overlap with their own data. Lesions that it does not know are assigned by the same rule.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+
+from dermhub import files
+from dermhub.errors import LeakError, some
+
+SPLITS = ("train", "validation", "test")
+
+
+SHARES = {"train": 0.72, "validation": 0.12, "test": 0.16}
+"""Share of a class's images in each split."""
+
+
+SAME_LESION = {"HAM_0004919": "HAM_0000140"}
+"""Lesion ids that are photographs of one lesion: ISIC_0025226 and ISIC_0030074 are near-identical."""
+
+
+FILE_ID = r"[0-9a-f]{16}"
+"""What an id looks like that stands for the bytes of a file, where the data name no lesions (`dermhub.data.tables`)."""
+
+
+SHIPPED = Path(__file__).with_name("partition.csv")
+
+
+@cache
+def shipped() -> dict[str, str]:
+    """lesion_id -> split for every HAM10000 lesion."""
+    table = pd.read_csv(SHIPPED, dtype=str)
+    return dict(zip(table["lesion_id"], table["split"], strict=True))
+
+
+def shipped_hash() -> str:
+    """sha256 of the shipped partition; it stands in every model's provenance."""
+    return hashlib.sha256(SHIPPED.read_bytes()).hexdigest()
+
+
+def fingerprint(table: pd.DataFrame) -> str:
+    """sha256 of what matters of a table: ids, lesions, labels and splits of its images, whatever their order."""
+    columns = ["image_id", "lesion_id", "dx", "split"]
+    rows = table[columns].sort_values("image_id").to_csv(index=False, lineterminator="\n")
+    return hashlib.sha256(rows.encode()).hexdigest()
+
+
+def canonical(lesions: pd.Series) -> pd.Series:
+    """Lesion ids with one name for each lesion, also where it has two."""
+    return lesions.replace(SAME_LESION)
+
+
+def assign(table: pd.DataFrame) -> pd.Series:
+    """The split of each image of a table with columns `lesion_id` and `dx`.
+
+    A lesion in the shipped partition keeps its place. The others are taken class by class in the
+    order of a hash of their id, and each goes to the split that lacks most of its share of the
+    class's images: stratified, deterministic, and no lesion is ever divided.
+    """
+    unknown = table[~table["lesion_id"].isin(shipped().keys())]
+    places = {**shipped(), **divide(unknown)}
+    return table["lesion_id"].map(places)
+
+
+def divide(table: pd.DataFrame) -> dict[str, str]:
+    """lesion_id -> split for a table with columns `lesion_id` and `dx`; see `assign` for the rule."""
+    group = canonical(table["lesion_id"])
+    lesions = (
+        table.groupby(group, sort=True)
+        .agg(dx=("dx", "min"), images=("dx", "size"))
+        .reset_index(names="lesion")
+    )
+    lesions["key"] = [hashlib.sha256(name.encode()).hexdigest() for name in lesions["lesion"]]
+    # Lesions with many photographs come first, so that each split gets its part of them.
+    lesions = lesions.sort_values(["dx", "images", "key"], ascending=[True, False, True])
+    places: dict[str, str] = {}
+    for _, same_class in lesions.groupby("dx", sort=True):
+        held = dict.fromkeys(SPLITS, 0)
+        total = 0
+        for name, images in zip(same_class["lesion"], same_class["images"], strict=True):
+            total += images
+            split = max(SPLITS, key=lambda s: SHARES[s] * total - held[s])
+            held[split] += images
+            places[name] = split
+    return {
+        lesion: places[SAME_LESION.get(lesion, lesion)] for lesion in table["lesion_id"].unique()
+    }
+
+
+def overlap(table: pd.DataFrame) -> int | None:
+    """The number of lesions of a table that stand in more than one `split`; 0 for a table that does not leak.
+
+    None where the data name no lesions of the images that are held out, so that nobody can tell.
+    """
+    held = table["lesion_id"][table["split"] != "train"]
+    return None if held.str.fullmatch(FILE_ID).any() else len(_torn(table))
+
+
+def check(table: pd.DataFrame) -> None:
+    """Raise LeakError, naming lesions, when a lesion of the table stands in more than one `split`."""
+    torn = _torn(table)
+    if torn:
+        raise LeakError(
+            f"{len(torn)} lesion(s) stand in more than one split ({some(torn)}): "
+            "put all images of a lesion into one split, or leave the split column out."
+        )
+
+
+def _torn(table: pd.DataFrame) -> list[str]:
+    group = canonical(table["lesion_id"])
+    count = table.groupby(group)["split"].nunique()
+    ids = table.groupby(group)["lesion_id"].unique()
+    return [" = ".join(sorted(ids[name])) for name in sorted(count[count > 1].index)]
+
+
+def check_copies(table: pd.DataFrame) -> None:
+    """Raise LeakError where two image files in different splits are the same, byte for byte, whatever their ids."""
+    sizes = pd.Series([Path(path).stat().st_size for path in table["path"]], index=table.index)
+    # Only files of one length can be equal; the others are not read for this.
+    alike = table[table["split"].groupby(sizes).transform("nunique") > 1]
+    hashes = pd.Series(
+        [files.sha256(Path(path)) for path in alike["path"]], index=alike.index, dtype=object
+    )
+    torn = alike[alike["split"].groupby(hashes).transform("nunique") > 1]
+    if len(torn):
+        first = torn[hashes[torn.index] == hashes[torn.index[0]]].drop_duplicates("split")
+        raise LeakError(
+            f"{len(torn)} image file(s) stand in more than one split under several ids ({some(first['image_id'])} are "
+            "one image): give all photographs of one lesion the same lesion_id."
+        )

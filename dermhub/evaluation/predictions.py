@@ -1,0 +1,77 @@
+"""The table predictions.csv: logits and what is known of each image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dermhub.data import partition
+from dermhub.errors import DataError, some
+from dermhub.evaluation import robustness
+from dermhub.tasks import Task
+
+ABOUT = ("dx_type", "age", "sex", "localization")
+"""Columns that describe the patient and the ground truth: reported, never an input of a model."""
+
+
+def logits_of(table: pd.DataFrame, task: Task) -> NDArray[np.float32]:
+    """(N, C) float32 logits of a table of predictions."""
+    return np.asarray(table[logit_columns(task)].to_numpy(np.float32))
+
+
+def logit_columns(task: Task) -> list[str]:
+    """The columns of the logits, in the order of the task's classes."""
+    return [f"logit_{name}" for name in task.classes]
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """A table as text. Nine digits give each float32 back exactly, and with it every figure."""
+    return str(table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
+
+
+def read_predictions(path: Path, task: Task) -> pd.DataFrame:
+    """Read a model's predictions; raises DataError when the file is missing, damaged or of another task."""
+    text = ("image_id", "lesion_id", "split", "dx", "dx_type", "sex", "localization")
+    try:
+        table = pd.read_csv(
+            path, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=[""]
+        )
+    except OSError as error:
+        raise DataError(
+            f"{path} can't be read ({error.strerror or error}): measure the model again."
+        ) from error
+    except ValueError as error:
+        raise DataError(
+            f"{path} is no CSV table ({' '.join(str(error).split())}): measure the model again."
+        ) from error
+    needed = ["image_id", "lesion_id", "split", "dx", *logit_columns(task)]
+    if missing := [name for name in needed if name not in table]:
+        raise DataError(f"{path} lacks the column(s) {some(missing)}: measure the model again.")
+    _check_rows(path, table, needed, task)
+    return table
+
+
+def _check_rows(path: Path, table: pd.DataFrame, needed: list[str], task: Task) -> None:
+    numbers = table[logit_columns(task)].apply(pd.to_numeric, errors="coerce")
+    wrong = table[needed].isna().any(axis=1) | ~np.isfinite(numbers).all(axis=1)
+    wrong |= ~table["split"].isin(partition.SPLITS[1:]) | table["dx"].map(
+        lambda dx: task.class_of(str(dx)) is None
+    )
+    wrong |= table["image_id"].duplicated()
+    known = [name for name in ("age", *robustness.TRAITS) if name in table]
+    wrong |= (table[known].notna() & table[known].apply(pd.to_numeric, errors="coerce").isna()).any(
+        axis=1
+    )
+    if wrong.any():
+        lines = some(table.index[wrong] + 2)
+        raise DataError(
+            f"{path} has line(s) {lines} with an empty cell, a logit or another figure that is no number, an unknown "
+            "split or diagnosis, or an image that was there before: measure the model again."
+        )
+    if empty := [split for split in partition.SPLITS[1:] if not (table["split"] == split).any()]:
+        raise DataError(
+            f"{path} has no image of the split(s) {some(empty)}: measure the model again."
+        )

@@ -1,0 +1,255 @@
+"""Models on a Hugging Face hub: found, fetched, verified and pushed; the only module that imports huggingface_hub.
+
+What is in the cache stays usable whatever happens to the hub, and a host that is down is given up within 10 s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dermhub import files
+from dermhub.errors import ConfigError, DermhubError, DownloadError, ModelError
+from dermhub.hub import timeouts
+from dermhub.hub.errors import LOG_IN, sentence
+from dermhub.hub.pins import Entry, Stated
+from dermhub.hub.timeouts import AGENT, bounded, silenced, within
+from dermhub.layout import CONFIG, PATTERNS, WEIGHTS
+
+HANDLE = re.compile(r"(\w(?:[\w.-]*\w)?/\w(?:[\w.-]*\w)?)(?:@([\w-][\w./-]*))?", re.ASCII)
+
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What a push came to: the address, the commit that holds everything, and whether it is a new one."""
+
+    url: str
+    revision: str
+    changed: bool
+
+
+def parse(handle: str) -> tuple[str, str]:
+    """'org/name' or 'org/name@revision' -> (repository, revision), main where none is given. Raises ModelError."""
+    match = HANDLE.fullmatch(handle)
+    if match is None or ".." in handle or "--" in match[1] or match[1].endswith((".git", ".")):
+        raise ModelError(f"{handle!r} names no repository: expected org/name or org/name@revision.")
+    return match[1], match[2] or "main"
+
+
+def is_handle(text: str) -> bool:
+    """Whether a text has the form org/name or org/name@revision."""
+    return HANDLE.fullmatch(text) is not None
+
+
+def fetch(
+    repository: str, revision: str = "main", stated: Mapping[str, tuple[str, int]] | None = None
+) -> Path:
+    """The folder of a repository's files in the cache, fetched if need be and verified.
+
+    A commit (40 hexadecimal digits) that is in the cache costs no request. A branch is looked up each time; where
+    that fails and a copy is in the cache, a line on stderr says so and the copy is used. `stated` gives the sha256
+    and size of files (see `pins.Entry`). Raises DownloadError, and ModelError for files with other bytes.
+    """
+    needed = stated or (WEIGHTS, CONFIG)
+    folder = None
+    if COMMIT.fullmatch(revision):
+        folder = _cached(repository, revision, needed, whole=stated is None)
+    if folder is None:
+        try:
+            folder = _download(repository, revision, needed)
+        except DownloadError as error:
+            folder = _cached(repository, revision, needed, whole=False)
+            if folder is None:
+                raise
+            import huggingface_hub
+
+            if not huggingface_hub.is_offline_mode():
+                print(
+                    f"dermhub: {error} Going on with the cached copy {folder.name[:12]}.",
+                    file=sys.stderr,
+                )
+    _verify(folder, repository, stated or {})
+    return folder
+
+
+def push(
+    contents: Mapping[str, Path | bytes],
+    repository: str,
+    kind: str,
+    message: str,
+    private: bool = False,
+) -> Pushed:
+    """Send files (path in the repository -> content) as one commit; the repository is made if need be.
+
+    `kind` is "model" or "space". What is already there, byte for byte, makes no commit. Raises ConfigError without a
+    token or when `private` is asked of a public repository, DownloadError when the hub can't be reached or refuses.
+    """
+    import huggingface_hub
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    if huggingface_hub.get_token() is None:
+        raise ConfigError(
+            f"To push to {repository} the hub must know you: {LOG_IN} to a token with write access."
+        )
+
+    with _client(repository, "main", timeouts.PATIENT) as api:
+        try:
+            before = within(
+                timeouts.GIVE_UP,
+                lambda: api.repo_info(repository, repo_type=kind, timeout=timeouts.ANSWER),
+            )
+        except GatedRepoError:
+            raise
+        except RepositoryNotFoundError:
+            before = None
+            sdk = {"space_sdk": "gradio"} if kind == "space" else {}
+            # None leaves it to the account whether new repositories are public.
+            api.create_repo(repository, repo_type=kind, private=private or None, **sdk)
+        if private and before is not None and not before.private:
+            raise ConfigError(
+                f"{repository} exists and is public: make it private in its settings, or drop --private."
+            )
+        operations = [
+            huggingface_hub.CommitOperationAdd(name, content) for name, content in contents.items()
+        ]
+        commit = api.create_commit(repository, operations, commit_message=message, repo_type=kind)
+    url = f"{api.endpoint}/{'spaces/' if kind == 'space' else ''}{repository}"
+    return Pushed(url, str(commit.oid), before is None or commit.oid != before.sha)
+
+
+def model_files(folder: Path) -> dict[str, Path]:
+    """Name -> file of all that belongs into a model's repository: weights, JSON, Markdown and figures."""
+    found = [
+        path for pattern in PATTERNS for path in sorted(folder.glob(pattern)) if path.is_file()
+    ]
+    return {path.relative_to(folder).as_posix(): path for path in found}
+
+
+def describe(folder: Path, id: str, repository: str, revision: str, task: str) -> Entry:
+    """The catalogue's entry of a folder that was pushed to a commit."""
+    named = model_files(folder).items()
+    return Entry(
+        id,
+        repository,
+        revision,
+        {n: Stated(files.sha256(path), path.stat().st_size) for n, path in named},
+        task,
+    )
+
+
+def _cached(repository: str, revision: str, needed: Iterable[str], whole: bool) -> Path | None:
+    """The snapshot in the cache, without any request; `whole`: only if the commit's own list says that all is there."""
+    import huggingface_hub
+    from huggingface_hub.errors import (
+        CachedRepoTreeNotFoundError,
+        IncompleteSnapshotError,
+        LocalEntryNotFoundError,
+    )
+
+    try:
+        if whole:
+            huggingface_hub.get_cached_repo_tree(repository, revision=revision)
+        folder = Path(
+            huggingface_hub.snapshot_download(
+                repository, revision=revision, allow_patterns=list(PATTERNS), local_files_only=True
+            )
+        )
+    except (CachedRepoTreeNotFoundError, IncompleteSnapshotError, LocalEntryNotFoundError):
+        return None
+    return folder if all((folder / name).is_file() for name in needed) else None
+
+
+def _download(repository: str, revision: str, needed: Iterable[str]) -> Path:
+    with _client(repository, revision, timeouts.ANSWER) as api:
+        sha = str(
+            within(
+                timeouts.GIVE_UP,
+                lambda: api.model_info(repository, revision=revision, timeout=timeouts.ANSWER),
+            ).sha
+        )
+        folder = Path(
+            api.snapshot_download(
+                repository, revision=sha, allow_patterns=PATTERNS, etag_timeout=timeouts.ANSWER
+            )
+        )
+    missing = [name for name in needed if not (folder / name).is_file()]
+    if missing:
+        raise DownloadError(
+            f"{repository}@{revision} has no {', '.join(missing)}: it is not a model that dermhub wrote; pickles and "
+            "code are never fetched."
+        )
+    if revision != sha:
+        # Only now, as the client's documentation of the cache has it: a fetch that failed must not hide the old copy.
+        with contextlib.suppress(ConfigError):
+            files.write_text(folder.parent.parent / "refs" / revision, sha)
+    return folder
+
+
+def _verify(folder: Path, repository: str, stated: Mapping[str, tuple[str, int]]) -> None:
+    """Compare every file with what is stated, else with the hash that it has in the hub's listing.
+
+    The client checks sizes alone over plain HTTP. It names a file in the cache by its ETag: the sha256 of an LFS
+    file, the git hash of another (https://huggingface.co/docs/huggingface_hub/guides/manage-cache). Wrong files are
+    removed from the cache, so that the next fetch gets them anew.
+    """
+    wrong = []
+    for name, path in model_files(folder).items():
+        blob = path.resolve()
+        content = blob.read_bytes()
+        if name in stated:
+            problem, by = _difference(content, *stated[name]), "the catalogue"
+        else:
+            problem, by = _difference(content, blob.name, len(content)), "the hub"
+        if problem is not None:
+            kind, found, expected = problem
+            wrong.append(
+                f"{name} of {repository}@{folder.name} has the {kind} {found}, but {by} states {expected}"
+            )
+            with contextlib.suppress(OSError):
+                path.unlink()
+                blob.unlink(missing_ok=True)
+    if wrong:
+        more = f" (and {len(wrong) - 1} more such)" if len(wrong) > 1 else ""
+        raise ModelError(
+            f"{wrong[0]}{more}: this copy was removed from the cache; fetch it again, and tell the owner if it "
+            "comes back."
+        )
+
+
+def _difference(content: bytes, expected: str, size: int) -> tuple[str, object, object] | None:
+    """In what a content differs from a hash and a size: its kind, what was found, what was expected."""
+    if len(content) != size:
+        return "size", len(content), size
+    if COMMIT.fullmatch(expected):
+        kind, found = "git hash", hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    elif re.fullmatch("[0-9a-f]{64}", expected):
+        kind, found = "sha256", hashlib.sha256(content).hexdigest()
+    else:
+        return None  # a cache without symbolic links, where files have their own names and not their hashes
+    return None if found == expected else (kind, found, expected)
+
+
+@contextlib.contextmanager
+def _client(repository: str, revision: str, answer: float) -> Iterator[Any]:
+    """The hub's client, silent and bounded; what goes wrong becomes a DownloadError of one sentence."""
+    import huggingface_hub
+
+    api = huggingface_hub.HfApi(user_agent=AGENT)
+    try:
+        with bounded(huggingface_hub.get_session(), answer), silenced("huggingface_hub"):
+            yield api
+    except DermhubError:
+        raise
+    except Exception as error:
+        # The errors of huggingface_hub, of its transport and of the file system have no common base but Exception.
+        cache = huggingface_hub.constants.HF_HUB_CACHE
+        raise DownloadError(sentence(error, repository, revision, api.endpoint, cache)) from error

@@ -1,0 +1,266 @@
+"""Any image -> RGB -> array. `Classifier.predict` and the evaluation in training both call this.
+
+The result is the same to the bit on little- and big-endian machines: Pillow resamples in 8-bit
+integers, and the normalisation is elementwise float32.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from dermhub.errors import ImageError
+from dermhub.images.file_kind import HEAD, bomb_in, kind_of
+
+ImageInput = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
+
+
+MAX_PIXELS = 64_000_000
+"""Largest accepted image; above every phone camera's default, below what could exhaust a server."""
+
+
+LESS = {"WEBP": 12_000_000, "TIFF": 32_000_000}
+"""Largest accepted image of formats whose decoders hold the whole image several times."""
+
+
+PROGRESSIVE = 32_000_000
+"""Largest accepted progressive JPEG: its decoder holds all coefficients, six bytes a pixel."""
+
+
+LARGE = 16_000_000
+"""Pixels above which an image is read at a quarter of its width and height, still at least 1,000,000 pixels: a model
+sees some 200 x 200 of them, and to convert the whole would take a gigabyte."""
+
+
+QUARTER = 4
+
+
+BAND = 32
+"""Rows that are converted at one time, in an image that is reduced."""
+
+
+MIN_SIDE = 32
+"""Shortest accepted side in pixels: below it there is no dermatoscopic structure left to see."""
+
+
+MAX_RATIO = 20
+"""Longest accepted side as a multiple of the shorter: a strip shows no lesion, and its maps would be huge."""
+
+
+ORIENTATION = 0x0112
+
+
+TURNS = dict(
+    zip(
+        range(2, 9),
+        (
+            *(
+                Image.Transpose.FLIP_LEFT_RIGHT,
+                Image.Transpose.ROTATE_180,
+                Image.Transpose.FLIP_TOP_BOTTOM,
+            ),
+            *(Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE),
+            Image.Transpose.ROTATE_90,
+        ),
+        strict=True,
+    )
+)
+"""EXIF orientation -> what makes the image upright (EXIF 2.32, tag 0x0112)."""
+
+
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
+"""What files are read as. Pillow knows more, some of which (EPS) start other programs on what was uploaded."""
+
+
+def to_rgb(image: ImageInput) -> Image.Image:
+    """Turn any accepted input into an upright 8-bit RGB image.
+
+    Accepts a path, the bytes of an image file, a PIL image, or a uint8 array of shape (H, W, 3) in
+    RGB order or (H, W) in grey. EXIF orientation is applied; CMYK, palette, grey and 16-bit images are converted;
+    transparent pixels are laid over white; more than `LARGE` pixels are reduced to a sixteenth. Raises ImageError,
+    naming what came, for everything else: unreadable or truncated files, animations, NaN arrays, images that are too
+    small, large or narrow, and files made to keep a decoder busy.
+    """
+    if isinstance(image, np.ndarray):
+        return _checked_size(_from_array(image), "the array")
+    if isinstance(image, Image.Image):
+        return _decode(image, "the image")
+    if isinstance(image, bytes | bytearray):
+        return _open(io.BytesIO(image), "the uploaded data", len(image))
+    if not isinstance(image, str | os.PathLike):
+        raise ImageError(
+            f"Expected a path, the bytes of an image file, a PIL image or a uint8 array, got {type(image).__name__}."
+        )
+    path = Path(image)
+    # Opening a pipe would wait for somebody to write into it. These raise nothing, whatever the name.
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):  # noqa: PTH110, PTH112, PTH113
+        raise ImageError(f"{path} is a pipe or a device, expected an image file.")
+    try:
+        stream = path.open("rb")
+    except IsADirectoryError:
+        raise ImageError(f"{path} is a folder, expected an image file.") from None
+    except FileNotFoundError:
+        raise ImageError(f"There is no file {path}.") from None
+    # ValueError: a null byte in the name.
+    except (OSError, ValueError) as error:
+        raise ImageError(
+            f"{str(path)!r} can't be opened: {getattr(error, 'strerror', None) or error}."
+        ) from None
+    with stream:
+        return _open(stream, str(path), os.fstat(stream.fileno()).st_size)
+
+
+def _from_array(array: NDArray[np.uint8]) -> Image.Image:
+    if array.dtype != np.uint8:
+        raise ImageError(
+            f"Expected an array of uint8 values 0-255, got {array.dtype}; scale and convert it first."
+        )
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3) or array.size == 0:
+        raise ImageError(f"Expected an array of shape (H, W, 3), got {array.shape}.")
+    return Image.fromarray(array).convert("RGB")
+
+
+def _open(stream: IO[bytes], name: str, length: int) -> Image.Image:
+    if length == 0:
+        raise ImageError(f"{name} is empty (0 bytes), expected an image file.")
+    if bomb := bomb_in(stream):
+        raise ImageError(
+            f"{name} is {bomb}, made to be slow to read; expected an ordinary image: save it anew."
+        )
+    stream.seek(0)
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns about sizes and odd metadata; the size is checked below, before any decoding.
+            warnings.simplefilter("ignore")
+            with Image.open(stream, formats=FORMATS) as image:
+                return _decode(image, name, ours=True)
+    except UnidentifiedImageError:
+        raise ImageError(_unreadable(stream, name)) from None
+    except Image.DecompressionBombError:
+        raise ImageError(_too_large(name)) from None
+    except ImageError:
+        raise
+    # Pillow's readers raise many kinds of error on damaged data (OSError, TypeError, SyntaxError, struct.error, ...).
+    except Exception as error:
+        raise ImageError(_damaged(name, error)) from None
+
+
+def _decode(image: Image.Image, name: str, ours: bool = False) -> Image.Image:
+    _checked_size(image, name)
+    _checked_format(image, name)
+    try:
+        # An MPO is a phone's JPEG with a preview behind it; every other second frame is an animation.
+        if getattr(image, "is_animated", False) and image.format != "MPO":
+            raise ImageError(
+                f"{name} is an animation or a stack of several frames, expected one still image."
+            )
+        turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
+        if image.width * image.height > LARGE:
+            rgb = _reduced(image)
+        elif ours and image.mode == "RGB" and "transparency" not in image.info:
+            # A copy would cost half as much as the decoding.
+            image.load()
+            rgb = image
+        else:
+            rgb = _flat_rgb(image, _highest(image))
+        upright = rgb if turn is None else rgb.transpose(turn)
+        # What the file said of itself (its turn, too) is no longer true of this image.
+        upright.info.clear()
+        return upright
+    except ImageError:
+        raise
+    except Exception as error:
+        raise ImageError(_damaged(name, error)) from None
+
+
+def _reduced(image: Image.Image) -> Image.Image:
+    """A large image as RGB, a quarter as wide and high (rounded up); never two whole ones in memory."""
+    width, height = image.size
+    # The JPEG decoder reduces by itself, in the frequency domain; all other formats leave the size as it is.
+    image.draft(None, (width // QUARTER, height // QUARTER))
+    if image.size != (width, height):
+        return _flat_rgb(image, _highest(image))
+    highest = _highest(image)
+    small = Image.new("RGB", (-(-width // QUARTER), -(-height // QUARTER)))
+    for top in range(0, height, BAND):
+        band = image.crop((0, top, width, min(top + BAND, height)))
+        small.paste(_flat_rgb(band, highest).reduce(QUARTER), (0, top // QUARTER))
+    return small
+
+
+def _highest(image: Image.Image) -> float:
+    """The highest grey value of an image of 32-bit pixels, by which its range is told; 0 for all others."""
+    extrema = image.getextrema() if image.mode in ("I", "F") else (0, 0)
+    return float(extrema[1])  # type: ignore[arg-type]
+
+
+def _flat_rgb(image: Image.Image, highest: float) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        return _from_deep_grey(image, highest)
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_deep_grey(image: Image.Image, highest: float) -> Image.Image:
+    # Pillow's own convert() clips 16-bit grey to white; the high byte is the 8-bit image.
+    values = np.asarray(image).astype(np.float64)
+    if not np.isfinite(values).all() or values.min() < 0 or values.max() > 65535:
+        raise ImageError("The grey values are not finite numbers of at most 16 bits.")
+    if image.mode == "F" and highest <= 1:
+        raise ImageError(
+            "The grey values lie between 0 and 1, expected 0 to 255 or 16 bits; scale them first."
+        )
+    scale = 257.0 if highest > 255 or image.mode.startswith("I;16") else 1.0
+    return Image.fromarray(np.round(values / scale).astype(np.uint8)).convert("RGB")
+
+
+def _checked_size(image: Image.Image, name: str) -> Image.Image:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ImageError(_too_large(f"{name} ({width} x {height} pixels)"))
+    if min(width, height) < MIN_SIDE:
+        raise ImageError(
+            f"{name} is {width} x {height} pixels, too small to classify: expected at least {MIN_SIDE} on each side."
+        )
+    if max(width, height) > MAX_RATIO * min(width, height):
+        raise ImageError(
+            f"{name} is {width} x {height} pixels, too narrow to classify: expected one side to be at most "
+            f"{MAX_RATIO} times the other; cut the lesion out first."
+        )
+    return image
+
+
+def _checked_format(image: Image.Image, name: str) -> None:
+    limit, kind = LESS.get(image.format or "", MAX_PIXELS), image.format
+    if image.format in ("JPEG", "MPO") and "progressive" in image.info:
+        limit, kind = PROGRESSIVE, "progressive JPEG"
+    if image.width * image.height > limit:
+        raise ImageError(
+            f"{name} ({image.width} x {image.height} pixels) has more than the {limit // 1_000_000} million pixels "
+            f"that are accepted of a {kind}; scale it down first."
+        )
+
+
+def _unreadable(stream: IO[bytes], name: str) -> str:
+    stream.seek(0)
+    what = kind_of(stream.read(HEAD))
+    if not what:
+        return f"{name} is not an image that can be read; expected JPEG, PNG, WebP, TIFF or BMP."
+    return f"{name} is {what}; expected an image as JPEG, PNG, WebP, TIFF or BMP."
+
+
+def _damaged(name: str, error: Exception) -> str:
+    return f"{name} is damaged or cut short and can't be decoded ({error})."
+
+
+def _too_large(name: str) -> str:
+    return f"{name} has more than the {MAX_PIXELS // 1_000_000} million pixels that are accepted; scale it down first."

@@ -1,0 +1,245 @@
+"""Seen before: which images a model learnt from, as perceptual hashes that ship with it.
+
+The hash (after Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions", section 3.2.1) is
+the signs of the low frequencies of the grey central square, so that a 4:3 frame and its square agree, and size, JPEG
+quality, brightness and contrast hardly matter. Zauner compares with the median of the coefficients; signs, whose
+median is zero, turn and flip with the image exactly: mirroring changes the sign of the odd frequencies, transposing
+swaps the axes. So all eight symmetries of a square are looked up from one transform.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dermhub import tensors
+from dermhub.concern import Concern
+from dermhub.errors import ModelError
+from dermhub.images.view import InputSpec, view_box
+from dermhub.layout import SEEN
+
+SPLITS = ("train", "validation")
+"""The splits whose images a model has seen; the test images are not among them."""
+
+
+SIDE = 64
+"""Height and width in pixels of the grey square that is transformed."""
+
+
+PAIRS = tuple(
+    (u, v) for total in range(26, 0, -1) for u, v in ((u, total - u) for u in range(total + 1))
+)
+"""The 377 frequencies (u, v) with 0 < u + v < 27 whose signs make the hash, the highest first."""
+
+
+BYTES = 48
+"""Length of a hash: bit k lies in byte k // 8 at the value 2 ** (k % 8), and the last 7 bits are zero."""
+
+
+THRESHOLD = 60
+"""Largest Hamming distance, of 377 bits, at which two images are one photograph; benchmarks/near_duplicates.py shows why."""
+
+
+SQUARE, STRETCHED = 1.02, ((0.125, 0.0), (0.0, 0.125), (0.125, 0.125))
+"""Up to which ratio of its sides an image is square, and what is cut off left and above for each of `boxes`."""
+
+
+FORMAT = "dermhub seen 1"
+
+
+_LARGE = 1024
+
+
+_WORDS = BYTES // 8
+
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Match:
+    """A photograph that a model has seen: its id, its split, and how many of the 377 bits differ."""
+
+    image_id: str
+    split: str
+    distance: int
+
+    @property
+    def concern(self) -> Concern:
+        """What the match means for whoever reads the answer."""
+        name = "training" if self.split == "train" else self.split
+        return Concern(
+            "seen",
+            f"This image looks like a copy of the {name} image {self.image_id}: if it is one, the answer says nothing "
+            "about how well the model does on new images.",
+        )
+
+
+class SeenImages:
+    """The hashes of the images that a model has seen.
+
+    `bits` is (N, 48) uint8, one hash a row (see `BYTES`); `ids` and `splits` hold the N image ids and their splits.
+    """
+
+    def __init__(self, bits: NDArray[np.uint8], ids: Sequence[str], splits: Sequence[str]) -> None:
+        self.bits, self.ids, self.splits = bits, tuple(ids), tuple(splits)
+        # One contiguous row for each eighth byte. The order of the bytes in a word is the machine's own: it is the
+        # same on both sides of the comparison.
+        self._words = np.ascontiguousarray(
+            np.ascontiguousarray(bits).view(np.uint64).reshape(-1, _WORDS).T
+        )
+
+    def find(self, rgb: Image.Image) -> Match | None:
+        """The nearest of the images that an upright RGB image is a copy of, or None.
+
+        A copy may be scaled, compressed, turned by quarters, mirrored, cut to the central square, or a frame of 4:3
+        that was stretched or padded to a square. Other crops, and turns by a few degrees, are found in part or not at
+        all (benchmarks/near_duplicates.py). An image without any structure is a copy of none.
+        """
+        found = [transform(rgb, box) for box in boxes(rgb.size)]
+        queries = [symmetries(coefficients) for coefficients in found if coefficients is not None]
+        return self._nearest(np.concatenate(queries).view(np.uint64)) if queries else None
+
+    def concerns(self, rgb: Image.Image) -> tuple[Concern, ...]:
+        """What speaks against relying on an answer about an upright RGB image: one concern if it was seen."""
+        match = self.find(rgb)
+        return () if match is None else (match.concern,)
+
+    def _nearest(self, queries: NDArray[np.uint64]) -> Match | None:
+        # The first half holds the high frequencies, which rule nearly all images out.
+        half = _WORDS // 2
+        near = np.flatnonzero(
+            (distances(self._words[:half], queries[:, :half]) <= THRESHOLD).any(axis=0)
+        )
+        if not len(near):
+            return None
+        found = distances(self._words[:, near], queries).min(axis=0)
+        best = int(found.argmin())
+        if found[best] > THRESHOLD:
+            return None
+        return Match(self.ids[near[best]], self.splits[near[best]], int(found[best]))
+
+    def to_bytes(self) -> bytes:
+        """The content of seen.safetensors: `bits` (N, 48), `splits` (N,) and `ids` as compressed JSON, all uint8."""
+        ids = zlib.compress(json.dumps(self.ids, ensure_ascii=False).encode(), 9)
+        arrays = {
+            "bits": self.bits,
+            "splits": np.array([SPLITS.index(name) for name in self.splits], np.uint8),
+            "ids": np.array(list(ids), np.uint8),
+        }
+        return tensors.write(arrays, {"format": FORMAT})
+
+    @classmethod
+    def from_bytes(cls, content: bytes, where: str = SEEN) -> SeenImages:
+        """Read what `to_bytes` made; raises ModelError, naming the file as `where`, for anything else."""
+        arrays = tensors.read(content, where)
+        kind = tensors.metadata(content).get("format")
+        if kind != FORMAT:
+            raise ModelError(
+                f"{where} has the format {kind!r}, expected {FORMAT!r}: update dermhub or the model."
+            )
+        try:
+            bits, splits, packed = (arrays[name] for name in ("bits", "splits", "ids"))
+            if {array.dtype for array in (bits, splits, packed)} != {np.dtype(np.uint8)}:
+                raise ValueError("expected arrays of bytes")
+            if bits.shape != (len(bits), BYTES) or splits.shape != (len(bits),) or packed.ndim != 1:
+                raise ValueError(
+                    f"bits have the shape {bits.shape} and splits {splits.shape}, expected (N, {BYTES})"
+                )
+            ids = _unpack(bytes(packed.tolist()), len(bits))
+            if len(ids) != len(bits):
+                raise ValueError(f"{len(ids)} ids for {len(bits)} hashes")
+            return cls(bits, ids, [SPLITS[value] for value in splits.tolist()])
+        except (KeyError, ValueError, TypeError, IndexError, RecursionError, zlib.error) as error:
+            raise ModelError(
+                f"{where} is no manifest of seen images ({error}): fetch the model again."
+            ) from None
+
+
+def build(images: Iterable[Image.Image], ids: Sequence[str], splits: Sequence[str]) -> SeenImages:
+    """The manifest of N upright RGB images, which may come one by one, with their N ids and splits.
+
+    Images of other splits than `SPLITS`, and images without any structure, are left out.
+    """
+    rows, kept = [], []
+    for rgb, name, split in zip(images, ids, splits, strict=True):
+        coefficients = transform(rgb) if split in SPLITS else None
+        if coefficients is not None:
+            rows.append(symmetries(coefficients)[0])
+            kept.append((name, split))
+    bits = np.stack(rows) if rows else np.zeros((0, BYTES), np.uint8)
+    return SeenImages(bits, [name for name, _ in kept], [split for _, split in kept])
+
+
+def boxes(size: tuple[int, int]) -> list[Box]:
+    """Where the central square of the frame that an image is a copy of may lie in it, as (left, top, right, bottom).
+
+    That is its own central square. A square image may also be a frame of 4:3, lying or standing, that was stretched to
+    a square, or padded to one: then it lies in the middle three quarters of the width, of the height, or of both.
+    """
+    own: Box = view_box(size, InputSpec(SIDE))
+    width, height = size
+    if max(size) > SQUARE * min(size):
+        return [own]
+    return [
+        own,
+        *((width * x, height * y, width * (1 - x), height * (1 - y)) for x, y in STRETCHED),
+    ]
+
+
+def transform(rgb: Image.Image, box: Box | None = None) -> NDArray[np.float64] | None:
+    """(27, 27) coefficients of the two-dimensional DCT-II of a grey part of an image; None if it is plain.
+
+    The part is stretched to a square; without a `box` it is the central square.
+    """
+    box = box or view_box(rgb.size, InputSpec(SIDE))
+    if min(rgb.size) > _LARGE:
+        # A photograph of 12 megapixels: 16 of its pixels for each of the small image are plenty.
+        rgb = rgb.resize((4 * SIDE, 4 * SIDE), Image.Resampling.NEAREST, box=box)
+        box = (0.0, 0.0, 4.0 * SIDE, 4.0 * SIDE)
+    small = rgb.resize((SIDE, SIDE), Image.Resampling.BICUBIC, box=box).convert("L")
+    grey = np.asarray(small, np.float64)
+    # Less than half a grey level of spread is rounding, whose signs say nothing.
+    return None if grey.std() < 0.5 else _basis() @ grey @ _basis().T
+
+
+def symmetries(coefficients: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """(8, 48) hashes of an image with these coefficients: as it is, then turned and mirrored in every way."""
+    sign = (-1.0) ** np.arange(len(coefficients))
+    ways = [way * rows * columns for way in (coefficients, coefficients.T)
+            for rows in (1.0, sign[:, None]) for columns in (1.0, sign[None])]  # fmt: skip
+    u, v = np.array(PAIRS).T
+    positive = np.stack(ways)[:, u, v] > 0
+    padded = np.ascontiguousarray(np.pad(positive, ((0, 0), (0, 8 * BYTES - len(PAIRS)))))
+    return np.ascontiguousarray(np.packbits(padded, axis=1, bitorder="little"))
+
+
+def distances(words: NDArray[np.uint64], queries: NDArray[np.uint64]) -> NDArray[np.uint16]:
+    """(Q, N) Hamming distances between queries (Q, W) and hashes (W, N), both in words of 64 bits."""
+    total = np.zeros((len(queries), words.shape[1]), np.uint16)
+    for row, query in zip(words, queries.T, strict=True):
+        total += np.bitwise_count(row ^ query[:, None])
+    return total
+
+
+@functools.cache
+def _basis() -> NDArray[np.float64]:
+    frequency, place = np.arange(PAIRS[0][1] + 1)[:, None], np.arange(SIDE)[None]
+    return np.asarray(np.cos(np.pi * frequency * (2 * place + 1) / (2 * SIDE)))
+
+
+def _unpack(content: bytes, count: int) -> list[str]:
+    # A file that claims little and unpacks to gigabytes is refused.
+    reader = zlib.decompressobj()
+    text = reader.decompress(content, 4096 * (count + 1))
+    ids = json.loads(text.decode()) if reader.eof else None
+    if not isinstance(ids, list) or not all(isinstance(name, str) for name in ids):
+        raise ValueError("the ids are no list of names")
+    return ids

@@ -1,0 +1,33 @@
+"""Names of the files of a model folder; every other module takes them from here."""
+
+from __future__ import annotations
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+"""The two files without which a folder is no model; timm reads the same names."""
+
+GRAPH = "model.onnx"
+"""The weights as an ONNX graph, in models that have one."""
+
+OOD_GATE = "gate.safetensors"
+"""The gate that turns away images that are not dermatoscopic (`models.ood_gate`)."""
+
+SEEN = "seen.safetensors"
+"""The perceptual hashes of the images that the model has learned from (`images.near_duplicates`)."""
+
+CARD, METRICS = "README.md", "metrics.json"
+"""The model card, and the figures that it is written from."""
+
+FIGURES = "figures"
+"""The folder of the card's pictures."""
+
+PREDICTIONS = "predictions.csv"
+"""Logits of the validation and test images (`evaluation.predictions`)."""
+
+EXTERNAL = "external.csv"
+"""Logits of images from other hospitals (`evaluation.external`)."""
+
+MAPS = "maps.csv"
+"""What the class maps of the test images have to do with their lesions (`evaluation.class_maps`)."""
+
+PATTERNS = ("*.safetensors", GRAPH, "*.json", "*.md", "figures/*.png")
+"""All that is ever fetched from a hub or pushed to one: no pickle and no code."""

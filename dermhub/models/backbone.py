@@ -1,0 +1,238 @@
+"""timm backbones: the only module that imports timm.
+
+A model is used in two parts: `features(model, images)` gives maps (N, K, h, w) and `head(model,
+maps)` gives logits (N, C); together they equal the model's own forward pass.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import timm
+import torch
+from timm.layers.conv2d_same import Conv2dSame
+from torch import nn
+
+from dermhub.errors import ConfigError, DownloadError, ModelError, some, suggest
+
+PROBE = 96
+"""Height and width in pixels of the image that tells whether a model is a CNN."""
+
+
+CONVOLUTIONS: tuple[type[nn.Module], ...] = (nn.Conv2d, Conv2dSame)
+"""The classes whose output is linear in their weights as they stand; others standardise them first, for example."""
+
+
+def build(
+    architecture: str, num_classes: int, dropout: float = 0.0, drop_path: float = 0.0
+) -> nn.Module:
+    """A timm CNN with random weights, in training mode.
+
+    Raises ConfigError for a name that timm does not have (with the nearest one), for models that are not CNNs,
+    and for ones that lack `drop_path` when it is asked for.
+    """
+    if not timm.is_model(architecture):
+        raise ConfigError(
+            f"timm has no model {architecture!r}.{suggest(architecture, timm.list_models())}"
+        )
+    options: dict[str, Any] = {"drop_rate": dropout} | (
+        {"drop_path_rate": drop_path} if drop_path else {}
+    )
+    try:
+        model: nn.Module = timm.create_model(architecture, num_classes=num_classes, **options)
+    except TypeError as error:
+        raise ConfigError(
+            f"{architecture} does not take one of the options {some(options)} ({error})."
+        ) from error
+    _check_cnn(model, architecture)
+    # timm's own start is so wide for a few classes that the first loss is above 10 and disturbs the backbone.
+    last = classifier(model)
+    nn.init.normal_(last.weight, std=0.01)
+    if last.bias is not None:
+        nn.init.zeros_(last.bias)
+    return model
+
+
+def pretrained(
+    architecture: str, num_classes: int, dropout: float = 0.0, drop_path: float = 0.0
+) -> nn.Module:
+    """Like `build`, with timm's pretrained weights from the hub (or its cache) below a fresh classifier."""
+    model = build(architecture, num_classes, dropout, drop_path)
+    if not timm.is_model_pretrained(architecture):
+        raise ConfigError(
+            f"timm has no pretrained weights for {architecture!r}: use --init scratch or --init FILE."
+        )
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            source = timm.create_model(architecture, pretrained=True)
+    except Exception as error:
+        # timm lets the hub client's and torch's errors through, of many kinds and with several lines.
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DownloadError(
+            f"The pretrained weights of {architecture!r} could not be fetched ({reason}): "
+            "connect to the network, or give a file with --init FILE.safetensors, or use --init scratch."
+        ) from error
+    _load_backbone(model, source.state_dict(), architecture)
+    return model
+
+
+def from_file(
+    path: Path,
+    architecture: str,
+    num_classes: int,
+    dropout: float = 0.0,
+    drop_path: float = 0.0,
+    whole: bool = False,
+) -> nn.Module:
+    """Like `build`, with the backbone's weights from a safetensors file; the classifier stays fresh unless `whole`.
+
+    Raises ModelError for a file that is missing, no safetensors, or made for another architecture.
+    """
+    model = build(architecture, num_classes, dropout, drop_path)
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except FileNotFoundError:
+        raise ModelError(
+            f"There is no file {path}: --init takes 'pretrained', 'scratch', a model or a .safetensors file."
+        ) from None
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ModelError(f"{path} is not a readable safetensors file ({error}).") from None
+    _load_backbone(model, tensors, architecture, str(path), whole)
+    return model
+
+
+def features(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """images (N, 3, H, W) -> feature maps (N, K, h, w) before pooling."""
+    maps: torch.Tensor = model.forward_features(images)  # type: ignore[operator]
+    return maps
+
+
+def head(model: nn.Module, maps: torch.Tensor) -> torch.Tensor:
+    """feature maps (N, K, h, w) -> logits (N, C)."""
+    logits: torch.Tensor = model.forward_head(maps)  # type: ignore[operator]
+    return logits
+
+
+def classifier(model: nn.Module) -> nn.Linear:
+    """The last linear layer of a model; raises ModelError when it ends in something else."""
+    layer = model.get_classifier()  # type: ignore[operator]
+    if not isinstance(layer, nn.Linear):
+        raise ModelError(f"The model ends in {type(layer).__name__}, expected a linear layer.")
+    return layer
+
+
+def stage_names(model: nn.Module) -> list[list[str]]:
+    """The names of the parameters of each stage as timm groups them: the stem first, the classifier last."""
+    groups = timm.models.group_parameters(model, model.group_matcher(coarse=True))  # type: ignore[operator]
+    return [list(groups[number]) for number in sorted(groups)]
+
+
+def renew(model: nn.Module, fresh: nn.Module, names: Iterable[str]) -> None:
+    """Overwrite the layers that hold the parameters `names` with those of `fresh`, a model of the same architecture.
+
+    What batch norms have counted goes as well.
+    """
+    layers, source = {name.rpartition(".")[0] for name in names}, fresh.state_dict()
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if name.rpartition(".")[0] in layers:
+                tensor.copy_(source[name])
+
+
+def freeze(model: nn.Module, stages: int) -> list[nn.Module]:
+    """Stop the learning of the first `stages` stages (1: the stem), and return their layers.
+
+    The caller keeps those layers in evaluation mode, so that batch norms don't move either. Raises ConfigError
+    when nothing but the classifier would be left to learn.
+    """
+    groups = stage_names(model)
+    if stages >= len(groups) - 1:
+        raise ConfigError(
+            f"--freeze is {stages}, but the model has {len(groups) - 1} stages: leave some to learn."
+        )
+    names = {name for group in groups[:stages] for name in group}
+    layers = []
+    for prefix, module in model.named_modules():
+        own = {f"{prefix}.{name}" for name, _ in module.named_parameters(recurse=False)}
+        if own and own <= names:
+            layers.append(module.requires_grad_(False))
+    return layers
+
+
+def memory_format(architecture: str) -> torch.memory_format:
+    """The fastest memory layout that is safe for an architecture on a CPU."""
+    # Training mobileone in channels_last corrupts the heap on torch 2.14 CPU.
+    return torch.contiguous_format if architecture.startswith("mobileone") else torch.channels_last
+
+
+def version() -> str:
+    """timm's version."""
+    return str(timm.__version__)
+
+
+def _load_backbone(
+    model: nn.Module,
+    tensors: dict[str, torch.Tensor],
+    architecture: str,
+    source: str = "the hub",
+    whole: bool = False,
+) -> None:
+    wanted = model.state_dict()
+    last = classifier(model)
+    own = {name for name, module in model.named_modules() if module is last and not whole}
+    fresh = {key for key in wanted if key.rpartition(".")[0] in own}
+    missing = [key for key in wanted if key not in tensors and key not in fresh]
+    extra = [key for key in tensors if key not in wanted]
+    misshapen = [
+        k
+        for k, v in tensors.items()
+        if k in wanted and k not in fresh and v.shape != wanted[k].shape
+    ]
+    for problem, keys in (
+        ("lacks", missing),
+        ("has the extra", extra),
+        ("has another shape for", misshapen),
+    ):
+        if keys:
+            raise ModelError(
+                f"{source} does not fit {architecture}: it {problem} tensor(s) {some(keys)}."
+            )
+    broken = [
+        k
+        for k, v in tensors.items()
+        if k not in fresh and v.is_floating_point() and not v.isfinite().all()
+    ]
+    if broken:
+        raise ModelError(f"{source} holds NaN or infinite values in {some(broken)}.")
+    model.load_state_dict(
+        {k: v for k, v in tensors.items() if k not in fresh} | {k: wanted[k] for k in fresh}
+    )
+
+
+def _check_cnn(model: nn.Module, architecture: str) -> None:
+    size = int(model.default_cfg["input_size"][-1])  # type: ignore[index]
+    problem = f"{architecture} is not a CNN with feature maps (N, channels, h, w), which the class maps need."
+    training = model.training
+    model.eval()
+    try:
+        # A small image tells as much, and loading waits for it; some models take none but their own size.
+        try:
+            maps = _probe(model, min(size, PROBE))
+        except Exception:
+            maps = _probe(model, size)
+    except (AttributeError, RuntimeError, AssertionError) as error:
+        raise ConfigError(problem) from error
+    if maps.ndim != 4 or maps.shape[1] != model.num_features:
+        raise ConfigError(problem)
+    model.train(training)
+
+
+def _probe(model: nn.Module, size: int) -> torch.Tensor:
+    with torch.no_grad():
+        return features(model, torch.zeros(1, 3, size, size))

@@ -1,0 +1,217 @@
+"""Frozen configurations: what a model takes in and what it means.
+
+`ModelConfig` is the content of a model folder's config.json, and is declared nowhere else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from dermhub.errors import ModelError, some
+from dermhub.images.view import InputSpec, is_number
+from dermhub.tasks import TASKS, Task
+
+FORMAT_VERSION = 1
+"""Version of the `dermhub` block in config.json; a newer one is refused by name."""
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """An operating point: the case is called malignant when P(malignant) >= `value`.
+
+    `aim` says in words what the value was chosen for; it was always chosen on `split`.
+    """
+
+    value: float
+    aim: str
+    split: str = "validation"
+
+
+@dataclass(frozen=True)
+class Conformal:
+    """What prediction sets are made from: a class is in the set when its probability is at least its `least`.
+
+    `level` in (0, 1) is the share of each class's lesions whose set has to hold the class; see `conformal.fit`.
+    """
+
+    level: float
+    least: dict[str, float]
+
+    @classmethod
+    def from_json(cls, block: Any, classes: tuple[str, ...], where: str) -> Conformal:
+        """Read the `conformal` block of config.json; raises ModelError when it does not fit the classes."""
+        if (
+            not isinstance(block, dict)
+            or set(block) != {"level", "least"}
+            or not isinstance(block["least"], dict)
+        ):
+            raise ModelError(
+                f"{where}: conformal must hold 'level' and 'least', the smallest probability per class."
+            )
+        level, least = block["level"], block["least"]
+        if not is_number(level) or not 0 < level < 1:
+            raise ModelError(
+                f"{where}: the conformal level is {level!r}, expected a number between 0 and 1."
+            )
+        if set(least) != set(classes):
+            given = some(sorted(least)) or "none"
+            raise ModelError(
+                f"{where}: conformal has the classes {given}, expected {', '.join(classes)}."
+            )
+        if not all(is_number(value) and 0 <= value <= 1 for value in least.values()):
+            raise ModelError(
+                f"{where}: conformal needs a smallest probability between 0 and 1 for each class."
+            )
+        return cls(level, {name: least[name] for name in classes})
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything a set of weights means; the content of config.json.
+
+    `temperature` divides the logits before the softmax. `thresholds` are operating points on the
+    summed probability of the malignant classes; the first one is the default. `provenance` holds
+    the training data, partition hash, code revision, seed and environment. `weights_sha256` is the
+    sha256 of model.safetensors, 64 hexadecimal digits; `weights.save` fills it in. `conformal` is None in a model
+    without prediction sets. `files` gives the sha256 of each file beside the weights that belongs to the model.
+    """
+
+    architecture: str
+    task: Task
+    input: InputSpec = field(default_factory=InputSpec)
+    temperature: float = 1.0
+    thresholds: dict[str, Threshold] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    weights_sha256: str = ""
+    conformal: Conformal | None = None
+    files: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of config.json: timm's own keys and one `dermhub` block."""
+        conformal = {"conformal": dataclasses.asdict(self.conformal)} if self.conformal else {}
+        return {
+            "architecture": self.architecture,
+            "num_classes": len(self.task.classes),
+            "label_names": list(self.task.classes),
+            "pretrained_cfg": {**self.input.to_timm(), "num_classes": len(self.task.classes)},
+            "dermhub": {
+                "format_version": FORMAT_VERSION,
+                "task": self.task.name,
+                "class_names": list(self.task.classes),
+                "positive_classes": sorted(self.task.positive),
+                "temperature": self.temperature,
+                "thresholds": {name: dataclasses.asdict(t) for name, t in self.thresholds.items()},
+                "provenance": self.provenance,
+                "weights_sha256": self.weights_sha256,
+                **conformal,
+                **({"files": self.files} if self.files else {}),
+            },
+        }
+
+    @classmethod
+    def from_json(cls, content: Any, where: str = "config.json") -> ModelConfig:
+        """Read config.json's content; raises ModelError naming what is missing or contradictory."""
+        if not isinstance(content, dict) or not isinstance(content.get("dermhub"), dict):
+            raise ModelError(
+                f"{where} has no 'dermhub' block: it is not a model that dermhub wrote."
+            )
+        block = content["dermhub"]
+        version = block.get("format_version")
+        if isinstance(version, int) and version > FORMAT_VERSION:
+            raise ModelError(
+                f"{where} has format version {version}, newer than the {FORMAT_VERSION} this dermhub reads: "
+                "update dermhub."
+            )
+        if version not in (None, FORMAT_VERSION):
+            raise ModelError(f"{where} has format version {version!r}, expected {FORMAT_VERSION}.")
+        needed = (
+            "format_version",
+            "task",
+            "class_names",
+            "positive_classes",
+            "temperature",
+            "thresholds",
+        )
+        missing = [key for key in needed if key not in block]
+        missing += [
+            key for key in ("architecture", "num_classes", "pretrained_cfg") if key not in content
+        ]
+        if missing:
+            raise ModelError(f"{where} lacks {some(missing)}.")
+        if not re.fullmatch("[0-9a-f]{64}", str(block.get("weights_sha256"))):
+            raise ModelError(
+                f"{where}: weights_sha256 is {block.get('weights_sha256')!r}, expected the sha256 of "
+                "model.safetensors as 64 hexadecimal digits: save the model again with this dermhub."
+            )
+        try:
+            task = Task(
+                str(block["task"]),
+                tuple(block["class_names"]),
+                frozenset(block["positive_classes"]),
+            )
+            thresholds = {name: Threshold(**values) for name, values in block["thresholds"].items()}
+            temperature = float(block["temperature"])
+            provenance = dict(block.get("provenance", {}))
+            names = set(task.classes)
+            if isinstance(block["temperature"], bool) or not isinstance(
+                content.get("label_names", []), list
+            ):
+                raise TypeError("temperature is no number, or label_names no list")
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise ModelError(f"{where}: the dermhub block is garbled ({error}).") from error
+        # The well-known tasks keep their identity, so that `task is BINARY` and label mapping work.
+        known = TASKS.get(task.name)
+        task = known if known == task else task
+        if content["num_classes"] != len(task.classes) or len(names) != len(task.classes):
+            raise ModelError(
+                f"{where}: num_classes is {content['num_classes']!r} but class_names lists {len(names)}."
+            )
+        if not all(isinstance(name, str) for name in names):
+            raise ModelError(f"{where}: class_names {some(task.classes)} are not all text.")
+        if tuple(content.get("label_names", task.classes)) != task.classes:
+            raise ModelError(f"{where}: label_names and class_names are not the same list.")
+        if not set() < task.positive < names:
+            given = some(sorted(map(str, task.positive))) or "none"
+            raise ModelError(
+                f"{where}: positive_classes are {given}, expected some of class_names but not all."
+            )
+        if not thresholds or not all(
+            is_number(t.value) and 0 <= t.value <= 1 for t in thresholds.values()
+        ):
+            raise ModelError(f"{where}: expected at least one threshold, each between 0 and 1.")
+        if not 0.0 < temperature < float("inf"):
+            raise ModelError(
+                f"{where}: temperature is {temperature}, expected a finite number above 0."
+            )
+        return cls(
+            architecture=str(content["architecture"]),
+            task=task,
+            input=InputSpec.from_timm(content["pretrained_cfg"]),
+            temperature=temperature,
+            thresholds=thresholds,
+            provenance=provenance,
+            weights_sha256=block["weights_sha256"],
+            conformal=Conformal.from_json(block["conformal"], task.classes, where)
+            if "conformal" in block
+            else None,
+            files=_read_files(block.get("files", {}), where),
+        )
+
+
+def _read_files(block: Any, where: str) -> dict[str, str]:
+    """Names and hashes of the files beside the weights; no name may lead out of the folder."""
+    if not isinstance(block, dict) or not all(
+        re.fullmatch("[0-9a-f]{64}", str(v)) for v in block.values()
+    ):
+        raise ModelError(
+            f"{where}: files must give the sha256 of each file as 64 hexadecimal digits."
+        )
+    wrong = [name for name in block if not re.fullmatch(r"[a-z0-9_-]+\.(safetensors|onnx)", name)]
+    if wrong:
+        raise ModelError(
+            f"{where}: files names {some(map(repr, wrong))}, expected names such as 'gate.safetensors'."
+        )
+    return block

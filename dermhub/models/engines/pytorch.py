@@ -1,0 +1,82 @@
+"""PyTorch runs the model of a folder. The only engine that can also be trained or taken apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from dermhub import files
+from dermhub.arrays import Floats32
+from dermhub.models import backbone
+from dermhub.models import weights as models_weights
+from dermhub.models.engines import fused
+
+
+class TorchEngine:
+    """The model of a folder, in evaluation mode on the CPU; see `base.Engine`.
+
+    Answers come from a folded copy (`fused.fold`), made at loading: changes to `model` don't change them.
+    Raises ModelError when the folder is not a whole and matching model.
+    """
+
+    runtime = "PyTorch"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._model, self.config = models_weights.load(folder)
+        self._model.to(memory_format=backbone.memory_format(self.config.architecture))
+        self._fold()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies and pickles fold anew: packed weights can be neither copied nor saved.
+        return {name: value for name, value in vars(self).items() if name != "folded"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._fold()
+
+    @property
+    def model(self) -> nn.Module:
+        """The torch module, in evaluation mode."""
+        return self._model
+
+    def forward(self, batch: Floats32) -> tuple[Floats32, Floats32]:
+        """Images (N, 3, H, W) -> logits (N, C) and feature maps (N, K, h, w)."""
+        with torch.inference_mode():
+            maps = backbone.features(self.folded, torch.from_numpy(batch))
+            logits = backbone.head(self.folded, maps)
+        return logits.numpy(), maps.numpy()
+
+    def class_maps(self, features: Floats32, directions: Floats32) -> Floats32:
+        """Feature maps (N, K, h, w) and directions (D, C) -> evidence (N, D, h, w), at least 0.
+
+        Only the head after the feature maps is differentiated: no hook, no layer name and no backward pass through
+        the backbone, so a map costs hardly more than the prediction itself.
+        """
+        maps = torch.from_numpy(features)
+        return np.stack(
+            [self._class_map(maps, torch.from_numpy(one)) for one in directions], axis=1
+        )
+
+    def sidecar(self, name: str) -> bytes:
+        """The content of another file of the folder; raises ModelError when it can't be read."""
+        return files.read_part(self.folder / name)
+
+    def _fold(self) -> None:
+        self.folded = fused.fold(
+            self._model, self.config.input.size, backbone.memory_format(self.config.architecture)
+        )
+
+    def _class_map(self, maps: torch.Tensor, direction: torch.Tensor) -> Floats32:
+        # Also where a caller has switched gradients off.
+        with torch.inference_mode(False), torch.enable_grad():
+            leaf = maps.clone().requires_grad_(True)
+            score = (backbone.head(self.folded, leaf) @ direction.clone()).sum()
+            (gradient,) = torch.autograd.grad(score, leaf)
+        weights = gradient.mean(dim=(2, 3), keepdim=True)
+        evidence: Floats32 = torch.relu((weights * maps).sum(dim=1)).numpy()
+        return evidence

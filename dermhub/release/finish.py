@@ -1,0 +1,81 @@
+"""The last step of a training run: choose on validation, read test once, write the folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from dermhub.data import partition, tables
+from dermhub.errors import ConfigError
+from dermhub.evaluation import calibration, metrics
+from dermhub.models import backbone, prediction, weights
+from dermhub.models.config import ModelConfig
+from dermhub.release import measure, previous
+from dermhub.training import transfer
+from dermhub.training.fit import Fit, predict_all
+
+
+def finish(fit: Fit, folder: Path, provenance: dict[str, Any]) -> dict[str, Any]:
+    """Turn a finished fit into a model folder: calibrate on validation, measure test once, write the card.
+
+    Returns the content of metrics.json. Everything that is chosen here is chosen on validation. Raises LeakError
+    when a lesion stands in two splits: there is no card for such figures.
+    """
+    partition.check(fit.table)
+    model, config, chosen = choose(fit, provenance)
+    weights.save(folder, model, config, half=fit.config.weights == "fp16")
+    before = previous.Previous(fit.config.name or fit.task.name, chosen)
+    return measure.measure(folder, fit.table, before, fit.history, workers=fit.config.workers)
+
+
+def choose(fit: Fit, provenance: dict[str, Any]) -> tuple[nn.Module, ModelConfig, dict[str, Any]]:
+    """Fold the prior correction into the classifier's bias, then fit temperature and thresholds; validation only.
+
+    Returns the model to release, what it means, and what was chosen.
+    """
+    task, paths, workers = fit.task, list(fit.held_out["path"]), fit.config.workers
+    true = tables.targets(fit.held_out, task)
+    offset = calibration.directions(fit.targets, task)
+    model = transfer.average_weights(fit.average, fit.soup)
+    if fit.config.weights == "fp16":
+        # Everything is chosen for the weights that are released.
+        weights.round_half(model)
+    raw = predict_all(model, paths, fit.spec, workers)
+    if not np.isfinite(raw).all():
+        raise ConfigError(
+            "The trained weights give no finite numbers: lower --lr, or use --bf16 off."
+        )
+    exponent = calibration.choose_exponent(raw, true, offset, task)
+    with torch.no_grad():
+        bias = backbone.classifier(model).bias
+        bias.add_(torch.as_tensor(exponent * offset, dtype=bias.dtype, device=bias.device))
+    logits = predict_all(model, paths, fit.spec, workers)
+    temperature = calibration.fit_temperature(logits, true)
+    score = prediction.malignancy(prediction.softmax(logits, temperature), task)
+    config = ModelConfig(
+        architecture=fit.config.model,
+        task=task,
+        input=fit.spec,
+        temperature=temperature,
+        thresholds=calibration.choose_thresholds(score, np.isin(true, task.positive_indices)),
+        provenance=provenance,
+    )
+    return (
+        model,
+        config,
+        {
+            "split": "validation",
+            "prior_exponent": exponent,
+            "prior_offset": dict(
+                zip(task.classes, (round(float(v), 6) for v in offset), strict=True)
+            ),
+            "temperature": temperature,
+            "ece_before_temperature": metrics.expected_calibration_error(
+                prediction.softmax(logits), true
+            ),
+        },
+    )

@@ -1,0 +1,127 @@
+"""Put the scores of all shards of an archive into one table, and verify that it is the whole archive, once."""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from dermhub.errors import ConfigError, DataError, some
+from dermhub.scoring import results, resumable_csv
+from dermhub.scoring.results import RunManifest
+
+Record = list[str]
+
+
+def merge(out: Path, shards: Sequence[Path]) -> int:
+    """Write the table that one run over the whole folder would have written; returns its number of rows.
+
+    The shards must be complete, of one model and one state of the folder, each there once. Every row must be a file of
+    its shard, and all files together must be those that were listed. Raises DataError or ConfigError otherwise, and
+    then leaves nothing behind.
+    """
+    results.check_name(out)
+    whole = check(shards)
+    there = [path for path in (out, *results.side_files(out)) if path.exists()]
+    if there:
+        raise ConfigError(f"{there[0]} is there already: give another file, or remove it first.")
+    partial = out.with_name(f"{out.name}.merging")
+    try:
+        count = _write(partial, shards, whole)
+        whole.write(out)
+        results.publish(partial, out, whole.columns)
+    except OSError as error:
+        raise resumable_csv.unwritable(out, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+    return count
+
+
+def check(shards: Sequence[Path]) -> RunManifest:
+    """What the merged table is made from; raises DataError when the shards don't belong together or one lacks."""
+    runs = [_run(path) for path in shards]
+    first = runs[0]
+    for path, run in zip(shards, runs, strict=True):
+        name = results.difference(first, run, but=("shard",))
+        if name:
+            raise DataError(
+                f"{path} was made with {results.WORDS[name]} than {shards[0]}: score it again."
+            )
+    numbers, counts = zip(*(results.parse_shard(run.shard) for run in runs), strict=True)
+    if len(set(counts)) != 1:
+        kinds = some(f"{path} is {run.shard}" for path, run in zip(shards, runs, strict=True))
+        raise DataError(f"The shards are of different divisions ({kinds}): give all of one.")
+    twice = sorted({number for number in numbers if numbers.count(number) > 1})
+    missing = sorted(set(range(1, counts[0] + 1)) - set(numbers))
+    for what, found in (("missing", missing), ("given twice", twice)):
+        if found:
+            raise DataError(
+                f"Shard(s) {some(f'{n}/{counts[0]}' for n in found)} of the archive {_be(found)} {what}."
+            )
+    return RunManifest(**{**vars(first), "shard": "1/1"})
+
+
+def _be(found: Sequence[int]) -> str:
+    return "is" if len(found) == 1 else "are"
+
+
+def _run(path: Path) -> RunManifest:
+    if path.suffix.lower() != ".csv":
+        raise ConfigError(
+            f"{path} can't be merged: expected shards in .csv; the merged file may be .parquet."
+        )
+    run = RunManifest.read(path)
+    if run is None:
+        raise DataError(f"{path} is no shard of scores: there is no {results.side_files(path)[0]}.")
+    if not path.exists():
+        raise DataError(
+            f"{path} is not complete: run its command again, which goes on where it stopped."
+        )
+    return run
+
+
+def _write(out: Path, shards: Sequence[Path], whole: RunManifest) -> int:
+    names: list[str] = []
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("wb") as stream:
+        stream.write(resumable_csv.to_line(whole.columns))
+        for record in heapq.merge(
+            *(_records(path, whole) for path in shards), key=lambda row: results.order(row[0])
+        ):
+            if names and results.order(names[-1]) >= results.order(record[0]):
+                raise DataError(
+                    f"{record[0]!r} is there twice, or the rows of a shard are not in order."
+                )
+            names.append(record[0])
+            stream.write(resumable_csv.to_line(record))
+        stream.flush()
+        os.fsync(stream.fileno())
+    if (len(names), results.listing_sha256(names)) != (whole.files, whole.listing_sha256):
+        raise DataError(
+            f"The shards hold {len(names):,} files, which are not the {whole.files:,} of the folder: "
+            "a shard was changed or damaged; score it again."
+        )
+    return len(names)
+
+
+def _records(path: Path, whole: RunManifest) -> Iterator[Record]:
+    shard = RunManifest.read(path)
+    assert shard is not None
+    index, count = results.parse_shard(shard.shard)
+    end = number = 0
+    for record, place in resumable_csv.read_rows(path):
+        number, end = number + 1, place
+        if number == 1:
+            if tuple(record) != whole.columns:
+                raise DataError(f"{path} has another heading than a run writes: score it again.")
+        elif len(record) != len(whole.columns) or results.shard_of(record[0], count) != index:
+            raise DataError(
+                f"{path} has a row {record[0]!r} that is none of shard {shard.shard}: score it again."
+            )
+        else:
+            yield record
+    if end != path.stat().st_size:
+        raise DataError(f"{path} is cut short or damaged after {end:,} bytes: score it again.")

@@ -1,0 +1,70 @@
+"""The two tasks and the order of their classes, written once.
+
+A task is a list of class names and a map from a diagnosis code to one of them. Both tasks are
+C-way softmax problems: nothing else in the package asks whether a task is binary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LESION_NAMES = {
+    "akiec": "actinic keratosis / intraepithelial carcinoma",
+    "bcc": "basal cell carcinoma",
+    "bkl": "benign keratosis-like lesion",
+    "df": "dermatofibroma",
+    "mel": "melanoma",
+    "nv": "melanocytic nevus",
+    "vasc": "vascular lesion",
+}
+"""The seven HAM10000 diagnosis codes (Tschandl, Rosendahl & Kittler 2018, table 1) in plain words."""
+
+
+MALIGNANT = frozenset({"akiec", "bcc", "mel"})
+"""Diagnoses counted as malignant (ISIC convention; akiec includes Bowen's disease)."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One classification task.
+
+    `classes` is the order of every probability vector, logit and confusion matrix of the task;
+    `positive` holds the classes whose summed probability is the probability of malignancy.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    positive: frozenset[str]
+
+    def class_of(self, diagnosis: str) -> str | None:
+        """The task's class for a diagnosis code, or None when the task has no such class."""
+        code = diagnosis.strip().lower()
+        if code in self.classes:
+            return code
+        if self is BINARY and code in LESION_NAMES:
+            return "malignant" if code in MALIGNANT else "benign"
+        return None
+
+    def index_of(self, diagnosis: str) -> int | None:
+        """Position in `classes` of a diagnosis code, or None when the task has no such class."""
+        name = self.class_of(diagnosis)
+        return None if name is None else self.classes.index(name)
+
+    @property
+    def positive_indices(self) -> tuple[int, ...]:
+        """Positions in `classes` of the malignant classes."""
+        return tuple(i for i, name in enumerate(self.classes) if name in self.positive)
+
+
+LESION = Task("lesion", tuple(LESION_NAMES), MALIGNANT)
+
+
+BINARY = Task("binary", ("benign", "malignant"), frozenset({"malignant"}))
+
+
+TASKS = {task.name: task for task in (BINARY, LESION)}
+
+
+def plain_name(code: str) -> str:
+    """A class code in plain words; `benign` and `malignant` stand for themselves."""
+    return LESION_NAMES.get(code, code)

@@ -1,0 +1,63 @@
+"""The demo's functions as tools: a real MCP client lists them, and asks for two answers."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dermhub
+from demo.page.html import NOTICE
+from dermhub.images.drawing import draw
+from tests.support.demo_process import serve
+
+pytestmark = pytest.mark.slow
+
+pytest.importorskip(
+    "mcp", reason="the demo's tools need one more package: pip install 'gradio[mcp]'"
+)
+
+TOOLS = ["analyse", "predict", "explain", "check_stability", "at_prevalence", "predict_several"]
+
+
+async def ask(url: str, *calls: tuple[str, dict[str, Any]]) -> tuple[dict[str, Any], list[str]]:
+    """The tools that the server offers, by name, and the text of each answer."""
+    from mcp import ClientSession
+    from mcp.client.streamable_http import streamable_http_client
+
+    async with (
+        streamable_http_client(url) as (reader, writer, _),
+        ClientSession(reader, writer) as session,
+    ):
+        await session.initialize()
+        tools = {tool.name: tool for tool in (await session.list_tools()).tools}
+        answers = []
+        for name, arguments in calls:
+            result = await session.call_tool(name, arguments)
+            assert not result.isError, result.content
+            answers.append(result.content[0].text)
+        return tools, answers
+
+
+def test_a_client_lists_the_tools_and_is_answered(trained: dict[str, Path], tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    draw(5, (300, 200), 0.7).save(photo)
+    sent = "data:image/png;base64," + base64.b64encode(photo.read_bytes()).decode()
+    options = ("--binary", trained["binary"], "--lesion", trained["lesion"], "--mcp")
+    with serve(tmp_path, *options) as demo:
+        calls = (("predict", {"image": sent}), ("at_prevalence", {"percent": 5}))
+        tools, (predicted, meaning) = asyncio.run(ask(f"{demo.url}/gradio_api/mcp/", *calls))
+    assert list(tools) == TOOLS
+    assert "Research software, not a medical device." in tools["predict"].description
+    assert tools["explain"].inputSchema["required"] == ["image"]
+    found = dermhub.load(trained["binary"]).predict(photo)
+    told = re.search(r"'malignancy': ([\d.]+)", predicted)
+    assert told is not None
+    assert float(told[1]) == pytest.approx(found.malignancy, abs=1e-4)
+    assert NOTICE in predicted
+    assert meaning.startswith("{'prevalence': 0.05, ")
+    assert NOTICE in meaning

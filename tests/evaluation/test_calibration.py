@@ -1,0 +1,188 @@
+"""What is chosen on validation: the prior, the temperature and the thresholds, by hand and from known answers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from dermhub.evaluation import calibration, metrics
+from dermhub.models import prediction
+from dermhub.tasks import BINARY, LESION
+
+
+def test_prior_offset_by_hand() -> None:
+    # Of the images 8 in 10 are class 0: log(0.8) and log(0.2), less their mean log(0.4).
+    offset = calibration.prior_offset(np.array([0] * 8 + [1] * 2), 2)
+    assert offset == pytest.approx([math.log(2), -math.log(2)])
+
+
+def test_prior_offset_is_zero_where_classes_are_equally_frequent() -> None:
+    assert calibration.prior_offset(np.array([2, 0, 1, 2, 1, 0]), 3) == pytest.approx([0, 0, 0])
+
+
+def test_prior_offset_of_a_class_without_images_is_that_of_the_rarest() -> None:
+    # Small data often lack one of the seven diagnoses; log(0) would make every logit NaN.
+    offset = calibration.prior_offset(np.array([0, 0, 0, 2]), 4)
+    assert offset == pytest.approx(
+        [math.log(3) / 2, -math.log(3) / 2, -math.log(3) / 2, -math.log(3) / 2]
+    )
+
+
+def test_prior_offset_undoes_balanced_sampling() -> None:
+    # An uninformed model of images drawn with share**0.25 says the shares to that power; with 0.75 of the offset it
+    # says the data's own. With minus one of it a model of the data's own shares says 1/2 each.
+    offset = calibration.prior_offset(np.array([0] * 9 + [1]), 2)
+    drawn = 0.25 * np.log([[0.9, 0.1]])
+    assert prediction.softmax(drawn + 0.75 * offset)[0] == pytest.approx([0.9, 0.1])
+    assert prediction.softmax(np.log([[0.9, 0.1]]) - offset)[0] == pytest.approx([0.5, 0.5])
+
+
+def test_two_classes_have_one_direction_whatever_their_shares() -> None:
+    # The prior of a binary model comes from how the seven diagnoses were drawn: equal classes are no reason to stay.
+    for targets in (np.array([0, 1]), np.array([0] * 9 + [1]), np.zeros(3, np.int64)):
+        assert calibration.directions(targets, BINARY).tolist() == [1, -1]
+    seven = np.repeat(np.arange(7), [5, 1, 1, 1, 1, 1, 1])
+    assert calibration.directions(seven, LESION) == pytest.approx(
+        calibration.prior_offset(seven, 7)
+    )
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 1.8, 3.0])
+def test_fit_temperature_recovers_a_known_one(temperature: float) -> None:
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(20_000, 7)) * 2 * temperature
+    chances = prediction.softmax(logits, temperature)
+    targets = (chances.cumsum(axis=1) < rng.random((20_000, 1))).sum(axis=1).clip(max=6)
+    assert calibration.fit_temperature(logits, targets) == pytest.approx(temperature, rel=0.03)
+
+
+@pytest.mark.parametrize(("right", "limit"), [(True, 0.2), (False, 5.0)])
+def test_fit_temperature_stays_in_its_range(right: bool, limit: float) -> None:
+    # Always right wants a temperature of 0, always wrong an infinite one.
+    logits = np.array([[2.0, 0.0], [0.0, 2.0]])
+    targets = np.array([0, 1]) if right else np.array([1, 0])
+    assert calibration.fit_temperature(logits, targets) == pytest.approx(limit, rel=0.05)
+
+
+def test_choose_exponent_by_hand() -> None:
+    # An exponent e moves melanoma down by 2e against nevus. The nevus (0.55 too much of a melanoma) is right above
+    # 0.275, the melanoma (2.1) below 1.05: both are, and most surely, halfway, and 0.65 is nearest to 0.6625.
+    logits, offset = np.full((2, 7), -9.0), np.zeros(7)
+    nevus, melanoma = LESION.classes.index("nv"), LESION.classes.index("mel")
+    logits[:, nevus], logits[:, melanoma] = 0, [0.55, 2.1]
+    offset[[nevus, melanoma]] = 1, -1
+    assert calibration.choose_exponent(
+        logits, np.array([nevus, melanoma]), offset, LESION
+    ) == pytest.approx(0.65)
+
+
+def test_choose_exponent_helps_rare_classes_of_a_model_that_knows_the_prior() -> None:
+    # The melanoma (0.55 short of a nevus) is right below -0.275, the nevus (2.1 above) above -1.05: as above.
+    logits, offset = np.full((2, 7), -9.0), np.zeros(7)
+    nevus, melanoma = LESION.classes.index("nv"), LESION.classes.index("mel")
+    logits[:, nevus], logits[:, melanoma] = 0, [-2.1, -0.55]
+    offset[[nevus, melanoma]] = 1, -1
+    assert calibration.choose_exponent(
+        logits, np.array([nevus, melanoma]), offset, LESION
+    ) == pytest.approx(-0.65)
+
+
+def test_choose_exponent_does_not_buy_one_rare_image_with_the_likelihood_of_many_others() -> None:
+    # All but one of 46 images are right. The last, a dermatofibroma one short of a nevus, is right from -0.5 on, and
+    # balanced accuracy a seventh higher; but there each of 40 nevi is 1.2 - 1.1 ahead, and surely right no more.
+    logits, offset = np.full((46, 7), -9.0), np.zeros(7)
+    nevus, rare = LESION.classes.index("nv"), LESION.classes.index("df")
+    others = [k for k in range(7) if k not in (nevus, rare)]
+    targets = np.array([nevus] * 40 + others + [rare])
+    logits[:40, nevus], logits[:40, rare] = 0, -1.2
+    logits[range(40, 45), others] = 9
+    logits[45, nevus], logits[45, rare] = 0, -1.0
+    offset[[nevus, rare]] = 1, -1
+    assert calibration.choose_exponent(logits, targets, offset, LESION) > -0.4
+
+
+@pytest.mark.parametrize(
+    ("exponent", "temperature"), [(0.0, 1.0), (0.5, 1.0), (1.0, 0.7), (-0.6, 2.0)]
+)
+def test_choose_exponent_of_two_classes_recovers_a_known_one(
+    exponent: float, temperature: float
+) -> None:
+    # There the answer is a threshold's, and what counts is that the probabilities are true.
+    rng = np.random.default_rng(3)
+    logits, offset = rng.normal(size=(3_000, 2)) * 2, np.array([0.6, -1.5])
+    chances = prediction.softmax(logits + exponent * offset, temperature)
+    targets = (rng.random(3_000) < chances[:, 1]).astype(int)
+    assert calibration.choose_exponent(logits, targets, offset, BINARY) == pytest.approx(
+        exponent, abs=0.1501
+    )
+
+
+def test_choose_exponent_leaves_a_model_alone_that_is_right() -> None:
+    logits = 10 * np.eye(7)
+    assert calibration.choose_exponent(logits, np.arange(7), np.linspace(-1, 1, 7), LESION) == 0
+
+
+def test_threshold_of_95_percent_sensitivity_by_hand() -> None:
+    # 20 malignant at 0.05, 0.10 ... 1.00: 19 must be found, so the threshold is the second lowest.
+    scores = np.append(np.arange(1, 21) * 0.05, [0.01, 0.5])
+    positive = np.array([True] * 20 + [False] * 2)
+    point = calibration.choose_thresholds(scores, positive)["sensitivity_95"]
+    assert point.value == pytest.approx(0.10, abs=1e-6)
+    assert metrics.operating_point(scores, positive, point.value)["tp"] == 19
+
+
+def test_threshold_of_95_percent_of_few_images_finds_them_all() -> None:
+    # 95 % of 10 is 9.5: nine would be too few.
+    scores = np.linspace(0.1, 1.0, 10)
+    point = calibration.choose_thresholds(np.append(scores, 0.0), np.array([True] * 10 + [False]))[
+        "sensitivity_95"
+    ]
+    assert point.value == pytest.approx(0.1, abs=1e-6)
+
+
+def test_threshold_of_95_percent_with_ties() -> None:
+    scores, positive = (
+        np.array([0.9, 0.9, 0.3, 0.3, 0.3]),
+        np.array([True, True, True, True, False]),
+    )
+    assert calibration.choose_thresholds(scores, positive)["sensitivity_95"].value == pytest.approx(
+        0.3
+    )
+
+
+def test_youden_by_hand() -> None:
+    # At 0.6: sensitivity 1, specificity 2/3, sum - 1 = 2/3; at 0.8: 1/2 and 1, 1/2; at 0.7: 1/6.
+    scores, positive = (
+        np.array([0.8, 0.6, 0.7, 0.2, 0.1]),
+        np.array([True, True, False, False, False]),
+    )
+    assert calibration.choose_thresholds(scores, positive)["youden"].value == pytest.approx(0.6)
+
+
+def test_youden_takes_the_higher_of_two_equal_thresholds() -> None:
+    # 0.9 (sensitivity 1/2, specificity 1) and 0.6 (1 and 1/2) are equally good.
+    scores, positive = np.array([0.9, 0.6, 0.7, 0.2]), np.array([True, True, False, False])
+    assert calibration.choose_thresholds(scores, positive)["youden"].value == pytest.approx(0.9)
+
+
+def test_youden_counts_a_score_shared_by_both_classes_once() -> None:
+    # At 0.5 both images of that score are called: sensitivity 1, specificity 2/3; at 0.9: 1/2 and 1.
+    scores = np.array([0.9, 0.5, 0.5, 0.1, 0.1])
+    positive = np.array([True, True, False, False, False])
+    assert calibration.choose_thresholds(scores, positive)["youden"].value == pytest.approx(0.5)
+
+
+def test_thresholds_are_rounded_down_and_still_catch_their_own_case() -> None:
+    scores, positive = np.array([0.1234567891, 0.01]), np.array([True, False])
+    points = calibration.choose_thresholds(scores, positive)
+    assert [point.value for point in points.values()] == [0.123456, 0.123456]
+    assert metrics.operating_point(scores, positive, points["youden"].value)["sensitivity"] == 1
+
+
+def test_the_sensitive_threshold_is_the_default_and_says_what_it_is_for() -> None:
+    points = calibration.choose_thresholds(np.array([0.9, 0.1]), np.array([True, False]))
+    assert list(points) == ["sensitivity_95", "youden"]
+    assert points["sensitivity_95"].aim == "at least 95% sensitivity for malignancy"
+    assert {point.split for point in points.values()} == {"validation"}

@@ -1,0 +1,166 @@
+"""The external test and photographs of other things: read, measured, kept, and told in the card."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn.metrics as reference
+
+from dermhub import layout
+from dermhub.cards import checklist
+from dermhub.data import tables
+from dermhub.errors import DataError
+from dermhub.evaluation import external
+from dermhub.images.drawing import draw
+from dermhub.models.classifier import Classifier
+from dermhub.release import measure, previous, verify
+from dermhub.release.measure import Sources
+from dermhub.tasks import LESION
+from tests.support.tiny import Command
+
+
+@pytest.fixture(scope="module")
+def ph2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder laid out like PH2, of twelve drawn images, four of them melanomas. Read only."""
+    folder = tmp_path_factory.mktemp("ph2")
+    names = [f"IMD{number:03d}" for number in range(12)]
+    for number, name in enumerate(names):
+        draw(number, (64, 56), 0.9 if number % 3 == 0 else 0.2).save(folder / f"{name}.jpg")
+    dx = ["mel" if number % 3 == 0 else "nv" for number in range(12)]
+    pd.DataFrame({"image_id": names, "diagnosis": "?", "dx": dx}).to_csv(
+        folder / "labels.csv", index=False
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ood(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two folders of drawn pictures that stand for photographs of other things. Read only."""
+    folder = tmp_path_factory.mktemp("ood")
+    for place in ("hands", "natural"):
+        (folder / place).mkdir()
+        for number in range(2):
+            draw(number, (70, 50), 0.5).save(folder / place / f"{place}_{number}.jpg")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def measured(
+    finished_run: Path,
+    tiny_data: Path,
+    ph2: Path,
+    ood: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A model that was measured on both. Read only."""
+    folder = Path(
+        shutil.copytree(finished_run / "model", tmp_path_factory.mktemp("measured") / "model")
+    )
+    measure.measure(folder, tables.read_table(tiny_data, LESION), sources=Sources(ph2, ood))
+    return folder
+
+
+def content(folder: Path) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+    return read
+
+
+def test_the_figures_are_those_of_predict(measured: Path, ph2: Path) -> None:
+    told = content(measured)["external"]
+    table = pd.read_csv(ph2 / "labels.csv")
+    predictions = Classifier(measured).predict([ph2 / f"{name}.jpg" for name in table["image_id"]])
+    sick = (table["dx"] == "mel").to_numpy()
+    score = np.array([p.malignancy for p in predictions])
+    assert (told["source"], told["n"], told["melanoma"], told["nevus"]) == ("ph2", 12, 4, 8)
+    assert told["malignancy_auroc"] == pytest.approx(reference.roc_auc_score(sick, score))
+    melanoma = [p.probabilities["mel"] for p in predictions]
+    assert told["melanoma_auroc"] == pytest.approx(reference.roc_auc_score(sick, melanoma))
+    point = told["operating_points"]["sensitivity_95"]
+    called = np.array([p.malignant for p in predictions])
+    assert (point["tp"], point["fp"]) == ((called & sick).sum(), (called & ~sick).sum())
+    low, high = told["bounds"]["malignancy_auroc"] or (0, 1)
+    assert low <= told["malignancy_auroc"] <= high
+
+
+def test_the_table_holds_every_source(measured: Path) -> None:
+    table = external.read_external(measured / layout.EXTERNAL, LESION)
+    assert dict(table["source"].value_counts()) == {"ph2": 12, "hands": 2, "natural": 2}
+    assert set(table["dx"][table["source"] != "ph2"]) == {""}
+
+
+def test_the_card_tells_it_and_meets_the_checklist(measured: Path) -> None:
+    text = (measured / "README.md").read_text()
+    assert (
+        "12 images from a hospital that is not in HAM10000, 4 melanomas\nagainst 8 common" in text
+    )
+    assert "External test: 12 images of PH2, above." in text
+    assert "External test: none" not in text
+    items = {outcome.item for outcome in checklist.lint(measured).missing}
+    # The tests may run where there is no git revision.
+    assert items <= {"code revision and environment"}
+    assert verify.verify(measured).differences == ()
+
+
+def test_without_the_source_its_figures_are_kept(
+    measured: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(measured, tmp_path / "model"))
+    before = (folder / layout.EXTERNAL).read_bytes()
+    table = tables.read_table(tiny_data, LESION)
+    measure.measure(folder, table)
+    assert (folder / layout.EXTERNAL).read_bytes() == before
+    assert content(folder)["external"] == content(measured)["external"]
+    # Of new weights they would say nothing.
+    metrics = content(folder)
+    metrics["weights"]["sha256"] = "0" * 64
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    assert previous.previous_external(folder) is None
+    measure.measure(folder, table)
+    assert not (folder / layout.EXTERNAL).exists()
+    assert content(folder)["external"] == {}
+    assert "## External test\n\n**None.**" in (folder / "README.md").read_text()
+
+
+def test_a_binary_model_has_no_probability_of_melanoma(
+    tiny_binary_model: Path, ph2: Path, tmp_path: Path
+) -> None:
+    classifier = Classifier(tiny_binary_model)
+    Sources(ph2).write(tmp_path, classifier, None)
+    table = external.read_external(tmp_path / layout.EXTERNAL, classifier.config.task)
+    told = external.external_figures(table, classifier.config)
+    assert told["melanoma_auroc"] is None
+    assert set(told["bounds"]) == {"malignancy_auroc"}
+
+
+def test_labels_of_another_kind_are_refused(ph2: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(ph2, tmp_path / "other"))
+    for dx, told in (("bkl", "bkl, nv"), ("nv", "nv")):
+        table = pd.read_csv(ph2 / "labels.csv")
+        table["dx"] = table["dx"].replace({"mel": dx})
+        table.to_csv(folder / "labels.csv", index=False)
+        with pytest.raises(
+            DataError, match=rf"labels\.csv has the dx {told}, expected mel and nv\.$"
+        ):
+            measure.ph2_table(folder)
+
+
+def test_places_that_are_none(
+    finished_run: Path, tiny_data: Path, tmp_path: Path, command: Command
+) -> None:
+    folder = Path(shutil.copytree(finished_run / "model", tmp_path / "model"))
+    before = (folder / "metrics.json").read_bytes()
+    (tmp_path / "empty").mkdir()
+    for option, told in (
+        ("--ph2", "There is no file"),
+        ("--ood", f"{tmp_path / 'empty'} holds no folders"),
+    ):
+        code, _, err = command("measure", folder, "--data", tiny_data, option, tmp_path / "empty")
+        assert code == 2
+        assert err.startswith(f"dermhub: {told}")
+    assert (folder / "metrics.json").read_bytes() == before

@@ -1,0 +1,86 @@
+"""Skin tone and sharpness of drawn images, against values worked out elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from dermhub.evaluation import robustness
+from dermhub.images import quality
+from dermhub.images.drawing import draw
+
+
+def plain(colour: tuple[int, int, int], size: tuple[int, int] = (60, 40)) -> Image.Image:
+    return Image.new("RGB", size, colour)
+
+
+@pytest.mark.parametrize(
+    ("colour", "lab"),
+    # Lindbloom's calculator, sRGB, D65, no adaptation: red, a light and a dark skin of the ColorChecker chart.
+    [
+        ((255, 255, 255), (100, 0, 0)),
+        ((0, 0, 0), (0, 0, 0)),
+        ((255, 0, 0), (53.24, 80.09, 67.20)),
+        ((0, 0, 255), (32.30, 79.19, -107.86)),
+        ((119, 119, 119), (50.03, 0, 0)),
+    ],
+)
+def test_lab(colour: tuple[int, int, int], lab: tuple[float, ...]) -> None:
+    assert robustness.to_lab(np.array([colour]))[0] == pytest.approx(lab, abs=0.05)
+
+
+def test_the_angle_of_one_colour_is_its_arctangent() -> None:
+    lightness, _, yellow = robustness.to_lab(np.array([[200, 150, 125]]))[0]
+    assert robustness.ita(plain((200, 150, 125))) == pytest.approx(
+        np.degrees(np.arctan((lightness - 50) / yellow))
+    )
+
+
+def test_lighter_skin_has_a_larger_angle() -> None:
+    angles = [
+        robustness.ita(plain(c))
+        for c in ((245, 225, 210), (200, 150, 125), (120, 80, 60), (70, 45, 35))
+    ]
+    assert angles == sorted(angles, reverse=True)  # type: ignore[type-var]
+    assert list(robustness.bands(np.array(angles, float)).values())[-3:] == [0, 2, 0]
+
+
+def test_the_lesion_in_the_middle_does_not_count() -> None:
+    image = plain((200, 150, 125))
+    image.paste((40, 20, 20), (12, 8, 48, 32))
+    assert robustness.ita(image) == robustness.ita(plain((200, 150, 125)))
+
+
+def test_a_dark_frame_is_no_skin() -> None:
+    assert robustness.ita(plain((5, 5, 5))) is None
+    image = plain((5, 5, 5))
+    image.paste((200, 150, 125), (0, 0, 60, 20))
+    assert robustness.ita(image) == robustness.ita(plain((200, 150, 125)))
+
+
+def test_a_bluish_rim_tells_no_skin_tone() -> None:
+    assert robustness.to_lab(np.array([[200, 180, 200]]))[0, 2] < 0
+    assert robustness.ita(plain((200, 180, 200))) is None
+    assert robustness.ita(plain((180, 180, 180))) is None
+
+
+def test_bands_by_hand() -> None:
+    told = robustness.bands(np.array([80, 55, 54, 41, 40, 28, 27, 10, 9, -30, -31, np.nan]))
+    assert told == {
+        "very light": 1,
+        "light": 2,
+        "intermediate": 2,
+        "tan": 2,
+        "brown": 2,
+        "dark": 2,
+        "unknown": 1,
+    }
+
+
+def test_blur_lowers_sharpness_and_size_alone_does_not() -> None:
+    image = draw(1, (400, 300), 0.6)
+    assert quality.laplacian_variance(
+        image.filter(ImageFilter.GaussianBlur(3))
+    ) < quality.laplacian_variance(image)
+    assert quality.laplacian_variance(plain((90, 90, 90))) == 0

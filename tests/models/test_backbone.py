@@ -1,0 +1,275 @@
+"""timm's CNNs in two parts, and weight files that fit or are refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub.constants
+import pytest
+import safetensors.torch
+import torch
+
+from dermhub.errors import ConfigError, DownloadError, ModelError
+from dermhub.models import backbone
+
+Tensors = dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def donor() -> Tensors:
+    """A test_efficientnet with 1,000 classes, as timm's own files have."""
+    torch.manual_seed(1)
+    return {
+        name: tensor.clone()
+        for name, tensor in backbone.build("test_efficientnet", 1000).state_dict().items()
+    }
+
+
+def write(path: Path, tensors: Tensors) -> Path:
+    """A weight file for `--init`."""
+    safetensors.torch.save_file(tensors, path)
+    return path
+
+
+@pytest.mark.parametrize("architecture", ["test_efficientnet", "test_resnet"])
+def test_features_and_head_are_the_forward_pass(architecture: str) -> None:
+    torch.manual_seed(0)
+    model = backbone.build(architecture, 7).eval()
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        maps = backbone.features(model, images)
+        logits = backbone.head(model, maps)
+        assert torch.equal(logits, model(images))
+    assert maps.ndim == 4
+    assert maps.shape[:2] == (2, backbone.classifier(model).in_features)
+    assert logits.shape == (2, 7)
+    # Two images are not one: otherwise equality above says little.
+    assert not torch.allclose(logits[0], logits[1])
+
+
+def test_new_model_trains_and_starts_undecided() -> None:
+    torch.manual_seed(0)
+    model = backbone.build("test_efficientnet", 7, dropout=0.2)
+    last = backbone.classifier(model)
+    assert model.training
+    assert model.drop_rate == 0.2
+    assert last.out_features == 7
+    assert torch.equal(last.bias, torch.zeros(7))
+    assert 0.005 < float(last.weight.detach().std()) < 0.02
+
+
+def test_stochastic_depth_reaches_the_model() -> None:
+    model = backbone.build("test_resnet", 2, drop_path=0.3)
+    rates: list[Any] = [
+        module.drop_prob for module in model.modules() if hasattr(module, "drop_prob")
+    ]
+    assert max(rates) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "message"),
+    [
+        (
+            "test_efficentnet",
+            "^timm has no model 'test_efficentnet'. Did you mean 'test_efficientnet'.$",
+        ),
+        ("mobilnetv2_100", "^timm has no model 'mobilnetv2_100'. Did you mean 'mobilenetv2_100'.$"),
+        ("", "^timm has no model ''.$"),
+        ("../resnet18", "^timm has no model '../resnet18'"),
+        ("test_vit", "^test_vit is not a CNN with feature maps"),
+        # Its maps have four dimensions too, but in another order.
+        (
+            "swin_tiny_patch4_window7_224",
+            "^swin_tiny_patch4_window7_224 is not a CNN with feature maps",
+        ),
+    ],
+)
+def test_architecture_that_can_not_be_used(architecture: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        backbone.build(architecture, 2)
+
+
+def test_option_that_an_architecture_lacks() -> None:
+    with pytest.raises(
+        ConfigError, match=r"^vgg11 does not take one of the options .*drop_path_rate"
+    ) as raised:
+        backbone.build("vgg11", 2, drop_path=0.1)
+    assert "\n" not in str(raised.value)
+
+
+def test_from_file_takes_the_backbone_and_leaves_the_classifier_fresh(
+    tmp_path: Path, donor: Tensors
+) -> None:
+    model = backbone.from_file(write(tmp_path / "w.safetensors", donor), "test_efficientnet", 7)
+    own = model.state_dict()
+    assert own["classifier.weight"].shape == (7, 256)
+    assert float(own["classifier.weight"].std()) < 0.02
+    assert len(own) == len(donor)
+    for name, tensor in own.items():
+        if not name.startswith("classifier."):
+            assert torch.equal(tensor, donor[name]), name
+
+
+def test_classifier_of_the_same_size_stays_fresh_too(tmp_path: Path) -> None:
+    # A file with seven other classes must not lend its classifier to these seven.
+    weights = backbone.build("test_efficientnet", 7).state_dict()
+    weights["classifier.weight"] = torch.full((7, 256), 9.0)
+    model = backbone.from_file(write(tmp_path / "w.safetensors", weights), "test_efficientnet", 7)
+    assert float(backbone.classifier(model).weight.detach().abs().max()) < 0.1
+
+
+def test_file_without_a_classifier_is_enough(tmp_path: Path, donor: Tensors) -> None:
+    headless = {
+        name: tensor for name, tensor in donor.items() if not name.startswith("classifier.")
+    }
+    model = backbone.from_file(write(tmp_path / "w.safetensors", headless), "test_efficientnet", 7)
+    assert torch.equal(model.state_dict()["conv_stem.weight"], donor["conv_stem.weight"])
+
+
+def drop(tensors: Tensors) -> None:
+    """Leave a tensor out."""
+    del tensors["bn1.running_mean"]
+
+
+def add(tensors: Tensors) -> None:
+    """Add a tensor that the model does not have."""
+    tensors["neck.weight"] = torch.zeros(1)
+
+
+def reshape(tensors: Tensors) -> None:
+    """Give a tensor a shape that would broadcast."""
+    tensors["bn1.weight"] = torch.ones(1)
+
+
+def poison(tensors: Tensors) -> None:
+    """Make one weight of thousands NaN."""
+    tensors["conv_stem.weight"][0, 0, 0, 0] = torch.nan
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (drop, r"does not fit test_efficientnet: it lacks tensor\(s\) bn1.running_mean\."),
+        (add, r"does not fit test_efficientnet: it has the extra tensor\(s\) neck.weight\."),
+        (
+            reshape,
+            r"does not fit test_efficientnet: it has another shape for tensor\(s\) bn1.weight\.",
+        ),
+        (poison, r"holds NaN or infinite values in conv_stem.weight\."),
+    ],
+)
+def test_file_that_does_not_fit(
+    tmp_path: Path, donor: Tensors, spoil: Callable[[Tensors], None], message: str
+) -> None:
+    tensors = {name: tensor.clone() for name, tensor in donor.items()}
+    spoil(tensors)
+    path = write(tmp_path / "w.safetensors", tensors)
+    with pytest.raises(ModelError, match=message) as raised:
+        backbone.from_file(path, "test_efficientnet", 7)
+    assert str(raised.value).startswith(str(path))
+
+
+def test_file_of_another_architecture(tmp_path: Path, donor: Tensors) -> None:
+    with pytest.raises(
+        ModelError, match=r"does not fit test_resnet: it lacks tensor\(s\) conv1.* and \d+ more\.$"
+    ):
+        backbone.from_file(write(tmp_path / "w.safetensors", donor), "test_resnet", 7)
+
+
+def test_file_that_is_no_safetensors(tmp_path: Path) -> None:
+    torch.save({"conv_stem.weight": torch.zeros(1)}, tmp_path / "weights.pth")
+    (tmp_path / "empty.safetensors").write_bytes(b"")
+    for path in (tmp_path / "weights.pth", tmp_path / "empty.safetensors", tmp_path):
+        with pytest.raises(ModelError, match=r"is not a readable safetensors file") as raised:
+            backbone.from_file(path, "test_efficientnet", 7)
+        assert str(raised.value).startswith(str(path))
+
+
+def test_missing_file_explains_the_option() -> None:
+    expected = "^There is no file pretraned: --init takes 'pretrained', 'scratch', a model or a .safetensors file.$"
+    with pytest.raises(ModelError, match=expected):
+        backbone.from_file(Path("pretraned"), "test_efficientnet", 7)
+
+
+# Also name look-ups fail at once: the hub's client would wait and try them again.
+@pytest.mark.disable_socket
+def test_pretrained_without_a_network_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # An empty cache: otherwise weights that this machine once fetched would be found.
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(DownloadError) as raised:
+        backbone.pretrained("test_efficientnet", 2)
+    text = str(raised.value)
+    assert text.startswith("The pretrained weights of 'test_efficientnet' could not be fetched (")
+    assert text.endswith("or give a file with --init FILE.safetensors, or use --init scratch.")
+    assert "\n" not in text
+    assert isinstance(raised.value, OSError)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_pretrained_takes_weights_from_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, donor: Tensors
+) -> None:
+    # Laid out as the hub's client leaves it, so that timm's real download path runs without a network.
+    folder = tmp_path / "models--timm--test_efficientnet.r160_in1k"
+    snapshot = folder / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("0" * 40)
+    write(snapshot / "model.safetensors", donor)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    model = backbone.pretrained("test_efficientnet", 2)
+    assert torch.equal(model.state_dict()["conv_stem.weight"], donor["conv_stem.weight"])
+    assert backbone.classifier(model).out_features == 2
+
+
+def test_architecture_without_pretrained_weights() -> None:
+    with pytest.raises(
+        ConfigError, match=r"^timm has no pretrained weights for 'mobilenetv2_035': use --init"
+    ):
+        backbone.pretrained("mobilenetv2_035", 2)
+
+
+def test_channels_last_except_where_it_breaks() -> None:
+    assert backbone.memory_format("mobilenetv2_100") is torch.channels_last
+    assert backbone.memory_format("mobileone_s1") is torch.contiguous_format
+
+
+def test_model_that_ends_in_something_else() -> None:
+    model = backbone.build("test_efficientnet", 2)
+    model.classifier = torch.nn.Identity()
+    with pytest.raises(ModelError, match=r"^The model ends in Identity, expected a linear layer.$"):
+        backbone.classifier(model)
+
+
+def test_frozen_stages_keep_weights_and_statistics() -> None:
+    model = backbone.build("test_resnet", 2)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    layers = backbone.freeze(model, 2)
+    model.train()
+    for layer in layers:
+        layer.eval()
+    model(torch.randn(4, 3, 32, 32))
+    early = ("conv1", "bn1", "layer1")
+    assert {n for n, p in model.named_parameters() if not p.requires_grad} == {
+        name for name, _ in model.named_parameters() if name.startswith(early)
+    }
+    moved = {
+        name for name, value in model.state_dict().items() if not torch.equal(value, before[name])
+    }
+    assert "layer2.0.bn1.running_mean" in moved
+    assert not [name for name in moved if name.startswith(early)]
+
+
+@pytest.mark.parametrize("stages", [5, 6, 99])
+def test_freezing_everything_is_refused(stages: int) -> None:
+    # The stem and four stages; the sixth group is the classifier.
+    with pytest.raises(
+        ConfigError,
+        match=f"^--freeze is {stages}, but the model has 5 stages: leave some to learn.$",
+    ):
+        backbone.freeze(backbone.build("test_resnet", 2), stages)

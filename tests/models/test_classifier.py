@@ -1,0 +1,263 @@
+"""What `dermhub.load`, `predict` and `explain` answer, checked against the logits by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dermhub.errors import ConfigError, ImageError, ModelError
+from dermhub.images.decode import to_rgb
+from dermhub.images.drawing import draw
+from dermhub.models import catalog
+from dermhub.models.classifier import BATCH, Classifier, load
+from dermhub.models.config import Threshold
+from dermhub.models.prediction import Prediction
+from dermhub.tasks import BINARY, LESION, Task
+from tests.support.tiny import make_model, pixels
+
+
+@pytest.fixture(scope="module")
+def lesion(tiny_lesion_model: Path) -> Classifier:
+    """The seven-class model. Read only."""
+    return Classifier(tiny_lesion_model)
+
+
+@pytest.fixture(scope="module")
+def binary(tiny_binary_model: Path) -> Classifier:
+    """The benign / malignant model. Read only."""
+    return Classifier(tiny_binary_model)
+
+
+def adjusted(folder: Path, **changes: Any) -> Classifier:
+    """A model with another temperature or other thresholds."""
+    classifier = Classifier(folder)
+    classifier.config = dataclasses.replace(classifier.config, **changes)
+    return classifier
+
+
+def values(prediction: Prediction) -> list[float]:
+    """The probabilities in the task's order."""
+    return list(prediction.probabilities.values())
+
+
+def drawings(count: int) -> list[Image.Image]:
+    """Drawn images of different sizes and darkness."""
+    return [draw(seed, (60 + 7 * seed, 90 - 3 * seed), seed / count) for seed in range(count)]
+
+
+def test_probabilities_are_the_softmax_of_the_logits_over_the_temperature(
+    lesion: Classifier, photo: Path
+) -> None:
+    prediction = lesion.predict(photo)
+    logits = lesion.logits([to_rgb(photo)])[0].astype(float)
+    powers = np.exp(logits / 1.5)
+    assert list(prediction.probabilities) == list(LESION.classes)
+    assert values(prediction) == pytest.approx(list(powers / powers.sum()), rel=1e-6)
+    assert sum(values(prediction)) == pytest.approx(1, abs=1e-12)
+    assert prediction.label == LESION.classes[int(logits.argmax())]
+    assert max(values(prediction)) < 0.99
+
+
+def test_higher_temperature_is_less_sure_of_the_same_class(
+    tiny_lesion_model: Path, photo: Path
+) -> None:
+    cold, hot = (adjusted(tiny_lesion_model, temperature=t).predict(photo) for t in (0.5, 5.0))
+    assert cold.label == hot.label
+    assert max(values(cold)) > max(values(hot)) > 1 / 7
+
+
+def test_images_differ(lesion: Classifier) -> None:
+    # Guards the other tests: a model that answers the same to everything would pass many of them.
+    predictions = lesion.predict([to_rgb(image) for image in drawings(8)])
+    assert np.ptp([one.malignancy for one in predictions]) > 0.1
+
+
+@pytest.mark.parametrize("task", ["lesion", "binary"])
+def test_malignancy_is_the_sum_of_the_malignant_classes(
+    task: str, lesion: Classifier, binary: Classifier, photo: Path
+) -> None:
+    found = (lesion if task == "lesion" else binary).predict(photo)
+    malignant = ("akiec", "bcc", "mel") if task == "lesion" else ("malignant",)
+    assert found.malignancy == pytest.approx(
+        sum(found.probabilities[name] for name in malignant), abs=1e-12
+    )
+    assert 0 < found.malignancy < 1
+
+
+def test_threshold_is_inclusive(tiny_lesion_model: Path, photo: Path) -> None:
+    score = Classifier(tiny_lesion_model).predict(photo).malignancy
+    for value, called in (
+        (score, True),
+        (np.nextafter(score, 1), False),
+        (np.nextafter(score, 0), True),
+    ):
+        prediction = adjusted(
+            tiny_lesion_model, thresholds={"mine": Threshold(float(value), "")}
+        ).predict(photo)
+        assert prediction.malignancy == score
+        assert (prediction.malignant, prediction.threshold) == (called, value)
+
+
+def test_first_operating_point_is_the_default(lesion: Classifier, photo: Path) -> None:
+    prediction = lesion.predict(photo)
+    assert (prediction.operating_point, prediction.threshold) == ("sensitivity_95", 0.25)
+
+
+def test_classes_and_name(lesion: Classifier, binary: Classifier) -> None:
+    assert lesion.classes == LESION.classes
+    assert binary.classes == BINARY.classes
+    assert (lesion.name, binary.name) == ("tiny-lesion", "tiny-binary")
+
+
+def test_a_task_of_ones_own(tmp_path: Path, photo: Path) -> None:
+    task = Task("three", ("nv", "mel", "other"), frozenset({"mel", "other"}))
+    found = Classifier(make_model(tmp_path / "own", task)).predict(photo)
+    assert list(found.probabilities) == ["nv", "mel", "other"]
+    assert found.malignancy == pytest.approx(1 - found.probabilities["nv"], abs=1e-12)
+
+
+def test_one_image_gives_one_and_a_list_gives_a_list(lesion: Classifier, photo: Path) -> None:
+    single = lesion.predict(photo)
+    assert isinstance(single, Prediction)
+    for several in (lesion.predict([photo]), lesion.predict((photo,))):
+        assert several == [single]
+    assert lesion.predict([]) == lesion.predict(()) == []
+
+
+def test_the_other_images_of_a_batch_do_not_matter(lesion: Classifier) -> None:
+    images = drawings(BATCH + 3)
+    together = lesion.predict([to_rgb(image) for image in images])
+    assert len(together) == BATCH + 3
+    for image, prediction in zip(images, together, strict=True):
+        alone = lesion.predict(image)
+        # Convolutions add in another order for another batch size: a few units in the last place of float32.
+        assert values(alone) == pytest.approx(values(prediction), abs=1e-5)
+        assert alone.label == prediction.label
+
+
+def test_predicting_twice_gives_the_same_bits(lesion: Classifier, photo: Path) -> None:
+    assert lesion.predict(photo) == lesion.predict(photo)
+
+
+def test_kinds_of_input_may_be_mixed(lesion: Classifier, photo: Path) -> None:
+    found = lesion.predict(
+        [photo, str(photo), photo.read_bytes(), Image.open(photo), np.asarray(Image.open(photo))]
+    )
+    # Places in a batch are worked on in different blocks, and round differently.
+    assert max(one.malignancy for one in found) - min(one.malignancy for one in found) < 1e-6
+
+
+def test_no_images_have_no_logits(lesion: Classifier) -> None:
+    assert lesion.logits([]).shape == (0, 7)
+
+
+def test_bad_image_in_a_list_is_named(lesion: Classifier, photo: Path, tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=f"^There is no file {tmp_path / 'none.jpg'}.$"):
+        lesion.predict([photo, tmp_path / "none.jpg"])
+
+
+@pytest.mark.parametrize(
+    "several", [{1, 2}, iter([1]), {"image": 1}, np.zeros((2, 40, 40, 3), np.uint8), None]
+)
+def test_only_lists_and_tuples_hold_several_images(lesion: Classifier, several: Any) -> None:
+    with pytest.raises(ImageError, match=r"^Expected a"):
+        lesion.predict(several)
+
+
+def test_images_and_weights_stay_as_they_are(tiny_lesion_model: Path) -> None:
+    classifier = Classifier(tiny_lesion_model)
+    before = {name: tensor.clone() for name, tensor in classifier.model.state_dict().items()}
+    array = pixels()
+    copy = array.copy()
+    classifier.predict([array] * 3)
+    classifier.explain_all(array)
+    assert np.array_equal(array, copy)
+    assert all(
+        torch.equal(tensor, before[name]) for name, tensor in classifier.model.state_dict().items()
+    )
+    assert not classifier.model.training
+
+
+def test_load_takes_a_folder_in_any_spelling(
+    tiny_lesion_model: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tiny_lesion_model.parent)
+    expected = Classifier(tiny_lesion_model).predict(photo)
+    for name in (
+        tiny_lesion_model,
+        str(tiny_lesion_model),
+        "tiny-lesion",
+        f"tiny-lesion{os.sep}",
+        "./tiny-lesion",
+    ):
+        classifier = load(name)
+        assert classifier.name == "tiny-lesion"
+        assert classifier.predict(photo) == expected
+
+
+def test_load_takes_the_id_of_a_shipped_model(
+    tiny_lesion_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog, "MODEL_CARDS", tiny_lesion_model.parent)
+    assert set(catalog.shipped()) >= {"tiny-lesion"}
+    assert load("tiny-lesion").folder == tiny_lesion_model
+    with pytest.raises(
+        ModelError,
+        match=r"There is no model 'tiny-lesin': .*tiny-lesion.*Did you mean 'tiny-lesion'",
+    ):
+        load("tiny-lesin")
+
+
+def test_folders_without_a_configuration_are_not_shipped_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "README.md").write_text("")
+    monkeypatch.setattr(catalog, "MODEL_CARDS", tmp_path)
+    assert catalog.shipped() == {}
+    with pytest.raises(
+        ModelError,
+        match=r"^There is no model 'notes': .* \(no model is shipped here\) or ",
+    ):
+        load("notes")
+    monkeypatch.setattr(catalog, "MODEL_CARDS", tmp_path / "nowhere")
+    assert catalog.shipped() == {}
+
+
+def test_load_of_what_is_no_model(
+    tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match=r"is not a model folder: it has no config.json"):
+        load(tmp_path)
+    for name in ("nothing", str(photo), "a\0b"):
+        with pytest.raises(ModelError, match=r"^There is no model "):
+            load(name)
+
+
+@pytest.mark.parametrize("given", [("melanoma", None), ("mel", "melanoma")])
+def test_unknown_class(lesion: Classifier, photo: Path, given: tuple[str, str | None]) -> None:
+    expected = (
+        "^The model has no class 'melanoma', expected one of akiec, bcc, bkl, df, mel, nv, vasc.$"
+    )
+    with pytest.raises(ConfigError, match=expected):
+        lesion.explain(photo, *given)
+
+
+def test_a_class_against_itself(lesion: Classifier, photo: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^'mel' can't be contrasted with itself: give another class"
+    ):
+        lesion.explain(photo, "mel", "mel")
+
+
+def test_unknown_class_suggests_the_nearest(binary: Classifier, photo: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no class 'malignent', .*Did you mean 'malignant'"):
+        binary.explain(photo, "malignent")

@@ -1,0 +1,341 @@
+"""A model folder as one ONNX file: the same answers and maps as PyTorch's, from one file and without PyTorch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+import dermhub
+from dermhub import files
+from dermhub.errors import ConfigError, ModelError
+from dermhub.images.decode import ImageInput
+from dermhub.images.drawing import draw
+from dermhub.images.view import to_array
+from dermhub.models import backbone, export
+from dermhub.models.classifier import Classifier
+from dermhub.tasks import BINARY, LESION
+from tests.support.tiny import Command, make_model
+
+ROOT = Path(dermhub.__file__).parent.parent
+Pair = tuple[Classifier, Classifier]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[("test_efficientnet", LESION), ("test_resnet", BINARY)],
+    ids=lambda p: p[0],
+)
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """A model run by PyTorch, and its export run by ONNX Runtime. Read only."""
+    architecture, task = request.param
+    folder = tmp_path_factory.mktemp("exports")
+    torch_model = Classifier(make_model(folder / "model", task, architecture))
+    export.export(torch_model, folder / "model.onnx")
+    return torch_model, dermhub.load(folder / "model.onnx")
+
+
+def test_predictions_are_those_of_pytorch(pair: Pair) -> None:
+    images: list[ImageInput] = [
+        draw(seed, (60 + 7 * seed, 90 - 3 * seed), seed / 20) for seed in range(20)
+    ]
+    for mine, its in zip(*(model.predict(images) for model in pair), strict=True):
+        assert list(mine.probabilities) == list(its.probabilities)
+        assert list(its.probabilities.values()) == pytest.approx(
+            list(mine.probabilities.values()), abs=1e-5
+        )
+        assert (mine.label, mine.malignant, mine.threshold) == (
+            its.label,
+            its.malignant,
+            its.threshold,
+        )
+    assert len({one.malignancy for one in pair[1].predict(images)}) > 10
+
+
+def test_class_maps_are_those_of_pytorch(pair: Pair, photo: Path) -> None:
+    every = [model.explain_all(photo) for model in pair]
+    assert list(every[0]) == list(every[1]) == list(pair[0].classes)
+    for mine, its in zip(*(maps.values() for maps in every), strict=True):
+        assert its.evidence.dtype == np.float32
+        np.testing.assert_allclose(its.evidence, mine.evidence, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(its.heatmap, mine.heatmap, atol=1e-4)
+    assert any(one.evidence.any() for one in every[1].values())
+
+
+def test_contrast_is_that_of_pytorch(pair: Pair, photo: Path) -> None:
+    first, second, *_ = pair[0].classes
+    shown = 0
+    for target, versus in ((first, second), (second, first)):
+        mine, its = (model.explain(photo, target, versus) for model in pair)
+        np.testing.assert_allclose(its.evidence, mine.evidence, rtol=1e-4, atol=1e-5)
+        assert (its.target, its.versus) == (target, versus)
+        shown += bool(its.evidence.any())
+    assert shown
+
+
+def test_maps_of_a_batch(pair: Pair) -> None:
+    images = np.stack(
+        [to_array(draw(seed, (64, 64), 0.5), pair[0].config.input) for seed in range(3)]
+    )
+    directions = np.eye(len(pair[0].classes), dtype=np.float32)[:2]
+    mine, its = (one.engine.class_maps(one.engine.forward(images)[1], directions) for one in pair)
+    assert its.shape == mine.shape
+    np.testing.assert_allclose(its, mine, rtol=1e-4, atol=1e-5)
+
+
+def test_everything_that_config_json_says_is_carried(pair: Pair) -> None:
+    assert pair[1].config == pair[0].config
+    assert (pair[1].name, pair[1].folder.name) == ("model", "model.onnx")
+
+
+def test_the_file_is_what_the_documentation_says(pair: Pair) -> None:
+    model = onnx.load(pair[1].folder)
+    assert [(one.domain, one.version) for one in model.opset_import] == [("", 17)]
+    size = pair[0].config.input.size
+    (images,) = model.graph.input
+    assert [one.dim_param or one.dim_value for one in images.type.tensor_type.shape.dim] == [
+        "batch",
+        3,
+        size,
+        size,
+    ]
+    assert [one.name for one in model.graph.output] == ["logits", "features"]
+    assert all(one.type.tensor_type.shape.dim[0].dim_param == "batch" for one in model.graph.output)
+    keys = {one.key: one.value for one in model.metadata_props}
+    assert json.loads(keys["dermhub.config"]) == pair[0].config.to_json()
+
+
+def test_twice_the_same_bytes(pair: Pair, tmp_path: Path) -> None:
+    export.export(pair[0], tmp_path / "again.onnx")
+    assert (tmp_path / "again.onnx").read_bytes() == pair[1].folder.read_bytes()
+
+
+def test_files_beside_the_weights_are_carried(tiny_lesion_model: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_lesion_model, tmp_path / "model")
+    content = bytes(range(256))
+    (folder / "extra.safetensors").write_bytes(content)
+    config = files.read_json(folder / "config.json")
+    config["dermhub"]["files"] = {"extra.safetensors": hashlib.sha256(content).hexdigest()}
+    files.write_json(folder / "config.json", config)
+    export.export(Classifier(folder), tmp_path / "model.onnx")
+    assert Classifier(tmp_path / "model.onnx").engine.sidecar("extra.safetensors") == content
+
+
+def test_command_line(
+    tiny_lesion_model: Path, tmp_path: Path, photo: Path, command: Command
+) -> None:
+    file = tmp_path / "new" / "tiny.onnx"
+    code, out, error = command("export", "--model", tiny_lesion_model, "--to", file)
+    assert (code, error) == (0, "")
+    assert re.fullmatch(
+        rf"{file}: tiny-lesion, \d\.\d MB, at most \de-\d\d from PyTorch \(accepted: 1e-04\)\n", out
+    )
+    assert list(file.parent.iterdir()) == [file]
+    rows = []
+    for model in (tiny_lesion_model, file):
+        code, out, error = command(
+            "predict", photo, "--model", model, "--format", "json", "--explain", tmp_path / "m"
+        )
+        assert (code, error) == (0, "")
+        rows.append(json.loads(out)[0])
+    assert rows[0]["label"] == rows[1]["label"]
+    assert rows[0]["malignancy"] == pytest.approx(rows[1]["malignancy"], abs=1e-5)
+
+
+def test_evaluate_takes_an_onnx_file(pair: Pair, tiny_data: Path, command: Command) -> None:
+    labels = tiny_data / "tiny_metadata.csv"
+    answers = []
+    for model in pair:
+        code, out, _ = command(
+            "evaluate", "--model", model.folder, "--images", tiny_data, "--labels", labels
+        )
+        assert code == 0
+        answers.append(json.loads(out))
+    assert answers[0]["n"] == answers[1]["n"] == 49
+    assert answers[0]["accuracy"] == answers[1]["accuracy"]
+    assert answers[0]["nll"] == pytest.approx(answers[1]["nll"], abs=1e-5)
+
+
+def test_head_with_more_than_a_mean_is_refused_by_name(tmp_path: Path, command: Command) -> None:
+    folder = make_model(tmp_path / "model", BINARY, "test_convnext")
+    code, out, error = command("export", "--model", folder, "--to", tmp_path / "x.onnx")
+    assert (code, out) == (2, "")
+    assert error == (
+        "dermhub: test_convnext ends in more than global average pooling and one linear layer, from which an ONNX "
+        "model makes its class maps: it can't be exported.\n"
+    )
+    assert not (tmp_path / "x.onnx").exists()
+
+
+def test_an_export_can_not_be_exported(pair: Pair, tmp_path: Path) -> None:
+    with pytest.raises(
+        ModelError, match=r"model\.onnx is an ONNX model already: export the model's folder\."
+    ):
+        export.export(pair[1], tmp_path / "x.onnx")
+
+
+@pytest.mark.parametrize("name", ["model", "model.pt", "onnx", "model.onnx.zip"])
+def test_other_names_are_refused(pair: Pair, tmp_path: Path, name: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"is no name for an ONNX file: expected one that ends in \.onnx\.$"
+    ):
+        export.export(pair[0], tmp_path / name)
+
+
+def test_folder_that_can_not_be_written(pair: Pair, photo: Path) -> None:
+    with pytest.raises(ConfigError, match=r"can't be written"):
+        export.export(pair[0], photo / "x.onnx")
+
+
+def test_without_onnx(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(
+        ConfigError,
+        match=r"^The export needs the package onnx, .*: pip install onnx onnxruntime\.$",
+    ):
+        export.export(pair[0], tmp_path / "x.onnx")
+
+
+def test_file_that_answers_otherwise_is_not_written(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The traced graph is another one than that which answers.
+    real = backbone.features
+    calls: list[int] = []
+
+    def other(model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return real(model, images) * (1.001 if torch.onnx.is_in_onnx_export() else 1.0)
+
+    monkeypatch.setattr(backbone, "features", other)
+    with pytest.raises(
+        ModelError,
+        match=r"^The ONNX model of \w+ differs from PyTorch by \d.*: nothing was written\.$",
+    ):
+        export.export(pair[0], tmp_path / "x.onnx")
+    assert calls
+    assert not list(tmp_path.iterdir())
+
+
+def test_requirements_agree() -> None:
+    def pins(name: str) -> dict[str, str]:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        return dict(re.findall(r"^(\w+)([<>=~].*?)(?: *[;#].*)?$", text, re.MULTILINE))
+
+    general, own, dev = (
+        pins("requirements.txt"),
+        pins("requirements-onnx.txt"),
+        pins("requirements-dev.txt"),
+    )
+    assert own.keys() == {"numpy", "pillow", "onnxruntime"}
+    assert {name: own[name] for name in ("numpy", "pillow")} == {
+        name: general[name] for name in ("numpy", "pillow")
+    }
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "optional-dependencies"
+    ]
+    assert extras["onnx"] == [f"onnxruntime{own['onnxruntime']}"]
+    assert extras["export"] == [f"onnx{dev['onnx']}", f"onnxruntime{own['onnxruntime']}"]
+
+
+def test_pytorch_is_not_touched(pair: Pair, photo: Path) -> None:
+    # The slow test below has an environment without these; here they are only out of reach.
+    absent = (
+        "torch",
+        "timm",
+        "pandas",
+        "safetensors",
+        "onnx",
+        "huggingface_hub",
+        "matplotlib",
+        "yaml",
+    )
+    code = (
+        f"import sys; sys.modules |= dict.fromkeys({absent}); import dermhub; "
+        f"model = dermhub.load({str(pair[1].folder)!r}); print(model.predict({str(photo)!r}).label); "
+        f"model.explain_all({str(photo)!r})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout.strip(), done.stderr) == (pair[1].predict(photo).label, "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(dermhub.shipped()))
+def test_shipped_models(name: str, tmp_path: Path) -> None:
+    mine = dermhub.load(name, runtime="torch")
+    assert export.export(mine, tmp_path / "model.onnx") <= 1e-5
+    its = dermhub.load(tmp_path / "model.onnx")
+    for seed in range(6):
+        image = draw(seed, (600, 450), seed / 5)
+        one, other = (model.explain_all(image) for model in (mine, its))
+        for a, b in zip(one.values(), other.values(), strict=True):
+            found = [list(e.prediction.probabilities.values()) for e in (a, b)]
+            assert found[0] == pytest.approx(found[1], abs=1e-5)
+            np.testing.assert_allclose(a.heatmap, b.heatmap, atol=1e-4)
+
+
+ALONE = """
+import importlib.util, sys
+import dermhub
+absent = [name for name in ("torch", "timm", "pandas", "safetensors", "onnx") if importlib.util.find_spec(name)]
+assert not absent, absent
+model = dermhub.load("model.onnx")
+explanation = model.explain("photo.png")
+explanation.overlay.save("map.png")
+model.explain("photo.png", *model.classes[:2]).heatmap
+print(*explanation.prediction.probabilities.values())
+"""
+
+
+@pytest.mark.slow
+def test_an_environment_without_pytorch(tmp_path: Path) -> None:
+    """requirements-onnx.txt in an environment of its own predicts and explains; run with -s to see its size."""
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    python = tmp_path / "venv/bin/python"
+    quiet = ("--quiet", "--disable-pip-version-check")
+    subprocess.run(
+        [python, "-m", "pip", "install", *quiet, "-r", ROOT / "requirements-onnx.txt"], check=True
+    )
+    shutil.copytree(
+        ROOT / "dermhub", tmp_path / "dermhub", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    image = draw(3, (600, 450), 0.8)
+    image.save(tmp_path / "photo.png")
+    name = sorted(dermhub.shipped())[-1]
+    model = dermhub.load(name)
+    export.export(model, tmp_path / "model.onnx")
+
+    def run(*arguments: str) -> str:
+        command = [str(python), "-W", "error", *arguments]
+        clean = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+        done = subprocess.run(
+            command, cwd=tmp_path, env=clean, capture_output=True, text=True, check=True
+        )
+        return str(done.stdout)
+
+    found = [float(value) for value in run("-c", ALONE).split()]
+    assert found == pytest.approx(list(model.predict(image).probabilities.values()), abs=1e-5)
+    assert (tmp_path / "map.png").stat().st_size > 1000
+    table = run(
+        "-m", "dermhub", "predict", "photo.png", "--model", "model.onnx", "--explain", "maps"
+    )
+    assert model.predict(image).label in table
+    assert (tmp_path / "maps/photo-map.png").is_file()
+    size = (
+        sum(path.stat().st_size for path in (tmp_path / "venv").rglob("*") if path.is_file()) / 1e6
+    )
+    print(f"\n{size:.0f} MB, {name}:\n{table}")
+    assert size < 500

@@ -1,0 +1,332 @@
+"""The graph beside the weights: it answers in PyTorch's place where ONNX Runtime is there, and only if it is whole."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+import dermhub
+from dermhub import files, layout
+from dermhub.errors import ConfigError, ModelError
+from dermhub.images.drawing import draw
+from dermhub.models import export, weights
+from dermhub.models import folder as models_folder
+from dermhub.models.classifier import Classifier
+from dermhub.models.engines import onnx_runtime
+from dermhub.models.engines.onnx_runtime import FolderEngine
+from dermhub.models.engines.pytorch import TorchEngine
+from dermhub.models.folder import read_config
+from dermhub.release import sidecars
+from dermhub.tasks import LESION
+from tests.support.tiny import Command, make_model
+
+GRAPH = layout.GRAPH
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_lesion_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder with a graph. Read only."""
+    folder = shutil.copytree(tiny_lesion_model, tmp_path_factory.mktemp("graph") / "model")
+    sidecars.clear(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(whole: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(whole, tmp_path / "model")
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(ModelError) as raised:
+        Classifier(folder)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_both_runtimes_answer_and_explain_alike(whole: Path) -> None:
+    mine, its = Classifier(whole, runtime="torch"), Classifier(whole)
+    assert (type(mine.engine), type(its.engine)) == (TorchEngine, FolderEngine)
+    assert (mine.config, mine.name) == (its.config, its.name)
+    for seed in range(4):
+        pairs = [one.explain_pairs(draw(seed, (72, 64), seed / 4)) for one in (mine, its)]
+        for key, explanation in pairs[0].items():
+            other = pairs[1][key]
+            found = [list(e.prediction.probabilities.values()) for e in (explanation, other)]
+            assert found[0] == pytest.approx(found[1], abs=1e-5)
+            np.testing.assert_allclose(explanation.evidence, other.evidence, atol=1e-5)
+            assert explanation.prediction.label == other.prediction.label
+
+
+def test_a_trained_model_has_one(finished_run: Path) -> None:
+    folder = finished_run / "model"
+    assert read_config(folder).files[GRAPH] == files.sha256(folder / GRAPH)
+    assert type(dermhub.load(folder).engine) is FolderEngine
+    assert type(dermhub.load(folder, runtime="onnx").engine) is FolderEngine
+    assert type(dermhub.load(folder, runtime="torch").engine) is TorchEngine
+
+
+def test_answers_import_no_pytorch(whole: Path, photo: Path) -> None:
+    code = (
+        f"import sys; sys.modules |= dict.fromkeys(('torch', 'timm', 'onnx')); import dermhub; "
+        f"model = dermhub.load({str(whole)!r}); print(model.predict({str(photo)!r}).label); "
+        f"model.explain_all({str(photo)!r})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout.strip(), done.stderr) == (Classifier(whole).predict(photo).label, "")
+
+
+def test_answers_leave_nothing_behind_and_tell_nobody(
+    whole: Path, photo: Path, tmp_path: Path
+) -> None:
+    # ONNX Runtime's own telemetry writes an id and a journal into the home folder (not where CI is set).
+    code = f"import dermhub; dermhub.load({str(whole)!r}).predict({str(photo)!r})"
+    places = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME"), str(tmp_path))
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("CI", "ORT_DISABLE_TELEMETRY")
+    }
+    subprocess.run([sys.executable, "-c", code], env={**environment, **places}, check=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_torch_module_is_there_when_asked_for(whole: Path) -> None:
+    classifier = Classifier(whole)
+    assert classifier.model is classifier.model
+    state, expected = classifier.model.state_dict(), weights.load(whole)[0].state_dict()
+    assert all((state[name] == tensor).all() for name, tensor in expected.items())
+
+
+@pytest.mark.parametrize(
+    "again", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))], ids=["copy", "pickle"]
+)
+def test_a_copy_answers_the_same(
+    whole: Path, photo: Path, again: Callable[[Classifier], Classifier]
+) -> None:
+    classifier = Classifier(whole)
+    other = again(classifier)
+    assert type(other.engine) is FolderEngine
+    assert other.predict(photo) == classifier.predict(photo)
+
+
+def test_a_copy_needs_no_folder(folder: Path, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    export.export(Classifier(folder), Path("x.onnx"))
+    saved = [pickle.dumps(Classifier(name)) for name in (folder.name, "x.onnx")]
+    expected = Classifier(folder).predict(photo)
+    shutil.rmtree(folder)
+    Path("x.onnx").unlink()
+    monkeypatch.chdir("/")
+    assert [pickle.loads(one).predict(photo) for one in saved] == [expected] * 2
+
+
+def test_the_torch_module_of_a_relative_folder_made_in_inference_mode(
+    whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(whole.parent)
+    classifier = Classifier(whole.name)
+    monkeypatch.chdir("/")
+    with torch.inference_mode():
+        model = classifier.model
+    model(torch.zeros(1, 3, 64, 64)).sum().backward()
+
+
+def test_without_onnx_runtime_pytorch_answers(
+    whole: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = Classifier(whole, runtime="torch").predict(photo)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    classifier = Classifier(whole)
+    assert type(classifier.engine) is TorchEngine
+    assert classifier.predict(photo) == expected
+    with pytest.raises(
+        ConfigError,
+        match=r"model can't be run by ONNX Runtime: it needs the package onnxruntime and a model\.onnx",
+    ):
+        Classifier(whole, runtime="onnx")
+
+
+def test_runtimes_that_can_not_run_it(whole: Path, tiny_lesion_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^The runtime is 'tpu', expected auto, torch, onnx\.$"):
+        dermhub.load(whole, runtime="tpu")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="can't be run by ONNX Runtime"):
+        dermhub.load(tiny_lesion_model, runtime="onnx")
+    with pytest.raises(
+        ModelError, match=r"nowhere is not a model folder: it has no config\.json\.$"
+    ):
+        Classifier(tmp_path / "nowhere", runtime="onnx")
+    with pytest.raises(
+        ModelError,
+        match=r"model\.onnx is the graph of a model's folder: give the folder, or an exp",
+    ):
+        dermhub.load(whole / GRAPH)
+    export.export(Classifier(whole), tmp_path / "x.onnx")
+    with pytest.raises(
+        ConfigError,
+        match=r"x\.onnx is an exported graph, which PyTorch can't run: give the model's",
+    ):
+        dermhub.load(tmp_path / "x.onnx", runtime="torch")
+
+
+def test_an_export_does_not_carry_the_graph_twice(whole: Path, tmp_path: Path) -> None:
+    export.export(Classifier(whole), tmp_path / "x.onnx")
+    assert dermhub.load(tmp_path / "x.onnx").config.files == {}
+    assert (tmp_path / "x.onnx").stat().st_size < 1.2 * (whole / GRAPH).stat().st_size
+
+
+@pytest.mark.parametrize("length", [0, 10, 5000])
+def test_a_graph_that_was_cut_short(folder: Path, length: int) -> None:
+    content = (folder / GRAPH).read_bytes()
+    (folder / GRAPH).write_bytes(content[:length])
+    assert "model.onnx has the sha256" in refusal(folder)
+    assert refusal(folder).endswith(
+        "the file was changed or damaged; fetch or copy the model again."
+    )
+    # PyTorch does not need it, but the folder is not the one that was measured.
+    with pytest.raises(ModelError, match=r"model\.onnx has the sha256"):
+        Classifier(folder, runtime="torch")
+
+
+def test_one_flipped_bit(folder: Path) -> None:
+    content = bytearray((folder / GRAPH).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / GRAPH).write_bytes(content)
+    assert "model.onnx has the sha256" in refusal(folder)
+
+
+def test_a_graph_that_is_not_there(folder: Path) -> None:
+    (folder / GRAPH).unlink()
+    assert "model.onnx can't be read (No such file or directory): " in refusal(folder)
+
+
+def test_a_graph_of_other_weights(folder: Path, tmp_path: Path) -> None:
+    other = make_model(tmp_path / "other", LESION, "test_resnet")
+    sidecars.clear(other)
+    models_folder.add_file(folder, GRAPH, (other / GRAPH).read_bytes())
+    assert refusal(folder) == (
+        f"{folder / GRAPH} was not made from the weights beside it: measure or fetch the model again."
+    )
+
+
+def test_a_graph_of_somebody_else(folder: Path) -> None:
+    model = onnx.load(folder / GRAPH)
+    del model.metadata_props[:]
+    models_folder.add_file(folder, GRAPH, model.SerializeToString())
+    assert "was not made from the weights beside it" in refusal(folder)
+    models_folder.add_file(folder, GRAPH, b"text")
+    assert "is no ONNX model that ONNX Runtime can read (" in refusal(folder)
+
+
+def test_a_graph_that_does_not_fit_the_configuration(folder: Path) -> None:
+    config = read_config(folder)
+    wider = dataclasses.replace(config, input=dataclasses.replace(config.input, size=80))
+    files.write_json(folder / "config.json", wider.to_json())
+    assert "model.onnx has a graph with " in refusal(folder)
+
+
+def test_damaged_weights_are_told_as_ever(folder: Path) -> None:
+    content = bytearray((folder / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(content)
+    assert "model.safetensors has the sha256" in refusal(folder)
+    with pytest.raises(ModelError, match=r"model\.safetensors has the sha256"):
+        Classifier(folder, runtime="onnx")
+    (folder / "model.safetensors").unlink()
+    assert "There is no " in refusal(folder)
+
+
+def test_measuring_again_makes_it_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (folder / GRAPH).read_bytes()
+    models_folder.add_file(folder, GRAPH, b"stale")
+    sidecars.clear(folder)
+    assert (folder / GRAPH).read_bytes() == before
+    # Without the package onnx the folder is whole as well, and PyTorch answers.
+    monkeypatch.setattr(export, "installed", lambda: False)
+    sidecars.clear(folder)
+    assert not (folder / GRAPH).exists()
+    assert type(Classifier(folder).engine) is TorchEngine
+
+
+def test_models_that_get_none(
+    tmp_path: Path, tiny_lesion_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A norm behind the pooling, so that no class map can be made in closed form.
+    deep = make_model(tmp_path / "deep", LESION, "test_convnext")
+    assert export.graph(deep) is None
+    monkeypatch.setattr(export, "LARGEST", 1000)
+    assert export.graph(tiny_lesion_model) is None
+
+
+def test_a_graph_that_answers_otherwise_is_not_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    monkeypatch.setattr(export, "LIMIT", -1.0)
+    with pytest.raises(ModelError, match=r"differs from PyTorch by .*: nothing was written\.$"):
+        export.graph(folder)
+    code, _, error = command("export", "--model", folder, "--to", folder / "x.onnx")
+    assert (code, (folder / "x.onnx").exists()) == (2, False)
+    assert error.count("\n") == 1
+
+
+def test_an_export_onto_the_graph_itself(folder: Path) -> None:
+    with pytest.raises(
+        ConfigError,
+        match=r"model\.onnx is the graph that belongs to the model's folder: give another",
+    ):
+        export.export(Classifier(folder), folder / "." / GRAPH)
+    assert type(Classifier(folder).engine) is FolderEngine
+
+
+@pytest.mark.parametrize("limit", [None, -1.0])
+def test_a_graph_that_can_not_be_made_costs_no_model(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    limit: float | None,
+) -> None:
+    # Written wrongly, and not written at all: torch's exporter knows no operator of the 0th set.
+    monkeypatch.setattr(export, "LIMIT" if limit else "OPSET", limit or 0)
+    sidecars.clear(folder)
+    assert type(Classifier(folder).engine) is TorchEngine
+    told = capsys.readouterr().err
+    assert told.startswith(f"{folder} gets no model.onnx, and PyTorch answers instead: ")
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("threads", ["1", "0", "99999999999", "x"])
+def test_any_number_of_threads(
+    whole: Path, photo: Path, monkeypatch: pytest.MonkeyPatch, threads: str
+) -> None:
+    expected = Classifier(whole).predict(photo)
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    assert Classifier(whole).predict(photo).malignancy == pytest.approx(
+        expected.malignancy, abs=1e-5
+    )
+
+
+def test_a_damaged_onnx_runtime_is_none(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", types.ModuleType("onnxruntime"))
+    assert type(Classifier(whole).engine) is TorchEngine
+
+
+def test_installed_tells_of_a_missing_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert onnx_runtime.installed()
+    assert export.installed()
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert not onnx_runtime.installed()
+    assert not export.installed()

@@ -1,0 +1,101 @@
+"""Readings with chosen figures, and HTML as a browser sees it, for the tests of the demo."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+
+from demo.reading import Reading
+from dermhub.concern import Concern
+from dermhub.images.drawing import draw
+from dermhub.images.lesion import Lesion
+from dermhub.models.explanation import Explanation
+from dermhub.models.prediction import Prediction
+
+SEVEN = {
+    "akiec": 0.02,
+    "bcc": 0.03,
+    "bkl": 0.1,
+    "df": 0.01,
+    "mel": 0.612,
+    "nv": 0.22,
+    "vasc": 0.008,
+}
+
+
+CENTRE, CORNER = np.zeros((40, 60), bool), np.zeros((40, 60), bool)
+
+
+CENTRE[10:30, 20:40] = CORNER[:15, 35:50] = True
+"""Where a lesion may be in a drawing: under the diagonal, or beside it."""
+
+
+HOSTILE = "\"><script>alert('1')</script>&amp;"
+
+
+class Page(HTMLParser):
+    """What a browser makes of a piece of HTML: its tags with their attributes, and its text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep a tag."""
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_data(self, data: str) -> None:
+        """Keep a text."""
+        self.text += data
+
+    def all(self, tag: str, **attributes: str) -> list[dict[str, str]]:
+        """The attributes of every tag that has the given ones."""
+        return [a for t, a in self.tags if t == tag and attributes.items() <= a.items()]
+
+    def of(self, name: str) -> list[str]:
+        """The values of an attribute, in order."""
+        return [a[name] for _, a in self.tags if name in a]
+
+
+def prediction(
+    probabilities: dict[str, float], malignancy: float, threshold: float = 0.25, **more: Any
+) -> Prediction:
+    """A prediction with chosen figures."""
+    label = max(probabilities, key=lambda name: probabilities[name])
+    return Prediction(label, probabilities, malignancy, threshold, "sensitivity_95", **more)
+
+
+def explanation(
+    told: Prediction, target: str, versus: str = "", blank: bool = False, outside: bool = False
+) -> Explanation:
+    """An explanation of a drawing; the map is a diagonal, or empty, and the lesion under it or outside."""
+    evidence = np.eye(3, dtype=np.float32) * (not blank)
+    lesion = Lesion(CORNER if outside else CENTRE, np.zeros((40, 60), bool), 0.5)
+    return Explanation(
+        told, target, versus, evidence, draw(3, (60, 40), 0.5), (10, 0, 50, 40), lesion
+    )
+
+
+def reading(
+    malignancy: float = 0.734,
+    lesion: dict[str, float] = SEVEN,
+    second: float = 0.662,
+    blank: tuple[str, ...] = (),
+    concerns: tuple[Concern, ...] = (),
+    outside: bool = False,
+    **more: Any,
+) -> Reading:
+    """What `demo.reading.read` gives, with chosen figures; `more` goes to the seven-class prediction."""
+    two = {"benign": 1 - malignancy, "malignant": malignancy}
+    first = prediction(two, malignancy, concerns=concerns)
+    told = prediction(lesion, second, concerns=concerns, **more)
+    pairs = [(a, "") for a in lesion] + [(a, b) for a in lesion for b in lesion if a != b]
+    return Reading(
+        {name: explanation(first, name, outside=outside) for name in two},
+        {(a, b): explanation(told, a, b, a in blank, outside) for a, b in pairs},
+    )

@@ -1,0 +1,405 @@
+"""train.py as a command: its options, and what it says about wrong ones before anything is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import train
+from dermhub.data import tables
+from dermhub.errors import ConfigError, DataError, DermhubError, ModelError
+from dermhub.tasks import LESION
+from dermhub.training.config import TrainConfig
+from tests.support.tiny import TINY_RUN, run_training
+
+TRAIN = str(Path(train.__file__).resolve())
+HEAVY = ("torch", "timm", "numpy", "pandas", "PIL", "matplotlib", "kagglehub", "safetensors")
+REPORT = f"""
+import runpy, sys
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+finally:
+    print("LOADED", *(name for name in {HEAVY} if name in sys.modules))
+"""
+
+
+def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *arguments]
+    return subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=240
+    )
+
+
+def light(*options: str) -> subprocess.CompletedProcess[str]:
+    """train.py in a process of its own, whose last line of output tells which heavy packages it imported."""
+    return python("-c", f"import sys; sys.argv = {[TRAIN, *options]!r}\n{REPORT}")
+
+
+def refusal(tmp_path: Path, *options: object) -> DermhubError:
+    """The error of a run that must not begin: one sentence, and nothing written."""
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(DermhubError) as caught:
+        run_training(*options)
+    assert "\n" not in str(caught.value)
+    assert sorted(tmp_path.rglob("*")) == before
+    return caught.value
+
+
+def test_the_options_are_the_fields_of_the_configuration() -> None:
+    config, out, resumed = train.options([])
+    assert config == TrainConfig()
+    assert (out, resumed) == (Path("runs") / "lesion-mobilenetv2_100-0", False)
+
+
+def test_every_option_arrives() -> None:
+    values = {
+        **{
+            "task": "binary",
+            "data": "d",
+            "model": "resnet18",
+            "init": "scratch",
+            "name": "n",
+            "out": "o",
+        },
+        **{
+            "epochs": 3,
+            "batch_size": 4,
+            "size": 100,
+            "train_size": 90,
+            "crop_mode": "squash",
+            "lr": 0.1,
+        },
+        **{
+            "backbone_lr": 0.2,
+            "weight_decay": 0.3,
+            "warmup": 0.4,
+            "label_smoothing": 0.5,
+            "dropout": 0.6,
+        },
+        **{
+            "drop_path": 0.7,
+            "sampling": 0.8,
+            "min_scale": 0.9,
+            "ema": 0.95,
+            "bf16": "off",
+            "workers": 7,
+        },
+        **{
+            "device": "cpu",
+            "seed": 7,
+            "freeze": 1,
+            "mixup": 0.2,
+            "cutmix": 0.3,
+            "randaugment": 9,
+            "adjust": 0.5,
+            "teacher": "t",
+            "soup": "p",
+            "extra": "e",
+            "sharper": "s",
+            "distillation": 0.4,
+            "stop_after": 2,
+            "weights": "fp16",
+        },
+    }
+    defaults = dataclasses.asdict(TrainConfig())
+    assert not [name for name in defaults if values[name] == defaults[name]]
+    arguments = [
+        text
+        for name, value in values.items()
+        for text in (f"--{name.replace('_', '-')}", str(value))
+    ]
+    assert train.options(arguments) == (TrainConfig.from_json(values), Path("o"), False)
+
+
+def test_a_run_is_named_by_task_model_and_seed() -> None:
+    _, out, _ = train.options(
+        ["--task", "binary", "--model", "hf-hub:timm/resnet18", "--seed", "3"]
+    )
+    assert out == Path("runs") / "binary-hf-hub:timm-resnet18-3"
+
+
+def test_help_names_every_option_and_imports_nothing_heavy() -> None:
+    done = light("--help")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == "LOADED"
+    for field in dataclasses.fields(TrainConfig):
+        assert f"--{field.name.replace('_', '-')} " in done.stdout
+    assert "--resume RUN" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "options", [["--epochs", "0"], ["--resume", "nowhere"], ["--task", "binray"]]
+)
+def test_a_wrong_option_is_exit_code_2_and_one_sentence_at_once(options: list[str]) -> None:
+    done = light(*options)
+    assert (done.returncode, done.stdout) == (2, "LOADED\n")
+    assert done.stderr.startswith("train.py: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        *(
+            (f"--{name}", value, "a number above 0.")
+            for name in ("epochs", "size", "train-size")
+            for value in ("0", "-1")
+        ),
+        *(("--batch-size", value, "a number above 0.") for value in ("0", "-8")),
+        ("--batch-size", "1", "at least 2: batch normalisation needs several images."),
+        *(("--lr", value, "a number above 0.") for value in ("0.0", "-0.1", "nan", "inf")),
+        *(("--min-scale", value, "a number above 0.") for value in ("0.0", "-1.0", "nan")),
+        ("--min-scale", "1.5", "at most 1."),
+        *((f"--{name}", "-1", "a number of at least 0.") for name in ("workers", "seed")),
+        *(
+            (f"--{name}", "-1.0", "a number of at least 0.")
+            for name in ("weight-decay", "warmup", "backbone-lr")
+        ),
+        ("--sampling", "-0.5", "a number of at least 0."),
+        ("--sampling", "nan", "a number of at least 0."),
+        ("--seed", str(2**32), "a number below 2**32."),
+        *(
+            (f"--{name}", "1.0", "0 <= value < 1.")
+            for name in ("dropout", "drop-path", "label-smoothing", "ema")
+        ),
+        *(
+            (f"--{name}", "-0.1", "0 <= value < 1.")
+            for name in ("dropout", "drop-path", "label-smoothing", "ema")
+        ),
+        ("--dropout", "nan", "0 <= value < 1."),
+    ],
+)
+def test_numbers_out_of_range(option: str, value: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        train.options([option, value])
+    assert str(caught.value) == f"{option} is {value}, expected {expected}"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--epochs", "1.5"],
+        ["--lr", "fast"],
+        ["--crop-mode", "cut"],
+        ["--bf16", "yes"],
+        ["--epoch", "3"],
+        ["more"],
+    ],
+)
+def test_options_that_argparse_refuses(
+    options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Abbreviations are refused as well: one that is unique today would change its meaning with a new option.
+    with pytest.raises(SystemExit) as caught:
+        train.options(options)
+    assert caught.value.code == 2
+    assert options[-1] in capsys.readouterr().err
+
+
+def test_an_unknown_task_with_the_nearest_one() -> None:
+    with pytest.raises(
+        ConfigError,
+        match=r"^Unknown task 'leison': expected binary or lesion. Did you mean 'lesion'\?$",
+    ):
+        train.options(["--task", "leison"])
+
+
+def test_a_damaged_image_is_exit_code_2_and_one_sentence(tiny_data: Path, tmp_path: Path) -> None:
+    # A worker process finds it here, and torch hands on its whole traceback as the error's text.
+    folder = Path(shutil.copytree(tiny_data, tmp_path / "data"))
+    for path in (folder / "images").iterdir():
+        path.write_bytes(path.read_bytes()[:300] + path.name.encode())
+    done = python(
+        TRAIN,
+        "--data",
+        str(folder),
+        *map(str, TINY_RUN),
+        "--workers",
+        "1",
+        "--out",
+        str(tmp_path / "run"),
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert re.fullmatch(
+        r"train.py: \S+TEST_\d+.jpg is damaged or cut short and can't be decoded \(.*\)\.", last
+    )
+
+
+def test_a_damaged_test_image_is_told_before_the_training(tiny_data: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_data, tmp_path / "data"))
+    table = tables.read_table(folder, LESION)
+    path = Path(table["path"][table["split"] == "test"].iloc[-1])
+    path.write_bytes(path.read_bytes()[:300])
+    error = refusal(tmp_path, "--data", folder, *TINY_RUN, "--out", tmp_path / "run")
+    assert str(error).startswith(f"{path} is damaged or cut short and can't be decoded (")
+
+
+def test_an_unknown_model_with_the_nearest_one(tiny_data: Path, tmp_path: Path) -> None:
+    error = refusal(
+        tmp_path, "--data", tiny_data, *TINY_RUN, "--model", "test_resnt", "--out", tmp_path / "run"
+    )
+    assert str(error) == "timm has no model 'test_resnt'. Did you mean 'test_resnet'?"
+
+
+def test_a_model_that_is_no_cnn(tiny_data: Path, tmp_path: Path) -> None:
+    options = ["--data", tiny_data, *TINY_RUN, "--model", "test_vit", "--out", tmp_path / "run"]
+    assert str(refusal(tmp_path, *options)).startswith("test_vit is not a CNN with feature maps")
+
+
+def test_a_device_that_is_not_there_leaves_no_run_behind(tiny_data: Path, tmp_path: Path) -> None:
+    error = refusal(
+        tmp_path, "--data", tiny_data, *TINY_RUN, "--device", "gpu", "--out", tmp_path / "run"
+    )
+    assert str(error) == "--device gpu can't be used here: expected auto, cpu, cuda or cuda:N."
+
+
+def test_data_that_are_not_there(tmp_path: Path) -> None:
+    error = refusal(tmp_path, "--data", tmp_path / "none", *TINY_RUN, "--out", tmp_path / "run")
+    assert isinstance(error, DataError)
+    assert str(error).startswith(f"There is no folder {tmp_path / 'none'}")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\x80\x04 a pickle"])
+def test_an_init_file_that_is_not_there_or_no_weights(
+    tiny_data: Path, tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "weights.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    error = refusal(
+        tmp_path, "--data", tiny_data, *TINY_RUN, "--init", path, "--out", tmp_path / "run"
+    )
+    assert isinstance(error, ModelError)
+    assert str(path) in str(error)
+
+
+def test_an_init_file_of_another_model(
+    tiny_data: Path, tmp_path: Path, tiny_lesion_model: Path
+) -> None:
+    path = Path(
+        shutil.copy(tiny_lesion_model / "model.safetensors", tmp_path / "weights.safetensors")
+    )
+    error = refusal(
+        tmp_path, "--data", tiny_data, *TINY_RUN, "--init", path, "--out", tmp_path / "run"
+    )
+    assert f"{path} does not fit test_resnet: it lacks tensor(s) " in str(error)
+
+
+def test_out_that_already_holds_a_run(finished_run: Path, tiny_data: Path) -> None:
+    error = refusal(finished_run, "--data", tiny_data, *TINY_RUN, "--out", finished_run)
+    assert str(error) == (
+        f"{finished_run} already holds a run: go on with --resume {finished_run}, or give another folder with --out."
+    )
+
+
+@pytest.mark.parametrize("name", ["file", "file/run"])
+def test_out_that_can_not_be_a_folder(tiny_data: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("in the way")
+    error = refusal(tmp_path, "--data", tiny_data, *TINY_RUN, "--out", tmp_path / name)
+    assert "can't be written (" in str(error)
+    assert str(error).endswith("choose a folder that can be written and has space.")
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+@pytest.mark.parametrize("make", [False, True])
+def test_resume_of_a_folder_that_is_no_run(tmp_path: Path, make: bool) -> None:
+    folder = tmp_path / "run"
+    if make:
+        folder.mkdir()
+    error = refusal(tmp_path, "--resume", folder)
+    assert str(error) == f"{folder} is not the folder of a run: it has no train_config.json."
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--resume", "r", "--epochs", "3"],
+        ["--epochs", "3", "--resume", "r"],
+        ["--resume=r", "--epochs=3"],
+    ],
+)
+def test_resume_takes_no_other_option(options: list[str]) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^--resume goes on with the run's own options: give no other"
+    ):
+        train.options(options)
+
+
+def test_resume_of_a_folder_with_an_equals_sign(finished_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "lr=0.1"
+    folder.mkdir()
+    shutil.copy(finished_run / "train_config.json", folder)
+    assert train.options(["--resume", str(folder)])[1:] == (folder, True)
+    assert train.options([f"--resume={folder}"])[1:] == (folder, True)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is not valid JSON"),
+        ("[]", "is not what train.py wrote"),
+        ("{}", "is not what train.py wrote"),
+        ('{"options": 3}', "Expected the training options as a JSON object, got int"),
+        ('{"options": {"epochs": "3"}}', "--epochs is '3', expected a value of type int"),
+        ('{"options": {"epochs": 0}}', "--epochs is 0"),
+        ('{"options": {"epoch": 3}}', "Unknown training option 'epoch'. Did you mean 'epochs'?"),
+    ],
+)
+def test_resume_of_a_run_with_a_spoiled_configuration(
+    tmp_path: Path, content: str, message: str
+) -> None:
+    (tmp_path / "train_config.json").write_text(content)
+    assert message in str(refusal(tmp_path, "--resume", tmp_path))
+
+
+def test_resume_when_the_data_have_changed(
+    finished_run: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    out, moved = (
+        Path(shutil.copytree(source, tmp_path / source.name))
+        for source in (finished_run, tiny_data)
+    )
+    path = out / "train_config.json"
+    content = json.loads(path.read_text())
+    content["options"]["data"] = str(moved)
+    path.write_text(json.dumps(content))
+    labels = moved / "tiny_metadata.csv"
+    labels.write_text(labels.read_text().replace(",bkl,", ",nv,", 1))
+    error = refusal(tmp_path, "--resume", out)
+    assert (
+        str(error)
+        == f"The data in {moved} changed since {out} was begun: start a new run with --out."
+    )
+
+
+@pytest.mark.slow  # the hub's client tries again for most of a minute
+def test_pretrained_weights_without_a_network(tiny_data: Path, tmp_path: Path) -> None:
+    proxies = dict.fromkeys(
+        ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9"
+    )
+    places = {
+        "HF_HOME": str(tmp_path / "hub"),
+        "TORCH_HOME": str(tmp_path / "torch"),
+        "NO_PROXY": "",
+        "no_proxy": "",
+    }
+    options = ["--data", str(tiny_data), "--model", "test_resnet", "--out", str(tmp_path / "run")]
+    done = python(TRAIN, *options, **proxies, **places)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(
+        "train.py: The pretrained weights of 'test_resnet' could not be fetched ("
+    )
+    assert last.endswith("or give a file with --init FILE.safetensors, or use --init scratch.")
+    assert not (tmp_path / "run").exists()
