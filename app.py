@@ -83,22 +83,27 @@ def count(text: str) -> int:
 
 
 def settings(given: argparse.Namespace) -> server.Settings:
-    """How to serve, by the command line and the environment of a Space. Raises AccountsError; warns on stderr."""
+    """How to serve, by the command line and the environment of a Space. Raises AccountsError; warns
+    on stderr.
+    """
     # A Space says in its environment that it listens for others.
     host = "0.0.0.0" if os.environ.get("SPACE_ID") else given.host
     known = accounts.read(given.auth_file) if given.auth_file else None
     if given.auth_file and accounts.is_open_to_others(given.auth_file):
         warn(
-            f"{given.auth_file} can be read by other users of this machine: chmod 600 {given.auth_file}."
+            f"{given.auth_file} can be read by other users of this machine: chmod 600 "
+            f"{given.auth_file}."
         )
     reached = given.share or host not in server.LOCAL
     if reached and known is None:
         warn(
-            "this page can be reached by others, without a password: whoever reaches it can use it (--auth-file)."
+            "this page can be reached by others, without a password: whoever reaches it can use it "
+            "(--auth-file)."
         )
     elif reached and not given.share:
         warn(
-            "passwords and images travel unencrypted unless a proxy with TLS stands in front (deploy/)."
+            "passwords and images travel unencrypted unless a proxy with TLS stands in front "
+            "(deploy/)."
         )
     return server.Settings(host, given.port, given.share, given.max_queue, known)
 
@@ -138,7 +143,9 @@ def main() -> int:
 
 
 def serve(serving: server.Server, given: argparse.Namespace) -> int:
-    """Load what the page needs, open it, and wait until the process is told to end. Raises DermhubError."""
+    """Load what the page needs, open it, and wait until the process is told to end. Raises
+    DermhubError.
+    """
     from demo.models import FAST, Models, offered
     from demo.page.page import make_page
     from demo.page.theme import theme

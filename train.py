@@ -1,7 +1,8 @@
 """Train a model: python train.py --task binary | lesion.
 
-The recipe, top to bottom: options -> data -> model -> epochs -> choose on validation -> test once -> card.
-Everything lands in one folder; `runs/<name>/model` is a model folder that `dermhub.load` and timm read.
+The recipe, top to bottom: options -> data -> model -> epochs -> choose on validation -> test once
+-> card. Everything lands in one folder; `runs/<name>/model` is a model folder that `dermhub.load`
+and timm read.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ CONFIG = "train_config.json"
 
 
 def options(arguments: list[str] | None = None) -> tuple[TrainConfig, Path, bool]:
-    """The configuration, the folder of the run, and whether it is resumed. Options are TrainConfig's fields."""
+    """The configuration, the folder of the run, and whether it is resumed. Options are
+    TrainConfig's fields.
+    """
     parser = argparse.ArgumentParser(
         description="Fine-tune a timm CNN on dermatoscopic images.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -73,7 +76,8 @@ def main() -> None:
     config, out, resumed = options()
     if not resumed and distributed.is_main() and (out / CONFIG).exists():
         raise ConfigError(
-            f"{out} already holds a run: go on with --resume {out}, or give another folder with --out."
+            f"{out} already holds a run: go on with --resume {out}, or give another folder with "
+            "--out."
         )
     # Only now the heavy imports: options and --help answer at once.
     from dermhub.data import partition
@@ -98,7 +102,9 @@ def main() -> None:
 
 
 def prepare(config: TrainConfig, out: Path, resumed: bool) -> Fit:
-    """Read the data, make the model, and begin the folder of the run or go back to where it was stopped."""
+    """Read the data, make the model, and begin the folder of the run or go back to where it was
+    stopped.
+    """
     import torch
 
     from dermhub.data import additions, kaggle, partition
@@ -121,17 +127,20 @@ def prepare(config: TrainConfig, out: Path, resumed: bool) -> Fit:
     else:
         folder = Path(config.data) if config.data else kaggle.download()
     table = data_tables.read_table(folder, task)
-    # A model that was trained without the images of --extra saw no lesion that is held out here, either.
+    # A model that was trained without the images of --extra saw no lesion that is held out here,
+    # either.
     tables = {partition.fingerprint(table)}
     if partition.overlap(table) is None and distributed.is_main():
         print(
-            "The data name no lesions: photographs of one may stand in training and test, and figures be too high."
+            "The data name no lesions: photographs of one may stand in training and test, and "
+            "figures be too high."
         )
     if config.extra:
         table, left_out = additions.add_images(table, Path(config.extra), task)
         if distributed.is_main():
             print(
-                f"{config.extra}: {len(additions.added_rows(table))} more training images, {left_out} left out"
+                f"{config.extra}: {len(additions.added_rows(table))} more training images, "
+                f"{left_out} left out"
             )
     if config.sharper:
         table, copies, left_out = additions.add_sharper(table, Path(config.sharper))
@@ -205,7 +214,8 @@ def recipe(config: TrainConfig) -> dict[str, Any]:
     for name in ("out", "workers", "device"):
         told.pop(name)
     if not config.data.startswith(kaggle.PREFIX):
-        # A folder's place says nothing to others, and is theirs to choose; a dataset of Kaggle is part of the recipe.
+        # A folder's place says nothing to others, and is theirs to choose; a dataset of Kaggle is
+        # part of the recipe.
         told.pop("data")
     return told
 
@@ -213,7 +223,9 @@ def recipe(config: TrainConfig) -> dict[str, Any]:
 def provenance(
     config: TrainConfig, begun: dict[str, Any], history: list[dict[str, Any]], table: Any
 ) -> dict[str, Any]:
-    """Where a model comes from: data, code, options, environment and cost; it holds no path of the machine."""
+    """Where a model comes from: data, code, options, environment and cost; it holds no path of the
+    machine.
+    """
     import torch
 
     from dermhub.data import kaggle, partition
@@ -225,7 +237,8 @@ def provenance(
     return {
         "data": {
             "source": source,
-            # The card says that such a run was divided by the shipped partition, so a split column must agree with it.
+            # The card says that such a run was divided by the shipped partition, so a split column
+            # must agree with it.
             "ham10000_lesions": by_partition(table),
             "images": len(table),
             "lesions": int(table["lesion_id"].nunique()),
@@ -264,7 +277,9 @@ def _more(config: TrainConfig, table: Any) -> dict[str, Any]:
 
 
 def by_partition(table: Any) -> bool:
-    """Whether validation and test lesions are of HAM10000, and all that are of it in the shipped partition's split."""
+    """Whether validation and test lesions are of HAM10000, and all that are of it in the shipped
+    partition's split.
+    """
     from dermhub.data import partition
 
     places = table["lesion_id"].map(partition.shipped())

@@ -2,10 +2,11 @@
 
     PYTHONPATH=. python benchmarks/archive.py --data HAM
 
-Each side is a process of its own, which warms up and then times itself; the rounds are interleaved. The bound is what
-a program would reach that loses nothing between decoding and the model: 1 / (1 / decoding + 1 / model) files a second,
-each measured alone on all cores at its best (batch size; a lane for each core, or all cores in one call). Last comes
-the command itself over the whole folder, watched through /proc (Linux).
+Each side is a process of its own, which warms up and then times itself; the rounds are interleaved.
+The bound is what a program would reach that loses nothing between decoding and the model: 1 / (1 /
+decoding + 1 / model) files a second, each measured alone on all cores at its best (batch size; a
+lane for each core, or all cores in one call). Last comes the command itself over the whole folder,
+watched through /proc (Linux).
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def main() -> None:
     tried = {one: _ask(options, *one) for one in places}
     place, batch = max(tried, key=lambda one: tried[one])
     print(
-        f"The model alone is fastest with {place} and batches of {batch}, of {len(tried)} ways that were tried.\n"
+        f"The model alone is fastest with {place} and batches of {batch}, of {len(tried)} ways "
+        "that were tried.\n"
     )
     sides = {"decode": 8, "prepare": 8, place: batch, "score": 8}
     found: dict[str, list[float]] = {name: [] for name in sides}
@@ -172,7 +174,8 @@ def _whole(options: argparse.Namespace) -> None:
     quarters = [used[len(used) * i // 4 : len(used) * (i + 1) // 4] for i in range(4)]
     means = ", ".join(f"{statistics.median(one):.0f}" for one in quarters)
     print(
-        f"\nThe whole folder, `python -m dermhub predict --images`: {total:,} files in {seconds:.0f} s with the start, "
+        f"\nThe whole folder, `python -m dermhub predict --images`: {total:,} files in "
+        f"{seconds:.0f} s with the start, "
     )
     print(f"{total / seconds:.1f} files/s; memory by quarter of the time (median, MB): {means}.")
 

@@ -1,10 +1,11 @@
-"""Gradients of depthwise convolutions in bfloat16: PyTorch's own, and those of `dermhub.training.cpu`.
+"""Gradients of depthwise convolutions in bfloat16: PyTorch's own, and those of
+`dermhub.training.cpu`.
 
     PYTHONPATH=.:benchmarks python benchmarks/depthwise.py [--rounds 5]
 
-On a processor with matrix tiles (Intel AMX); on others `train.py` uses PyTorch's own. Layers are those of
-EfficientNet-B4 and MobileNetV2, for batches of 64; steps are forward, loss, backward and AdamW's step on random
-images. Both sides take turns in every round. Prints Markdown: medians.
+On a processor with matrix tiles (Intel AMX); on others `train.py` uses PyTorch's own. Layers are
+those of EfficientNet-B4 and MobileNetV2, for batches of 64; steps are forward, loss, backward and
+AdamW's step on random images. Both sides take turns in every round. Prints Markdown: medians.
 """
 
 from __future__ import annotations
@@ -104,13 +105,15 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     print(f"{machine()}: {torch.get_num_threads()} threads, PyTorch {torch.__version__}.\n")
     print(
-        "| channels, kernel, stride, size | input, PyTorch's (ms) | ours | weights, PyTorch's (ms) | ours |"
+        "| channels, kernel, stride, size | input, PyTorch's (ms) | ours | weights, PyTorch's (ms) "
+        "| ours |"
     )
     print("|---|---|---|---|---|")
     for one in LAYERS:
         print(layer(*one, rounds))
     print(
-        "\n| training step | PyTorch's (images/s) | ours | memory kept, PyTorch's | ours |\n|---|---|---|---|---|"
+        "\n| training step | PyTorch's (images/s) | ours | memory kept, PyTorch's | ours "
+        "|\n|---|---|---|---|---|"
     )
     rows = [[f"{name}, {size} px"] for name, size, _ in MODELS]
     for kept in (False, True):

@@ -2,12 +2,12 @@
 
     PYTHONPATH=. python benchmarks/engines.py [--models FOLDER ...] [--scale tf_efficientnet_b4] [--no-compile]
 
-Prints, as Markdown, for each model the median milliseconds of a forward pass of one image (logits and feature maps)
-over interleaved rounds, against timm as it is and against the fastest, the largest difference of a probability from
-timm's in fp32, and the share that is reached of the machine's matrix-multiply peak in fp32 (of the peak in bf16 for
-what computes in it); then where the time goes.
-OpenVINO is measured where it is installed (`pip install openvino`), `torch.compile` where there is a C++ compiler
-(not for the model of --scale, which would take it minutes).
+Prints, as Markdown, for each model the median milliseconds of a forward pass of one image (logits
+and feature maps) over interleaved rounds, against timm as it is and against the fastest, the
+largest difference of a probability from timm's in fp32, and the share that is reached of the
+machine's matrix-multiply peak in fp32 (of the peak in bf16 for what computes in it); then where the
+time goes. OpenVINO is measured where it is installed (`pip install openvino`), `torch.compile`
+where there is a C++ compiler (not for the model of --scale, which would take it minutes).
 """
 
 from __future__ import annotations
@@ -145,21 +145,25 @@ def table(saved: Classifier, compiled: bool, best: float, half: float) -> None:
     medians = {name: float(np.median(rounds)) for name, rounds in measure(engines, images).items()}
     eager, fastest = next(iter(medians.values())), min(medians.values())
     print(
-        f"\n{saved.name}: {saved.config.architecture}, {size} px, {work / 1e6:,.0f} million multiply-accumulates\n"
+        f"\n{saved.name}: {saved.config.architecture}, {size} px, {work / 1e6:,.0f} million "
+        "multiply-accumulates\n"
     )
     print(
-        "| engine | ms | times faster than eager | of the fastest | probabilities differ by | share of the peak |"
+        "| engine | ms | times faster than eager | of the fastest | probabilities differ by | "
+        "share of the peak |"
     )
     print("|---|---|---|---|---|---|")
     for name, value in medians.items():
         apart = np.abs(answers[name] - next(iter(answers.values()))).max()
         share = f"{work / value / 1e6 / (half if 'bf16' in name else best):.0%}"
         print(
-            f"| {name} | {value:.1f} | {eager / value:.2f} | {value / fastest:.2f} | {apart:.0e} | {share} |",
+            f"| {name} | {value:.1f} | {eager / value:.2f} | {value / fastest:.2f} | {apart:.0e} | "
+            f"{share} |",
             flush=True,
         )
     print(
-        f"\n{' '.join(notes)}\n\n| time in % | {' | '.join(peak.KINDS)} |\n|---|{'---|' * len(peak.KINDS)}"
+        f"\n{' '.join(notes)}\n\n| time in % | {' | '.join(peak.KINDS)} "
+        f"|\n|---|{'---|' * len(peak.KINDS)}"
     )
     for name in (
         "timm, eager",
@@ -200,7 +204,8 @@ def main() -> None:
     best = peak.multiply_peak(torch.float32)
     half = peak.multiply_peak(torch.bfloat16)
     print(
-        f"{machine()}, PyTorch {torch.__version__}, {threads} threads. Medians of {ROUNDS} interleaved rounds."
+        f"{machine()}, PyTorch {torch.__version__}, {threads} threads. Medians of {ROUNDS} "
+        "interleaved rounds."
     )
     print(
         f"The peak: {best:.0f} billion multiply-accumulates a second in fp32, {half:.0f} in bf16."

@@ -1,13 +1,15 @@
-"""What a class map costs: `explain` against the plain forward pass, and Grad-CAM against pytorch-grad-cam.
+"""What a class map costs: `explain` against the plain forward pass, and Grad-CAM against
+pytorch-grad-cam.
 
     pip install grad-cam && PYTHONPATH=. python benchmarks/explain.py
 
-grad-cam is needed here alone. `fast` is the shipped lesion model, `accurate` a tf_efficientnet_b4 with random weights
-at 224 pixels. All models of timm are in channels_last, as dermhub has them, and their layer is the one whose output is
-pooled. The maps of both sides are compared raw, as shares of the raw map's peak, and as both are used: scaled to
-[0, 1] at the input's size. Both scale them there with their own code when they are timed, and with pytorch-grad-cam's
-when they are compared. All sides take turns; a figure is the median of the rounds. Memory is that of a process of its
-own for each side (/proc, Linux). About three minutes.
+grad-cam is needed here alone. `fast` is the shipped lesion model, `accurate` a tf_efficientnet_b4
+with random weights at 224 pixels. All models of timm are in channels_last, as dermhub has them, and
+their layer is the one whose output is pooled. The maps of both sides are compared raw, as shares of
+the raw map's peak, and as both are used: scaled to [0, 1] at the input's size. Both scale them
+there with their own code when they are timed, and with pytorch-grad-cam's when they are compared.
+All sides take turns; a figure is the median of the rounds. Memory is that of a process of its own
+for each side (/proc, Linux). About three minutes.
 """
 
 from __future__ import annotations
@@ -69,7 +71,8 @@ def main() -> None:
     explaining(models, plain, options.rounds)
     against(models, plain, options.rounds)
     print(
-        f"\nMemory of a process, MB after {WARM} calls and after {CALLS} (fast model, batch of 1):\n"
+        f"\nMemory of a process, MB after {WARM} calls and after {CALLS} (fast model, batch of "
+        "1):\n"
     )
     print(f"| side | {WARM} | {CALLS} |\n|---|---|---|")
     for side in ("dermhub", "pytorch-grad-cam"):
@@ -81,11 +84,14 @@ def main() -> None:
 def explaining(
     models: dict[str, Classifier], plain: dict[str, torch.nn.Module], rounds: int
 ) -> None:
-    """The table of one image: a plain forward pass, the engine with a class map, and the whole calls."""
+    """The table of one image: a plain forward pass, the engine with a class map, and the whole
+    calls.
+    """
     print("One image of 600 x 450 pixels, milliseconds. At most 1.10 is asked for.\n")
     names = ("plain forward", "forward and map", "predict", "explain")
     print(
-        f"| model | {' | '.join(names)} | forward and map / plain | explain / predict | added / plain |"
+        f"| model | {' | '.join(names)} | forward and map / plain | explain / predict | added / "
+        "plain |"
     )
     print("|---" * (len(names) + 4) + "|")
     content = jpeg((600, 450))
@@ -109,17 +115,20 @@ def explaining(
         ]
         print(f"| {name} | {' | '.join(figures)} |")
     print(
-        "\n`added / plain` is a plain forward pass with what `explain` adds to `predict`, against the plain one.\n"
+        "\n`added / plain` is a plain forward pass with what `explain` adds to `predict`, against "
+        "the plain one.\n"
     )
 
 
 def against(models: dict[str, Classifier], plain: dict[str, torch.nn.Module], rounds: int) -> None:
     """The table of both sides' maps: times, and how far the maps are apart."""
     print(
-        "Grad-CAM, milliseconds a batch, maps at the input's size. At least 3 times faster is asked for.\n"
+        "Grad-CAM, milliseconds a batch, maps at the input's size. At least 3 times faster is "
+        "asked for.\n"
     )
     print(
-        "| model | batch | dermhub | pytorch-grad-cam | faster | raw maps differ by | scaled maps differ by |"
+        "| model | batch | dermhub | pytorch-grad-cam | faster | raw maps differ by | scaled maps "
+        "differ by |"
     )
     print("|---|---|---|---|---|---|---|")
     for name, classifier in models.items():
@@ -145,7 +154,8 @@ def against(models: dict[str, Classifier], plain: dict[str, torch.nn.Module], ro
             )
             times = " | ".join(f"{1000 * found[side]:.1f}" for side in ("ours", "theirs"))
             print(
-                f"| {name} | {count} | {times} | {found['theirs'] / found['ours']:.1f} | {raw:.0e} | {scaled:.0e} |"
+                f"| {name} | {count} | {times} | {found['theirs'] / found['ours']:.1f} | {raw:.0e} "
+                f"| {scaled:.0e} |"
             )
 
 
@@ -187,7 +197,9 @@ def our_maps(classifier: Classifier, batch: Floats32, target: int) -> list[Float
 
 
 def their_cam(model: torch.nn.Module) -> Any:
-    """pytorch-grad-cam on the layer whose output is pooled: the last batch norm with its activation."""
+    """pytorch-grad-cam on the layer whose output is pooled: the last batch norm with its
+    activation.
+    """
     return pytorch_grad_cam.GradCAM(model, [model.get_submodule("bn2")])
 
 
@@ -220,7 +232,9 @@ def inputs(classifier: Classifier, count: int) -> Floats32:
 
 
 def timm_model(classifier: Classifier) -> torch.nn.Module:
-    """The model of a classifier's folder as timm itself loads it, in evaluation mode and dermhub's memory layout."""
+    """The model of a classifier's folder as timm itself loads it, in evaluation mode and dermhub's
+    memory layout.
+    """
     name = f"local-dir:{classifier.folder}"
     model: torch.nn.Module = timm.create_model(name, pretrained=True).eval()
     return model.to(memory_format=torch.channels_last)

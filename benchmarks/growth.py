@@ -1,11 +1,13 @@
-"""How cost grows: latency against image size, images a second against batch, and memory against both, as plots.
+"""How cost grows: latency against image size, images a second against batch, and memory against
+both, as plots.
 
     PYTHONPATH=. python benchmarks/growth.py --out docs/figures
 
-Writes growth_size.png and growth_batch.png and prints the same as tables. Times are medians of interleaved rounds.
-For each image size a model of that size is made, with the same weights and a graph of its own, and runs as any other
-does. Memory is measured in a process of its own for each point, so that none counts for another: the most that the
-whole process had in use during forward passes (VmHWM of Linux), Python, the runtime and the model included.
+Writes growth_size.png and growth_batch.png and prints the same as tables. Times are medians of
+interleaved rounds. For each image size a model of that size is made, with the same weights and a
+graph of its own, and runs as any other does. Memory is measured in a process of its own for each
+point, so that none counts for another: the most that the whole process had in use during forward
+passes (VmHWM of Linux), Python, the runtime and the model included.
 """
 
 from __future__ import annotations
@@ -69,7 +71,8 @@ def main() -> None:
     print(f"\n| batch ({own} pixels) | images/s | memory, MB |\n|---|---|---|")
     for place in batches:
         print(
-            f"| {place[1]} | {1000 * place[1] / points[place]['ms']:.1f} | {points[place]['mb']:.0f} |"
+            f"| {place[1]} | {1000 * place[1] / points[place]['ms']:.1f} | "
+            f"{points[place]['mb']:.0f} |"
         )
     options.out.mkdir(parents=True, exist_ok=True)
     by_size = [(place[0], points[place]["ms"], points[place]["mb"]) for place in sizes]
@@ -113,7 +116,9 @@ def _memory_of(folder: str, batch: str) -> float:
 
 
 def _of_size(folder: Path, size: int, to: Path) -> Path:
-    """A copy of a model that takes images of another size, without what was fitted to the first one."""
+    """A copy of a model that takes images of another size, without what was fitted to the first
+    one.
+    """
     from dermhub import files, layout
     from dermhub.models.folder import read_config
     from dermhub.release import sidecars

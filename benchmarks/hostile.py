@@ -2,10 +2,11 @@
 
     PYTHONPATH=.:tests python benchmarks/hostile.py [KIND ...]
 
-Starts app.py, sends every kind of tests/support/odd_files.py, and prints a Markdown table: what came, what its sender reads,
-seconds from the first byte of the upload to the answer, by how much the process grew meanwhile at most (resident
-memory, MB), and whether the next upload, an ordinary JPEG, was answered. Exits with 1 where a sentence is not the
-expected one, an answer takes more than 2 s or 300 MB, or the next upload fails.
+Starts app.py, sends every kind of tests/support/odd_files.py, and prints a Markdown table: what
+came, what its sender reads, seconds from the first byte of the upload to the answer, by how much
+the process grew meanwhile at most (resident memory, MB), and whether the next upload, an ordinary
+JPEG, was answered. Exits with 1 where a sentence is not the expected one, an answer takes more than
+2 s or 300 MB, or the next upload fails.
 """
 
 from __future__ import annotations
@@ -107,7 +108,8 @@ def as_table(results: list[Result]) -> str:
         )
         told = one.told.replace("|", r"\|")
         rows.append(
-            f"| {one.kind} | {told} | {one.seconds:.2f} | {one.megabytes:.0f} | {after} | {verdict} |"
+            f"| {one.kind} | {told} | {one.seconds:.2f} | {one.megabytes:.0f} | {after} | "
+            f"{verdict} |"
         )
     return "\n".join(rows)
 

@@ -2,10 +2,11 @@
 
     PYTHONPATH=. python benchmarks/int8.py --data HAM [--model model_cards/lesion]
 
-Weights are quantised per channel and activations per tensor in QDQ form (Jacob et al. 2018), with ranges from evenly
-spaced validation images. Prints, as Markdown, balanced accuracy on validation and the median milliseconds of one image,
-for fp32 and for 8 bits of the same file, the share of images whose most probable class is another one, and whether both
-conditions hold: balanced accuracy within half a point, up or down, and at least 1.5 times faster. Nothing is written.
+Weights are quantised per channel and activations per tensor in QDQ form (Jacob et al. 2018), with
+ranges from evenly spaced validation images. Prints, as Markdown, balanced accuracy on validation
+and the median milliseconds of one image, for fp32 and for 8 bits of the same file, the share of
+images whose most probable class is another one, and whether both conditions hold: balanced accuracy
+within half a point, up or down, and at least 1.5 times faster. Nothing is written.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ class Images:
 
 
 def quantise(exported: Path, to: Path, images: Floats, method: str) -> None:
-    """Write the model of a file in 8 bits, its ranges by the smallest and largest value or by the percentile 99.99."""
+    """Write the model of a file in 8 bits, its ranges by the smallest and largest value or by the
+    percentile 99.99.
+    """
     logging.disable(logging.WARNING)  # it advises to preprocess, which is done here
     onnx_runtime.module("The benchmark")  # before its parts: it switches telemetry off
     tools = importlib.import_module("onnxruntime.quantization")
@@ -109,7 +112,8 @@ def report(engines: dict[str, Side], saved: Classifier, images: Floats, truth: A
     }
     print(f"{machine()}; {saved.name}, {len(images)} validation images\n")
     print(
-        "| | balanced accuracy | AUROC of malignancy | another class | ms | times faster | both hold |"
+        "| | balanced accuracy | AUROC of malignancy | another class | ms | times faster | both "
+        "hold |"
     )
     print("|---|---|---|---|---|---|---|")
     first: tuple[Any, float, float] | None = None

@@ -2,14 +2,16 @@
 
     PYTHONPATH=. python benchmarks/leak.py --data HAM --init mobilenetv2_100.safetensors
 
-trains the same linear probe, a logistic regression on the frozen features of an ImageNet backbone, on random splits of
-both kinds and of one size, and prints Markdown. It takes minutes on a CPU. For the whole recipe,
+trains the same linear probe, a logistic regression on the frozen features of an ImageNet backbone,
+on random splits of both kinds and of one size, and prints Markdown. It takes minutes on a CPU. For
+the whole recipe,
 
     PYTHONPATH=. python benchmarks/leak.py --data HAM --leaky FOLDER
     python train.py --task lesion --data FOLDER
 
-first writes a folder with links to the images and a table without lesion ids, which train.py divides by image; that
-model must not be published, and its card does not say that it was trained on HAM10000's lesions.
+first writes a folder with links to the images and a table without lesion ids, which train.py
+divides by image; that model must not be published, and its card does not say that it was trained on
+HAM10000's lesions.
 """
 
 from __future__ import annotations
@@ -44,12 +46,16 @@ SHOWN = ("accuracy", "balanced_accuracy", "macro_auroc", "malignancy_auroc")
 
 
 def by_image(table: pd.DataFrame, rng: np.random.Generator) -> tuple[Rows, Rows]:
-    """Training and test rows; each class's images are dealt out at random, whatever lesion they show."""
+    """Training and test rows; each class's images are dealt out at random, whatever lesion they
+    show.
+    """
     return _deal(table, table["image_id"], rng)
 
 
 def by_lesion(table: pd.DataFrame, rng: np.random.Generator) -> tuple[Rows, Rows]:
-    """Training and test rows; each class's lesions are dealt out at random, with all their images."""
+    """Training and test rows; each class's lesions are dealt out at random, with all their
+    images.
+    """
     return _deal(table, partition.canonical(table["lesion_id"]), rng)
 
 
@@ -65,7 +71,8 @@ def _deal(table: pd.DataFrame, units: pd.Series, rng: np.random.Generator) -> tu
         own = np.flatnonzero(table["dx"] == dx)
         names = units.to_numpy(str)[own]
         place = {name: rank for rank, name in enumerate(rng.permutation(np.unique(names)))}
-        # In the order of the shuffled units; images of one lesion stay together, and a border moves to its end.
+        # In the order of the shuffled units; images of one lesion stay together, and a border moves
+        # to its end.
         order = own[np.argsort([place[name] for name in names], kind="stable")]
         done = (np.arange(len(order)) + 1) / len(order)
         sides[order[done > 1 - shares["test"]]] = "test"
@@ -101,7 +108,9 @@ def probe(seen: NDArray[np.float32], targets: Rows) -> Pipeline:
 def measure(
     values: NDArray[np.float32], table: pd.DataFrame, rows: tuple[Rows, Rows]
 ) -> dict[str, Any]:
-    """Figures of the probe on the test rows, and the share of them with a photograph of their lesion in training."""
+    """Figures of the probe on the test rows, and the share of them with a photograph of their
+    lesion in training.
+    """
     training, test = rows
     true = tables.targets(table, LESION)
     fitted = probe(values[training], true[training])
@@ -114,7 +123,9 @@ def measure(
 
 
 def write_leaky(table: pd.DataFrame, folder: Path) -> None:
-    """A folder that train.py divides by image: links to the images, and a table without lesion ids."""
+    """A folder that train.py divides by image: links to the images, and a table without lesion
+    ids.
+    """
     folder.mkdir(parents=True)
     for name, path in zip(table["image_id"], table["path"], strict=True):
         (folder / f"{name}.jpg").symlink_to(Path(path).resolve())
@@ -148,7 +159,8 @@ def main() -> None:
         list(table["path"]), options.init, options.model, options.size, options.workers
     )
     print(
-        f"| split (mean of {options.seeds}) | test images | lesion also in training | {' | '.join(SHOWN)} |"
+        f"| split (mean of {options.seeds}) | test images | lesion also in training | "
+        f"{' | '.join(SHOWN)} |"
     )
     print(f"|---|---|---|{'---|' * len(SHOWN)}")
     kinds: tuple[tuple[str, Split, int], ...] = (

@@ -1,10 +1,12 @@
-"""How well `dermhub.images.lesion` finds the lesion, against the masks that people drew or corrected:
+"""How well `dermhub.images.lesion` finds the lesion, against the masks that people drew or
+corrected:
 
     PYTHONPATH=. python benchmarks/lesion.py --data HAM --masks MASKS [--split test]
 
-MASKS holds `<image_id>_segmentation.png` for each image (Tschandl 2020). Prints, as Markdown, Dice and IoU for the
-images of the split, for each diagnosis, and how often nothing was found; then the same on pieces of skin without any
-lesion, one cut from a corner of each image that has such a corner. Choices were made on validation, none on test.
+MASKS holds `<image_id>_segmentation.png` for each image (Tschandl 2020). Prints, as Markdown, Dice
+and IoU for the images of the split, for each diagnosis, and how often nothing was found; then the
+same on pieces of skin without any lesion, one cut from a corner of each image that has such a
+corner. Choices were made on validation, none on test.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ PIECE = 0.35
 """Share of width and height that a piece of skin has."""
 
 SHADED = 80
-"""A piece with a pixel whose brightest channel is below this may hold hair or the surround instead of plain skin."""
+"""A piece with a pixel whose brightest channel is below this may hold hair or the surround instead
+of plain skin.
+"""
 
 
 def overlap(found: Mask, true: Mask) -> tuple[float, float]:
@@ -83,7 +87,8 @@ def main() -> None:
     for name in sorted(set(dx)):
         print(row(name, measured[dx == name]))
     print(
-        f"\nOf {len(pieces)} pieces of skin without a lesion, {1 - np.mean(pieces):.3f} have none found in them."
+        f"\nOf {len(pieces)} pieces of skin without a lesion, {1 - np.mean(pieces):.3f} have none "
+        "found in them."
     )
 
 

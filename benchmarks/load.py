@@ -2,12 +2,13 @@
 
     PYTHONPATH=.:tests python benchmarks/load.py [--clients 64] [--seconds 120] [--endpoint predict]
 
-Starts app.py, measures one client alone, and then many at once: each uploads a drawn JPEG, asks, waits for its answer
-and begins anew; one that is told "busy" waits as long as the sentence says. All of it through the loopback interface,
-on the same cores as the server. Prints as Markdown how long answers took by the position in the queue (how many
-answers were due with one's own, the one being worked on counted whole), what else was told, and the server's memory
-by quarter. Exits with 1 where anything but "busy" was told, the median of latency / (position x latency alone) is above
-1.3, or the memory of the last quarter differs from the first by more than 5 %.
+Starts app.py, measures one client alone, and then many at once: each uploads a drawn JPEG, asks,
+waits for its answer and begins anew; one that is told "busy" waits as long as the sentence says.
+All of it through the loopback interface, on the same cores as the server. Prints as Markdown how
+long answers took by the position in the queue (how many answers were due with one's own, the one
+being worked on counted whole), what else was told, and the server's memory by quarter. Exits with 1
+where anything but "busy" was told, the median of latency / (position x latency alone) is above 1.3,
+or the memory of the last quarter differs from the first by more than 5 %.
 """
 
 from __future__ import annotations
@@ -33,11 +34,14 @@ from tests.support import odd_files
 from tests.support.demo_client import as_file
 
 BUSY = re.compile(
-    r"The server is busy: \d+ requests wait and yours would be number \d+\. Try again in about (\d+) sec"
+    r"The server is busy: \d+ requests wait and yours would be number \d+\. Try again in about "
+    r"(\d+) sec"
 )
 RATIO, GROWTH = 1.3, 0.05
 WARM, ALONE, SAMPLE = 20, 40, 0.5
-"""Requests before anything is measured, requests of one client alone, and seconds between two looks at the memory."""
+"""Requests before anything is measured, requests of one client alone, and seconds between two looks
+at the memory.
+"""
 
 
 @dataclass
@@ -59,7 +63,9 @@ class Load:
 
 
 async def one_request(load: Load) -> float:
-    """Upload, ask, and wait for the end; returns the seconds that the server asks to wait before the next one."""
+    """Upload, ask, and wait for the end; returns the seconds that the server asks to wait before
+    the next one.
+    """
     began = time.perf_counter()
     file = {"files": ("lesion.jpg", load.photo, "image/jpeg")}
     (path,) = (await load.http.post("/gradio_api/upload", files=file)).raise_for_status().json()
@@ -141,18 +147,23 @@ def report(single: float, load: Load) -> tuple[str, bool]:
     ratio, growth = statistics.median(ratios), quarters[3] / quarters[0] - 1
     errors = {told: count for told, count in load.told.items() if told != "busy"}
     lines = [
-        f"One client alone: {single:.3f} s a request (median of {ALONE}). Under load {len(load.answers)} answers, "
-        f"{load.told['busy']} told busy, {sum(errors.values())} errors{f': {errors}' if errors else ''}. "
+        f"One client alone: {single:.3f} s a request (median of {ALONE}). Under load "
+        f"{len(load.answers)} answers, "
+        f"{load.told['busy']} told busy, {sum(errors.values())} "
+        f"errors{f': {errors}' if errors else ''}. "
         f"Upload: {statistics.median(load.uploads):.3f} s (median).",
-        f"\nLatency / (position x latency alone): {ratio:.2f} (median; at most {RATIO} is asked for).",
-        f"\nMemory by quarter: {', '.join(f'{one:.0f}' for one in quarters)} MB; {growth:+.1%} from first to last.",
+        f"\nLatency / (position x latency alone): {ratio:.2f} (median; at most {RATIO} is asked "
+        "for).",
+        f"\nMemory by quarter: {', '.join(f'{one:.0f}' for one in quarters)} MB; {growth:+.1%} "
+        "from first to last.",
         "\n| position | answers | median s | position x alone, s | ratio |\n|---|---|---|---|---|",
     ]
     for place in sorted({position for position, _ in load.answers}):
         found = [seconds for position, seconds in load.answers if position == place]
         middle = statistics.median(found)
         lines.append(
-            f"| {place} | {len(found)} | {middle:.2f} | {place * single:.2f} | {middle / place / single:.2f} |"
+            f"| {place} | {len(found)} | {middle:.2f} | {place * single:.2f} | "
+            f"{middle / place / single:.2f} |"
         )
     return "\n".join(lines), not errors and ratio <= RATIO and abs(growth) <= GROWTH
 

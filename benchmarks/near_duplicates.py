@@ -2,8 +2,9 @@
 
     PYTHONPATH=. python benchmarks/near_duplicates.py --data HAM
 
-The threshold of `dermhub.images.near_duplicates` was chosen by the first two tables, which read training and validation images alone;
-the last one then counts false alarms on images that had no part in the choice. Prints Markdown.
+The threshold of `dermhub.images.near_duplicates` was chosen by the first two tables, which read
+training and validation images alone; the last one then counts false alarms on images that had no
+part in the choice. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -106,7 +107,9 @@ def lesions(table: pd.DataFrame) -> NDArray[np.str_]:
 def nearest(
     manifest: near_duplicates.SeenImages, table: pd.DataFrame
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For each image of the manifest, the distance of the nearest of another lesion, and of its own (or 999)."""
+    """For each image of the manifest, the distance of the nearest of another lesion, and of its own
+    (or 999).
+    """
     of = lesions(table)
     other, sibling = np.full(len(of), 999), np.full(len(of), 999)
     words = np.ascontiguousarray(manifest.bits.view(np.uint64).T)
@@ -134,7 +137,9 @@ def quantiles(values: NDArray[np.int64]) -> str:
 
 
 def detection(manifest: near_duplicates.SeenImages, table: pd.DataFrame, count: int) -> list[str]:
-    """Rows: of `count` training images drawn at random, the share found under each change, and its distances."""
+    """Rows: of `count` training images drawn at random, the share found under each change, and its
+    distances.
+    """
     drawn = table[table["split"] == "train"].sample(count, random_state=0)
     images = [
         (name, to_rgb(path)) for name, path in zip(drawn["image_id"], drawn["path"], strict=True)
@@ -152,7 +157,9 @@ def detection(manifest: near_duplicates.SeenImages, table: pd.DataFrame, count: 
 
 
 def alarms(manifest: near_duplicates.SeenImages, paths: list[Path]) -> tuple[int, int, list[str]]:
-    """How many images there are, how many of them are said to be copies, and the first few of those."""
+    """How many images there are, how many of them are said to be copies, and the first few of
+    those.
+    """
     said = []
     for path in paths:
         match = manifest.find(to_rgb(path))
@@ -189,7 +196,8 @@ def main() -> None:
 
     other, sibling = nearest(manifest, known)
     print(
-        "| training and validation | n | smallest | 0.1 % | 1 % | 10 % | median | within the threshold |"
+        "| training and validation | n | smallest | 0.1 % | 1 % | 10 % | median | within the "
+        "threshold |"
     )
     print("|---|---|---|---|---|---|---|---|")
     print(f"| nearest image of another lesion | {quantiles(other)} |")

@@ -2,10 +2,11 @@
 
     PYTHONPATH=. python benchmarks/ood_gate.py MODEL --data HAM [--extra DIR] --others NAME=FOLDER ... [--refit]
 
-Prints, as Markdown, the share of images that are rejected (score above 1) in validation, in the test split, and in
-each folder of others, and the AUROC that tells the folder's images from the test split's. With --refit, gate and
-prediction sets are fitted anew from the training and validation images, as `measure` does it, and nothing is written:
-so also a model that ships without them is reported. Nothing is chosen here. DIR is what it was trained on beside HAM.
+Prints, as Markdown, the share of images that are rejected (score above 1) in validation, in the
+test split, and in each folder of others, and the AUROC that tells the folder's images from the test
+split's. With --refit, gate and prediction sets are fitted anew from the training and validation
+images, as `measure` does it, and nothing is written: so also a model that ships without them is
+reported. Nothing is chosen here. DIR is what it was trained on beside HAM.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def main() -> None:
         paths = [str(path) for path in files.image_files(Path(folder))]
         scores[name] = keeper.score(inference.outputs(saved, paths, options.workers).described)
     print(
-        f"Gate of {options.model}, {len(keeper.to_bytes())} bytes\n\n| images | n | rejected | AUROC against test |"
+        f"Gate of {options.model}, {len(keeper.to_bytes())} bytes\n\n| images | n | rejected | "
+        "AUROC against test |"
     )
     print("|---|---|---|---|")
     for name, values in scores.items():

@@ -1,8 +1,10 @@
-"""Two models of one task and the mean of their probabilities, on validation: whether they err differently.
+"""Two models of one task and the mean of their probabilities, on validation: whether they err
+differently.
 
     PYTHONPATH=. python benchmarks/pair.py FIRST SECOND
 
-Read from the predictions that stand in the two model folders; no image and no test prediction is used.
+Read from the predictions that stand in the two model folders; no image and no test prediction is
+used.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""How far engines are from what the machine can do: multiply-accumulates, matrix-multiply peak, and where time goes."""
+"""How far engines are from what the machine can do: multiply-accumulates, matrix-multiply peak, and
+where time goes.
+"""
 
 from __future__ import annotations
 
@@ -58,8 +60,8 @@ def macs(model: nn.Module, size: int) -> int:
 def multiply_peak(dtype: torch.dtype) -> float:
     """Most multiply-accumulates a second, in 10**9, that a product of two square matrices reached.
 
-    The better of PyTorch's own product (whose BLAS may leave half of another maker's processor unused) and, in fp32, of
-    the same product as a convolution of 1 x 1 by oneDNN.
+    The better of PyTorch's own product (whose BLAS may leave half of another maker's processor
+    unused) and, in fp32, of the same product as a convolution of 1 x 1 by oneDNN.
     """
     a, b = (torch.randn(SIZE, SIZE).to(dtype) for _ in range(2))
     products: list[Callable[[], object]] = [lambda: torch.mm(a, b)]
@@ -79,7 +81,9 @@ def _rate(product: Callable[[], object]) -> float:
 
 
 def profile(forward: Callable[[], object], repeats: int = 20) -> dict[str, float]:
-    """Milliseconds of one call by kind of operator, of PyTorch's own profiler; "outside" is what no operator took."""
+    """Milliseconds of one call by kind of operator, of PyTorch's own profiler; "outside" is what no
+    operator took.
+    """
     forward()
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, record_shapes=True) as watched:
@@ -96,7 +100,8 @@ def profile(forward: Callable[[], object], repeats: int = 20) -> dict[str, float
 def profile_graph(
     exported: Path, images: NDArray[np.float32], repeats: int = 20
 ) -> dict[str, float]:
-    """Milliseconds of one call by kind of operator, of ONNX Runtime's own profiler, for an exported file.
+    """Milliseconds of one call by kind of operator, of ONNX Runtime's own profiler, for an exported
+    file.
 
     It folds batch norms and most activations into the convolutions.
     """

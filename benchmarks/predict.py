@@ -1,13 +1,15 @@
-"""What `predict` adds to decoding and the model: from JPEG bytes to `Prediction`, against the sum of these two.
+"""What `predict` adds to decoding and the model: from JPEG bytes to `Prediction`, against the sum
+of these two.
 
     PYTHONPATH=. python benchmarks/predict.py
 
-`fast` is the shipped lesion model, `accurate` a tf_efficientnet_b4 with random weights at 224 pixels, which has no gate
-and no list of seen images. Each reads a drawn image of 600 x 450 pixels and a drawn photograph of 12 megapixels, saved
-as JPEG. The floor is Pillow's decoding plus the engine's bare forward pass. Decoding is measured whole, as `predict`
-does it, and in draft mode, in which libjpeg decodes at half, a quarter or an eighth of the size: faster, but to other
-pixels, so that `predict` uses it only above `decode.LARGE` pixels. All sides take turns; a figure is the median of
-the rounds. About two minutes.
+`fast` is the shipped lesion model, `accurate` a tf_efficientnet_b4 with random weights at 224
+pixels, which has no gate and no list of seen images. Each reads a drawn image of 600 x 450 pixels
+and a drawn photograph of 12 megapixels, saved as JPEG. The floor is Pillow's decoding plus the
+engine's bare forward pass. Decoding is measured whole, as `predict` does it, and in draft mode, in
+which libjpeg decodes at half, a quarter or an eighth of the size: faster, but to other pixels, so
+that `predict` uses it only above `decode.LARGE` pixels. All sides take turns; a figure is the
+median of the rounds. About two minutes.
 """
 
 from __future__ import annotations
@@ -53,7 +55,8 @@ def main() -> None:
     )
     print(f"median milliseconds of {options.rounds} rounds; at most {MOST} is asked for.\n")
     print(
-        f"| model, image | {' | '.join(SHOWN)} | predict / (decoding + forward) | predict / (draft + forward) |"
+        f"| model, image | {' | '.join(SHOWN)} | predict / (decoding + forward) | predict / (draft "
+        "+ forward) |"
     )
     print("|---" * (len(SHOWN) + 3) + "|")
     contents = {size: jpeg(size) for size in SIZES}
@@ -62,10 +65,12 @@ def main() -> None:
     for name, classifier in models.items():
         for size, content in contents.items():
             print(
-                f"| {name}, {size[0]} x {size[1]} {row(classifier, content, options.rounds, SIZES[size])} |"
+                f"| {name}, {size[0]} x {size[1]} "
+                f"{row(classifier, content, options.rounds, SIZES[size])} |"
             )
     print(
-        "\n`prepare` is decoding, scaling, image quality and seen-before; `the rest` gate, calibration and sets."
+        "\n`prepare` is decoding, scaling, image quality and seen-before; `the rest` gate, "
+        "calibration and sets."
     )
 
 

@@ -1,10 +1,12 @@
-"""How often `dermhub.images.quality` objects to images as they are, and to the same images damaged on purpose:
+"""How often `dermhub.images.quality` objects to images as they are, and to the same images damaged
+on purpose:
 
     PYTHONPATH=. python benchmarks/quality.py --data HAM [--split test] [--others NAME=FOLDER ...] [--every 1]
 
-Prints, as Markdown, the share of images with each concern: for the images of the split as they are, for each folder of
-others, and for the images of the split blurred, darker and brighter. A blur of s is a Gaussian whose standard deviation
-is s pixels when the short side has 150. Limits were set on validation, none on test.
+Prints, as Markdown, the share of images with each concern: for the images of the split as they are,
+for each folder of others, and for the images of the split blurred, darker and brighter. A blur of s
+is a Gaussian whose standard deviation is s pixels when the short side has 150. Limits were set on
+validation, none on test.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The demo as a process of its own, for benchmarks: started with its own defaults, watched through /proc (Linux)."""
+"""The demo as a process of its own, for benchmarks: started with its own defaults, watched through
+/proc (Linux).
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ class App:
 
 @contextlib.contextmanager
 def running(*options: str) -> Iterator[App]:
-    """app.py with the shipped models on a free port of this machine, and with a temporary folder of its own."""
+    """app.py with the shipped models on a free port of this machine, and with a temporary folder of
+    its own.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -70,7 +74,9 @@ def running(*options: str) -> Iterator[App]:
 
 
 def process_memory(name: str, pid: int | str = "self") -> float:
-    """Memory of a process in MB: "VmRSS", in use now, or "VmHWM", the most so far. Raises OSError when it is gone."""
+    """Memory of a process in MB: "VmRSS", in use now, or "VmHWM", the most so far. Raises OSError
+    when it is gone.
+    """
     found = re.search(
         rf"^{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE
     )
@@ -98,7 +104,9 @@ def machine() -> str:
 def medians(
     sides: dict[str, Callable[[], object]], rounds: int = 7, calls: int | dict[str, int] = 10
 ) -> dict[str, float]:
-    """Median seconds of a call of each side, over interleaved rounds in which each side is called so many times."""
+    """Median seconds of a call of each side, over interleaved rounds in which each side is called
+    so many times.
+    """
     found: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds + 1):
         for name, side in sides.items():

@@ -1,9 +1,11 @@
-"""What becomes of answers when images are small, by which `dermhub.images.quality.SHORT` was chosen:
+"""What becomes of answers when images are small, by which `dermhub.images.quality.SHORT` was
+chosen:
 
     PYTHONPATH=. python benchmarks/small.py --data HAM [--model model_cards/lesion] [--split validation]
 
-Prints, as Markdown, for the images of the split scaled to each short side: the share whose most probable class is
-another one than for the image as it is, the accuracy, and the AUROC of malignancy.
+Prints, as Markdown, for the images of the split scaled to each short side: the share whose most
+probable class is another one than for the image as it is, the accuracy, and the AUROC of
+malignancy.
 """
 
 from __future__ import annotations
@@ -57,7 +59,10 @@ def main() -> None:
         summary = metrics.summarize(probabilities, truth, saved.config.task)
         found = probabilities.argmax(axis=1)
         first = found if first is None else first
-        figures = f"{(found != first).mean():.3f} | {summary['accuracy']:.3f} | {summary['malignancy_auroc']:.3f}"
+        figures = (
+            f"{(found != first).mean():.3f} | {summary['accuracy']:.3f} | "
+            f"{summary['malignancy_auroc']:.3f}"
+        )
         print(f"| {short or 'as they are'} | {figures} |", flush=True)
 
 

@@ -1,9 +1,11 @@
-"""Whether a model that learnt from further, melanoma-rich images (train.py --extra) takes their look for melanoma:
+"""Whether a model that learnt from further, melanoma-rich images (train.py --extra) takes their
+look for melanoma:
 
     PYTHONPATH=. python benchmarks/source.py model_cards/binary --data HAM [--split test]
 
-The images of the split are treated as those were (squashed to a square of 180 pixels, stretched back, JPEG), and read
-again. Prints, as Markdown, what that changes. A model that had learnt the source would call them malignant more often.
+The images of the split are treated as those were (squashed to a square of 180 pixels, stretched
+back, JPEG), and read again. Prints, as Markdown, what that changes. A model that had learnt the
+source would call them malignant more often.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ def main() -> None:
     parser.add_argument("--split", choices=("validation", "test"), default="test")
     options = parser.parse_args()
     print(
-        "| model | images | mean malignancy | called malignant | AUROC of malignancy |\n|---|---|---|---|---|"
+        "| model | images | mean malignancy | called malignant | AUROC of malignancy "
+        "|\n|---|---|---|---|---|"
     )
     for folder in options.models:
         saved = Classifier(folder)

@@ -2,11 +2,11 @@
 
     PYTHONPATH=. python benchmarks/start.py
 
-Every side is a process of its own, which imports, loads the shipped lesion model and classifies a drawn JPEG; the
-sides take turns, and a figure is the median of the rounds. `import timm` and `import torch._dynamo` show where the
-time goes: timm imports torchvision, and both of them torch._dynamo, PyTorch's compiler, which nothing here needs.
-Beside it the same for an exported .onnx file (in a process without PyTorch), and `python -m dermhub --help`. About two
-minutes.
+Every side is a process of its own, which imports, loads the shipped lesion model and classifies a
+drawn JPEG; the sides take turns, and a figure is the median of the rounds. `import timm` and
+`import torch._dynamo` show where the time goes: timm imports torchvision, and both of them
+torch._dynamo, PyTorch's compiler, which nothing here needs. Beside it the same for an exported
+.onnx file (in a process without PyTorch), and `python -m dermhub --help`. About two minutes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from predict import jpeg
 from running import ROOT, machine, versions
 
 MOST, HELP = 1.5, 0.3
-"""What is asked for: a first prediction in at most this many times `import torch`, and seconds for --help."""
+"""What is asked for: a first prediction in at most this many times `import torch`, and seconds for
+--help.
+"""
 
 PREDICT = "import sys, dermhub; dermhub.load(sys.argv[1]).predict(sys.argv[2])"
 
@@ -72,7 +74,8 @@ def main() -> None:
     }
     for name, taken in table.items():
         print(
-            f"| {name} | {taken:.2f} | {taken / table['`import torch`']:.2f} | {asked.get(name, '')} |"
+            f"| {name} | {taken:.2f} | {taken / table['`import torch`']:.2f} | "
+            f"{asked.get(name, '')} |"
         )
 
 

@@ -2,7 +2,8 @@
 
     PYTHONPATH=.:benchmarks python benchmarks/training.py --data HAM [--rounds 5] [--steps 24] [--model mobilenetv2_100]
 
-All take the same model, batch, size of crop, memory layout, bfloat16 setting and AdamW, and turns in every round:
+All take the same model, batch, size of crop, memory layout, bfloat16 setting and AdamW, and turns
+in every round:
 
 - epoch: `Fit.train_epoch` as train.py runs it, with reading, augmentation, clipped gradients and averaged weights; the
   start of the workers is in it, which a whole epoch of 100 steps has once as well;
@@ -12,8 +13,9 @@ All take the same model, batch, size of crop, memory layout, bfloat16 setting an
   together as its train.py does. That script is in no package of timm's, so this is timm's parts, not its script;
 - images: reading and augmentation alone, by as many workers.
 
-Prints Markdown: images/s (median over rounds), the ratios to bare within each round, and the bound: what an epoch could
-reach on these cores if images and bare steps shared them without any loss, 1 / (1 / bare + 1 / images).
+Prints Markdown: images/s (median over rounds), the ratios to bare within each round, and the bound:
+what an epoch could reach on these cores if images and bare steps shared them without any loss, 1 /
+(1 / bare + 1 / images).
 """
 
 from __future__ import annotations
@@ -246,7 +248,8 @@ def main() -> None:
     )
     bf16 = "bfloat16" if pick_bf16(config.bf16, fit.device) else "float32"
     print(
-        f"{machine()}: {config.model}, {setting}, {bf16}, {torch.get_num_threads()} threads.\n\n{report(rates)}"
+        f"{machine()}: {config.model}, {setting}, {bf16}, {torch.get_num_threads()} "
+        f"threads.\n\n{report(rates)}"
     )
 
 

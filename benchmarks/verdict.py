@@ -1,9 +1,11 @@
-"""How often the map of an answer lies beside the lesion, where the answer is right and where it is wrong:
+"""How often the map of an answer lies beside the lesion, where the answer is right and where it is
+wrong:
 
     PYTHONPATH=. python benchmarks/verdict.py --data HAM [--models model_cards/lesion model_cards/binary] [--split test]
 
-Prints, as Markdown, for the predicted class of each image of the split: the share of maps that can be judged, and of
-those that are judged and not trusted (`Explanation.judged`, `.trusted`). The rule was chosen on validation.
+Prints, as Markdown, for the predicted class of each image of the split: the share of maps that can
+be judged, and of those that are judged and not trusted (`Explanation.judged`, `.trusted`). The rule
+was chosen on validation.
 """
 
 from __future__ import annotations

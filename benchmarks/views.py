@@ -1,9 +1,11 @@
-"""Test-time augmentation: the mean probabilities of an image's turned and mirrored views, on validation.
+"""Test-time augmentation: the mean probabilities of an image's turned and mirrored views, on
+validation.
 
     PYTHONPATH=. python benchmarks/views.py MODEL [MODEL ...] --data HAM [--extra DIR]
 
-A lesion has no upright position, so each of the eight symmetries of the square shows the same lesion. What a second
-view brings, and what it costs, is told beside the single view; no test image is read.
+A lesion has no upright position, so each of the eight symmetries of the square shows the same
+lesion. What a second view brings, and what it costs, is told beside the single view; no test image
+is read.
 """
 
 from __future__ import annotations
@@ -69,14 +71,16 @@ def main() -> None:
             for number in VIEWS:
                 means[number].append(np.mean(found[:number], axis=0))
         print(
-            f"\n| {model}, {len(true)} validation images | ms an image | {' | '.join(FIGURES.values())} |"
+            f"\n| {model}, {len(true)} validation images | ms an image | "
+            f"{' | '.join(FIGURES.values())} |"
         )
         print(f"|---|---|{'---|' * len(FIGURES)}")
         for number, name in VIEWS.items():
             told = metrics.summarize(np.concatenate(means[number]), true, config.task)
             cost = seconds / len(true) / 8 * number * 1000
             print(
-                f"| {number}: {name} | {cost:.1f} | {' | '.join(f'{told[key]:.3f}' for key in FIGURES)} |"
+                f"| {number}: {name} | {cost:.1f} | "
+                f"{' | '.join(f'{told[key]:.3f}' for key in FIGURES)} |"
             )
 
 

@@ -34,7 +34,9 @@ class AccountsError(ValueError):
 
 @dataclass(frozen=True)
 class Accounts:
-    """Users and their secrets: a password as it was written, or `scrypt$salt$hash` in hexadecimal digits."""
+    """Users and their secrets: a password as it was written, or `scrypt$salt$hash` in hexadecimal
+    digits.
+    """
 
     secrets: dict[str, str]
 
@@ -51,10 +53,11 @@ class Accounts:
         return hmac.compare_digest(given, expected.lower()) and bool(secret)
 
     async def enter(self, user: str, password: str) -> bool:
-        """Whether a user may enter, beside the other requests; a wrong password is answered after `PAUSE` seconds.
+        """Whether a user may enter, beside the other requests; a wrong password is answered after
+        `PAUSE` seconds.
 
-        A method and not `__call__`: Gradio takes only a coroutine function for one, and would let everybody in who
-        makes it call an object that returns a coroutine, because that is true.
+        A method and not `__call__`: Gradio takes only a coroutine function for one, and would let
+        everybody in who makes it call an object that returns a coroutine, because that is true.
         """
         if await asyncio.to_thread(self.holds, user, password):
             return True
@@ -63,7 +66,8 @@ class Accounts:
 
 
 def read(path: Path) -> Accounts:
-    """The accounts of a file with lines `user:password` or `user:scrypt$salt$hash`; # begins a comment line.
+    """The accounts of a file with lines `user:password` or `user:scrypt$salt$hash`; # begins a
+    comment line.
 
     Raises AccountsError in one sentence that names the line and never the password.
     """
@@ -85,7 +89,8 @@ def read(path: Path) -> Accounts:
             raise AccountsError(f"Line {number} of {path} names the user {user!r} a second time.")
         if secret.startswith(SCHEME + "$") and not _is_hash(secret):
             raise AccountsError(
-                f"Line {number} of {path} holds a damaged hash: make it anew, python -m demo.accounts."
+                f"Line {number} of {path} holds a damaged hash: make it anew, python -m "
+                "demo.accounts."
             )
         found[user] = secret
     if not found:

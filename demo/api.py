@@ -1,7 +1,8 @@
-"""What other programs can ask: the page's own functions with plain values, also as tools of an MCP server.
+"""What other programs can ask: the page's own functions with plain values, also as tools of an MCP
+server.
 
-Every result carries the notice that a visitor of the page has to confirm. What can't be answered comes back as
-{"error": one sentence, "notice": ...}, never as a traceback.
+Every result carries the notice that a visitor of the page has to confirm. What can't be answered
+comes back as {"error": one sentence, "notice": ...}, never as a traceback.
 """
 
 from __future__ import annotations
@@ -34,9 +35,11 @@ class Api:
         self.models, self.uploads = models, uploads
 
     def analyse(self, image: str | None, model: str = FAST) -> str:
-        """What both models say of a dermatoscopic image, as the HTML that the page shows, pictures embedded.
+        """What both models say of a dermatoscopic image, as the HTML that the page shows, pictures
+        embedded.
 
         Args:
+
             image: A dermatoscopic image of one pigmented lesion (JPEG, PNG, TIFF, WebP).
             model: Which pair of models answers: "fast", or "accurate" where the server has one.
         """
@@ -49,11 +52,14 @@ class Api:
             return problem(for_visitor(error))
 
     def predict(self, image: str | None, model: str = FAST) -> Record:
-        """Probabilities of seven diagnoses and of malignancy for a dermatoscopic image, and what speaks against them.
+        """Probabilities of seven diagnoses and of malignancy for a dermatoscopic image, and what
+        speaks against them.
 
-        Research software, not a medical device. Where `confident` is false, say the `reasons` instead of an answer.
+        Research software, not a medical device. Where `confident` is false, say the `reasons`
+        instead of an answer.
 
         Args:
+
             image: A dermatoscopic image of one pigmented lesion (JPEG, PNG, TIFF, WebP).
             model: Which pair of models answers: "fast", or "accurate" where the server has one.
         """
@@ -67,9 +73,11 @@ class Api:
         model: str = FAST,
         picture: bool = False,
     ) -> Record:
-        """Where in a dermatoscopic image the evidence for a class lies (Grad-CAM), and whether that can be relied on.
+        """Where in a dermatoscopic image the evidence for a class lies (Grad-CAM), and whether that
+        can be relied on.
 
         Args:
+
             image: A dermatoscopic image of one pigmented lesion (JPEG, PNG, TIFF, WebP).
             target: A class: akiec, bcc, bkl, df, mel, nv or vasc; empty for the most probable one.
             versus: A class against which the evidence is sought ("why mel and not nv"); empty for none.
@@ -102,9 +110,11 @@ class Api:
         return self._asked(image, explained)
 
     def check_stability(self, image: str | None, model: str = FAST) -> Record:
-        """Whether the answer holds when a dermatoscopic image is turned, mirrored, zoomed or lit differently.
+        """Whether the answer holds when a dermatoscopic image is turned, mirrored, zoomed or lit
+        differently.
 
         Args:
+
             image: A dermatoscopic image of one pigmented lesion (JPEG, PNG, TIFF, WebP).
             model: Which pair of models answers: "fast", or "accurate" where the server has one.
         """
@@ -122,9 +132,11 @@ class Api:
         return self._asked(image, checked)
 
     def at_prevalence(self, percent: float, model: str = FAST) -> Record:
-        """What the model's call means at a prevalence: PPV, NPV, cancers missed and false alarms per 1,000 images.
+        """What the model's call means at a prevalence: PPV, NPV, cancers missed and false alarms
+        per 1,000 images.
 
         Args:
+
             percent: How many of 100 examined lesions are malignant, from 0 to 100.
             model: Which pair of models answers: "fast", or "accurate" where the server has one.
         """
@@ -135,9 +147,11 @@ class Api:
             return {"error": str(error), "notice": NOTICE}
 
     def predict_several(self, images: list[tuple[str, str]], model: str = FAST) -> Record:
-        """The same as predict for several dermatoscopic images: one row for each, also for a file that is no image.
+        """The same as predict for several dermatoscopic images: one row for each, also for a file
+        that is no image.
 
         Args:
+
             images: Dermatoscopic images, each of one pigmented lesion.
             model: Which pair of models answers: "fast", or "accurate" where the server has one.
         """
@@ -159,7 +173,9 @@ class Api:
 
 
 def publish(api: Api, image: gr.Image, files: gr.File, kind: gr.Radio, **limits: Any) -> None:
-    """Make the functions endpoints of the page that is being built; components only say what kind of value comes."""
+    """Make the functions endpoints of the page that is being built; components only say what kind
+    of value comes.
+    """
     import gradio as gr
 
     never = gr.Button(visible=False)
@@ -173,7 +189,8 @@ def publish(api: Api, image: gr.Image, files: gr.File, kind: gr.Radio, **limits:
     never.click(api.predict, [image, kind], told_as, api_name="predict", **limits)
     never.click(api.explain, [image, word, word, kind, flag], told_as, api_name="explain", **limits)
     never.click(api.check_stability, [image, kind], told_as, api_name="check_stability", **limits)
-    # In the queue, though it waits for nobody: what Gradio answers outside of it reaches an MCP client as "root={...}".
+    # In the queue, though it waits for nobody: what Gradio answers outside of it reaches an MCP
+    # client as "root={...}".
     never.click(
         api.at_prevalence,
         [percent, kind],

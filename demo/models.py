@@ -1,4 +1,6 @@
-"""The models behind the page: loaded when they are first asked for, and held against what the page shows of them."""
+"""The models behind the page: loaded when they are first asked for, and held against what the page
+shows of them.
+"""
 
 from __future__ import annotations
 
@@ -36,12 +38,16 @@ class Pair:
 
     @property
     def point(self) -> Threshold:
-        """The operating point of the model of the binary task: the threshold, its aim, and where it was chosen."""
+        """The operating point of the model of the binary task: the threshold, its aim, and where it
+        was chosen.
+        """
         return next(iter(self.binary.config.thresholds.values()))
 
     @functools.cached_property
     def tested(self) -> dict[str, Any]:
-        """What metrics.json says of that operating point on test: counts, and `intervals` of its two shares."""
+        """What metrics.json says of that operating point on test: counts, and `intervals` of its
+        two shares.
+        """
         test = figures(self.binary)["test"]
         bounds = test.get("intervals", {}).get("bounds", {})
         return {
@@ -53,7 +59,8 @@ class Pair:
 class Models:
     """Pairs of models by kind, each loaded once: `fast`, and `accurate` where there is one.
 
-    `names` maps a kind to the names of its binary and its lesion model. Several threads may ask at the same time.
+    `names` maps a kind to the names of its binary and its lesion model. Several threads may ask at
+    the same time.
     """
 
     def __init__(self, names: Mapping[str, tuple[str, str]]) -> None:
@@ -71,7 +78,9 @@ class Models:
         return kind in self._pairs
 
     def pair(self, kind: str) -> Pair:
-        """A pair of models; the first call for a kind takes seconds. Raises ConfigError for a kind there is none of."""
+        """A pair of models; the first call for a kind takes seconds. Raises ConfigError for a kind
+        there is none of.
+        """
         from dermhub import ConfigError
 
         if kind not in self.names:
@@ -85,7 +94,9 @@ class Models:
         return self._pairs[kind]
 
     def identities(self) -> dict[str, dict[str, str]]:
-        """What tells each loaded model from any other: "binary", "lesion", "binary-accurate", "lesion-accurate"."""
+        """What tells each loaded model from any other: "binary", "lesion", "binary-accurate",
+        "lesion-accurate".
+        """
         return {
             task if kind == FAST else f"{task}-{kind}": identity(model)
             for kind, pair in list(self._pairs.items())
@@ -94,7 +105,9 @@ class Models:
 
 
 def offered(binary: str, lesion: str) -> dict[str, tuple[str, str]]:
-    """kind -> names of its models: the given ones, and accurate ones where such are shipped or lie beside them."""
+    """kind -> names of its models: the given ones, and accurate ones where such are shipped or lie
+    beside them.
+    """
     from dermhub import shipped
 
     names = {FAST: (binary, lesion)}
@@ -106,13 +119,16 @@ def offered(binary: str, lesion: str) -> dict[str, tuple[str, str]]:
 
 
 def load_model(option: str, name: str) -> Classifier:
-    """The model for an option; raises ModelError where it is of another task or lacks what the page shows."""
+    """The model for an option; raises ModelError where it is of another task or lacks what the page
+    shows.
+    """
     from dermhub import TASKS, ModelError, load
 
     model = load(name)
     if model.config.task != TASKS[option]:
         raise ModelError(
-            f"--{option} {name} is a model of the task {model.config.task.name!r}, expected {option!r}."
+            f"--{option} {name} is a model of the task {model.config.task.name!r}, expected "
+            f"{option!r}."
         )
     lacking = [
         file
@@ -121,7 +137,8 @@ def load_model(option: str, name: str) -> Classifier:
     ]
     if lacking:
         raise ModelError(
-            f"{model.folder} lacks {', '.join(lacking)}, which the page shows: give a whole model folder."
+            f"{model.folder} lacks {', '.join(lacking)}, which the page shows: give a whole model "
+            "folder."
         )
     try:
         (

@@ -1,4 +1,6 @@
-"""What both models say of one image, and everything that speaks against saying it with confidence."""
+"""What both models say of one image, and everything that speaks against saying it with
+confidence.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +24,16 @@ TITLES = {
     "undecided": "No confident answer: the diagnosis stays open",
     "elsewhere": "No confident answer: the evidence lies in the wrong place",
 }
-"""What replaces an answer, the gravest reason first. Every concern that has no title of its own is one of quality."""
+"""What replaces an answer, the gravest reason first. Every concern that has no title of its own is
+one of quality.
+"""
 
 
 @dataclass(frozen=True)
 class Reason:
-    """Why there is no confident answer: a code of `TITLES`, and a sentence of the model or about it."""
+    """Why there is no confident answer: a code of `TITLES`, and a sentence of the model or about
+    it.
+    """
 
     code: str
     sentence: str
@@ -42,7 +48,8 @@ class Reason:
 class Reading:
     """Both models' explanations of one image.
 
-    `binary` has one for each class; `lesion` one for each class, (name, ""), and for each class against each other one.
+    `binary` has one for each class; `lesion` one for each class, (name, ""), and for each class
+    against each other one.
     """
 
     binary: dict[str, Explanation]
@@ -50,7 +57,9 @@ class Reading:
 
     @property
     def first(self) -> Prediction:
-        """What the binary model predicts; the probability of malignancy that the page shows is its."""
+        """What the binary model predicts; the probability of malignancy that the page shows is
+        its.
+        """
         return next(iter(self.binary.values())).prediction
 
     @property
@@ -71,7 +80,9 @@ def read(pair: Pair, content: bytes) -> Reading:
 
 
 def record(pair: Pair, content: bytes) -> dict[str, object]:
-    """What the API says of an image; one map is computed, to see where the evidence lies. Raises ImageError."""
+    """What the API says of an image; one map is computed, to see where the evidence lies. Raises
+    ImageError.
+    """
     return as_record(*judged(pair, to_rgb(content)))
 
 
@@ -106,7 +117,8 @@ def _found(first: Prediction, second: Prediction, why: Explanation | None) -> It
         return
     if first.malignant != second.malignant:
         yield Reason("disagreement", _disagreement(second))
-    # Where no lesion was found, a concern says so; where the map is empty, there is none that lies anywhere.
+    # Where no lesion was found, a concern says so; where the map is empty, there is none that lies
+    # anywhere.
     if why and why.judged and not why.trusted:
         yield Reason("elsewhere", why.verdict)
     yield from (Reason("undecided", one.abstention) for one in (second, first) if one.abstention)
@@ -115,8 +127,10 @@ def _found(first: Prediction, second: Prediction, why: Explanation | None) -> It
 def _disagreement(second: Prediction) -> str:
     side = "at or above" if second.malignant else "below"
     return (
-        f"The seven-class model gives its malignant classes together {second.malignancy:.1%}, which is {side} its own "
-        f"operating threshold of {second.threshold:.1%}; the other model says the opposite. Rely on neither."
+        f"The seven-class model gives its malignant classes together {second.malignancy:.1%}, "
+        f"which is {side} its own "
+        f"operating threshold of {second.threshold:.1%}; the other model says the opposite. Rely "
+        "on neither."
     )
 
 

@@ -19,7 +19,8 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically: after a crash, `path` holds the old content or the new, never a part.
+    """Write a file atomically: after a crash, `path` holds the old content or the new, never a
+    part.
 
     Raises ConfigError when the folder can't be written or the disk is full.
     """
@@ -37,7 +38,8 @@ def write_bytes(path: Path, content: bytes) -> None:
         partial = None
     except OSError as error:
         raise ConfigError(
-            f"{path} can't be written ({error.strerror or error}): choose a folder that can be written and has space."
+            f"{path} can't be written ({error.strerror or error}): choose a folder that can be "
+            "written and has space."
         ) from error
     finally:
         if partial is not None:
@@ -71,7 +73,9 @@ def sha256(path: Path) -> str:
 
 
 def check_sha256(path: Path, expected: str, by: str, advice: str) -> None:
-    """Refuse a file with other bytes than `by` states; raises ModelError naming the file, both hashes and `advice`."""
+    """Refuse a file with other bytes than `by` states; raises ModelError naming the file, both
+    hashes and `advice`.
+    """
     try:
         found = sha256(path)
     except OSError as error:
@@ -97,6 +101,7 @@ def image_files(folder: Path) -> list[Path]:
     found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES]
     if not found:
         raise DataError(
-            f"{folder} holds no images ({', '.join(IMAGE_SUFFIXES)}): give the folder that holds them."
+            f"{folder} holds no images ({', '.join(IMAGE_SUFFIXES)}): give the folder that holds "
+            "them."
         )
     return found

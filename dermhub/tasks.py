@@ -17,7 +17,9 @@ LESION_NAMES = {
     "nv": "melanocytic nevus",
     "vasc": "vascular lesion",
 }
-"""The seven HAM10000 diagnosis codes (Tschandl, Rosendahl & Kittler 2018, table 1) in plain words."""
+"""The seven HAM10000 diagnosis codes (Tschandl, Rosendahl & Kittler 2018, table 1) in plain
+words.
+"""
 
 
 MALIGNANT = frozenset({"akiec", "bcc", "mel"})

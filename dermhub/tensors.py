@@ -1,8 +1,9 @@
 """Named arrays as the bytes of a safetensors file, read and written without PyTorch on any machine.
 
-safetensors' own reader for numpy takes the bytes as they lie, which is silently wrong on big-endian machines. The
-format (https://github.com/huggingface/safetensors#format): a little-endian u64 with the length of a JSON header, the
-header with dtype, shape and place of each tensor, then the values, little-endian and row by row.
+safetensors' own reader for numpy takes the bytes as they lie, which is silently wrong on big-endian
+machines. The format (https://github.com/huggingface/safetensors#format): a little-endian u64 with
+the length of a JSON header, the header with dtype, shape and place of each tensor, then the values,
+little-endian and row by row.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ KINDS = {
 
 
 def write(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | None = None) -> bytes:
-    """The bytes of a safetensors file with these arrays; the same for the same content on every machine.
+    """The bytes of a safetensors file with these arrays; the same for the same content on every
+    machine.
 
     Raises ValueError for a dtype that is not in `KINDS`.
     """
@@ -46,7 +48,8 @@ def write(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | Non
         kind = names.get(array.dtype.newbyteorder("="))
         if kind is None:
             raise ValueError(
-                f"{name} is an array of {array.dtype}, expected one of {', '.join(map(str, names))}."
+                f"{name} is an array of {array.dtype}, expected one of "
+                f"{', '.join(map(str, names))}."
             )
         content = np.ascontiguousarray(array, KINDS[kind]).tobytes()
         header[name] = {
@@ -64,8 +67,8 @@ def write(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | Non
 def read(content: bytes, where: str) -> dict[str, NDArray[Any]]:
     """The arrays of a safetensors file, in the machine's own byte order.
 
-    Raises ModelError, which names the file as `where`, for anything else: cut short, with bytes left over, another
-    format, or a dtype that is not in `KINDS`.
+    Raises ModelError, which names the file as `where`, for anything else: cut short, with bytes
+    left over, another format, or a dtype that is not in `KINDS`.
     """
     tensors: dict[str, NDArray[Any]] = {}
     try:
@@ -93,13 +96,16 @@ def read(content: bytes, where: str) -> dict[str, NDArray[Any]]:
             raise ValueError(f"{len(body) - used} bytes belong to no tensor")
     except (struct.error, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ModelError(
-            f"{where} is no complete safetensors file ({' '.join(str(error).split())}): fetch or copy the model again."
+            f"{where} is no complete safetensors file ({' '.join(str(error).split())}): fetch or "
+            "copy the model again."
         ) from None
     return tensors
 
 
 def metadata(content: bytes) -> dict[str, str]:
-    """The texts that a safetensors file carries beside its tensors; `read` has to accept the content."""
+    """The texts that a safetensors file carries beside its tensors; `read` has to accept the
+    content.
+    """
     (length,) = struct.unpack("<Q", content[:8])
     texts: dict[str, str] = json.loads(content[8 : 8 + length]).get("__metadata__", {})
     return texts

@@ -2,8 +2,9 @@
 
     python docs/constancy.py HAM OUT
 
-OUT gets every image as PNG under its name, and the table. The light's colour is taken from the image itself, as the
-Minkowski mean of each channel with exponent 6 (Shades of Gray: Finlayson & Trezzi 2004, section 3), and divided out.
+OUT gets every image as PNG under its name, and the table. The light's colour is taken from the
+image itself, as the Minkowski mean of each channel with exponent 6 (Shades of Gray: Finlayson &
+Trezzi 2004, section 3), and divided out.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Take docs/screenshot.png anew: python docs/screenshot.py [FILE.png]. Needs Chromium and playwright, and no network.
+"""Take docs/screenshot.png anew: python docs/screenshot.py [FILE.png]. Needs Chromium and
+playwright, and no network.
 
-Starts app.py with the shipped models, opens the page as a desktop shows it, and takes the answer to a drawing.
+Starts app.py with the shipped models, opens the page as a desktop shows it, and takes the answer to
+a drawing.
 """
 
 from __future__ import annotations

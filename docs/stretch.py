@@ -2,9 +2,9 @@
 
     python docs/stretch.py SQUASHED OUT --size 200 150
 
-SQUASHED holds square images of whole 4:3 frames and a labels.csv (image_id, dx). OUT gets the images with that width
-and height as JPEG, and the table. Scaled to the size of the other training images, so that sharpness does not tell
-where an image is from.
+SQUASHED holds square images of whole 4:3 frames and a labels.csv (image_id, dx). OUT gets the
+images with that width and height as JPEG, and the table. Scaled to the size of the other training
+images, so that sharpness does not tell where an image is from.
 """
 
 from __future__ import annotations

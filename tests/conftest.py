@@ -1,4 +1,5 @@
-"""Shared by all tests: two tiny models with random weights, a tiny data folder, and one drawn photo.
+"""Shared by all tests: two tiny models with random weights, a tiny data folder, and one drawn
+photo.
 
 Everything is drawn or seeded here; no test needs data, weights or a network.
 """
@@ -31,7 +32,9 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def tiny_lesion_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A saved model folder of the seven-class task; its outputs differ from image to image. Read only."""
+    """A saved model folder of the seven-class task; its outputs differ from image to image. Read
+    only.
+    """
     return make_model(tmp_path_factory.mktemp("models") / "tiny-lesion", LESION)
 
 
@@ -43,7 +46,9 @@ def tiny_binary_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder laid out like HAM10000: a metadata table and 49 drawn JPEGs of 42 lesions, six a class. Read only."""
+    """A folder laid out like HAM10000: a metadata table and 49 drawn JPEGs of 42 lesions, six a
+    class. Read only.
+    """
     folder = tmp_path_factory.mktemp("tiny-data")
     (folder / "images").mkdir()
     rows = []

@@ -1,4 +1,6 @@
-"""The package as a whole: what it offers, what an import costs, and which module may import which."""
+"""The package as a whole: what it offers, what an import costs, and which module may import
+which.
+"""
 
 from __future__ import annotations
 
@@ -122,14 +124,18 @@ def test_import_costs_nothing() -> None:
 
 def test_labels_errors_and_options_are_light() -> None:
     code = (
-        "import sys, dermhub; dermhub.LESION, dermhub.ModelError, dermhub.TrainConfig, dermhub.shipped; "
+        "import sys, dermhub; dermhub.LESION, dermhub.ModelError, dermhub.TrainConfig, "
+        "dermhub.shipped; "
         "print(*sorted({name.split('.')[0] for name in sys.modules}))"
     )
     assert not set(run(code).split()) & HEAVY
 
 
 def test_a_classifier_without_a_model_costs_no_torch() -> None:
-    code = "import sys, dermhub.models.classifier; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    code = (
+        "import sys, dermhub.models.classifier; print(*sorted({name.split('.')[0] for name in "
+        "sys.modules}))"
+    )
     assert set(run(code).split()) & HEAVY == {"numpy", "PIL"}
 
 
@@ -247,7 +253,9 @@ def test_light_rooms_do_without_heavy_libraries(module: str) -> None:
 
 
 def public(tree: ast.Module | ast.ClassDef, prefix: str) -> Iterator[tuple[str, ast.AST]]:
-    """Every public class, function and method of a module, with its name; overloads have their function's."""
+    """Every public class, function and method of a module, with its name; overloads have their
+    function's.
+    """
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             if not any(

@@ -1,4 +1,5 @@
-"""What dermhub writes and hashes is little-endian by definition, on every machine: LinuxONE is big-endian.
+"""What dermhub writes and hashes is little-endian by definition, on every machine: LinuxONE is
+big-endian.
 
 The recorded values below were made on x86-64; prove.sh runs this file on s390x as well.
 """
@@ -118,10 +119,12 @@ def test_hashes_of_text_are_of_its_bytes(tmp_path: Path) -> None:
 
 
 def test_the_package_reads_and_writes_no_raw_numbers() -> None:
-    # safetensors.numpy.load(bytes) is silently wrong on big-endian machines, and raw bytes have the machine's order.
+    # safetensors.numpy.load(bytes) is silently wrong on big-endian machines, and raw bytes have the
+    # machine's order.
     folder = Path(dermhub.__file__).parent
     raw = {"tobytes", "frombuffer", "tofile", "fromfile", "from_buffer", "byteswap", "newbyteorder"}
-    # tensors.py states the order of all that it reads and writes, and its own tests hold it to that.
+    # tensors.py states the order of all that it reads and writes, and its own tests hold it to
+    # that.
     for path in sorted(set(folder.glob("**/*.py")) - {folder / "tensors.py"}):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} & raw

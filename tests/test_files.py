@@ -26,7 +26,9 @@ try:
 except ConfigError as error:
     print(error)
 """
-"""Writes 5,000 bytes where the system allows 1,000: what a full disk does, in a process of its own."""
+"""Writes 5,000 bytes where the system allows 1,000: what a full disk does, in a process of its
+own.
+"""
 
 
 def only_files(folder: Path) -> list[str]:
@@ -63,7 +65,8 @@ def test_full_disk_leaves_the_old_content(tmp_path: Path) -> None:
         cwd=Path(files.__file__).parent.parent,
     )
     assert done.stdout == (
-        f"{path} can't be written ({os.strerror(errno.EFBIG)}): choose a folder that can be written and has space.\n"
+        f"{path} can't be written ({os.strerror(errno.EFBIG)}): choose a folder that can be "
+        "written and has space.\n"
     )
     assert path.read_bytes() == b"old"
     assert only_files(tmp_path) == ["a.bin"]

@@ -1,4 +1,6 @@
-"""The leak meter: splits by lesion share none, those by image do, and the probe runs on real features."""
+"""The leak meter: splits by lesion share none, those by image do, and the probe runs on real
+features.
+"""
 
 from __future__ import annotations
 

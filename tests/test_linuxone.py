@@ -1,4 +1,6 @@
-"""What deploy/linuxone holds without an emulator: lists that agree, a proof that can fail, a current certificate."""
+"""What deploy/linuxone holds without an emulator: lists that agree, a proof that can fail, a
+current certificate.
+"""
 
 from __future__ import annotations
 
@@ -140,7 +142,9 @@ def compared(
     onnx: dict[str, Any] | None = None,
     **changes: Any,
 ) -> int:
-    """The exit code of compare.py for two machines of which the second differs by `changes`, or its ONNX by `onnx`."""
+    """The exit code of compare.py for two machines of which the second differs by `changes`, or its
+    ONNX by `onnx`.
+    """
     write(tmp_path / "x86", "little", {**ANSWER}, 0.5, here or page())
     write(tmp_path / "s390x", "big", {**ANSWER, **changes}, heat, html or page())
     write_onnx(tmp_path / "s390x", **(onnx or {}))
@@ -272,8 +276,8 @@ def test_cards_state_the_proof_of_their_own_weights(finished_run: Path, tmp_path
     assert certify(tmp_path / "own.json", folder) == (0, f"{folder}: proven\n")
     text = (folder / "README.md").read_text(encoding="utf-8")
     assert (
-        "| PyTorch 2.0 | 2.0e-05 | 0.0e+00 | 0.0e+00 |\n| ONNX Runtime 1.21.0 |  | 0.0e+00 | 0.0e+00 |"
-        in text
+        "| PyTorch 2.0 | 2.0e-05 | 0.0e+00 | 0.0e+00 |\n| ONNX Runtime 1.21.0 |  | 0.0e+00 | "
+        "0.0e+00 |" in text
     )
     assert checklist.lint(folder).missing == ()
     assert certify(tmp_path / "other.json", folder) == (

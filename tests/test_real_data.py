@@ -1,4 +1,5 @@
-"""HAM10000 itself: the published counts, no lesion across splits, and the shipped models on its images.
+"""HAM10000 itself: the published counts, no lesion across splits, and the shipped models on its
+images.
 
 DERMHUB_DATA names the folder with HAM10000_metadata.csv, as kagglehub downloads it:
 DERMHUB_DATA=... pytest -m data
@@ -38,7 +39,8 @@ def folder() -> Path:
     """The folder of HAM10000."""
     if "DERMHUB_DATA" not in os.environ:
         pytest.skip(
-            "DERMHUB_DATA is not set: it names the folder that holds HAM10000_metadata.csv and the images"
+            "DERMHUB_DATA is not set: it names the folder that holds HAM10000_metadata.csv and the "
+            "images"
         )
     return Path(os.environ["DERMHUB_DATA"])
 

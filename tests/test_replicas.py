@@ -1,4 +1,6 @@
-"""Two real replicas of the demo behind a real nginx: both answer clients, and one does when the other is gone."""
+"""Two real replicas of the demo behind a real nginx: both answer clients, and one does when the
+other is gone.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ class Balanced:
         return [sum(map(is_answer, demo.lines)) for demo in self.replicas]
 
     def owner(self, before: list[int]) -> int:
-        """The replica that has answered once more than before; its line may come a moment after its answer."""
+        """The replica that has answered once more than before; its line may come a moment after its
+        answer.
+        """
         for _ in range(100):
             for place, (old, new) in enumerate(zip(before, self.answered(), strict=True)):
                 if new == old + 1:
@@ -63,7 +67,9 @@ def is_answer(line: str) -> bool:
 
 @contextlib.contextmanager
 def nginx(folder: Path, port: int, behind: list[int]) -> Iterator[None]:
-    """nginx with the configuration that we offer; its ports and the places that it writes to are this test's own."""
+    """nginx with the configuration that we offer; its ports and the places that it writes to are
+    this test's own.
+    """
     text = CONFIGURATION.read_text(encoding="utf-8")
     for old, new in zip(("7860", "7861", "7862"), (port, *behind), strict=True):
         assert text.count(f"127.0.0.1:{old}") == 1

@@ -1,4 +1,6 @@
-"""Safetensors without PyTorch: against the library's own reader and writer, and damaged in every way."""
+"""Safetensors without PyTorch: against the library's own reader and writer, and damaged in every
+way.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """A reading -> the HTML that the page shows: one glance, then the figures, then why.
 
-Where anything speaks against a confident answer, that is the headline, and what the models computed all the same is
-folded away below it. Every text that depends on an upload is escaped, and pictures are embedded.
+Where anything speaks against a confident answer, that is the headline, and what the models computed
+all the same is folded away below it. Every text that depends on an upload is escaped, and pictures
+are embedded.
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ from dermhub.tasks import plain_name
 
 EMPTY = (
     f"{note('The answer appears here.')}"
-    '<p class="derm-small">It needs a dermatoscopic image of one pigmented lesion: a close-up through a dermatoscope, '
+    '<p class="derm-small">It needs a dermatoscopic image of one pigmented lesion: a close-up '
+    "through a dermatoscope, "
     "not an ordinary photograph.</p>"
 )
 
 
 ASK = (
-    '<div class="derm-problem" role="alert" data-say="Confirm first that this is research software."><strong>One thing '
-    "first.</strong> Tick the box above to confirm that this is research software; then the answer appears here.</div>"
+    '<div class="derm-problem" role="alert" data-say="Confirm first that this is research '
+    'software."><strong>One thing '
+    "first.</strong> Tick the box above to confirm that this is research software; then the answer "
+    "appears here.</div>"
 )
 
 
@@ -50,20 +54,25 @@ def answer(reading: Reading, pair: Pair) -> str:
 
 
 def as_html(reading: Reading, point: Threshold, tested: dict[str, Any]) -> str:
-    """The same from its parts: `point` is the operating point, `tested` what was measured of it on test."""
+    """The same from its parts: `point` is the operating point, `tested` what was measured of it on
+    test.
+    """
     first, why = reading.first, reading.reasons
     figures = f'<div class="derm-two">{ranking(reading.second)}{maps(reading)}</div>'
     if why:
         say = why[0].title
         body = (
-            f'<section class="derm-head derm-withheld" role="alert"><h2>{escape(say)}</h2>{_reasons(why)}</section>'
+            '<section class="derm-head derm-withheld" '
+            f'role="alert"><h2>{escape(say)}</h2>{_reasons(why)}</section>'
             '<details class="derm-details"><summary>What the models computed all the same</summary>'
-            f"<h2>Probability of malignancy: {first.malignancy:.1%}</h2>{_scale(first)}{figures}</details>"
+            "<h2>Probability of malignancy: "
+            f"{first.malignancy:.1%}</h2>{_scale(first)}{figures}</details>"
         )
     else:
         say = f"Probability of malignancy {first.malignancy:.1%}. {_call(first)}"
         body = (
-            f'<section class="derm-head"><h2>Probability of malignancy: {first.malignancy:.1%}</h2>{_scale(first)}'
+            '<section class="derm-head"><h2>Probability of malignancy: '
+            f"{first.malignancy:.1%}</h2>{_scale(first)}"
             f'<p class="derm-call">{_call(first)}</p><p>{record(first.malignant, point, tested)}</p></section>{figures}'
         )
     return (
@@ -94,7 +103,8 @@ def _scale(first: Prediction) -> str:
         else f"text-align:right;width:{first.threshold:.2%}"
     )
     return (
-        f'<div class="derm-scale">{bar(first.malignancy, first.threshold)}<span class="mark" style="{side}">'
+        f'<div class="derm-scale">{bar(first.malignancy, first.threshold)}<span class="mark" '
+        f'style="{side}">'
         f"operating threshold {first.threshold:.1%}</span></div>"
     )
 
@@ -134,7 +144,9 @@ def in_words(second: Prediction) -> str:
     )
     codes = either([f"<code>{escape(name)}</code>" for name in second.conformal])
     return (
-        f'<p class="derm-set">What remains possible: <strong>{names}</strong>{codes and f" ({codes})"}.</p>'
-        f'<p class="derm-small">Sets like this one hold the right class of {second.conformal_level:.0%} of the lesions '
+        '<p class="derm-set">What remains possible: '
+        f"<strong>{names}</strong>{codes and f' ({codes})'}.</p>"
+        '<p class="derm-small">Sets like this one hold the right class of '
+        f"{second.conformal_level:.0%} of the lesions "
         "of each class, if yours come from where the models' data came from.</p>"
     )

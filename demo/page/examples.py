@@ -11,7 +11,9 @@ DRAWN = ((18, 0.0), (7, 0.5), (32, 0.5))
 
 
 def listed(examples: Path | list[str]) -> list[str]:
-    """The images of a folder of examples, in the order of their names; a list stays as it is. Raises ImageError."""
+    """The images of a folder of examples, in the order of their names; a list stays as it is.
+    Raises ImageError.
+    """
     if isinstance(examples, list):
         return examples
     kinds = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"}

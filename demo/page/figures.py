@@ -1,4 +1,6 @@
-"""The figures tab: a model's card and plots, read from the model's own files when someone looks at them."""
+"""The figures tab: a model's card and plots, read from the model's own files when someone looks at
+them.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ TITLES = {"lesion": "Seven classes", "binary": "Benign or malignant"}
 
 
 def summary(model: Any) -> str:
-    """The headline figures of a model on test, with their 95% intervals where it states them, and its plots."""
+    """The headline figures of a model on test, with their 95% intervals where it states them, and
+    its plots.
+    """
     test = figures(model)["test"]
     bounds = test.get("intervals", {}).get("bounds", {})
     point, threshold = next(iter(model.config.thresholds.items()))
@@ -42,7 +46,10 @@ def summary(model: Any) -> str:
         )
         for name in ("sensitivity", "specificity")
     ]
-    caption = f"{model.name}: {test['n']:,} test images, none of a lesion that was used for training or for any choice"
+    caption = (
+        f"{model.name}: {test['n']:,} test images, none of a lesion that was used for "
+        "training or for any choice"
+    )
     title = f"<h2>{TITLES[model.config.task.name]}</h2>"
     shown = title + table(escape(caption), ("figure", "value", "95% interval"), rows)
     return f'<div class="derm">{shown}</div>{plots(model)}'
@@ -51,7 +58,8 @@ def summary(model: Any) -> str:
 def plots(model: Any) -> str:
     """The plots of a model, each with a caption that says what it is."""
     shown = "".join(
-        f'<figure><img src="{_embedded(model.folder / file)}" alt="{escape(f"{title} of {model.name}, test images")}">'
+        f'<figure><img src="{_embedded(model.folder / file)}" '
+        f'alt="{escape(f"{title} of {model.name}, test images")}">'
         f"<figcaption>{escape(f'{model.name}: {title} on test images')}</figcaption></figure>"
         for file, title in PICTURES.items()
     )

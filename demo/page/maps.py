@@ -1,6 +1,8 @@
-"""Class maps as HTML: the photograph once, and a small picture over it for each class and each pair of classes.
+"""Class maps as HTML: the photograph once, and a small picture over it for each class and each pair
+of classes.
 
-Choosing one happens in the browser (page.js), so the server keeps nothing of a visit and is asked no second time.
+Choosing one happens in the browser (page.js), so the server keeps nothing of a visit and is asked
+no second time.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ SHOWN_WIDTH = 640
 
 
 HEAT_WIDTH, PAIR_WIDTH = 160, 64
-"""Width, in pixels, of the map of a class and of a pair. A map has some 7 x 7 values: more pixels show nothing more."""
+"""Width, in pixels, of the map of a class and of a pair. A map has some 7 x 7 values: more pixels
+show nothing more.
+"""
 
 
 def maps(reading: Reading) -> str:
@@ -28,21 +32,27 @@ def maps(reading: Reading) -> str:
     photo = shrunk(next(iter(reading.binary.values())).image)
     layers = [*_layers(reading, reading.second.label)]
     return (
-        '<section class="derm-map" aria-label="Why: where the evidence lies"><h2>Why: where the evidence lies</h2>'
+        '<section class="derm-map" aria-label="Why: where the evidence lies"><h2>Why: where the '
+        "evidence lies</h2>"
         f"{_choices(reading)}"
         f'<div class="stage"><img src="{data_uri(photo, "JPEG")}" alt="The uploaded image">'
         f"{''.join(picture for picture, _ in layers)}</div>"
         '<div class="derm-said" role="status">' + "".join(text for _, text in layers) + "</div>"
-        '<label class="derm-slide">Opacity of the map <input type="range" class="derm-opacity" min="0" max="100" '
+        '<label class="derm-slide">Opacity of the map <input type="range" class="derm-opacity" '
+        'min="0" max="100" '
         'step="5" value="60" aria-label="Opacity of the map in percent"></label>'
-        '<p class="derm-small">Grad-CAM, in the colours of viridis: brighter and more opaque means more evidence, '
-        "relative to that map's own maximum. What lies outside the central square is not seen by the models. A map "
+        '<p class="derm-small">Grad-CAM, in the colours of viridis: brighter and more opaque means '
+        "more evidence, "
+        "relative to that map's own maximum. What lies outside the central square is not seen by "
+        "the models. A map "
         "shows where evidence was found, not that it is right.</p></section>"
     )
 
 
 def shrunk(image: Image.Image) -> Image.Image:
-    """The photograph in the width of the page; a small one is enlarged, so that every answer looks the same."""
+    """The photograph in the width of the page; a small one is enlarged, so that every answer looks
+    the same.
+    """
     return image.resize(
         (SHOWN_WIDTH, max(round(image.height * SHOWN_WIDTH / image.width), 1)),
         Image.Resampling.BICUBIC,
@@ -60,14 +70,18 @@ def _choices(reading: Reading) -> str:
         '<div class="derm-choose"><label><span>Evidence for</span> <select class="derm-for">'
         f'<optgroup label="Seven classes">{seven}</optgroup>'
         f'<optgroup label="Benign or malignant">{two}</optgroup></select></label>'
-        '<label><span>and against</span> <select class="derm-against"><option value="">(no other class)</option>'
+        '<label><span>and against</span> <select class="derm-against"><option value="">(no other '
+        "class)</option>"
         f"{others}</select></label></div>"
     )
 
 
 def _option(name: str, share: float, chosen: bool = False) -> str:
     selected = " selected" if chosen else ""
-    return f'<option value="{escape(name)}"{selected}>{escape(plain_name(name))} ({share:.0%})</option>'
+    return (
+        f'<option value="{escape(name)}"{selected}>{escape(plain_name(name))} '
+        f"({share:.0%})</option>"
+    )
 
 
 def _layers(reading: Reading, chosen: str) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,6 @@
-"""The page: an image goes in, and what both models say of it comes out. Every tab is one function here."""
+"""The page: an image goes in, and what both models say of it comes out. Every tab is one function
+here.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ What two neural networks see in a dermatoscopic image of a pigmented lesion, and
 
 
 CONFIRM = (
-    "I understand: this is research software, not a medical device. I will not use it to decide about a patient, or "
+    "I understand: this is research software, not a medical device. I will not use it to decide "
+    "about a patient, or "
     "about myself."
 )
 
@@ -45,16 +48,22 @@ LIMITS: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "models"}
 
 
 PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-"""Steps of the page that are no functions for others; the page says itself that something is on its way."""
+"""Steps of the page that are no functions for others; the page says itself that something is on its
+way.
+"""
 
 
 EACH: dict[str, Any] = {"trigger_mode": "multiple", **PRIVATE}
-"""Gradio would drop a second request while the first is answered, and an image chosen meanwhile would never be read."""
+"""Gradio would drop a second request while the first is answered, and an image chosen meanwhile
+would never be read.
+"""
 
 
 @dataclass(frozen=True)
 class Shared:
-    """What every tab needs: the models, the uploads, and what the visitor has confirmed and chosen."""
+    """What every tab needs: the models, the uploads, and what the visitor has confirmed and
+    chosen.
+    """
 
     models: Models
     uploads: Uploads
@@ -120,7 +129,9 @@ def _one_image(shared: Shared, examples: list[str] | Path, drawn: bool) -> None:
             checked = gr.HTML("", elem_id="stability")
 
     def tell(path: str | None, understood: bool, kind: str) -> tuple[str, str]:
-        """What stands in place of the old answer, at once, also while the new image waits in the queue."""
+        """What stands in place of the old answer, at once, also while the new image waits in the
+        queue.
+        """
         loaded = shared.models.loaded(kind)
         text = (
             answer.EMPTY if path is None else answer.waiting(loaded) if understood else answer.ASK
@@ -217,7 +228,8 @@ def _what_a_call_means(shared: Shared) -> None:
             return problem(str(error))
 
     gr.Markdown(
-        "How often is a call right? That depends on how many of the examined lesions are malignant at all."
+        "How often is a call right? That depends on how many of the examined lesions are malignant "
+        "at all."
     )
     slider = gr.Slider(
         0.1,
@@ -251,13 +263,16 @@ def _measured(shared: Shared, tab: gr.Tab) -> None:
         cards,
         shared.kind,
         [figures, lesion, binary],
-        queue=False,  # right after the tick, Gradio's page can close the stream on which the answer would come
+        # right after the tick, Gradio's page can close the stream on which the answer would come
+        queue=False,
         **PRIVATE,
     )
 
 
 def _refused() -> Callable[..., str]:
-    """What is shown where a request never reached a function of ours: the waiting room's sentence, if it has one."""
+    """What is shown where a request never reached a function of ours: the waiting room's sentence,
+    if it has one.
+    """
     import gradio as gr
 
     from demo.server.waiting_room import WaitingRoom

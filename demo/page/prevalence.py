@@ -1,4 +1,6 @@
-"""What a call of the model means where malignant lesions are as rare, or as frequent, as a user says."""
+"""What a call of the model means where malignant lesions are as rare, or as frequent, as a user
+says.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ HEAD = ("what", "value", "at the bounds of the 95% intervals")
 
 
 def share_of(percent: float) -> float:
-    """A prevalence in percent, as it is sent, as a share. Raises ConfigError for all but a number from 0 to 100."""
+    """A prevalence in percent, as it is sent, as a share. Raises ConfigError for all but a number
+    from 0 to 100.
+    """
     if not isinstance(percent, int | float):
         raise ConfigError("No prevalence was sent: expected a number from 0 to 100.")
     if not 0 <= percent <= 100:
@@ -25,8 +29,9 @@ def share_of(percent: float) -> float:
 def figures(tested: dict[str, Any], prevalence: float) -> dict[str, Any]:
     """The predictive values at a prevalence from 0 to 1, with the two shares that they come from.
 
-    `tested` is what metrics.json says of the operating point on test; the bounds of `ppv`, `npv`, `missed` and
-    `false_alarms` are at the bounds of the two shares (None where there are none). Raises ConfigError otherwise.
+    `tested` is what metrics.json says of the operating point on test; the bounds of `ppv`, `npv`,
+    `missed` and `false_alarms` are at the bounds of the two shares (None where there are none).
+    Raises ConfigError otherwise.
     """
     point = at_prevalence(tested["sensitivity"], tested["specificity"], prevalence)
     bounds = tested.get("intervals", {})
@@ -77,9 +82,11 @@ def html(pair: Pair, percent: float) -> str:
         f"{_strip(found / ill if ill else 0.0, 'Of the malignant, those that are found')}"
         f"{_strip(told['ppv'] or 0.0, 'Of those called malignant, the malignant ones')}"
         f"{table('At the operating threshold of the fast model', HEAD, rows)}"
-        f'<p class="derm-small">From a sensitivity of {told["sensitivity"]:.1%} and a specificity of '
+        f'<p class="derm-small">From a sensitivity of {told["sensitivity"]:.1%} and a specificity '
+        "of "
         f"{told['specificity']:.1%} on test images ({escape(pair.binary.name)}, "
-        f"threshold {pair.point.value:.1%}), where {_tested(pair.tested):.1%} of the images were malignant. Both may "
+        f"threshold {pair.point.value:.1%}), where {_tested(pair.tested):.1%} of the images were "
+        "malignant. Both may "
         "be lower in a clinic that differs from where the data came from.</p></div>"
     )
 
@@ -106,6 +113,7 @@ def _tested(tested: dict[str, Any]) -> float:
 def _strip(share: float, words: str) -> str:
     """A share of a whole, as long as it is large, named in words; the rest is hatched."""
     return (
-        f'<div class="derm-strip"><span>{words}: {share:.1%}</span><span class="two" aria-hidden="true">'
+        f'<div class="derm-strip"><span>{words}: {share:.1%}</span><span class="two" '
+        'aria-hidden="true">'
         f'<i style="width:{share:.2%}"></i></span></div>'
     )

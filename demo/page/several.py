@@ -1,4 +1,6 @@
-"""Several images: a row for each, also for a file that is no image, and all rows as a CSV that no server keeps."""
+"""Several images: a row for each, also for a file that is no image, and all rows as a CSV that no
+server keeps.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,18 @@ MOST = 100
 EMPTY = '<p class="derm-note">The table appears here.</p>'
 
 
-TOO_MANY = f"Too many files: expected at most {MOST} in one go. Choose fewer, or use 'python -m dermhub predict'."
+TOO_MANY = (
+    f"Too many files: expected at most {MOST} in one go. Choose fewer, or use 'python -m "
+    "dermhub predict'."
+)
 
 
 def rows(
     pair: Pair, files: Sequence[tuple[str, str]], uploads: Uploads
 ) -> Iterator[dict[str, Any]]:
-    """A record for each (path, name), as soon as it is there: `file`, `error` ("" for none) and what the API gives."""
+    """A record for each (path, name), as soon as it is there: `file`, `error` ("" for none) and
+    what the API gives.
+    """
     for path, name in files:
         try:
             content = uploads.content(path)
@@ -51,12 +58,16 @@ def as_html(found: Sequence[dict[str, Any]], total: int) -> str:
     status = (
         f'<p role="status">{say} {_link(found)}</p>'
         if done
-        else f'<p role="status" class="derm-busy">{say}</p><progress max="{total}" value="{len(found)}" '
+        else f'<p role="status" class="derm-busy">{say}</p><progress max="{total}" '
+        f'value="{len(found)}" '
         f'aria-label="Images that are read">{say}</progress>'
     )
     # Announced at the start and at the end only: a reader would never come to an end.
     spoken = f' data-say="{say}"' if done else ""
-    return f'<div class="derm"{spoken}>{status}{shown if found else ""}<p class="derm-small">{NOTICE}</p></div>'
+    return (
+        f'<div class="derm"{spoken}>{status}{shown if found else ""}<p '
+        f'class="derm-small">{NOTICE}</p></div>'
+    )
 
 
 def _cells(one: dict[str, Any]) -> tuple[str, ...]:
@@ -85,11 +96,16 @@ def _cells(one: dict[str, Any]) -> tuple[str, ...]:
 def _link(found: Sequence[dict[str, Any]]) -> str:
     content = base64.b64encode(as_csv(found).encode("utf-8-sig")).decode()
     address = f"data:text/csv;charset=utf-8;base64,{content}"
-    return f'<a class="derm-download" download="dermhub.csv" href="{address}">Download the table as CSV</a>'
+    return (
+        f'<a class="derm-download" download="dermhub.csv" href="{address}">Download the table '
+        "as CSV</a>"
+    )
 
 
 def as_csv(found: Sequence[dict[str, Any]]) -> str:
-    """The rows as a CSV with one column for each class; figures of images without a confident answer are marked so."""
+    """The rows as a CSV with one column for each class; figures of images without a confident
+    answer are marked so.
+    """
     classes = next((list(one["probabilities"]) for one in found if not one["error"]), [])
     stream = io.StringIO()
     columns = [

@@ -1,4 +1,6 @@
-"""Does the answer hold? The same image turned, mirrored, zoomed and lit differently, which changes no diagnosis."""
+"""Does the answer hold? The same image turned, mirrored, zoomed and lit differently, which changes
+no diagnosis.
+"""
 
 from __future__ import annotations
 
@@ -50,13 +52,17 @@ def zoomed(image: Image.Image, factor: float) -> Image.Image:
 
 
 def check(pair: Pair, content: bytes) -> tuple[tuple[Trial, ...], str]:
-    """`trials` and `withheld` of an image, which is decoded once. Raises ImageError for what is no image."""
+    """`trials` and `withheld` of an image, which is decoded once. Raises ImageError for what is no
+    image.
+    """
     image = to_rgb(content)
     return trials(pair, image), withheld(pair, image)
 
 
 def trials(pair: Pair, content: ImageInput) -> tuple[Trial, ...]:
-    """Both models' answers to every variant, the image as it is first. Raises ImageError for what is no image."""
+    """Both models' answers to every variant, the image as it is first. Raises ImageError for what
+    is no image.
+    """
     images = variants(to_rgb(content))
     both = zip(
         pair.binary.predict([*images.values()]),
@@ -70,7 +76,9 @@ def trials(pair: Pair, content: ImageInput) -> tuple[Trial, ...]:
 
 
 def withheld(pair: Pair, content: ImageInput) -> str:
-    """Why there is no confident answer that could hold, in a headline; "" where there is one. Raises ImageError."""
+    """Why there is no confident answer that could hold, in a headline; "" where there is one.
+    Raises ImageError.
+    """
     *_, why = judged(pair, to_rgb(content))
     return why[0].title if why else ""
 
@@ -91,7 +99,10 @@ def verdict(found: Sequence[Trial], no_answer: str = "") -> str:
     call = [one.name for one in others if one.malignant != original.malignant]
     label = [one.name for one in others if one.label != original.label]
     if no_answer and holds(found):
-        return f"{no_answer}. That all {len(others)} variants give the same does not change this. {span}"
+        return (
+            f"{no_answer}. That all {len(others)} variants give the same does not change this. "
+            f"{span}"
+        )
     if holds(found):
         return f"The answer holds in all {len(others)} variants. {span}"
     told = []

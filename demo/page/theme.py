@@ -1,4 +1,6 @@
-"""How the page looks: style.css, page.js, and colours that can be read by everybody, for `Blocks.launch`."""
+"""How the page looks: style.css, page.js, and colours that can be read by everybody, for
+`Blocks.launch`.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +25,15 @@ CONTRAST = {
     "checkbox_border_color": "*neutral_500",
     "checkbox_border_color_dark": "*neutral_400",
 }
-"""Where Gradio's own colours are too close to each other: text below 4.5:1, and the edge of a box below 3:1."""
+"""Where Gradio's own colours are too close to each other: text below 4.5:1, and the edge of a box
+below 3:1.
+"""
 
 
 def theme() -> dict[str, Any]:
-    """Arguments for `launch`: nothing is fetched from elsewhere, and every text has a contrast of at least 4.5:1."""
+    """Arguments for `launch`: nothing is fetched from elsewhere, and every text has a contrast of
+    at least 4.5:1.
+    """
     import gradio as gr
 
     system = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]

@@ -1,6 +1,8 @@
-"""The door of the server, in front of Gradio: its health, what it does not open, and how much it lets in.
+"""The door of the server, in front of Gradio: its health, what it does not open, and how much it
+lets in.
 
-An ASGI application of its own, so that it answers from the first half second, while the models are still loading.
+An ASGI application of its own, so that it answers from the first half second, while the models are
+still loading.
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ MAX_TOOL = 2 * MAX_UPLOAD
 
 
 SHUT = re.compile(
-    # Gradio would fetch an address for the visitor, keep a visit's images on disk under a link, or edit its own code.
+    # Gradio would fetch an address for the visitor, keep a visit's images on disk under a link, or
+    # edit its own code.
     r"/gradio_api/(file=/*\w+:/|proxy=|deep_link|stream/|process_recording|(undo-)?vibe|run-history|runs|profiling)"
     r"|/monitoring|/gradio_api/dev/"
 )
@@ -193,7 +196,9 @@ _LIMIT = "has more than the {} MB that are accepted: scale the image down or sav
 
 
 def _too_long(scope: Message, limit: int) -> str:
-    """Why a request is not read, or "": its length is announced before anything of it is taken in."""
+    """Why a request is not read, or "": its length is announced before anything of it is taken
+    in.
+    """
     length = _header(scope, b"content-length")
     if length is None and _header(scope, b"transfer-encoding") is not None:
         return "The request does not say how long it is: send it with a Content-Length."

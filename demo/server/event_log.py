@@ -1,4 +1,5 @@
-"""What the server says while it runs: one line of JSON an event on stderr, about what happened and never about whom.
+"""What the server says while it runs: one line of JSON an event on stderr, about what happened and
+never about whom.
 
 Nothing of a visitor enters it: no file name, no address, no word of a message that might quote one.
 """
@@ -41,7 +42,9 @@ class EventLog:
             self._stream.flush()
 
     def fault(self, error: BaseException, source: str) -> None:
-        """An error as its type and the place in the code; its message may hold a file's name, so it is left out."""
+        """An error as its type and the place in the code; its message may hold a file's name, so it
+        is left out.
+        """
         frames = traceback.extract_tb(error.__traceback__)
         where = f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else None
         self.write("fault", source=source, error=type(error).__name__, where=where)
@@ -72,7 +75,9 @@ class _Handler(logging.Handler):
 
 
 class _Muted(io.TextIOBase):
-    """A stream that keeps nothing of what it is given but the type and the place of an error in a traceback."""
+    """A stream that keeps nothing of what it is given but the type and the place of an error in a
+    traceback.
+    """
 
     def __init__(self, journal: EventLog) -> None:
         self.journal = journal

@@ -1,4 +1,6 @@
-"""What the server asks of its process: a port, an environment for Gradio, and that it keeps little memory."""
+"""What the server asks of its process: a port, an environment for Gradio, and that it keeps little
+memory.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=256)
     except OSError as error:
         raise PortError(
-            f"{host}, port {port} can't be listened on ({str(error.strerror or error).partition(' (while')[0]})"
+            f"{host}, port {port} can't be listened on "
+            f"({str(error.strerror or error).partition(' (while')[0]})"
         ) from None
 
 
@@ -29,7 +32,9 @@ def shown(host: str) -> str:
 
 
 def environment(uploads: Path) -> dict[str, str]:
-    """What Gradio reads when it is imported: where uploads go, and that nothing is reported to anyone."""
+    """What Gradio reads when it is imported: where uploads go, and that nothing is reported to
+    anyone.
+    """
     return {
         "GRADIO_TEMP_DIR": str(uploads),
         "GRADIO_EXAMPLES_CACHE": str(uploads / "examples"),
@@ -46,8 +51,9 @@ def spare_memory() -> None:
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(AttributeError, OSError):
-        # glibc's mallopt(3): two arenas instead of eight a core, and buffers from 1 MB on as mappings of their own.
-        # By itself glibc raises that limit to 32 MB and keeps the freed images of one visit for ever.
+        # glibc's mallopt(3): two arenas instead of eight a core, and buffers from 1 MB on as
+        # mappings of their own. By itself glibc raises that limit to 32 MB and keeps the freed
+        # images of one visit for ever.
         library = ctypes.CDLL(None)
         library.mallopt(-8, 2)
         library.mallopt(-3, 2**20)

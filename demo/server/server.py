@@ -1,7 +1,8 @@
-"""The server's life: it listens, loads, serves, and ends when told to, with the running answers given.
+"""The server's life: it listens, loads, serves, and ends when told to, with the running answers
+given.
 
-uvicorn runs in a thread from the first moment, with `Gate` as its application; the main thread loads the models
-and then waits for a signal.
+uvicorn runs in a thread from the first moment, with `Gate` as its application; the main thread
+loads the models and then waits for a signal.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ WORKERS = 8
 
 
 VISITS = 128
-"""Visits that are remembered, so that an old request overwrites no newer answer; then the oldest is forgotten."""
+"""Visits that are remembered, so that an old request overwrites no newer answer; then the oldest is
+forgotten.
+"""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,9 @@ class Stop(SystemExit):
 
 
 class Server:
-    """A listening server; the page comes later, with `open`. Raises PortError where the port can't be had."""
+    """A listening server; the page comes later, with `open`. Raises PortError where the port can't
+    be had.
+    """
 
     def __init__(self, settings: Settings, version: str) -> None:
         self.settings = settings
@@ -82,10 +87,12 @@ class Server:
         models: Callable[[], dict[str, dict[str, str]]],
         mcp: bool = False,
     ) -> str:
-        """Put a page behind the gate and return its address: the public one with `share`, "" if that failed.
+        """Put a page behind the gate and return its address: the public one with `share`, "" if
+        that failed.
 
-        `make` builds the page; it is given the private folder. `look` is css, theme and the like, as Gradio's launch
-        takes them. `models` gives what /healthz tells of the loaded ones. With `mcp`, endpoints are tools as well.
+        `make` builds the page; it is given the private folder. `look` is css, theme and the like,
+        as Gradio's launch takes them. `models` gives what /healthz tells of the loaded ones. With
+        `mcp`, endpoints are tools as well.
         """
         import fastapi
         import gradio
@@ -140,7 +147,9 @@ class Server:
             time.sleep(3600)
 
     def close(self) -> None:
-        """Let running and waiting requests end, for at most `GRACE` seconds, and remove all that was uploaded."""
+        """Let running and waiting requests end, for at most `GRACE` seconds, and remove all that
+        was uploaded.
+        """
         began = time.monotonic()
         self.gate.state = "stopping"
         if self._page is not None:
@@ -199,7 +208,8 @@ class Server:
     def _public(self) -> str:
         from gradio import networking
 
-        # Gradio raises many kinds of error where there is no network, or the tunnel's program can't be fetched.
+        # Gradio raises many kinds of error where there is no network, or the tunnel's program can't
+        # be fetched.
         with suppress(Exception):
             host = "127.0.0.1" if self.settings.host == "0.0.0.0" else self.settings.host
             return networking.setup_tunnel(
@@ -209,7 +219,9 @@ class Server:
 
 
 def stop_on_signals() -> None:
-    """From now on SIGTERM raises `Stop` in the main thread, and a second signal ends the process at once."""
+    """From now on SIGTERM raises `Stop` in the main thread, and a second signal ends the process at
+    once.
+    """
 
     def stop(*_: object) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -221,7 +233,9 @@ def stop_on_signals() -> None:
 
 
 def _one_at_a_time(page: gr.Blocks) -> None:
-    """All functions that are limited to one at a time share that one: they need the same processor cores."""
+    """All functions that are limited to one at a time share that one: they need the same processor
+    cores.
+    """
     for function in page.fns.values():
         if function.concurrency_limit == 1:
             function.concurrency_id = "models"

@@ -1,4 +1,6 @@
-"""The folder for uploads: readable by this user alone, emptied within minutes, and removed even after a kill."""
+"""The folder for uploads: readable by this user alone, emptied within minutes, and removed even
+after a kill.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +23,15 @@ PREFIX = "dermhub-"
 
 
 KEPT = 600.0
-"""Seconds that an uploaded file stays: long enough to wait in the queue and to ask for another map of it."""
+"""Seconds that an uploaded file stays: long enough to wait in the queue and to ask for another map
+of it.
+"""
 
 
 ROOM = 2**30
-"""Bytes of uploads that are kept at one time; beyond them, uploads are refused until older ones are gone."""
+"""Bytes of uploads that are kept at one time; beyond them, uploads are refused until older ones are
+gone.
+"""
 
 
 EVERY = 20.0
@@ -35,8 +41,9 @@ EVERY = 20.0
 class PrivateFolder:
     """A folder of this server alone.
 
-    It is locked (flock) for as long as the process lives, however that ends: the kernel gives the lock up, and the next
-    server to start takes the folder for a dead one's and removes it. A folder of a living server is never touched.
+    It is locked (flock) for as long as the process lives, however that ends: the kernel gives the
+    lock up, and the next server to start takes the folder for a dead one's and removes it. A folder
+    of a living server is never touched.
     """
 
     def __init__(self, within: str | os.PathLike[str] | None = None) -> None:
@@ -55,7 +62,9 @@ class PrivateFolder:
         self._sweeper.start()
 
     def keep_what_is_there(self) -> None:
-        """Spare the page's own pictures, which Gradio has put beside the uploads, from the sweeping."""
+        """Spare the page's own pictures, which Gradio has put beside the uploads, from the
+        sweeping.
+        """
         self._own = frozenset(self.uploads.rglob("*"))
 
     def is_full(self) -> bool:
@@ -88,7 +97,8 @@ class PrivateFolder:
 
 
 def remove_older(folder: Path, moment: float, spared: frozenset[Path] = frozenset()) -> None:
-    """Remove every file below a folder that was last written before a moment (seconds since 1970), and empty folders.
+    """Remove every file below a folder that was last written before a moment (seconds since 1970),
+    and empty folders.
 
     Also what broke off while it was uploaded, which Gradio itself would forget.
     """
@@ -102,7 +112,9 @@ def remove_older(folder: Path, moment: float, spared: frozenset[Path] = frozense
 
 
 def remove_leftovers(base: Path) -> None:
-    """Remove the folders of this user's servers that were killed: those that nobody holds locked."""
+    """Remove the folders of this user's servers that were killed: those that nobody holds
+    locked.
+    """
     for path in base.glob(PREFIX + "*"):
         with contextlib.suppress(OSError):
             if path.is_symlink() or not path.is_dir() or path.stat().st_uid != os.getuid():
@@ -129,7 +141,10 @@ def _locked(handle: int) -> bool:
 NOT_TAKEN = "The server could not take this file: give it a plain name, or upload it again."
 
 
-GONE = "The server has deleted this image, as it does with every upload within minutes: upload it again."
+GONE = (
+    "The server has deleted this image, as it does with every upload within minutes: upload it "
+    "again."
+)
 
 
 class Uploads:
@@ -141,8 +156,8 @@ class Uploads:
     def content(self, path: str) -> bytes:
         """The bytes of an uploaded file.
 
-        Raises ImageError for every other path: Gradio checks only what a client marks as a file, and any other text
-        would be a path of this machine.
+        Raises ImageError for every other path: Gradio checks only what a client marks as a file,
+        and any other text would be a path of this machine.
         """
         if not isinstance(path, str) or not Path(path).resolve().is_relative_to(
             self.folder.resolve()

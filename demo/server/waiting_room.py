@@ -1,7 +1,8 @@
-"""The waiting room: Gradio's queue with a bound in words, a look at what came, and nothing kept after an answer.
+"""The waiting room: Gradio's queue with a bound in words, a look at what came, and nothing kept
+after an answer.
 
-Every way to ask (the page, gradio_client, plain HTTP) joins this queue, so a refusal reaches all of them as the same
-sentence, where Gradio itself would say "error" or close the connection.
+Every way to ask (the page, gradio_client, plain HTTP) joins this queue, so a refusal reaches all of
+them as the same sentence, where Gradio itself would say "error" or close the connection.
 """
 
 from __future__ import annotations
@@ -127,7 +128,8 @@ class WaitingRoom(Queue):
         if waiting >= self.limit:
             known = self.process_time_per_fn[fn].avg_time if fn in self.process_time_per_fn else 1
             return "busy", (
-                f"The server is busy: {waiting} requests wait and yours would be number {waiting + 1}. "
+                f"The server is busy: {waiting} requests wait and yours would be number "
+                f"{waiting + 1}. "
                 f"Try again in about {max(round(known * (waiting + 1)), 1)} seconds."
             )
         return "", ""
@@ -141,15 +143,24 @@ class WaitingRoom(Queue):
             return self._no_file(value["image"])
         path = (value.get("path") or value.get("url")) if isinstance(value, dict) else value
         if isinstance(path, str) and ("://" in path or path.startswith("data:")):
-            return "An address came, which this server does not fetch: download the image and send the file."
+            return (
+                "An address came, which this server does not fetch: download the image and "
+                "send "
+                "the file."
+            )
         if isinstance(value, dict) and isinstance(path, str):
             if self._folder.holds(path):
                 return ""
-            return "A path came that is no upload of yours, or no longer: upload the image again, as a file."
+            return (
+                "A path came that is no upload of yours, or no longer: upload the image again, "
+                "as a file."
+            )
         return f"No file came but {_kind(value)}: expected an image, sent as a file."
 
     def _forget(self) -> None:
-        """Drop what Gradio would keep of answered requests: their messages, and the states of visits by API."""
+        """Drop what Gradio would keep of answered requests: their messages, and the states of
+        visits by API.
+        """
         now = time.monotonic()
         for session in list(self.pending_messages_per_session):
             pending = self.pending_event_ids_session.get(session, set())
@@ -170,7 +181,9 @@ class WaitingRoom(Queue):
 
 
 def keep_no_values() -> None:
-    """Stop Gradio from keeping each visit's last images and answers, for links that this server does not offer."""
+    """Stop Gradio from keeping each visit's last images and answers, for links that this server
+    does not offer.
+    """
     state_holder.SessionState._update_value_in_config = lambda *_: None  # type: ignore[method-assign]
 
 

@@ -1,4 +1,6 @@
-"""Send a photograph over HTTP to a running app.py and keep what it answers: python ask.py URL JPEG OUT.html"""
+"""Send a photograph over HTTP to a running app.py and keep what it answers: python ask.py URL JPEG
+OUT.html
+"""
 
 from __future__ import annotations
 

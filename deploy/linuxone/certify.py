@@ -1,7 +1,9 @@
-"""Write the short form of the parity certificate into model cards: python certify.py parity.json MODEL_FOLDER ...
+"""Write the short form of the parity certificate into model cards: python certify.py parity.json
+MODEL_FOLDER ...
 
-A folder whose weights the proof was made with gets it as the block "parity" of metrics.json, any other one null, and
-the card is written anew. prove.sh calls this; run it again after `python -m dermhub measure`.
+A folder whose weights the proof was made with gets it as the block "parity" of metrics.json, any
+other one null, and the card is written anew. prove.sh calls this; run it again after `python -m
+dermhub measure`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from dermhub.models.folder import read_config
 
 
 def certify(folder: Path, proven: dict[str, dict[str, object]]) -> bool:
-    """Bring metrics.json and the card of a folder in line with the proof; returns whether it covers the weights."""
+    """Bring metrics.json and the card of a folder in line with the proof; returns whether it covers
+    the weights.
+    """
     config, content = read_config(folder), files.read_json(folder / "metrics.json")
     found = proven.get(config.weights_sha256)
     content["parity"] = found and {"weights_sha256": config.weights_sha256, **found}
@@ -31,7 +35,8 @@ def main() -> int:
         proven = files.read_json(Path(sys.argv[1]))
         for name in sys.argv[2:]:
             print(
-                f"{name}: {'proven' if certify(Path(name), proven) else 'not proven for these weights'}"
+                f"{name}: "
+                f"{'proven' if certify(Path(name), proven) else 'not proven for these weights'}"
             )
     except DermhubError as error:
         print(f"certify.py: {error}", file=sys.stderr)

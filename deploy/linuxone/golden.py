@@ -1,6 +1,9 @@
-"""The golden answers of one machine; prove.sh runs this on x86-64 and on s390x and compares what they wrote.
+"""The golden answers of one machine; prove.sh runs this on x86-64 and on s390x and compares what
+they wrote.
 
-python golden.py draw DIR          draw the images and the tiny training set, export the shipped models as ONNX files
+python golden.py draw DIR          draw the images and the tiny training set, export the shipped
+models as ONNX files
+
                                    (once, on x86-64, so that both machines read the same files)
 python golden.py answer DIR OUT    every shipped model on every image, and one epoch of training, into OUT
 python golden.py onnx DIR OUT      the ONNX files on every image by ONNX Runtime, without PyTorch, into OUT
@@ -33,10 +36,14 @@ IMAGES = {
     "small.png": (17, 0.5, (200, 150)),
     "turned.jpg": (22, 1.0, (300, 400)),
 }
-"""Seed, darkness and (width, height) of the golden images: both decoders, and a photograph that EXIF turns upright."""
+"""Seed, darkness and (width, height) of the golden images: both decoders, and a photograph that
+EXIF turns upright.
+"""
 
 LARGE = 20_000_000
-"""Bytes above which weights are those of a network that takes minutes an image under emulation: one has to do."""
+"""Bytes above which weights are those of a network that takes minutes an image under emulation: one
+has to do.
+"""
 
 DARKNESS = {"akiec": 0.5, "bcc": 0.6, "bkl": 0.3, "df": 0.2, "mel": 1.0, "nv": 0.0, "vasc": 0.8}
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "pandas", "safetensors", "gradio")
@@ -81,7 +88,9 @@ def machine() -> dict[str, str]:
 
 
 def answer(images: Path, out: Path) -> dict[str, Any]:
-    """Each shipped model's files, and its answers on the golden images; class maps go to `out` as .npy."""
+    """Each shipped model's files, and its answers on the golden images; class maps go to `out` as
+    .npy.
+    """
     import dermhub
     from dermhub.images.decode import to_rgb
     from dermhub.images.view import to_array
@@ -111,7 +120,9 @@ def asked(weights: Path) -> list[str]:
 
 
 def meaning(model: Classifier) -> str:
-    """The hash of all that a model's configuration says, but for the graph in its folder, which no export carries."""
+    """The hash of all that a model's configuration says, but for the graph in its folder, which no
+    export carries.
+    """
     from dermhub.layout import GRAPH
 
     others = {name: stated for name, stated in model.config.files.items() if name != GRAPH}
@@ -149,7 +160,9 @@ def export_all(folder: Path) -> None:
 
 
 def answer_onnx(images: Path, out: Path) -> dict[str, Any]:
-    """The answers of the ONNX files, and what they were made with; fails where PyTorch or timm were imported."""
+    """The answers of the ONNX files, and what they were made with; fails where PyTorch or timm were
+    imported.
+    """
     import dermhub
     from dermhub.models.engines import onnx_runtime
 
@@ -169,7 +182,8 @@ def answer_onnx(images: Path, out: Path) -> dict[str, Any]:
 def train(images: Path, out: Path) -> dict[str, Any]:
     """One epoch of the training loop: float32, no worker processes, and no dropout.
 
-    Dropout is off because PyTorch draws its masks from another generator where it is built with MKL.
+    Dropout is off because PyTorch draws its masks from another generator where it is built with
+    MKL.
     """
     import torch
 

@@ -1,6 +1,8 @@
-"""The checks behind the reporting checklist: each takes a `Card` and returns what is missing, or "".
+"""The checks behind the reporting checklist: each takes a `Card` and returns what is missing, or
+"".
 
-What is missing is a sentence without its full stop. `checklist.ITEMS` says which checks there are and where they come from.
+What is missing is a sentence without its full stop. `checklist.ITEMS` says which checks there are
+and where they come from.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ PICTURES = ("confusion_matrix", "roc", "reliability", "data", "curves")
 
 @dataclass(frozen=True)
 class Card:
-    """A model folder as the checklist sees it: the card's text, its two sources, and the card they would give."""
+    """A model folder as the checklist sees it: the card's text, its two sources, and the card they
+    would give.
+    """
 
     folder: Path
     text: str
@@ -82,12 +86,17 @@ def licence(card: Card) -> str:
     """The front matter names the licence; that of HAM10000 for what was trained on it."""
     found = card.front.get("license")
     if ham10000(card) and found != render.LICENCE:
-        return f"license is {found!r} in the front matter, expected {render.LICENCE!r}, the licence of HAM10000"
+        return (
+            f"license is {found!r} in the front matter, expected {render.LICENCE!r}, the "
+            "licence of HAM10000"
+        )
     return "" if isinstance(found, str) and found else "the front matter names no license"
 
 
 def _index_of(front: dict[str, Any]) -> dict[str, Any]:
-    """Metric name -> value of the only result of a model-index; KeyError, IndexError or TypeError without one."""
+    """Metric name -> value of the only result of a model-index; KeyError, IndexError or TypeError
+    without one.
+    """
     entry = front["model-index"][0]
     result = entry["results"][0]
     if not entry["name"] or not result["task"]["type"] or not result["dataset"]["name"]:
@@ -114,12 +123,17 @@ def index_figures(card: Card) -> str:
     found, due = _index_of(card.front), _index_of(render.front_matter(card.config, card.content))
     for name in {**due, **found}:
         if found.get(name) != due.get(name):
-            return f"{name} is {found.get(name)} in the model-index but {due.get(name)} in metrics.json"
+            return (
+                f"{name} is {found.get(name)} in the model-index but {due.get(name)} in "
+                "metrics.json"
+            )
     return ""
 
 
 def every_figure(card: Card) -> str:
-    """Every number of every section, in order, is the one that config.json and metrics.json give."""
+    """Every number of every section, in order, is the one that config.json and metrics.json
+    give.
+    """
     due = card.due
     for heading, text in card.sections.items():
         differs = markdown.first_difference(text, due.get(heading, ""))
@@ -169,7 +183,10 @@ def intervals(card: Card) -> str:
     """Headline figures have 95% intervals from at least 1,000 resamples of lesions."""
     known = card.content["test"]["intervals"]
     if known["resamples"] < 1000 or known["level"] != 0.95:
-        return f"metrics.json has {known['resamples']} resamples at level {known['level']}, expected 1000 at 0.95"
+        return (
+            f"metrics.json has {known['resamples']} resamples at level {known['level']}, "
+            "expected 1000 at 0.95"
+        )
     shown = [k for k in HEADLINES if card.content["test"][k] is not None and known["bounds"][k]]
     rows = [rf"\| {re.escape(HEADLINES[key][1])} \| [\d.]+ \([\d.]+-[\d.]+\)" for key in shown]
     return card.lacks("Figures", r"95% intervals", r"resamples\s+of the\s+\d+ lesions", *rows)
@@ -219,7 +236,10 @@ def weights(card: Card) -> str:
     path = card.folder / "model.safetensors"
     stated = {card.content["weights"]["sha256"], card.config.weights_sha256}
     if stated != {found := files.sha256(path)}:
-        return f"model.safetensors has the sha256 {found}, but metrics.json and config.json state {some(sorted(stated))}"
+        return (
+            f"model.safetensors has the sha256 {found}, but metrics.json and config.json state "
+            f"{some(sorted(stated))}"
+        )
     return card.lacks("Size and speed", found, "parameters", "MB")
 
 
@@ -233,7 +253,9 @@ def counts(card: Card) -> str:
 
 
 def patients(card: Card) -> str:
-    """Diagnoses, ground truth, sex, age and site are told for each split, as far as they are known."""
+    """Diagnoses, ground truth, sex, age and site are told for each split, as far as they are
+    known.
+    """
     parts = card.content["data"].values()
     told = {"dx": "diagnosis", "dx_type": "ground truth", "sex": "sex", "localization": "site"}
     rows = [
@@ -272,7 +294,10 @@ def environment(card: Card) -> str:
     """The code revision and the versions are told."""
     told = card.config.provenance
     if not re.match("[0-9a-f]{40}", told["code"]["revision"]):
-        return f"the code revision is {told['code']['revision']!r} in config.json, expected that of a git commit"
+        return (
+            f"the code revision is {told['code']['revision']!r} in config.json, expected that "
+            "of a git commit"
+        )
     return card.lacks(
         "Training",
         told["code"]["revision"][:12],
@@ -335,7 +360,9 @@ class Item:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one item: `problem` is a sentence without its full stop, or "" when the item is met."""
+    """What became of one item: `problem` is a sentence without its full stop, or "" when the item
+    is met.
+    """
 
     item: str
     problem: str
@@ -367,7 +394,8 @@ class Report:
 def lint(folder: Path) -> Report:
     """Hold a model folder against `ITEMS`.
 
-    Raises ModelError when one of its four files is missing or can't be read: then there is nothing to hold.
+    Raises ModelError when one of its four files is missing or can't be read: then there is nothing
+    to hold.
     """
     card = _read(folder)
     return Report(
@@ -377,14 +405,18 @@ def lint(folder: Path) -> Report:
 
 
 def check(folder: Path) -> None:
-    """Raise ModelError, naming what is missing, when a model folder does not meet every item that applies to it."""
+    """Raise ModelError, naming what is missing, when a model folder does not meet every item that
+    applies to it.
+    """
     report = lint(folder)
     if report.missing:
         told = "; ".join(f"{one.item} ({one.problem})" for one in report.missing[:3])
         rest = [one.item for one in report.missing[3:]]
         raise ModelError(
-            f"{folder} meets {report.met} of {len(report.outcomes)} items of the reporting checklist, expected all: "
-            f"{told}{f'; {some(rest)}' if rest else ''}. Train or measure the model again, or mend the card."
+            f"{folder} meets {report.met} of {len(report.outcomes)} items of the reporting "
+            "checklist, expected all: "
+            f"{told}{f'; {some(rest)}' if rest else ''}. Train or measure the model again, or mend "
+            "the card."
         )
 
 
@@ -392,7 +424,8 @@ def _read(folder: Path) -> Card:
     absent = [name for name in NEEDED if not (folder / name).is_file()]
     if absent:
         raise ModelError(
-            f"{folder} can't be published: it lacks {some(absent)}; train.py writes them all into RUN/model."
+            f"{folder} can't be published: it lacks {some(absent)}; train.py writes them all into "
+            "RUN/model."
         )
     try:
         config = ModelConfig.from_json(
@@ -413,7 +446,8 @@ def _problem(item: Item, card: Card) -> str:
     try:
         return item.problem(card)
     except (LookupError, TypeError, AttributeError, ValueError) as error:
-        # The two sources of the card are JSON that anyone can edit: a key may be missing or hold anything.
+        # The two sources of the card are JSON that anyone can edit: a key may be missing or hold
+        # anything.
         return f"metrics.json or config.json lacks or garbles {error}"
 
 
@@ -445,7 +479,9 @@ def _says(heading: str, *patterns: str) -> Callable[[Card], str]:
 
 
 def _elsewhere(card: Card) -> bool:
-    """Whether metrics.json was written since it tells how far figures carry over; an older one can't be held to it."""
+    """Whether metrics.json was written since it tells how far figures carry over; an older one
+    can't be held to it.
+    """
     return "external" in card.content
 
 

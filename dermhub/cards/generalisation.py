@@ -1,4 +1,5 @@
-"""The measured half of a model card, continued: how far its figures carry over to other images and other places.
+"""The measured half of a model card, continued: how far its figures carry over to other images and
+other places.
 
 Each section is empty for a metrics.json that was written before the figure existed.
 """
@@ -69,10 +70,14 @@ def sets(config: ModelConfig, content: dict[str, Any]) -> str:
         return ""
     told = content["test"].get("conformal")
     if told is None or config.conformal is None:
-        return f"### Prediction sets\n\n{NONE} The model ships no limits for them, so that it never abstains."
+        return (
+            f"### Prediction sets\n\n{NONE} The model ships no limits for them, so that it "
+            "never abstains."
+        )
     rows = [
         f"| {name} | {row['n']} | {row['lesions']} | {number(row['coverage'])} | "
-        f"{number(row['coverage_of_lesions'])} | {number(row['mean_size'])} | {number(row['abstention_rate'])} |"
+        f"{number(row['coverage_of_lesions'])} | {number(row['mean_size'])} | "
+        f"{number(row['abstention_rate'])} |"
         for name, row in (("all", told), *((f"`{c}`", r) for c, r in told["per_class"].items()))
     ]
     return f"""### Prediction sets, on test
@@ -94,7 +99,11 @@ def retest(config: ModelConfig, content: dict[str, Any]) -> str:
     if told is None:
         return ""
     if not told["lesions"]:
-        return f"### Same lesion, another photograph\n\n{NONE} No lesion of the test split has two photographs."
+        return (
+            f"### Same lesion, another photograph\n\n{NONE} No lesion of the test split has "
+            "two "
+            "photographs."
+        )
     return f"""### Same lesion, another photograph, on test
 
 {told["lesions"]} lesions have several photographs ({told["images"]} images, {told["pairs"]} pairs). Shares are means
@@ -115,7 +124,8 @@ def resolution(config: ModelConfig, content: dict[str, Any]) -> str:
         return ""
     rows = [f"| as they are | {number(told['auroc'])} | | {_means(told)} |"]
     rows += [
-        f"| {name} the size | {number(told[key]['auroc'])} | {span(told[key]['difference_bounds'])} | "
+        f"| {name} the size | {number(told[key]['auroc'])} | "
+        f"{span(told[key]['difference_bounds'])} | "
         f"{_means(told[key])} |"
         for key, name in (("half", "half"), ("double", "twice"))
     ]
@@ -132,14 +142,19 @@ has an AUROC of {number(told["blur_alone_auroc"])}, where 0.5 is chance.
 
 
 def _blur(half: dict[str, Any]) -> str:
-    """Whether the probability rises for blurred images of both kinds, beyond chance; "" in an older metrics.json."""
+    """Whether the probability rises for blurred images of both kinds, beyond chance; "" in an older
+    metrics.json.
+    """
     benign, malignant = half.get("rise_benign"), half.get("rise_malignant")
     if benign is None or malignant is None:
         return ""
     told = (
         "This one does" if min(benign[0], malignant[0]) > 0 else "This one does not, for both kinds"
     )
-    return f"{told}: mean change\n{span(benign)} for benign images, {span(malignant)} for malignant ones (95%). "
+    return (
+        f"{told}: mean change\n{span(benign)} for benign images, {span(malignant)} for "
+        "malignant ones (95%). "
+    )
 
 
 def skin(config: ModelConfig, content: dict[str, Any]) -> str:
@@ -181,14 +196,16 @@ and nobody knows by how much."""
         )
         for key, count in zip(("sensitivity", "specificity"), found, strict=True):
             rows.append(
-                f"| {key} at `{name}` | {with_interval(point[key], point['bounds'][key])} | {count} |"
+                f"| {key} at `{name}` | {with_interval(point[key], point['bounds'][key])} | "
+                f"{count} |"
             )
     curve = told["calibration"]
     rows.append(
         f"| calibration slope (ideal: 1) | {signed(curve['slope'], curve['bounds']['slope'])} | |"
     )
     rows.append(
-        f"| calibration intercept (ideal: 0) | {signed(curve['intercept'], curve['bounds']['intercept'])} | |"
+        "| calibration intercept (ideal: 0) | "
+        f"{signed(curve['intercept'], curve['bounds']['intercept'])} | |"
     )
     return f"""## External test
 
@@ -211,7 +228,8 @@ def _means(told: dict[str, Any]) -> str:
 
 
 def maps(config: ModelConfig, content: dict[str, Any]) -> str:
-    """Class maps against the masks that people made, and the cascade; plain words where nothing was measured.
+    """Class maps against the masks that people made, and the cascade; plain words where nothing was
+    measured.
 
     Empty for a metrics.json that is older than the section.
     """
@@ -219,11 +237,16 @@ def maps(config: ModelConfig, content: dict[str, Any]) -> str:
         return ""
     told = content["maps"]
     if told is None:
-        return "### Class maps, on test\n\n**None.** No class map of this model was held against a mask of the lesion."
+        return (
+            "### Class maps, on test\n\n**None.** No class map of this model was held against "
+            "a "
+            "mask of the lesion."
+        )
     parts = {"all": told["all"], "right answers": told["right"], "wrong answers": told["wrong"]}
     parts |= {f"`{name}`": row for name, row in told["per_class"].items()}
     rows = [
-        f"| {name} | {row['n']} | {_cell(row, 'inside')} | {_cell(row, 'lesion_share')} | {_cell(row, 'ratio')} | "
+        f"| {name} | {row['n']} | {_cell(row, 'inside')} | {_cell(row, 'lesion_share')} | "
+        f"{_cell(row, 'ratio')} | "
         f"{number(row['inside_other'])} | {_cell(row, 'hit')} | {number(row['hit_other'])} |"
         for name, row in parts.items()
     ]
@@ -249,7 +272,8 @@ peak inside, another image's map |
 
 def _cascade(told: dict[str, Any]) -> str:
     rows = [
-        f"| `{stage['layer']}` | {signed(stage['correlation'], stage['bounds'])} | {number(stage['lowest'])} | "
+        f"| `{stage['layer']}` | {signed(stage['correlation'], stage['bounds'])} | "
+        f"{number(stage['lowest'])} | "
         f"{number(stage['highest'])} | {number(stage['blank'])} |"
         for stage in told["stages"]
     ]
@@ -276,10 +300,11 @@ ORDER = ("logits", "probabilities", "heat map")
 
 
 def parity(config: ModelConfig, content: dict[str, Any]) -> str:
-    """What was proven on s390x for the weights that config.json names; plain words where it was not.
+    """What was proven on s390x for the weights that config.json names; plain words where it was
+    not.
 
-    The block `parity` of metrics.json comes from deploy/linuxone/certify.py and states the weights it was made with. A
-    metrics.json without it is older than the section.
+    The block `parity` of metrics.json comes from deploy/linuxone/certify.py and states the weights
+    it was made with. A metrics.json without it is older than the section.
     """
     if "parity" not in content:
         return ""
@@ -290,7 +315,8 @@ def parity(config: ModelConfig, content: dict[str, Any]) -> str:
 Not proven for these weights: nobody has compared their answers on s390x with those on x86-64."""
     mine, other = block["torch"]
     rows = "\n".join(
-        f"| {runtime} | {' | '.join(f'{found[key]:.1e}' if key in found else '' for key in ORDER)} |"
+        f"| {runtime} | {' | '.join(f'{found[key]:.1e}' if key in found else '' for key in ORDER)} "
+        "|"
         for runtime, found in (
             (f"PyTorch {other}", block["largest_difference"]["pytorch"]),
             (f"ONNX Runtime {block['onnxruntime']}", block["largest_difference"]["onnx"]),

@@ -1,4 +1,6 @@
-"""A model card as text: YAML front matter, headed sections, and the numbers in them. The only module that uses yaml."""
+"""A model card as text: YAML front matter, headed sections, and the numbers in them. The only
+module that uses yaml.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def join(front: dict[str, Any], parts: list[str]) -> str:
 
 
 def split(text: str) -> tuple[dict[str, Any], str]:
-    """The front matter and the Markdown below it; raises ModelError when there is none or it is not YAML."""
+    """The front matter and the Markdown below it; raises ModelError when there is none or it is not
+    YAML.
+    """
     found = re.match(r"---\r?\n(.*?\n)---\r?\n", text, re.DOTALL)
     if found is None:
         raise ModelError("README.md does not begin with a block of YAML between two lines of ---")
@@ -37,7 +41,9 @@ def split(text: str) -> tuple[dict[str, Any], str]:
 
 
 def sections(body: str) -> dict[str, str]:
-    """Heading -> the text below it up to the next heading of any level; a # in a block of code is no heading."""
+    """Heading -> the text below it up to the next heading of any level; a # in a block of code is
+    no heading.
+    """
     found: dict[str, list[str]] = {"": []}
     heading, code = "", False
     for line in body.splitlines():
@@ -51,7 +57,9 @@ def sections(body: str) -> dict[str, str]:
 
 
 def first_difference(text: str, expected: str) -> tuple[str, str] | None:
-    """The first number in which two texts differ, read in order, as (found, expected); "nothing" where one ends."""
+    """The first number in which two texts differ, read in order, as (found, expected); "nothing"
+    where one ends.
+    """
     for one, other in zip_longest(
         NUMBER.findall(text), NUMBER.findall(expected), fillvalue="nothing"
     ):

@@ -1,4 +1,6 @@
-"""The measured half of a model card: one function a section, metrics.json and config.json -> Markdown."""
+"""The measured half of a model card: one function a section, metrics.json and config.json ->
+Markdown.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ def figures(config: ModelConfig, content: dict[str, Any]) -> str:
         heading += f" test, histology only (n = {proven['n']}) |"
         rule += "---|"
     rows = [
-        f"| {text} | {with_interval(test[key], known['bounds'][key])} | {number(content['validation'][key])} |"
+        f"| {text} | {with_interval(test[key], known['bounds'][key])} | "
+        f"{number(content['validation'][key])} |"
         + (f" {number(proven.get(key))} |" if proven else "")
         for key, (_, text) in HEADLINES.items()
     ]
@@ -66,7 +69,8 @@ def _apart(config: ModelConfig, content: dict[str, Any]) -> str:
         return f"""Test is {test["n"]} images. **The data name no lesions: photographs of one lesion may stand in
 training and in test, so that these figures may be too high.** Only copies of one file are known to be on one
 side. Figures of a split by lesion can't be compared with them."""
-    # Images from elsewhere may come without lesion ids; then only copies of held-out images could be left out.
+    # Images from elsewhere may come without lesion ids; then only copies of held-out images could
+    # be left out.
     far = ";\nof training images from elsewhere this holds as far as their lesions are known"
     far = far if "extra" in config.provenance["data"] else ""
     counts = f"{test['n']} images of {test['lesions']} lesions"
@@ -94,7 +98,8 @@ def classes(config: ModelConfig, content: dict[str, Any]) -> str:
     """The figures of each class on test, recall with its interval."""
     known = content["test"]["intervals"]["recall"]
     rows = [
-        f"| `{name}` | {row['n']} | {with_interval(row['recall'], known[name])} | {number(row['precision'])} | "
+        f"| `{name}` | {row['n']} | {with_interval(row['recall'], known[name])} | "
+        f"{number(row['precision'])} | "
         f"{number(row['f1'])} | {number(row['auroc'])} |"
         for name, row in content["test"]["per_class"].items()
     ]
@@ -108,7 +113,9 @@ def classes(config: ModelConfig, content: dict[str, Any]) -> str:
 
 
 def operation(config: ModelConfig, content: dict[str, Any]) -> str:
-    """Operating points for malignancy: the threshold, what it was chosen for and on, and what it does on test."""
+    """Operating points for malignancy: the threshold, what it was chosen for and on, and what it
+    does on test.
+    """
     test, rows = content["test"], []
     positive = sum(test["per_class"][c]["n"] for c in config.task.positive)
     for index, (name, threshold) in enumerate(config.thresholds.items()):
@@ -120,7 +127,8 @@ def operation(config: ModelConfig, content: dict[str, Any]) -> str:
             f"{with_interval(point['sensitivity'], bounds.get('sensitivity'))} "
             f"| {point['tp']} of {point['tp'] + point['fn']} | "
             f"{with_interval(point['specificity'], bounds.get('specificity'))} "
-            f"| {point['tn']} of {point['tn'] + point['fp']} | {number(point['ppv'])} | {number(point['npv'])} |"
+            f"| {point['tn']} of {point['tn'] + point['fp']} | {number(point['ppv'])} | "
+            f"{number(point['npv'])} |"
         )
     malignant = ", ".join(f"`{c}`" for c in config.task.classes if c in config.task.positive)
     return f"""### Operating points for malignancy, on test
@@ -167,7 +175,8 @@ def subgroups(config: ModelConfig, content: dict[str, Any]) -> str:
                 for key in ("accuracy", "malignancy_auroc", "sensitivity", "specificity")
             ]
             rows.append(
-                f"| {GROUPS[column]}: {value} | {row['n']} | {row['lesions']} | {row['malignant']} | "
+                f"| {GROUPS[column]}: {value} | {row['n']} | {row['lesions']} | {row['malignant']} "
+                "| "
                 f"{' | '.join(cells)} |"
             )
     if not rows:
@@ -188,7 +197,8 @@ suspicious enough to be cut out, follow-up what did not.
 def errors(config: ModelConfig, content: dict[str, Any]) -> str:
     """The test images that the model was most confidently wrong about."""
     rows = [
-        f"| `{row['image_id']}` | `{row['truth']}` | `{row['predicted']}` | {number(row['probability'])} |"
+        f"| `{row['image_id']}` | `{row['truth']}` | `{row['predicted']}` | "
+        f"{number(row['probability'])} |"
         for row in content["test"]["worst_errors"]
     ]
     if not rows:

@@ -1,4 +1,6 @@
-"""metrics.json and config.json -> the model card. Every figure in a card comes from those two files."""
+"""metrics.json and config.json -> the model card. Every figure in a card comes from those two
+files.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def render(config: ModelConfig, content: dict[str, Any]) -> str:
 
 
 def front_matter(config: ModelConfig, content: dict[str, Any]) -> dict[str, Any]:
-    """What the hub reads of a card: licence, library, tags, data, and the figures as a model-index."""
+    """What the hub reads of a card: licence, library, tags, data, and the figures as a
+    model-index.
+    """
     test = content["test"]
     metrics = [
         {"type": kind, "name": text, "value": round(test[key], 4)}
@@ -144,17 +148,23 @@ model = model.to(memory_format={layout})
 
 
 def _beside(config: ModelConfig) -> str:
-    """What dermhub does about images that are none for the model, as far as the folder holds what that takes."""
+    """What dermhub does about images that are none for the model, as far as the folder holds what
+    that takes.
+    """
     told = []
     if dermhub_layout.OOD_GATE in config.files:
         told.append(
-            f"dermhub says so (`Prediction.abstention`), and its page\nshows no answer, where the gate (`{dermhub_layout.OOD_GATE}`) "
-            "takes the image for no dermatoscopic one; its limit lets\n95% of the validation images pass, and what the "
-            "gates of the shipped models turn away of others is in\ndermhub's `benchmarks/README.md`."
+            "dermhub says so (`Prediction.abstention`), and its page\nshows no answer, where the "
+            f"gate (`{dermhub_layout.OOD_GATE}`) "
+            "takes the image for no dermatoscopic one; its limit lets\n95% of the validation "
+            "images pass, and what the "
+            "gates of the shipped models turn away of others is in\ndermhub's "
+            "`benchmarks/README.md`."
         )
     if dermhub_layout.SEEN in config.files:
         told.append(
-            f"`{dermhub_layout.SEEN}` recognises copies of the images\nthat the model has learnt from."
+            f"`{dermhub_layout.SEEN}` recognises copies of the images\nthat the model has learnt "
+            "from."
         )
     return " ".join(told) or "No gate ships with it that would turn such images away."
 
@@ -182,8 +192,10 @@ def _data(config: ModelConfig, content: dict[str, Any]) -> str:
     proof = _more(source)
     if is_ham(config):
         proof += (
-            "All photographs of a known lesion are in one split, the same one for every dermhub model. The\n"
-            f"partition is `dermhub/data/partition.csv`, sha256 `{source['partition_sha256'][:16]}...`. "
+            "All photographs of a known lesion are in one split, the same one for every dermhub "
+            "model. The\n"
+            "partition is `dermhub/data/partition.csv`, sha256 "
+            f"`{source['partition_sha256'][:16]}...`. "
         )
     more = " and images from elsewhere" if "extra" in source else ""
     lesions = "unknown lesions" if content["overlap"] is None else f"{source['lesions']} lesions"
@@ -207,8 +219,10 @@ def _limits(config: ModelConfig, content: dict[str, Any]) -> str:
         if (r := content["test"]["per_class"][c])["recall"] is not None
     ]
     ham = (
-        "HAM10000 comes from two centres (Vienna and Queensland) and from mostly light skin; it says\n"
-        "nothing about other cameras, hospitals and darker skin. Its images were chosen for having a clear lesion in\n"
+        "HAM10000 comes from two centres (Vienna and Queensland) and from mostly light skin; it "
+        "says\n"
+        "nothing about other cameras, hospitals and darker skin. Its images were chosen for having "
+        "a clear lesion in\n"
         "the centre. "
         if is_ham(config)
         else ""
@@ -222,7 +236,8 @@ def _limits(config: ModelConfig, content: dict[str, Any]) -> str:
     own = (
         ""
         if is_ham(config)
-        else "under the terms of the data named above, and of the weights that they began from.\nThose of dermhub are "
+        else "under the terms of the data named above, and of the weights that they began "
+        "from.\nThose of dermhub are "
     )
     return f"""## Limits
 
@@ -249,8 +264,10 @@ def _more(source: dict[str, Any]) -> str:
     more = source["extra"]
     counts = ", ".join(f"{name} {count}" for name, count in more["dx"].items())
     return (
-        f"{more['images']} of them are training images from elsewhere (`{more['source']}`: {counts});\n"
-        "none is validated or tested on, and no copy of an image that is was found among them. Where their lesions\n"
+        f"{more['images']} of them are training images from elsewhere (`{more['source']}`: "
+        f"{counts});\n"
+        "none is validated or tested on, and no copy of an image that is was found among them. "
+        "Where their lesions\n"
         "are not known, each image counts as one. "
     )
 
@@ -301,13 +318,15 @@ def _teachers(told: dict[str, Any]) -> str:
         ", with or without those from elsewhere" if "extra" in told["data"] else ""
     )
     sharper = (
-        f"Sharper copies (`{options['sharper']}`) stood in for some training images, as often of every diagnosis.\n"
+        f"Sharper copies (`{options['sharper']}`) stood in for some training images, as often of "
+        "every diagnosis.\n"
         if options.get("sharper")
         else ""
     )
     known, mixed = (
         [
-            f"`{one['architecture']}`, task `{one['task']}`, weights with sha256 `{one['weights_sha256'][:12]}`"
+            f"`{one['architecture']}`, task `{one['task']}`, weights with sha256 "
+            f"`{one['weights_sha256'][:12]}`"
             for one in told.get(name, [])
         ]
         for name in ("teachers", "soup")
@@ -321,7 +340,10 @@ def _teachers(told: dict[str, Any]) -> str:
     teacher = f"{what} (`--teacher`) were learned as well:\n" + ";\n".join(
         [*known, f"{who} had learned from {same}.\n"]
     )
-    soup = "What is released is the mean of these weights, which the curves are of, and those of (`--soup`):\n"
+    soup = (
+        "What is released is the mean of these weights, which the curves are of, and those of "
+        "(`--soup`):\n"
+    )
     soup += ";\n".join([*mixed, f"trained on {same}.\n"])
     then = "Models in the command are called as they were then; the hashes tell which they were.\n"
     return (

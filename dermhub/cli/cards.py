@@ -19,7 +19,8 @@ def run_export(options: argparse.Namespace) -> int:
     worst = export(classifier, options.to)
     size = options.to.stat().st_size / 1e6
     print(
-        f"{options.to}: {classifier.name}, {size:.1f} MB, at most {worst:.0e} from PyTorch (accepted: {LIMIT:.0e})"
+        f"{options.to}: {classifier.name}, {size:.1f} MB, at most {worst:.0e} from PyTorch "
+        f"(accepted: {LIMIT:.0e})"
     )
     return 0
 
@@ -33,7 +34,8 @@ def run_list(_: argparse.Namespace) -> int:
     if not models:
         raise DataError("No model is shipped: there is no folder model_cards beside the package.")
     print(
-        f"{'id':16} {'task':8} {'backbone':20} {'MB':>5}  test: accuracy  balanced  AUROC malignancy"
+        f"{'id':16} {'task':8} {'backbone':20} {'MB':>5}  test: accuracy  balanced  AUROC "
+        "malignancy"
     )
     for name, folder in models.items():
         config, content = (
@@ -43,8 +45,10 @@ def run_list(_: argparse.Namespace) -> int:
         try:
             test, megabytes = content["test"], (folder / "model.safetensors").stat().st_size / 1e6
             print(
-                f"{name:16} {config['dermhub']['task']:8} {config['architecture']:20} {megabytes:5.1f}  "
-                f"{test['accuracy']:14.4f} {test['balanced_accuracy']:9.4f} {test['malignancy_auroc']:17.4f}"
+                f"{name:16} {config['dermhub']['task']:8} {config['architecture']:20} "
+                f"{megabytes:5.1f}  "
+                f"{test['accuracy']:14.4f} {test['balanced_accuracy']:9.4f} "
+                f"{test['malignancy_auroc']:17.4f}"
             )
         except (KeyError, TypeError, ValueError, OSError) as error:
             raise DataError(
@@ -165,7 +169,9 @@ def run_measure(options: argparse.Namespace) -> int:
 
 
 def run_verify(options: argparse.Namespace) -> int:
-    """Say for each model whether its figures are those of its predictions; exit code 2 where one is not."""
+    """Say for each model whether its figures are those of its predictions; exit code 2 where one is
+    not.
+    """
     from dermhub.models.catalog import locate
     from dermhub.release import verify as release_verify
 
@@ -195,7 +201,8 @@ def run_verify(options: argparse.Namespace) -> int:
         print(f"{model}: {_verdict(report.figures, logits, len(differs))}")
     if not failed:
         print(
-            f"Not recomputed: {'; '.join(release_verify.NOT_RECOMPUTED.values())}; the pictures in figures/."
+            f"Not recomputed: {'; '.join(release_verify.NOT_RECOMPUTED.values())}; the pictures in "
+            "figures/."
         )
     return 2 if failed else 0
 
@@ -205,7 +212,10 @@ def _verdict(figures: int, images: int, differs: int) -> str:
         f", the card and the logits of {images} images" if images else " and the card"
     )
     if differs:
-        return f"{differs} difference(s) in {checked}: it was changed, or measured by another version; measure it again."
+        return (
+            f"{differs} difference(s) in {checked}: it was changed, or measured by another "
+            "version; measure it again."
+        )
     return f"{checked} are what the predictions give."
 
 

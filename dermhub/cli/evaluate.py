@@ -1,4 +1,6 @@
-"""The commands evaluate and overlap: a model against labelled images, and against its own training images."""
+"""The commands evaluate and overlap: a model against labelled images, and against its own training
+images.
+"""
 
 from __future__ import annotations
 
@@ -57,9 +59,11 @@ def run_evaluate(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     for key, what, advice in (
-        ("images_of_training_lesions", "show lesions that the HAM10000 models were trained or tuned on",
+        ("images_of_training_lesions", "show lesions that the HAM10000 models were trained or "
+                                       "tuned on",
          "Use --split test."),
-        ("copies_of_images_learnt_from", f"look like copies of images that {options.model} has learnt from",
+        ("copies_of_images_learnt_from", f"look like copies of images that {options.model} has "
+                                         "learnt from",
          "`python -m dermhub overlap` names them."),
     ):  # fmt: skip
         count = content[key]
@@ -75,8 +79,10 @@ def run_evaluate(options: argparse.Namespace) -> int:
 
 
 OVERLAP = (
-    "Find a model's training and validation images in a folder, by perceptual hash. Copies may be scaled, compressed, "
-    "turned by quarters, mirrored, cut to the central square, or stretched or padded from 4:3 to a square; other crops "
+    "Find a model's training and validation images in a folder, by perceptual hash. Copies may be "
+    "scaled, compressed, "
+    "turned by quarters, mirrored, cut to the central square, or stretched or padded from 4:3 to a "
+    "square; other crops "
     "and turns are found in part or not at all."
 )
 
@@ -99,7 +105,9 @@ def add_overlap(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def run_overlap(options: argparse.Namespace) -> int:
-    """Write a row for each finding as CSV, and one line that sums them up; copies and bad files are no failure."""
+    """Write a row for each finding as CSV, and one line that sums them up; copies and bad files are
+    no failure.
+    """
     from dermhub.models.catalog import locate
     from dermhub.scoring import overlap as scoring_overlap
 

@@ -1,4 +1,6 @@
-"""The commands that speak to a hub: pull, push and space. They import no torch, so that they start at once."""
+"""The commands that speak to a hub: pull, push and space. They import no torch, so that they start
+at once.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,9 @@ def run_pull(options: argparse.Namespace) -> int:
 
 
 def run_push(options: argparse.Namespace) -> int:
-    """Send a model folder whose card is whole; print its commit, and the entry that pins it in the catalogue."""
+    """Send a model folder whose card is whole; print its commit, and the entry that pins it in the
+    catalogue.
+    """
     repository = plain(options.repo)
     from dermhub.cards import (
         checklist,  # as below, what imports pandas or yaml waits until it is needed
@@ -107,12 +111,15 @@ def report(pushed: Pushed, count: int) -> None:
         print(f"{pushed.url}: {count} files, commit {pushed.revision}")
     else:
         print(
-            f"{pushed.url}: already holds these {count} files, nothing sent (commit {pushed.revision})"
+            f"{pushed.url}: already holds these {count} files, nothing sent (commit "
+            f"{pushed.revision})"
         )
 
 
 def verified(folder: Path) -> ModelConfig:
-    """The configuration of a model folder whose weights have the sha256 that it states; raises ModelError."""
+    """The configuration of a model folder whose weights have the sha256 that it states; raises
+    ModelError.
+    """
     from dermhub.models.config import ModelConfig
 
     if not (folder / CONFIG).is_file():
@@ -166,5 +173,11 @@ def source(entry: Entry) -> str:
         f'            "{name}": ("{sha256}", {size}),\n'
         for name, (sha256, size) in entry.files.items()
     )
-    fields = f'        id="{entry.id}",\n        repository="{entry.repository}",\n        revision="{entry.revision}",\n'
-    return f'    "{entry.id}": Entry(\n{fields}        files={{\n{rows}        }},\n        task="{entry.task}",\n    ),'
+    fields = (
+        f'        id="{entry.id}",\n        repository="{entry.repository}",\n        '
+        f'revision="{entry.revision}",\n'
+    )
+    return (
+        f'    "{entry.id}": Entry(\n{fields}        files={{\n{rows}        }},\n        '
+        f'task="{entry.task}",\n    ),'
+    )

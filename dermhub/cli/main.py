@@ -39,14 +39,16 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = int(options.run(options))
-        # Python would write the rest only after this, and then a reader that has gone is exit code 120.
+        # Python would write the rest only after this, and then a reader that has gone is exit code
+        # 120.
         sys.stdout.flush()
     except DermhubError as error:
         print(f"dermhub: {error}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
         print(
-            f"dermhub: this needs {error.name}, which is not installed: pip install -r requirements.txt. Without it, "
+            f"dermhub: this needs {error.name}, which is not installed: pip install -r "
+            "requirements.txt. Without it, "
             "predict takes an exported --model FILE.onnx, or a folder with a model.onnx.",
             file=sys.stderr,
         )

@@ -1,4 +1,6 @@
-"""The commands predict, for images and whole archives, and merge. Heavy imports wait until they run."""
+"""The commands predict, for images and whole archives, and merge. Heavy imports wait until they
+run.
+"""
 
 from __future__ import annotations
 
@@ -98,14 +100,18 @@ def run_predict(options: argparse.Namespace) -> int:
 
 
 def expand(given: list[Path]) -> list[Path]:
-    """The files given, and the images in the folders given; raises DataError for a folder without any."""
+    """The files given, and the images in the folders given; raises DataError for a folder without
+    any.
+    """
     from dermhub import files
 
     return [path for one in given for path in (files.image_files(one) if one.is_dir() else [one])]
 
 
 def overlay_paths(folder: Path, images: list[Path]) -> dict[Path, Path]:
-    """Where the overlay of each image goes; two images of one name must not share a file, nor take another's."""
+    """Where the overlay of each image goes; two images of one name must not share a file, nor take
+    another's.
+    """
     # Folded, because some file systems don't tell A.jpg from a.jpg.
     stems = Counter(path.stem.casefold() for path in dict.fromkeys(images))
     found: dict[Path, Path] = {}
@@ -147,7 +153,9 @@ def show(rows: list[dict[str, Any]], kind: str, classifier: Classifier) -> None:
 
 
 def show_table(rows: list[dict[str, Any]], classifier: Classifier) -> None:
-    """Print rows for people: a line an image, and below it what speaks against relying on the answer."""
+    """Print rows for people: a line an image, and below it what speaks against relying on the
+    answer.
+    """
     conformal = classifier.config.conformal
     width = max(len(row["image"]) for row in rows)
     heading = f"{'image':{width}}  label      malignancy  " + " ".join(
@@ -159,7 +167,8 @@ def show_table(rows: list[dict[str, Any]], classifier: Classifier) -> None:
         values = " ".join(f"{row[f'p_{c}']:9.4f}" for c in classifier.classes)
         held = f"  {' '.join(row['conformal']) or 'none'}" if conformal else ""
         print(
-            f"{row['image']:{width}}  {row['label']:9}  {row['malignancy']:.4f} {mark}   {values}{held}"
+            f"{row['image']:{width}}  {row['label']:9}  {row['malignancy']:.4f} {mark}   "
+            f"{values}{held}"
         )
         for sentence in dict.fromkeys(
             [row["abstention"], *(one["sentence"] for one in row["concerns"])]
@@ -168,11 +177,13 @@ def show_table(rows: list[dict[str, Any]], classifier: Classifier) -> None:
                 print(f"{'':{width}}  {sentence}")
     name, point = next(iter(classifier.config.thresholds.items()))
     print(
-        f"\n>=: at or above the operating point {name}, {point.value:.4f} ({point.aim}, chosen on {point.split})."
+        f"\n>=: at or above the operating point {name}, {point.value:.4f} ({point.aim}, chosen on "
+        f"{point.split})."
     )
     if conformal:
         print(
-            f"{conformal.level:.0%} set: holds the true class for that share of the lesions of each class."
+            f"{conformal.level:.0%} set: holds the true class for that share of the lesions of "
+            "each class."
         )
     print("Research software, not a medical device.")
 
@@ -187,7 +198,8 @@ def run_scoring(options: argparse.Namespace) -> int:
         or options.format
     ):
         raise ConfigError(
-            "predict --images DIR and --out FILE go together, without IMAGE, --format and --explain."
+            "predict --images DIR and --out FILE go together, without IMAGE, --format and "
+            "--explain."
         )
     for name, least in (("batch", 1), ("workers", 0)):
         if getattr(options, name) < least:
@@ -199,7 +211,8 @@ def run_scoring(options: argparse.Namespace) -> int:
         and (shard != "1/1" or out.suffix != ".csv")
     ):
         raise ConfigError(
-            f"Under torchrun each process takes a shard by itself, as CSV: got --out {out} and --shard {shard}, "
+            f"Under torchrun each process takes a shard by itself, as CSV: got --out {out} and "
+            f"--shard {shard}, "
             "expected --out FILE.csv without --shard."
         )
     if distributed.launched() and shard == "1/1":
@@ -208,7 +221,8 @@ def run_scoring(options: argparse.Namespace) -> int:
         shard, out = f"{number}/{count}", out.with_stem(f"{out.stem}-{number}-of-{count}")
     results.parse_shard(shard)
     results.check_name(out)
-    # Read by both engines when they start: with a lane for each core, more threads would stand in each other's way.
+    # Read by both engines when they start: with a lane for each core, more threads would stand in
+    # each other's way.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from dermhub.models.classifier import load
     from dermhub.scoring import folder
@@ -247,6 +261,7 @@ def add_merge(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 def run_merge(options: argparse.Namespace) -> int:
     """Write the merged table and say how many rows it has."""
     print(
-        f"{options.out}: {merge.merge(options.out, options.shards):,} files of {len(options.shards)} shards"
+        f"{options.out}: {merge.merge(options.out, options.shards):,} files of "
+        f"{len(options.shards)} shards"
     )
     return 0

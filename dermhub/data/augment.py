@@ -38,8 +38,8 @@ def augment(
 
     The crop covers between `min_scale` and 1 of the area that `spec` shows the model, but may lie
     anywhere in the frame. Resolution and JPEG quality are varied for every class alike, so that
-    sharpness can't stand for a diagnosis. `randaugment` is the magnitude in [0, 30] of two further changes
-    (RandAugment, Cubuk et al. 2020, section 3); 0: none.
+    sharpness can't stand for a diagnosis. `randaugment` is the magnitude in [0, 30] of two further
+    changes (RandAugment, Cubuk et al. 2020, section 3); 0: none.
     """
     box = random_box(rgb.size, view_box(rgb.size, spec), min_scale, rng)
     image = _random_resolution(rgb, box, size, rng)
@@ -59,7 +59,8 @@ def random_box(
     min_scale: float,
     rng: np.random.Generator,
 ) -> tuple[float, float, float, float]:
-    """A crop box whose area is a share in [min_scale, 1] of the view's and whose sides differ by up to 4:3.
+    """A crop box whose area is a share in [min_scale, 1] of the view's and whose sides differ by up
+    to 4:3.
 
     It is smaller only where a side would be longer than the frame's.
     """
@@ -76,7 +77,8 @@ def random_colour(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArra
     """Vary brightness, white balance, contrast and saturation of a uint8 (H, W, 3) image."""
     gains = rng.uniform(0.85, 1.15) * rng.uniform(0.93, 1.07, size=3)
     contrast, saturation = rng.uniform(0.8, 1.2, size=2)
-    # A third of an epoch's work on images was here: numpy is several times as fast on whole rows of numbers, in place.
+    # A third of an epoch's work on images was here: numpy is several times as fast on whole rows of
+    # numbers, in place.
     values = pixels.reshape(-1) * np.tile(gains.astype(np.float32), pixels.size // 3)
     mean = values.mean()
     planes: NDArray[np.float32] = np.ascontiguousarray(
@@ -110,7 +112,8 @@ def _random_resolution(
 def _changed(image: Image.Image, magnitude: int, seed: int) -> Image.Image:
     from torchvision.transforms import RandAugment
 
-    # torchvision draws from the CPU's generator, which is then as it was; torch.manual_seed would also seed the GPUs'.
+    # torchvision draws from the CPU's generator, which is then as it was; torch.manual_seed would
+    # also seed the GPUs'.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         changed: Image.Image = RandAugment(num_ops=2, magnitude=magnitude)(image)

@@ -33,8 +33,9 @@ class EvaluationImages(Dataset[torch.Tensor]):
 class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
     """One epoch of augmented views with their class indices; see `epoch_order` for the order.
 
-    The view at a position depends on (seed, epoch, position) alone. `copies` are paths of sharper copies, each shown in
-    its image's place with its chance (see `additions.substitution_probability`).
+    The view at a position depends on (seed, epoch, position) alone. `copies` are paths of sharper
+    copies, each shown in its image's place with its chance (see
+    `additions.substitution_probability`).
     """
 
     def __init__(
@@ -94,13 +95,17 @@ def epoch_order(
 
 
 LEAST_CROP = 0.35
-"""Smallest crop of a view that stands for another photograph of a training image, as a share of the central square."""
+"""Smallest crop of a view that stands for another photograph of a training image, as a share of the
+central square.
+"""
 
 
 class VariedImages(Dataset[torch.Tensor]):
-    """Training images as a model sees them, but every second one as in training: (3, size, size) float32.
+    """Training images as a model sees them, but every second one as in training: (3, size, size)
+    float32.
 
-    Its light, colours, magnification and sharpness are then those that another dermatoscope might give it.
+    Its light, colours, magnification and sharpness are then those that another dermatoscope might
+    give it.
     """
 
     def __init__(self, paths: Sequence[str], spec: InputSpec) -> None:
@@ -117,7 +122,9 @@ class VariedImages(Dataset[torch.Tensor]):
 
 
 class ScaledImages(Dataset[torch.Tensor]):
-    """Images as a model sees them after each was scaled by a factor (1: as they are); (3, size, size) float32."""
+    """Images as a model sees them after each was scaled by a factor (1: as they are); (3, size,
+    size) float32.
+    """
 
     def __init__(self, paths: Sequence[str], spec: InputSpec, factor: float) -> None:
         self.paths, self.spec, self.factor = paths, spec, factor
@@ -146,5 +153,6 @@ def one_sentence(loader: DataLoader[Any]) -> Iterator[Any]:
     try:
         yield from loader
     except ImageError as error:
-        # A worker process sends its whole traceback as the error's text, with the sentence at the end.
+        # A worker process sends its whole traceback as the error's text, with the sentence at the
+        # end.
         raise ImageError(str(error).rpartition("ImageError: ")[2].strip()) from None

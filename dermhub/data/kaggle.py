@@ -1,8 +1,9 @@
 """Training data through kagglehub: the only module that imports it.
 
-kagglehub keeps `$KAGGLEHUB_CACHE/datasets/OWNER/NAME/versions/N/`, with an empty file `N.complete` beside `versions`
-once all of it has arrived, and `N.archive` while it arrives. A complete version is used without a request and is
-never deleted: `force_download`, which deletes before it downloads, is not used.
+kagglehub keeps `$KAGGLEHUB_CACHE/datasets/OWNER/NAME/versions/N/`, with an empty file `N.complete`
+beside `versions` once all of it has arrived, and `N.archive` while it arrives. A complete version
+is used without a request and is never deleted: `force_download`, which deletes before it downloads,
+is not used.
 """
 
 from __future__ import annotations
@@ -31,11 +32,14 @@ _SLUG = r"[A-Za-z0-9][\w-]*"
 
 
 def parse(data: str) -> str:
-    """The handle in `kaggle:OWNER/NAME` or `kaggle:OWNER/NAME/versions/N`; raises ConfigError for anything else."""
+    """The handle in `kaggle:OWNER/NAME` or `kaggle:OWNER/NAME/versions/N`; raises ConfigError for
+    anything else.
+    """
     handle = data.removeprefix(PREFIX)
     if not re.fullmatch(rf"{_SLUG}/{_SLUG}(/versions/[1-9]\d*)?", handle, re.ASCII):
         raise ConfigError(
-            f"--data is {data!r}, expected a folder, {PREFIX}OWNER/NAME or {PREFIX}OWNER/NAME/versions/N, "
+            f"--data is {data!r}, expected a folder, {PREFIX}OWNER/NAME or "
+            f"{PREFIX}OWNER/NAME/versions/N, "
             "as in the dataset's address on kaggle.com."
         )
     return handle
@@ -44,9 +48,9 @@ def parse(data: str) -> str:
 def download(handle: str = HAM10000) -> Path:
     """The folder of a Kaggle dataset, `.../versions/N`, from kagglehub's cache or the network.
 
-    A handle that names a version costs no request when the cache holds it. One that doesn't means the newest
-    version; where Kaggle can't be reached, the newest in the cache. Raises DownloadError, and ConfigError for a
-    handle that is none.
+    A handle that names a version costs no request when the cache holds it. One that doesn't means
+    the newest version; where Kaggle can't be reached, the newest in the cache. Raises
+    DownloadError, and ConfigError for a handle that is none.
     """
     parse(handle)
     try:
@@ -90,12 +94,14 @@ def _explained(handle: str, error: Exception) -> DownloadError:
     if kind == "ChunkedEncodingError":
         arrived = sum(path.stat().st_size for path in _home(handle).glob("*.archive"))
         return DownloadError(
-            f"The download of {handle} broke off {ATTEMPTS} times; {arrived / 1e6:.1f} MB have arrived and are kept: "
+            f"The download of {handle} broke off {ATTEMPTS} times; {arrived / 1e6:.1f} MB have "
+            "arrived and are kept: "
             "try again, and it goes on from there."
         )
     if kind == "DataCorruptionError":
         return DownloadError(
-            f"The download of {handle} was damaged on its way (its md5 is not the one that Kaggle states) and was "
+            f"The download of {handle} was damaged on its way (its md5 is not the one that Kaggle "
+            "states) and was "
             "thrown away: try again."
         )
     if kind in ("BadZipFile", "ReadError") or str(error) == "Unsupported archive type.":
@@ -103,31 +109,38 @@ def _explained(handle: str, error: Exception) -> DownloadError:
         for path in _home(handle).glob("*.archive"):
             path.unlink()
         return DownloadError(
-            f"What arrived for {handle} is no archive and was thrown away: try again, or download it in a browser and "
+            f"What arrived for {handle} is no archive and was thrown away: try again, or download "
+            "it in a browser and "
             "give its folder with --data."
         )
     if status in (401, 403):
         return DownloadError(
-            f"Kaggle does not give {handle} to this user ({status}): set KAGGLE_API_TOKEN to a token from "
-            "kaggle.com/settings and accept the dataset's terms on its page, or give a folder with --data."
+            f"Kaggle does not give {handle} to this user ({status}): set KAGGLE_API_TOKEN to a "
+            "token from "
+            "kaggle.com/settings and accept the dataset's terms on its page, or give a folder with "
+            "--data."
         )
     if status == 404:
         return DownloadError(
-            f"Kaggle has no dataset {handle} (404): check owner, name and version on kaggle.com, or give a folder "
+            f"Kaggle has no dataset {handle} (404): check owner, name and version on kaggle.com, "
+            "or give a folder "
             "with --data."
         )
     if isinstance(status, int):
         return DownloadError(
-            f"Kaggle answered {handle} with an error ({status}): try again later, or give a folder with --data."
+            f"Kaggle answered {handle} with an error ({status}): try again later, or give a folder "
+            "with --data."
         )
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return DownloadError(
-            f"There is no space left for {handle} in {_home(handle)}: make room, or set KAGGLEHUB_CACHE to a folder "
+            f"There is no space left for {handle} in {_home(handle)}: make room, or set "
+            "KAGGLEHUB_CACHE to a folder "
             "with space."
         )
     reason = str(error).strip().splitlines()[0] if str(error).strip() else kind
     return DownloadError(
-        f"{handle} could not be fetched from Kaggle ({shorten(reason, 200)}): connect to the network and try "
+        f"{handle} could not be fetched from Kaggle ({shorten(reason, 200)}): connect to the "
+        "network and try "
         "again, or give a folder that holds the data with --data."
     )
 

@@ -23,11 +23,15 @@ SHARES = {"train": 0.72, "validation": 0.12, "test": 0.16}
 
 
 SAME_LESION = {"HAM_0004919": "HAM_0000140"}
-"""Lesion ids that are photographs of one lesion: ISIC_0025226 and ISIC_0030074 are near-identical."""
+"""Lesion ids that are photographs of one lesion: ISIC_0025226 and ISIC_0030074 are
+near-identical.
+"""
 
 
 FILE_ID = r"[0-9a-f]{16}"
-"""What an id looks like that stands for the bytes of a file, where the data name no lesions (`dermhub.data.tables`)."""
+"""What an id looks like that stands for the bytes of a file, where the data name no lesions
+(`dermhub.data.tables`).
+"""
 
 
 SHIPPED = Path(__file__).with_name("partition.csv")
@@ -46,7 +50,9 @@ def shipped_hash() -> str:
 
 
 def fingerprint(table: pd.DataFrame) -> str:
-    """sha256 of what matters of a table: ids, lesions, labels and splits of its images, whatever their order."""
+    """sha256 of what matters of a table: ids, lesions, labels and splits of its images, whatever
+    their order.
+    """
     columns = ["image_id", "lesion_id", "dx", "split"]
     rows = table[columns].sort_values("image_id").to_csv(index=False, lineterminator="\n")
     return hashlib.sha256(rows.encode()).hexdigest()
@@ -70,7 +76,9 @@ def assign(table: pd.DataFrame) -> pd.Series:
 
 
 def divide(table: pd.DataFrame) -> dict[str, str]:
-    """lesion_id -> split for a table with columns `lesion_id` and `dx`; see `assign` for the rule."""
+    """lesion_id -> split for a table with columns `lesion_id` and `dx`; see `assign` for the
+    rule.
+    """
     group = canonical(table["lesion_id"])
     lesions = (
         table.groupby(group, sort=True)
@@ -95,7 +103,8 @@ def divide(table: pd.DataFrame) -> dict[str, str]:
 
 
 def overlap(table: pd.DataFrame) -> int | None:
-    """The number of lesions of a table that stand in more than one `split`; 0 for a table that does not leak.
+    """The number of lesions of a table that stand in more than one `split`; 0 for a table that does
+    not leak.
 
     None where the data name no lesions of the images that are held out, so that nobody can tell.
     """
@@ -104,7 +113,9 @@ def overlap(table: pd.DataFrame) -> int | None:
 
 
 def check(table: pd.DataFrame) -> None:
-    """Raise LeakError, naming lesions, when a lesion of the table stands in more than one `split`."""
+    """Raise LeakError, naming lesions, when a lesion of the table stands in more than one
+    `split`.
+    """
     torn = _torn(table)
     if torn:
         raise LeakError(
@@ -121,7 +132,9 @@ def _torn(table: pd.DataFrame) -> list[str]:
 
 
 def check_copies(table: pd.DataFrame) -> None:
-    """Raise LeakError where two image files in different splits are the same, byte for byte, whatever their ids."""
+    """Raise LeakError where two image files in different splits are the same, byte for byte,
+    whatever their ids.
+    """
     sizes = pd.Series([Path(path).stat().st_size for path in table["path"]], index=table.index)
     # Only files of one length can be equal; the others are not read for this.
     alike = table[table["split"].groupby(sizes).transform("nunique") > 1]
@@ -132,6 +145,7 @@ def check_copies(table: pd.DataFrame) -> None:
     if len(torn):
         first = torn[hashes[torn.index] == hashes[torn.index[0]]].drop_duplicates("split")
         raise LeakError(
-            f"{len(torn)} image file(s) stand in more than one split under several ids ({some(first['image_id'])} are "
+            f"{len(torn)} image file(s) stand in more than one split under several ids "
+            f"({some(first['image_id'])} are "
             "one image): give all photographs of one lesion the same lesion_id."
         )

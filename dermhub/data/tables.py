@@ -33,7 +33,8 @@ def find_images(folder: Path) -> dict[str, Path]:
         first = found.setdefault(path.stem, path)
         if first is not path and first.stat().st_size != path.stat().st_size:
             raise DataError(
-                f"{first} and {path} differ but have one name, and so one image id: rename or remove one."
+                f"{first} and {path} differ but have one name, and so one image id: rename or "
+                "remove one."
             )
     return found
 
@@ -54,14 +55,16 @@ def read_labels(csv: Path) -> pd.DataFrame:
             f"{csv} can't be read as a CSV table ({' '.join(str(error).split())})."
         ) from None
     if not isinstance(table.index, pd.RangeIndex):
-        # Otherwise pandas takes the first cells for the names of the rows, and every column is one off.
+        # Otherwise pandas takes the first cells for the names of the rows, and every column is one
+        # off.
         raise DataError(
             f"{csv} has rows with more cells than its heading: remove the commas at their ends."
         )
     missing = [name for name in ("image_id", "dx") if name not in table]
     if missing:
         raise DataError(
-            f"{csv} lacks the column(s) {some(missing)}; it has {some(table.columns)}. Expected image_id and dx."
+            f"{csv} lacks the column(s) {some(missing)}; it has {some(table.columns)}. Expected "
+            "image_id and dx."
         )
     if table.empty:
         raise DataError(f"{csv} has a heading but no rows.")
@@ -75,7 +78,8 @@ def read_labels(csv: Path) -> pd.DataFrame:
     twice = table["image_id"][table["image_id"].duplicated()].unique()
     if len(twice):
         raise DataError(
-            f"{csv} lists {len(twice)} image id(s) more than once ({some(twice)}): keep one row for each."
+            f"{csv} lists {len(twice)} image id(s) more than once ({some(twice)}): keep one row "
+            "for each."
         )
     return table
 
@@ -86,7 +90,8 @@ def attach_paths(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
     missing = [name for name in table["image_id"] if name not in found]
     if missing:
         raise DataError(
-            f"{len(missing)} of {len(table)} image ids have no file below {folder}: {some(missing)}."
+            f"{len(missing)} of {len(table)} image ids have no file below {folder}: "
+            f"{some(missing)}."
         )
     return table.assign(path=[str(found[name]) for name in table["image_id"]])
 
@@ -102,7 +107,8 @@ def read_table(folder: Path, task: Task) -> pd.DataFrame:
     partition.check(table)
     partition.check_copies(table)
     for split in partition.SPLITS:
-        # Malignant and benign ones: without either, no threshold can be chosen and no AUROC measured.
+        # Malignant and benign ones: without either, no threshold can be chosen and no AUROC
+        # measured.
         classes = {str(task.class_of(dx)) for dx in table["dx"][table["split"] == split]}
         if not classes & task.positive or not classes - task.positive:
             held = f"holds only {some(sorted(classes))}" if classes else "is empty"
@@ -118,13 +124,16 @@ def check_classes(table: pd.DataFrame, folder: Path, task: Task) -> None:
     if unknown:
         known = (*LESION_NAMES, *task.classes)
         raise DataError(
-            f"{folder} has {len(unknown)} class(es) that the task {task.name!r} does not know ({some(unknown)}); "
+            f"{folder} has {len(unknown)} class(es) that the task {task.name!r} does not know "
+            f"({some(unknown)}); "
             f"expected {', '.join(dict.fromkeys(known))}.{suggest(unknown[0], known)}"
         )
 
 
 def read_folder(folder: Path) -> pd.DataFrame:
-    """The one CSV table of a folder with each image's path and lesion_id; raises DataError where there is none."""
+    """The one CSV table of a folder with each image's path and lesion_id; raises DataError where
+    there is none.
+    """
     find_images(folder)
     tables = sorted(folder.glob("*.csv"))
     if len(tables) > 1:
@@ -132,7 +141,8 @@ def read_folder(folder: Path) -> pd.DataFrame:
         tables = [path for path in tables if path.name.lower().endswith("metadata.csv")] or tables
     if len(tables) != 1:
         raise DataError(
-            f"{folder} holds {len(tables)} CSV tables, expected one with the columns image_id, dx and lesion_id, "
+            f"{folder} holds {len(tables)} CSV tables, expected one with the columns image_id, dx "
+            "and lesion_id, "
             "or folders train|test/benign|malignant."
         )
     table = attach_paths(read_labels(tables[0]), folder)
@@ -167,7 +177,8 @@ def _read_csv_folder(folder: Path) -> pd.DataFrame:
     wrong = sorted(set(table["split"]) - set(partition.SPLITS))
     if wrong:
         raise DataError(
-            f"The table of {folder} has split(s) {some(wrong)}, expected {', '.join(partition.SPLITS)}."
+            f"The table of {folder} has split(s) {some(wrong)}, expected "
+            f"{', '.join(partition.SPLITS)}."
         )
     return table
 
@@ -196,12 +207,14 @@ def _read_layout(folder: Path) -> pd.DataFrame:
     table = table[(table["split"] == "test") | ~table["lesion_id"].isin(tested)].copy()
     training = table[table["split"] == "train"]
     places = partition.divide(training)
-    # `divide` also sets a test part aside; here the test images are given, so that part goes back to training.
+    # `divide` also sets a test part aside; here the test images are given, so that part goes back
+    # to training.
     chosen = training["lesion_id"].map(places).replace({"test": "train"})
     table.loc[training.index, "split"] = chosen
     return table
 
 
 def _content_ids(paths: pd.Series) -> list[str]:
-    # Without lesion ids, at least copies of one file count as one lesion. They look like partition.FILE_ID.
+    # Without lesion ids, at least copies of one file count as one lesion. They look like
+    # partition.FILE_ID.
     return [hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16] for path in paths]

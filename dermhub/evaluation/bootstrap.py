@@ -1,8 +1,10 @@
-"""How sure the figures are, for whom they hold, and where the model was most confidently wrong. Plain numpy.
+"""How sure the figures are, for whom they hold, and where the model was most confidently wrong.
+Plain numpy.
 
-Photographs of one lesion are not independent, so intervals come from resampling lesions, not images: the
-percentile bootstrap (Efron 1979) over clusters (Field & Welsh 2007, section 3); that of the ECE, which resampling
-raises, is moved onto the figure. A figure that is not defined, or that rests on fewer than `FEWEST` lesions, is None.
+Photographs of one lesion are not independent, so intervals come from resampling lesions, not
+images: the percentile bootstrap (Efron 1979) over clusters (Field & Welsh 2007, section 3); that of
+the ECE, which resampling raises, is moved onto the figure. A figure that is not defined, or that
+rests on fewer than `FEWEST` lesions, is None.
 """
 
 from __future__ import annotations
@@ -38,14 +40,17 @@ def intervals(
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> dict[str, Any]:
-    """The 95% interval of every headline figure, and of each class's recall, over resampled lesions.
+    """The 95% interval of every headline figure, and of each class's recall, over resampled
+    lesions.
 
-    `probabilities` is (N, C) with rows summing to 1, `targets` (N,) class indices, `lesions` (N,) ids, and
-    `threshold` the operating point of sensitivity and specificity. `bounds` and `recall` hold [low, high] or None.
+    `probabilities` is (N, C) with rows summing to 1, `targets` (N,) class indices, `lesions` (N,)
+    ids, and `threshold` the operating point of sensitivity and specificity. `bounds` and `recall`
+    hold [low, high] or None.
     """
     figures = resampled(probabilities, targets, lesions, task, threshold, resamples, seed)
     own = weighted(np.ones((1, len(targets))), probabilities, targets, task, threshold)
-    # Bins are noisier in a resample, which raises its ECE: the cloud is moved back onto the figure itself.
+    # Bins are noisier in a resample, which raises its ECE: the cloud is moved back onto the figure
+    # itself.
     figures["ece"] = np.maximum(figures["ece"] - figures["ece"].mean() + own["ece"], 0.0)
     limits = {name: bounds(values) for name, values in figures.items()}
     return {
@@ -67,7 +72,9 @@ def resampled(
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> dict[str, Floats64]:
-    """Name -> (resamples,) values of each figure, NaN where a resample leaves it undefined; see `intervals`."""
+    """Name -> (resamples,) values of each figure, NaN where a resample leaves it undefined; see
+    `intervals`.
+    """
     every = lesion_weights(lesions, resamples, seed)
     parts = [weighted(weights, probabilities, targets, task, threshold) for weights in every]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -76,11 +83,14 @@ def resampled(
 def lesion_weights(
     lesions: NDArray[Any], resamples: int = RESAMPLES, seed: int = SEED
 ) -> Iterator[Floats64]:
-    """How often each of N images counts in each resample of their lesions: (B, N), at most `CHUNK` resamples a time."""
+    """How often each of N images counts in each resample of their lesions: (B, N), at most `CHUNK`
+    resamples a time.
+    """
     names, index = np.unique(lesions, return_inverse=True)
     rng = np.random.default_rng(seed)
     for start in range(0, resamples, CHUNK):
-        # Drawing lesions with replacement is a multinomial count for each; its photographs share it.
+        # Drawing lesions with replacement is a multinomial count for each; its photographs share
+        # it.
         counts = rng.multinomial(
             len(names), np.full(len(names), 1 / len(names)), min(CHUNK, resamples - start)
         )
@@ -90,7 +100,9 @@ def lesion_weights(
 def weighted(
     weights: Floats64, probabilities: Floats64, targets: Ints, task: Task, threshold: float
 ) -> dict[str, Floats64]:
-    """Name -> (B,) values of each figure for B rows of image weights (B, N); all ones give `metrics.summarize`."""
+    """Name -> (B,) values of each figure for B rows of image weights (B, N); all ones give
+    `metrics.summarize`.
+    """
     count, classes = len(targets), len(task.classes)
     called, top = probabilities.argmax(axis=1), probabilities.max(axis=1)
     cells = np.zeros((count, classes * classes))
@@ -120,7 +132,9 @@ def weighted(
 
 
 def weighted_auroc(weights: Floats64, scores: Floats64, positive: NDArray[np.bool_]) -> Floats64:
-    """(B,) area under the ROC curve as in `metrics.auroc`, an image counting as often as its weight says."""
+    """(B,) area under the ROC curve as in `metrics.auroc`, an image counting as often as its weight
+    says.
+    """
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.append(True, np.diff(scores[order]) != 0))
     own = weights[:, order]
@@ -149,13 +163,16 @@ def _mean(values: Floats64) -> Floats64:
 
 
 def bounds(values: Floats64) -> list[float] | None:
-    """The 95% interval of a figure's (B,) values over resamples, NaN where undefined; None where it says nothing."""
+    """The 95% interval of a figure's (B,) values over resamples, NaN where undefined; None where it
+    says nothing.
+    """
     known = values[np.isfinite(values)]
     # A figure that every tenth resample leaves undefined has no interval that could be trusted.
     if len(known) < 0.9 * len(values):
         return None
     low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     if low == high:
-        # Eleven of eleven found is no certainty, but resampling the eleven can't tell how far from one.
+        # Eleven of eleven found is no certainty, but resampling the eleven can't tell how far from
+        # one.
         return None
     return [round(float(low), 6), round(float(high), 6)]

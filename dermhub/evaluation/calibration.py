@@ -1,4 +1,6 @@
-"""What is chosen after training, on the validation split alone: class prior, temperature, thresholds."""
+"""What is chosen after training, on the validation split alone: class prior, temperature,
+thresholds.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from dermhub.models.config import Threshold
 from dermhub.tasks import Task
 
 EXPONENTS = np.array(sorted(np.linspace(-1.5, 1.5, 61).round(2), key=abs))
-"""Candidates for the strength of the prior correction; of equally good ones the first, smallest, is taken."""
+"""Candidates for the strength of the prior correction; of equally good ones the first, smallest, is
+taken.
+"""
 
 
 SENSITIVITY = 0.95
@@ -22,7 +26,8 @@ SENSITIVITY = 0.95
 
 
 def prior_offset(targets: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
-    """(C,) log of each class's share among the images with these targets (N,), less the mean log share.
+    """(C,) log of each class's share among the images with these targets (N,), less the mean log
+    share.
 
     A class without images, of which nothing is known, counts as much as the rarest.
     """
@@ -33,12 +38,14 @@ def prior_offset(targets: NDArray[np.int64], classes: int) -> NDArray[np.float64
 
 
 def directions(targets: NDArray[np.int64], task: Task) -> NDArray[np.float64]:
-    """(C,) what is added to the logits, times an exponent, to move the prior that a model has learned from N images.
+    """(C,) what is added to the logits, times an exponent, to move the prior that a model has
+    learned from N images.
 
-    Of several classes it is `prior_offset` of the training images: positive exponents move the prior towards that of
-    the data, negative ones towards equal classes (post-hoc logit adjustment, Menon et al. 2021, section 4.1), and
-    training that draws classes with share**sampling is undone by 1 - sampling (Saerens et al. 2002, eq. 2.4). Two
-    classes have but one direction, whatever their shares and however their diagnoses were drawn.
+    Of several classes it is `prior_offset` of the training images: positive exponents move the
+    prior towards that of the data, negative ones towards equal classes (post-hoc logit adjustment,
+    Menon et al. 2021, section 4.1), and training that draws classes with share**sampling is undone
+    by 1 - sampling (Saerens et al. 2002, eq. 2.4). Two classes have but one direction, whatever
+    their shares and however their diagnoses were drawn.
     """
     return (
         prior_offset(targets, len(task.classes)) if len(task.classes) > 2 else np.array([1.0, -1.0])
@@ -50,12 +57,14 @@ def choose_exponent(
 ) -> float:
     """How much of the prior correction to apply, by what the task's answer is.
 
-    Of two classes it is a threshold on the probability of malignancy, whose calls the correction does not change: the
-    exponent has the smallest negative log-likelihood after `fit_temperature`, so that the probability can be taken at
-    its word. The more probable of the two classes is then benign more often. Of several classes it is the most probable
-    one: with the data's own prior rare classes are called too rarely to be useful, with an equal one too often. There
-    accuracy plus balanced accuracy count against the negative log-likelihood: without it a few validation images more
-    or less of a rare class would decide, at the price of what the probabilities are worth.
+    Of two classes it is a threshold on the probability of malignancy, whose calls the correction
+    does not change: the exponent has the smallest negative log-likelihood after `fit_temperature`,
+    so that the probability can be taken at its word. The more probable of the two classes is then
+    benign more often. Of several classes it is the most probable one: with the data's own prior
+    rare classes are called too rarely to be useful, with an equal one too often. There accuracy
+    plus balanced accuracy count against the negative log-likelihood: without it a few validation
+    images more or less of a rare class would decide, at the price of what the probabilities are
+    worth.
     """
 
     def goodness(exponent: float) -> float:
@@ -72,7 +81,9 @@ def choose_exponent(
 
 
 def fit_temperature(logits: NDArray[Any], targets: NDArray[np.int64]) -> float:
-    """The temperature in [0.2, 5] with the smallest negative log-likelihood (Guo et al. 2017, section 4.2)."""
+    """The temperature in [0.2, 5] with the smallest negative log-likelihood (Guo et al. 2017,
+    section 4.2).
+    """
     grid = np.geomspace(0.2, 5.0, 81)
     for _ in range(2):
         losses = [
@@ -113,16 +124,19 @@ STEPS = 30
 
 
 STEEPEST = 100.0
-"""A slope beyond this in either direction means that the two groups are separated, and no slope exists."""
+"""A slope beyond this in either direction means that the two groups are separated, and no slope
+exists.
+"""
 
 
 def recalibration(
     scores: Floats64, positive: NDArray[np.bool_], lesions: NDArray[Any]
 ) -> dict[str, Any]:
-    """Slope, intercept and their 95% intervals over resampled lesions, and the curve, of (N,) scores in [0, 1].
+    """Slope, intercept and their 95% intervals over resampled lesions, and the curve, of (N,)
+    scores in [0, 1].
 
-    `curve` lists mean score, observed share and n of each bin that holds an image. Slope and intercept are None
-    where they don't exist: one group is empty, or the score separates the two.
+    `curve` lists mean score, observed share and n of each bin that holds an image. Slope and
+    intercept are None where they don't exist: one group is empty, or the score separates the two.
     """
     own = slope_and_intercept(scores, positive, np.ones((1, len(scores))))
     parts = [
@@ -145,7 +159,9 @@ def recalibration(
 def slope_and_intercept(
     scores: Floats64, positive: NDArray[np.bool_], weights: Floats64
 ) -> tuple[Floats64, Floats64]:
-    """(B,) slopes, and (B,) intercepts at slope 1, for B rows of image weights (B, N); NaN where there is none."""
+    """(B,) slopes, and (B,) intercepts at slope 1, for B rows of image weights (B, N); NaN where
+    there is none.
+    """
     clipped = np.clip(scores, 1e-9, 1 - 1e-9)
     logit = np.log(clipped / (1 - clipped))
     _, slopes = _fit(logit, positive, weights, slope=True)
@@ -156,7 +172,9 @@ def slope_and_intercept(
 def _fit(
     x: Floats64, positive: NDArray[np.bool_], weights: Floats64, slope: bool
 ) -> tuple[Floats64, Floats64]:
-    """Newton's method for intercept and slope of a logistic regression in each row; slope stays 1 if not asked."""
+    """Newton's method for intercept and slope of a logistic regression in each row; slope stays 1
+    if not asked.
+    """
     a, b = np.zeros(len(weights)), np.full(len(weights), 0.0 if slope else 1.0)
     still = np.ones(len(weights), bool)
     for _ in range(STEPS):

@@ -1,10 +1,12 @@
-"""Whether class maps lie on the lesion: figures of the table maps.csv, which `verify` works out again.
+"""Whether class maps lie on the lesion: figures of the table maps.csv, which `verify` works out
+again.
 
-The table has a row for each test image: `image_id`; `lesion_share`, the share of the model's view that the lesion
-covers in the mask that people made; `inside`, the share of the energy of the predicted class's map in that mask (empty
-where the map is blank), and `hit`, whether its peak lies there (`explanation.energy_inside`, `explanation.peak_inside`); and `inside_other`
-and `hit_other`, the same for the map of a test image of another lesion with the same answer (both empty where there is
-none), because lesions lie in the centre, so that a map of any lesion hits many.
+The table has a row for each test image: `image_id`; `lesion_share`, the share of the model's view
+that the lesion covers in the mask that people made; `inside`, the share of the energy of the
+predicted class's map in that mask (empty where the map is blank), and `hit`, whether its peak lies
+there (`explanation.energy_inside`, `explanation.peak_inside`); and `inside_other` and `hit_other`,
+the same for the map of a test image of another lesion with the same answer (both empty where there
+is none), because lesions lie in the centre, so that a map of any lesion hits many.
 """
 
 from __future__ import annotations
@@ -28,11 +30,12 @@ MAP_COLUMNS = ("lesion_share", "inside", "hit", "inside_other", "hit_other")
 
 
 def map_figures(table: pd.DataFrame, test: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:
-    """The block `maps` of metrics.json, from `read_maps` and the test rows of predictions in the same order.
+    """The block `maps` of metrics.json, from `read_maps` and the test rows of predictions in the
+    same order.
 
-    Images whose view the lesion does not reach, or fills by 95 % or more, leave nothing to judge and are left out; a
-    blank map counts as one with no energy inside and no hit. `right`, `wrong` and `per_class` (by the true class) are
-    parts of `all`; see `_row` for what is told of each.
+    Images whose view the lesion does not reach, or fills by 95 % or more, leave nothing to judge
+    and are left out; a blank map counts as one with no energy inside and no hit. `right`, `wrong`
+    and `per_class` (by the true class) are parts of `all`; see `_row` for what is told of each.
     """
     true = prediction.class_indices(test["dx"], config.task)
     right = predictions.logits_of(test, config.task).argmax(axis=1) == true
@@ -58,7 +61,9 @@ def map_figures(table: pd.DataFrame, test: pd.DataFrame, config: ModelConfig) ->
 
 
 def read_maps(path: Path, test: pd.DataFrame) -> pd.DataFrame:
-    """Read maps.csv; raises DataError when it is damaged or not of the test images, in the order of `test`."""
+    """Read maps.csv; raises DataError when it is damaged or not of the test images, in the order of
+    `test`.
+    """
     try:
         table = pd.read_csv(path, dtype={"image_id": str})
     except (OSError, ValueError) as error:
@@ -69,7 +74,8 @@ def read_maps(path: Path, test: pd.DataFrame) -> pd.DataFrame:
         raise DataError(f"{path} lacks the column(s) {some(missing)}: measure the model again.")
     if list(table["image_id"]) != list(test["image_id"]):
         raise DataError(
-            f"{path} is not of the {len(test)} test images, in their order: measure the model again."
+            f"{path} is not of the {len(test)} test images, in their order: measure the model "
+            "again."
         )
     numbers = table[list(MAP_COLUMNS)].apply(pd.to_numeric, errors="coerce")
     wrong = ~(table[list(MAP_COLUMNS)].isna() | numbers.ge(0) & numbers.le(1)).all(axis=1)
@@ -77,7 +83,8 @@ def read_maps(path: Path, test: pd.DataFrame) -> pd.DataFrame:
     wrong |= numbers["hit_other"].isna() & numbers["inside_other"].notna()
     if wrong.any():
         raise DataError(
-            f"{path} has line(s) {some(table.index[wrong] + 2)} with something else than a number from 0 to 1: "
+            f"{path} has line(s) {some(table.index[wrong] + 2)} with something else than a number "
+            "from 0 to 1: "
             "measure the model again."
         )
     return table
@@ -96,10 +103,11 @@ def rank_correlation(one: NDArray[np.floating], other: NDArray[np.floating]) -> 
 
 
 def _row(values: Floats64, lesions: Any) -> dict[str, Any]:
-    """Number of images and lesions, the mean of each column, `ratio` of `inside` to `lesion_share`, and their bounds.
+    """Number of images and lesions, the mean of each column, `ratio` of `inside` to `lesion_share`,
+    and their bounds.
 
-    None for what rests on fewer than `bootstrap.FEWEST` images, or on none. Chance gives a hit as often as
-    `lesion_share`.
+    None for what rests on fewer than `bootstrap.FEWEST` images, or on none. Chance gives a hit as
+    often as `lesion_share`.
     """
     row: dict[str, Any] = {"n": len(values), "lesions": len(np.unique(lesions))}
     if len(values) < bootstrap.FEWEST:
@@ -118,7 +126,9 @@ def _row(values: Floats64, lesions: Any) -> dict[str, Any]:
 
 
 def _means(weights: Floats64, values: Floats64) -> dict[str, Floats64]:
-    """Column -> (B,) weighted means of what is known, for B rows of image weights (B, N); NaN where nothing is."""
+    """Column -> (B,) weighted means of what is known, for B rows of image weights (B, N); NaN where
+    nothing is.
+    """
     total, whole = weights @ np.isfinite(values), weights @ np.nan_to_num(values)
     means = dict(
         zip(

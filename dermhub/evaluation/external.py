@@ -1,8 +1,8 @@
 """Images of other places: the external test, and photographs that are no dermatoscopic images.
 
-Their predictions are a second table, external.csv: `source` (ph2, or the name of a folder of other photographs),
-image_id, dx (empty where it is no lesion), and `logit_<class>`. No probability or threshold is ever chosen on them;
-what the gate was made with them in view is told in `gate`.
+Their predictions are a second table, external.csv: `source` (ph2, or the name of a folder of other
+photographs), image_id, dx (empty where it is no lesion), and `logit_<class>`. No probability or
+threshold is ever chosen on them; what the gate was made with them in view is told in `gate`.
 """
 
 from __future__ import annotations
@@ -21,14 +21,18 @@ from dermhub.models.config import ModelConfig
 from dermhub.tasks import Task
 
 PH2 = "ph2"
-"""The source of the external test: melanomas and nevi of another hospital (Mendonca et al., EMBC 2013)."""
+"""The source of the external test: melanomas and nevi of another hospital (Mendonca et al., EMBC
+2013).
+"""
 
 
 def external_figures(table: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:
-    """The figures of the external test, melanoma against nevus, or {} when there are no such images.
+    """The figures of the external test, melanoma against nevus, or {} when there are no such
+    images.
 
-    Every photograph shows another lesion, so that intervals come from resampling photographs. `melanoma_auroc` is that
-    of the probability of melanoma alone; None for a model that has no such class.
+    Every photograph shows another lesion, so that intervals come from resampling photographs.
+    `melanoma_auroc` is that of the probability of melanoma alone; None for a model that has no such
+    class.
     """
     part = table[table["source"] == PH2]
     if part.empty:
@@ -84,7 +88,8 @@ def read_external(path: Path, task: Task) -> pd.DataFrame:
     wrong |= (table["source"] == PH2) & ~table["dx"].isin(["mel", "nv"])
     if wrong.any():
         raise DataError(
-            f"{path} has line(s) {some(table.index[wrong] + 2)} with a logit that is no number, another diagnosis than "
+            f"{path} has line(s) {some(table.index[wrong] + 2)} with a logit that is no number, "
+            "another diagnosis than "
             "mel and nv, or an image that was there before: measure the model again."
         )
     return table

@@ -32,7 +32,8 @@ def confusion_matrix(targets: Ints, predicted: Ints, classes: int) -> Ints:
 def auroc(scores: Floats64, positive: NDArray[np.bool_]) -> float | None:
     """Area under the ROC curve: the chance that a positive scores above a negative, ties half.
 
-    The Mann-Whitney statistic divided by its maximum (Hanley & McNeil 1982); None with one class only.
+    The Mann-Whitney statistic divided by its maximum (Hanley & McNeil 1982); None with one class
+    only.
     """
     count = int(positive.sum())
     others = len(positive) - count
@@ -58,7 +59,9 @@ def roc_curve(scores: Floats64, positive: NDArray[np.bool_]) -> tuple[Floats64, 
 def expected_calibration_error(
     probabilities: Floats64, targets: Ints, bins: int = ECE_BINS
 ) -> float:
-    """Mean distance of confidence and accuracy of the top class over equal-width bins (Guo et al. 2017, eq. 3)."""
+    """Mean distance of confidence and accuracy of the top class over equal-width bins (Guo et al.
+    2017, eq. 3).
+    """
     rows = reliability(probabilities.max(axis=1), probabilities.argmax(axis=1) == targets, bins)
     return float(sum(n * abs(score - rate) for score, rate, n in rows) / len(targets))
 
@@ -89,7 +92,9 @@ def brier_score(probabilities: Floats64, targets: Ints) -> float:
 def operating_point(
     scores: Floats64, positive: NDArray[np.bool_], threshold: float
 ) -> dict[str, Any]:
-    """Sensitivity, specificity, PPV and NPV, with the four counts, when score >= threshold is called positive."""
+    """Sensitivity, specificity, PPV and NPV, with the four counts, when score >= threshold is
+    called positive.
+    """
     called = scores >= threshold
     tp, fn = int((called & positive).sum()), int((~called & positive).sum())
     fp, tn = int((called & ~positive).sum()), int((~called & ~positive).sum())
@@ -109,11 +114,12 @@ def operating_point(
 def at_prevalence(
     sensitivity: float, specificity: float, prevalence: float
 ) -> dict[str, float | None]:
-    """What an operating point means where `prevalence` of the people examined are ill (Bayes; Altman & Bland 1994).
+    """What an operating point means where `prevalence` of the people examined are ill (Bayes;
+    Altman & Bland 1994).
 
-    All three are shares from 0 to 1. Returns `ppv` and `npv` (None where nothing is called, or nothing left alone),
-    and how many of 1,000 examined are ill and missed, and are well and called: `missed`, `false_alarms`.
-    Raises ConfigError for a number that is no share.
+    All three are shares from 0 to 1. Returns `ppv` and `npv` (None where nothing is called, or
+    nothing left alone), and how many of 1,000 examined are ill and missed, and are well and called:
+    `missed`, `false_alarms`. Raises ConfigError for a number that is no share.
     """
     for name, value in (
         ("sensitivity", sensitivity),

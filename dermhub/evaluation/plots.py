@@ -1,4 +1,6 @@
-"""PNG figures of a run and of a model card. matplotlib's object interface: no global state, no window."""
+"""PNG figures of a run and of a model card. matplotlib's object interface: no global state, no
+window.
+"""
 
 from __future__ import annotations
 
@@ -120,7 +122,9 @@ def roc(
 
 
 def reliability(path: Path, probabilities: Floats64, targets: Ints, task: Task, title: str) -> None:
-    """Reliability diagram of the top class and of malignancy: mean probability against observed share, and n."""
+    """Reliability diagram of the top class and of malignancy: mean probability against observed
+    share, and n.
+    """
     top, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == targets
     score, sick = (
         prediction.malignancy(probabilities, task),

@@ -33,7 +33,9 @@ def to_csv(table: pd.DataFrame) -> str:
 
 
 def read_predictions(path: Path, task: Task) -> pd.DataFrame:
-    """Read a model's predictions; raises DataError when the file is missing, damaged or of another task."""
+    """Read a model's predictions; raises DataError when the file is missing, damaged or of another
+    task.
+    """
     text = ("image_id", "lesion_id", "split", "dx", "dx_type", "sex", "localization")
     try:
         table = pd.read_csv(
@@ -68,7 +70,8 @@ def _check_rows(path: Path, table: pd.DataFrame, needed: list[str], task: Task) 
     if wrong.any():
         lines = some(table.index[wrong] + 2)
         raise DataError(
-            f"{path} has line(s) {lines} with an empty cell, a logit or another figure that is no number, an unknown "
+            f"{path} has line(s) {lines} with an empty cell, a logit or another figure that is no "
+            "number, an unknown "
             "split or diagnosis, or an image that was there before: measure the model again."
         )
     if empty := [split for split in partition.SPLITS[1:] if not (table["split"] == split).any()]:

@@ -1,7 +1,9 @@
-"""What test images are like, and whether a model leans on it: skin tone as counts, resolution, sharpness.
+"""What test images are like, and whether a model leans on it: skin tone as counts, resolution,
+sharpness.
 
-A table of predictions may hold, for its test images, `ita` (degrees, see `robustness.ita`), `sharpness`, and the probability
-of malignancy of the same image scaled to half (`malignancy_half`) and to twice its size (`malignancy_double`).
+A table of predictions may hold, for its test images, `ita` (degrees, see `robustness.ita`),
+`sharpness`, and the probability of malignancy of the same image scaled to half (`malignancy_half`)
+and to twice its size (`malignancy_double`).
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ SCALES = {"half": 0.5, "double": 2.0}
 def robustness_figures(
     part: pd.DataFrame, score: Floats64, sick: NDArray[np.bool_], lesions: NDArray[Any]
 ) -> dict[str, Any]:
-    """The blocks `skin` and `resolution` of the test images, as far as the table holds their columns.
+    """The blocks `skin` and `resolution` of the test images, as far as the table holds their
+    columns.
 
     `score` (N,) is the probability of malignancy of the images as they are, `sick` (N,) the truth.
     """
@@ -41,7 +44,8 @@ def robustness_figures(
 def _resolution(
     part: pd.DataFrame, score: Floats64, sick: NDArray[np.bool_], lesions: NDArray[Any]
 ) -> dict[str, Any]:
-    """AUROC of malignancy at each size, with the interval of its difference, and how far the probability moves.
+    """AUROC of malignancy at each size, with the interval of its difference, and how far the
+    probability moves.
 
     `rise_benign` and `rise_malignant` are the intervals of the mean change of the probability.
     """
@@ -94,11 +98,15 @@ BANDS = {
 
 
 RIM = 0.1
-"""Share of the height and width, on each side, whose pixels are taken for skin: lesions are in the middle."""
+"""Share of the height and width, on each side, whose pixels are taken for skin: lesions are in the
+middle.
+"""
 
 
 DARK = 40
-"""A pixel whose brightest channel is below this is the tube's shadow or a hair; black skin reflects more."""
+"""A pixel whose brightest channel is below this is the tube's shadow or a hair; black skin reflects
+more.
+"""
 
 
 FEWEST = 100
@@ -108,7 +116,8 @@ FEWEST = 100
 def ita(rgb: Image.Image) -> float | None:
     """The individual typology angle, -90 to 90 degrees, of an RGB image's rim.
 
-    None if the rim shows no skin, or is bluish (b* not above 0), as no skin is: then the light decides, not the skin.
+    None if the rim shows no skin, or is bluish (b* not above 0), as no skin is: then the light
+    decides, not the skin.
     """
     pixels = np.asarray(rgb)
     height, width = pixels.shape[:2]
@@ -134,7 +143,9 @@ def bands(angles: Floats64) -> dict[str, int]:
 
 
 def to_lab(rgb: NDArray[Any]) -> Floats64:
-    """(N, 3) sRGB values from 0 to 255 -> CIE L*, a*, b* (N, 3) under D65 (IEC 61966-2-1; CIE 15:2004, section 8)."""
+    """(N, 3) sRGB values from 0 to 255 -> CIE L*, a*, b* (N, 3) under D65 (IEC 61966-2-1; CIE
+    15:2004, section 8).
+    """
     share = np.asarray(rgb, np.float64) / 255
     linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
     matrix = np.array(

@@ -27,8 +27,8 @@ def subgroups(
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Column -> value -> n, lesions, malignant, the figures of `BY_GROUP`, and their `intervals`.
 
-    `table` has the N rows of the images with `lesion_id` and any of sex, age, localization, dx_type; ages are
-    in the bands of `AGE_BANDS`, and what is not known is the value "unknown".
+    `table` has the N rows of the images with `lesion_id` and any of sex, age, localization,
+    dx_type; ages are in the bands of `AGE_BANDS`, and what is not known is the value "unknown".
     """
     sick = np.isin(targets, task.positive_indices)
     lesions = table["lesion_id"].to_numpy(str)
@@ -49,7 +49,9 @@ def subgroups(
 def worst_errors(
     probabilities: Floats64, targets: Ints, ids: NDArray[Any], task: Task, count: int = 10
 ) -> list[dict[str, Any]]:
-    """The `count` wrong images of the highest probability: image_id, truth, predicted, probability; worst first."""
+    """The `count` wrong images of the highest probability: image_id, truth, predicted, probability;
+    worst first.
+    """
     called, top = probabilities.argmax(axis=1), probabilities.max(axis=1)
     wrong = np.flatnonzero(called != targets)
     order = wrong[np.argsort(-top[wrong], kind="stable")][:count]
@@ -99,12 +101,14 @@ def _columns(table: pd.DataFrame) -> dict[str, NDArray[Any]]:
 def retest_figures(
     probabilities: Floats64, lesions: NDArray[Any], task: Task, threshold: float
 ) -> dict[str, Any]:
-    """Compare all pairs of photographs of each lesion; `probabilities` is (N, C), `lesions` (N,) ids.
+    """Compare all pairs of photographs of each lesion; `probabilities` is (N, C), `lesions` (N,)
+    ids.
 
-    `class_differs` and `decision_differs` are the shares of a lesion's pairs whose most probable class, or whose side
-    of the operating point `threshold`, is not the same, and `malignancy_difference` the absolute difference of
-    P(malignant): means over lesions, so that one with fifteen pairs counts no more than one with a single pair.
-    `lesions_class` and `lesions_decision` count the lesions with any such pair. None where no lesion has two.
+    `class_differs` and `decision_differs` are the shares of a lesion's pairs whose most probable
+    class, or whose side of the operating point `threshold`, is not the same, and
+    `malignancy_difference` the absolute difference of P(malignant): means over lesions, so that one
+    with fifteen pairs counts no more than one with a single pair. `lesions_class` and
+    `lesions_decision` count the lesions with any such pair. None where no lesion has two.
     """
     called = probabilities.argmax(axis=1)
     score = prediction.malignancy(probabilities, task)

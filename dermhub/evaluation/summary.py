@@ -1,8 +1,8 @@
 """From predictions to every figure of a card, without an image or a network.
 
-`measure` writes what this gives and `verify` works it out again, so the two can't drift apart. A table of predictions
-has one row an image: image_id, lesion_id, split (validation or test), dx, what is known of the patient, and
-`logit_<class>` for each class.
+`measure` writes what this gives and `verify` works it out again, so the two can't drift apart. A
+table of predictions has one row an image: image_id, lesion_id, split (validation or test), dx, what
+is known of the patient, and `logit_<class>` for each class.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def recompute(table: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:
 
 
 def of_split(part: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:
-    """Headline figures of the predictions of one split, and of those among them that histology proved."""
+    """Headline figures of the predictions of one split, and of those among them that histology
+    proved.
+    """
     logits, true = logits_of(part, config.task), prediction.class_indices(part["dx"], config.task)
     content = {"lesions": int(part["lesion_id"].nunique()), **summarize(logits, true, config)}
     proven = (
@@ -68,7 +70,9 @@ def of_split(part: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:
 
 
 def at_prevalences(point: dict[str, Any]) -> dict[str, Any]:
-    """Prevalence in percent -> what an operating point means there; {} where sensitivity or specificity is None."""
+    """Prevalence in percent -> what an operating point means there; {} where sensitivity or
+    specificity is None.
+    """
     measured = point["sensitivity"], point["specificity"]
     if None in measured:
         return {}
@@ -76,7 +80,8 @@ def at_prevalences(point: dict[str, Any]) -> dict[str, Any]:
 
 
 def break_down(part: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:
-    """Intervals, subgroups, worst errors, calibration, prediction sets and test-retest of one split's predictions.
+    """Intervals, subgroups, worst errors, calibration, prediction sets and test-retest of one
+    split's predictions.
 
     Sensitivity and specificity are those of the first, the default operating point.
     """
@@ -126,7 +131,9 @@ def summarize(
 def describe(
     table: pd.DataFrame, task: Task, splits: tuple[str, ...] = partition.SPLITS
 ) -> dict[str, Any]:
-    """Counts of a table for each split: images, lesions, classes, diagnoses, and what is known of the patients."""
+    """Counts of a table for each split: images, lesions, classes, diagnoses, and what is known of
+    the patients.
+    """
     content = {}
     for split in splits:
         part = table[table["split"] == split]
@@ -155,5 +162,6 @@ def headline(content: dict[str, dict[str, float]]) -> str:
     test = content["test"]
     return (
         f"test, {test['n']} images of {test['lesions']} lesions: accuracy {test['accuracy']:.4f}, "
-        f"balanced accuracy {test['balanced_accuracy']:.4f}, malignancy AUROC {test['malignancy_auroc']:.4f}"
+        f"balanced accuracy {test['balanced_accuracy']:.4f}, malignancy AUROC "
+        f"{test['malignancy_auroc']:.4f}"
     )

@@ -1,6 +1,8 @@
-"""Models on a Hugging Face hub: found, fetched, verified and pushed; the only module that imports huggingface_hub.
+"""Models on a Hugging Face hub: found, fetched, verified and pushed; the only module that imports
+huggingface_hub.
 
-What is in the cache stays usable whatever happens to the hub, and a host that is down is given up within 10 s.
+What is in the cache stays usable whatever happens to the hub, and a host that is down is given up
+within 10 s.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True)
 class Pushed:
-    """What a push came to: the address, the commit that holds everything, and whether it is a new one."""
+    """What a push came to: the address, the commit that holds everything, and whether it is a new
+    one.
+    """
 
     url: str
     revision: str
@@ -38,7 +42,9 @@ class Pushed:
 
 
 def parse(handle: str) -> tuple[str, str]:
-    """'org/name' or 'org/name@revision' -> (repository, revision), main where none is given. Raises ModelError."""
+    """'org/name' or 'org/name@revision' -> (repository, revision), main where none is given. Raises
+    ModelError.
+    """
     match = HANDLE.fullmatch(handle)
     if match is None or ".." in handle or "--" in match[1] or match[1].endswith((".git", ".")):
         raise ModelError(f"{handle!r} names no repository: expected org/name or org/name@revision.")
@@ -55,9 +61,10 @@ def fetch(
 ) -> Path:
     """The folder of a repository's files in the cache, fetched if need be and verified.
 
-    A commit (40 hexadecimal digits) that is in the cache costs no request. A branch is looked up each time; where
-    that fails and a copy is in the cache, a line on stderr says so and the copy is used. `stated` gives the sha256
-    and size of files (see `pins.Entry`). Raises DownloadError, and ModelError for files with other bytes.
+    A commit (40 hexadecimal digits) that is in the cache costs no request. A branch is looked up
+    each time; where that fails and a copy is in the cache, a line on stderr says so and the copy is
+    used. `stated` gives the sha256 and size of files (see `pins.Entry`). Raises DownloadError, and
+    ModelError for files with other bytes.
     """
     needed = stated or (WEIGHTS, CONFIG)
     folder = None
@@ -88,10 +95,12 @@ def push(
     message: str,
     private: bool = False,
 ) -> Pushed:
-    """Send files (path in the repository -> content) as one commit; the repository is made if need be.
+    """Send files (path in the repository -> content) as one commit; the repository is made if need
+    be.
 
-    `kind` is "model" or "space". What is already there, byte for byte, makes no commit. Raises ConfigError without a
-    token or when `private` is asked of a public repository, DownloadError when the hub can't be reached or refuses.
+    `kind` is "model" or "space". What is already there, byte for byte, makes no commit. Raises
+    ConfigError without a token or when `private` is asked of a public repository, DownloadError
+    when the hub can't be reached or refuses.
     """
     import huggingface_hub
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
@@ -116,7 +125,8 @@ def push(
             api.create_repo(repository, repo_type=kind, private=private or None, **sdk)
         if private and before is not None and not before.private:
             raise ConfigError(
-                f"{repository} exists and is public: make it private in its settings, or drop --private."
+                f"{repository} exists and is public: make it private in its settings, or drop "
+                "--private."
             )
         operations = [
             huggingface_hub.CommitOperationAdd(name, content) for name, content in contents.items()
@@ -127,7 +137,9 @@ def push(
 
 
 def model_files(folder: Path) -> dict[str, Path]:
-    """Name -> file of all that belongs into a model's repository: weights, JSON, Markdown and figures."""
+    """Name -> file of all that belongs into a model's repository: weights, JSON, Markdown and
+    figures.
+    """
     found = [
         path for pattern in PATTERNS for path in sorted(folder.glob(pattern)) if path.is_file()
     ]
@@ -147,7 +159,9 @@ def describe(folder: Path, id: str, repository: str, revision: str, task: str) -
 
 
 def _cached(repository: str, revision: str, needed: Iterable[str], whole: bool) -> Path | None:
-    """The snapshot in the cache, without any request; `whole`: only if the commit's own list says that all is there."""
+    """The snapshot in the cache, without any request; `whole`: only if the commit's own list says
+    that all is there.
+    """
     import huggingface_hub
     from huggingface_hub.errors import (
         CachedRepoTreeNotFoundError,
@@ -184,11 +198,13 @@ def _download(repository: str, revision: str, needed: Iterable[str]) -> Path:
     missing = [name for name in needed if not (folder / name).is_file()]
     if missing:
         raise DownloadError(
-            f"{repository}@{revision} has no {', '.join(missing)}: it is not a model that dermhub wrote; pickles and "
+            f"{repository}@{revision} has no {', '.join(missing)}: it is not a model that dermhub "
+            "wrote; pickles and "
             "code are never fetched."
         )
     if revision != sha:
-        # Only now, as the client's documentation of the cache has it: a fetch that failed must not hide the old copy.
+        # Only now, as the client's documentation of the cache has it: a fetch that failed must not
+        # hide the old copy.
         with contextlib.suppress(ConfigError):
             files.write_text(folder.parent.parent / "refs" / revision, sha)
     return folder
@@ -197,9 +213,10 @@ def _download(repository: str, revision: str, needed: Iterable[str]) -> Path:
 def _verify(folder: Path, repository: str, stated: Mapping[str, tuple[str, int]]) -> None:
     """Compare every file with what is stated, else with the hash that it has in the hub's listing.
 
-    The client checks sizes alone over plain HTTP. It names a file in the cache by its ETag: the sha256 of an LFS
-    file, the git hash of another (https://huggingface.co/docs/huggingface_hub/guides/manage-cache). Wrong files are
-    removed from the cache, so that the next fetch gets them anew.
+    The client checks sizes alone over plain HTTP. It names a file in the cache by its ETag: the
+    sha256 of an LFS file, the git hash of another
+    (https://huggingface.co/docs/huggingface_hub/guides/manage-cache). Wrong files are removed from
+    the cache, so that the next fetch gets them anew.
     """
     wrong = []
     for name, path in model_files(folder).items():
@@ -212,7 +229,8 @@ def _verify(folder: Path, repository: str, stated: Mapping[str, tuple[str, int]]
         if problem is not None:
             kind, found, expected = problem
             wrong.append(
-                f"{name} of {repository}@{folder.name} has the {kind} {found}, but {by} states {expected}"
+                f"{name} of {repository}@{folder.name} has the {kind} {found}, but {by} states "
+                f"{expected}"
             )
             with contextlib.suppress(OSError):
                 path.unlink()
@@ -220,13 +238,16 @@ def _verify(folder: Path, repository: str, stated: Mapping[str, tuple[str, int]]
     if wrong:
         more = f" (and {len(wrong) - 1} more such)" if len(wrong) > 1 else ""
         raise ModelError(
-            f"{wrong[0]}{more}: this copy was removed from the cache; fetch it again, and tell the owner if it "
+            f"{wrong[0]}{more}: this copy was removed from the cache; fetch it again, and tell the "
+            "owner if it "
             "comes back."
         )
 
 
 def _difference(content: bytes, expected: str, size: int) -> tuple[str, object, object] | None:
-    """In what a content differs from a hash and a size: its kind, what was found, what was expected."""
+    """In what a content differs from a hash and a size: its kind, what was found, what was
+    expected.
+    """
     if len(content) != size:
         return "size", len(content), size
     if COMMIT.fullmatch(expected):
@@ -234,13 +255,16 @@ def _difference(content: bytes, expected: str, size: int) -> tuple[str, object, 
     elif re.fullmatch("[0-9a-f]{64}", expected):
         kind, found = "sha256", hashlib.sha256(content).hexdigest()
     else:
-        return None  # a cache without symbolic links, where files have their own names and not their hashes
+        # a cache without symbolic links, where files have their own names and not their hashes
+        return None
     return None if found == expected else (kind, found, expected)
 
 
 @contextlib.contextmanager
 def _client(repository: str, revision: str, answer: float) -> Iterator[Any]:
-    """The hub's client, silent and bounded; what goes wrong becomes a DownloadError of one sentence."""
+    """The hub's client, silent and bounded; what goes wrong becomes a DownloadError of one
+    sentence.
+    """
     import huggingface_hub
 
     api = huggingface_hub.HfApi(user_agent=AGENT)
@@ -250,6 +274,7 @@ def _client(repository: str, revision: str, answer: float) -> Iterator[Any]:
     except DermhubError:
         raise
     except Exception as error:
-        # The errors of huggingface_hub, of its transport and of the file system have no common base but Exception.
+        # The errors of huggingface_hub, of its transport and of the file system have no common base
+        # but Exception.
         cache = huggingface_hub.constants.HF_HUB_CACHE
         raise DownloadError(sentence(error, repository, revision, api.endpoint, cache)) from error

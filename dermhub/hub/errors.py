@@ -1,7 +1,8 @@
-"""What went wrong between here and a hub, as one sentence: the client's errors have many kinds and several lines.
+"""What went wrong between here and a hub, as one sentence: the client's errors have many kinds and
+several lines.
 
-Status codes and the header X-Error-Code are the hub's protocol; see "Errors" in the documentation of huggingface_hub.
-Classes are told apart by name, because `hub` alone imports the client.
+Status codes and the header X-Error-Code are the hub's protocol; see "Errors" in the documentation
+of huggingface_hub. Classes are told apart by name, because `hub` alone imports the client.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ def sentence(error: BaseException, repository: str, revision: str, host: str, ca
     if response is not None:
         return _status(response, repository, revision, host)
     if "OfflineModeIsEnabled" in names:
-        return f"{what} is not whole in the cache and HF_HUB_OFFLINE is set: fetch it once with a network, or unset it."
+        return (
+            f"{what} is not whole in the cache and HF_HUB_OFFLINE is set: fetch it once with a "
+            "network, or unset it."
+        )
     if {"TimeoutException", "TimeoutError"} & names:
         return f"{host} does not answer, or breaks off again and again: try again later."
     if {"ConnectError", "ProxyError", "ConnectionError"} & names:
@@ -45,31 +49,55 @@ def sentence(error: BaseException, repository: str, revision: str, host: str, ca
         space = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         advice = "make room there, or set" if space else "set"
         reason = error.strerror or str(error)
-        return f"The cache {cache} can't be written ({reason}): {advice} HF_HOME to a folder that can be written."
-    return f"{what}: {host} or its client failed ({type(error).__name__}: {first_line(error)}): try again."
+        return (
+            f"The cache {cache} can't be written ({reason}): {advice} HF_HOME to a folder that "
+            "can be written."
+        )
+    return (
+        f"{what}: {host} or its client failed ({type(error).__name__}: {first_line(error)}): "
+        "try again."
+    )
 
 
 def _status(response: Any, repository: str, revision: str, host: str) -> str:
     status, code = int(response.status_code), response.headers.get("X-Error-Code", "")
     if code == "GatedRepo":
-        return f"{repository} is gated ({status}): ask for access on {host}/{repository}, then {LOG_IN}."
+        return (
+            f"{repository} is gated ({status}): ask for access on {host}/{repository}, then "
+            f"{LOG_IN}."
+        )
     if code == "RevisionNotFound":
-        return f"{repository} has no revision {revision!r} ({status}): look at {host}/{repository}/commits."
+        return (
+            f"{repository} has no revision {revision!r} ({status}): look at "
+            f"{host}/{repository}/commits."
+        )
     if code == "EntryNotFound":
         name = unquote(urlsplit(str(response.request.url)).path).partition(f"/resolve/{revision}/")[
             2
         ]
-        return f"{repository}@{revision} has no file {name or 'of that name'} ({status}): ask its owner."
+        return (
+            f"{repository}@{revision} has no file {name or 'of that name'} ({status}): ask its "
+            "owner."
+        )
     if code == "RepoNotFound" or status == 404:
-        return f"{host} has no repository {repository}, or it is private ({status}): check the name, or {LOG_IN}."
+        return (
+            f"{host} has no repository {repository}, or it is private ({status}): check the "
+            f"name, or {LOG_IN}."
+        )
     if status == 401:
-        return f"{host} wants to know who asks for {repository} (401): {LOG_IN}; an old token may have expired."
+        return (
+            f"{host} wants to know who asks for {repository} (401): {LOG_IN}; an old token may "
+            "have expired."
+        )
     if status == 403:
         return f"{host} does not permit this on {repository} (403): {LOG_IN} to a token that may."
     if status == 429:
         wait = response.headers.get("Retry-After", "")
         pause = f"in {wait} s" if wait.isdigit() else "in a few minutes"
-        return f"{host} has had too many requests (429): try again {pause}; a token (HF_TOKEN) allows more."
+        return (
+            f"{host} has had too many requests (429): try again {pause}; a token (HF_TOKEN) "
+            "allows more."
+        )
     if status >= 500:
         return f"{host} is out of order ({status}): try again later."
     told = response.headers.get("X-Error-Message") or "no reason given"

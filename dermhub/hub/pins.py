@@ -20,9 +20,11 @@ class Stated(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """A published model as a value: repository "org/name", commit, and every file with its hash and size.
+    """A published model as a value: repository "org/name", commit, and every file with its hash and
+    size.
 
-    Raises ConfigError for a revision that is no commit (a branch can move) and for hashes that are none.
+    Raises ConfigError for a revision that is no commit (a branch can move) and for hashes that are
+    none.
     """
 
     id: str
@@ -34,12 +36,14 @@ class Entry:
     def __post_init__(self) -> None:
         if not re.fullmatch("[0-9a-f]{40}", self.revision):
             raise ConfigError(
-                f"{self.id}: revision is {self.revision!r}, expected the 40 hexadecimal digits of a commit."
+                f"{self.id}: revision is {self.revision!r}, expected the 40 hexadecimal digits of "
+                "a commit."
             )
         if missing := {WEIGHTS, CONFIG} - self.files.keys():
             raise ConfigError(f"{self.id}: the entry does not state {', '.join(sorted(missing))}.")
         for name, (sha256, size) in self.files.items():
             if not re.fullmatch("[0-9a-f]{64}", sha256) or size < 0:
                 raise ConfigError(
-                    f"{self.id}: {name} needs a sha256 of 64 hexadecimal digits and a size in bytes."
+                    f"{self.id}: {name} needs a sha256 of 64 hexadecimal digits and a size in "
+                    "bytes."
                 )

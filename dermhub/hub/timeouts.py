@@ -1,4 +1,6 @@
-"""Bounds on how long a hub may take. The client has no timeout on some requests and tries others again for a minute."""
+"""Bounds on how long a hub may take. The client has no timeout on some requests and tries others
+again for a minute.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,15 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 CONNECT, ANSWER, GIVE_UP = 4.0, 8.0, 9.0
-"""Seconds for a connection, for the next bytes of an answer, and for the first question as a whole."""
+"""Seconds for a connection, for the next bytes of an answer, and for the first question as a
+whole.
+"""
 
 
 PATIENT = 120.0
-"""Seconds for an answer to an upload, after the host has proved to be up: a commit takes a hub a while."""
+"""Seconds for an answer to an upload, after the host has proved to be up: a commit takes a hub a
+while.
+"""
 
 
 AGENT = "dermhub"
@@ -26,7 +32,9 @@ T = TypeVar("T")
 
 
 class BusyError(Exception):
-    """The hub answered 429 or 5xx; the client would wait and try again, for as long as the hub says, without a word."""
+    """The hub answered 429 or 5xx; the client would wait and try again, for as long as the hub
+    says, without a word.
+    """
 
     def __init__(self, response: Any) -> None:
         super().__init__(response.status_code)
@@ -36,7 +44,8 @@ class BusyError(Exception):
 def within(seconds: float, call: Callable[[], T]) -> T:
     """The result of a call, or TimeoutError after `seconds`.
 
-    A thread of its own, because neither the look-up of a name nor a host of many addresses heeds a timeout.
+    A thread of its own, because neither the look-up of a name nor a host of many addresses heeds a
+    timeout.
     """
     answers: queue.SimpleQueue[tuple[T | None, Exception | None]] = queue.SimpleQueue()
 
@@ -58,11 +67,12 @@ def within(seconds: float, call: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def bounded(session: Any, answer: float) -> Iterator[None]:
-    """While it holds, requests of an httpx session that carry our name wait `answer` seconds for the next bytes.
+    """While it holds, requests of an httpx session that carry our name wait `answer` seconds for
+    the next bytes.
 
-    A GET that had no answer in that time is not made again, one that broke off is made once more (the rest of a file
-    is another request), and 429 or 5xx ends the matter: TimeoutError and BusyError. Other users of the session
-    notice nothing.
+    A GET that had no answer in that time is not made again, one that broke off is made once more
+    (the rest of a file is another request), and 429 or 5xx ends the matter: TimeoutError and
+    BusyError. Other users of the session notice nothing.
     """
     # By thread, because the client fetches files in several and repeats a request in the same one.
     last: dict[int, tuple[tuple[str, ...], int, float]] = {}
@@ -101,7 +111,9 @@ def bounded(session: Any, answer: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def silenced(name: str) -> Iterator[None]:
-    """While it holds, a library's logger prints nothing: what matters is said in one sentence afterwards."""
+    """While it holds, a library's logger prints nothing: what matters is said in one sentence
+    afterwards.
+    """
 
     def nothing(_: logging.LogRecord) -> bool:
         return False

@@ -35,8 +35,10 @@ PROGRESSIVE = 32_000_000
 
 
 LARGE = 16_000_000
-"""Pixels above which an image is read at a quarter of its width and height, still at least 1,000,000 pixels: a model
-sees some 200 x 200 of them, and to convert the whole would take a gigabyte."""
+"""Pixels above which an image is read at a quarter of its width and height, still at least
+1,000,000 pixels: a model sees some 200 x 200 of them, and to convert the whole would take a
+gigabyte.
+"""
 
 
 QUARTER = 4
@@ -51,7 +53,9 @@ MIN_SIDE = 32
 
 
 MAX_RATIO = 20
-"""Longest accepted side as a multiple of the shorter: a strip shows no lesion, and its maps would be huge."""
+"""Longest accepted side as a multiple of the shorter: a strip shows no lesion, and its maps would
+be huge.
+"""
 
 
 ORIENTATION = 0x0112
@@ -76,17 +80,20 @@ TURNS = dict(
 
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
-"""What files are read as. Pillow knows more, some of which (EPS) start other programs on what was uploaded."""
+"""What files are read as. Pillow knows more, some of which (EPS) start other programs on what was
+uploaded.
+"""
 
 
 def to_rgb(image: ImageInput) -> Image.Image:
     """Turn any accepted input into an upright 8-bit RGB image.
 
     Accepts a path, the bytes of an image file, a PIL image, or a uint8 array of shape (H, W, 3) in
-    RGB order or (H, W) in grey. EXIF orientation is applied; CMYK, palette, grey and 16-bit images are converted;
-    transparent pixels are laid over white; more than `LARGE` pixels are reduced to a sixteenth. Raises ImageError,
-    naming what came, for everything else: unreadable or truncated files, animations, NaN arrays, images that are too
-    small, large or narrow, and files made to keep a decoder busy.
+    RGB order or (H, W) in grey. EXIF orientation is applied; CMYK, palette, grey and 16-bit images
+    are converted; transparent pixels are laid over white; more than `LARGE` pixels are reduced to a
+    sixteenth. Raises ImageError, naming what came, for everything else: unreadable or truncated
+    files, animations, NaN arrays, images that are too small, large or narrow, and files made to
+    keep a decoder busy.
     """
     if isinstance(image, np.ndarray):
         return _checked_size(_from_array(image), "the array")
@@ -96,10 +103,12 @@ def to_rgb(image: ImageInput) -> Image.Image:
         return _open(io.BytesIO(image), "the uploaded data", len(image))
     if not isinstance(image, str | os.PathLike):
         raise ImageError(
-            f"Expected a path, the bytes of an image file, a PIL image or a uint8 array, got {type(image).__name__}."
+            "Expected a path, the bytes of an image file, a PIL image or a uint8 array, got "
+            f"{type(image).__name__}."
         )
     path = Path(image)
-    # Opening a pipe would wait for somebody to write into it. These raise nothing, whatever the name.
+    # Opening a pipe would wait for somebody to write into it. These raise nothing, whatever the
+    # name.
     if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):  # noqa: PTH110, PTH112, PTH113
         raise ImageError(f"{path} is a pipe or a device, expected an image file.")
     try:
@@ -120,7 +129,8 @@ def to_rgb(image: ImageInput) -> Image.Image:
 def _from_array(array: NDArray[np.uint8]) -> Image.Image:
     if array.dtype != np.uint8:
         raise ImageError(
-            f"Expected an array of uint8 values 0-255, got {array.dtype}; scale and convert it first."
+            f"Expected an array of uint8 values 0-255, got {array.dtype}; scale and convert it "
+            "first."
         )
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3) or array.size == 0:
         raise ImageError(f"Expected an array of shape (H, W, 3), got {array.shape}.")
@@ -137,7 +147,8 @@ def _open(stream: IO[bytes], name: str, length: int) -> Image.Image:
     stream.seek(0)
     try:
         with warnings.catch_warnings():
-            # Pillow warns about sizes and odd metadata; the size is checked below, before any decoding.
+            # Pillow warns about sizes and odd metadata; the size is checked below, before any
+            # decoding.
             warnings.simplefilter("ignore")
             with Image.open(stream, formats=FORMATS) as image:
                 return _decode(image, name, ours=True)
@@ -147,7 +158,8 @@ def _open(stream: IO[bytes], name: str, length: int) -> Image.Image:
         raise ImageError(_too_large(name)) from None
     except ImageError:
         raise
-    # Pillow's readers raise many kinds of error on damaged data (OSError, TypeError, SyntaxError, struct.error, ...).
+    # Pillow's readers raise many kinds of error on damaged data (OSError, TypeError, SyntaxError,
+    # struct.error, ...).
     except Exception as error:
         raise ImageError(_damaged(name, error)) from None
 
@@ -156,7 +168,8 @@ def _decode(image: Image.Image, name: str, ours: bool = False) -> Image.Image:
     _checked_size(image, name)
     _checked_format(image, name)
     try:
-        # An MPO is a phone's JPEG with a preview behind it; every other second frame is an animation.
+        # An MPO is a phone's JPEG with a preview behind it; every other second frame is an
+        # animation.
         if getattr(image, "is_animated", False) and image.format != "MPO":
             raise ImageError(
                 f"{name} is an animation or a stack of several frames, expected one still image."
@@ -181,9 +194,12 @@ def _decode(image: Image.Image, name: str, ours: bool = False) -> Image.Image:
 
 
 def _reduced(image: Image.Image) -> Image.Image:
-    """A large image as RGB, a quarter as wide and high (rounded up); never two whole ones in memory."""
+    """A large image as RGB, a quarter as wide and high (rounded up); never two whole ones in
+    memory.
+    """
     width, height = image.size
-    # The JPEG decoder reduces by itself, in the frequency domain; all other formats leave the size as it is.
+    # The JPEG decoder reduces by itself, in the frequency domain; all other formats leave the size
+    # as it is.
     image.draft(None, (width // QUARTER, height // QUARTER))
     if image.size != (width, height):
         return _flat_rgb(image, _highest(image))
@@ -196,7 +212,9 @@ def _reduced(image: Image.Image) -> Image.Image:
 
 
 def _highest(image: Image.Image) -> float:
-    """The highest grey value of an image of 32-bit pixels, by which its range is told; 0 for all others."""
+    """The highest grey value of an image of 32-bit pixels, by which its range is told; 0 for all
+    others.
+    """
     extrema = image.getextrema() if image.mode in ("I", "F") else (0, 0)
     return float(extrema[1])  # type: ignore[arg-type]
 
@@ -229,11 +247,13 @@ def _checked_size(image: Image.Image, name: str) -> Image.Image:
         raise ImageError(_too_large(f"{name} ({width} x {height} pixels)"))
     if min(width, height) < MIN_SIDE:
         raise ImageError(
-            f"{name} is {width} x {height} pixels, too small to classify: expected at least {MIN_SIDE} on each side."
+            f"{name} is {width} x {height} pixels, too small to classify: expected at least "
+            f"{MIN_SIDE} on each side."
         )
     if max(width, height) > MAX_RATIO * min(width, height):
         raise ImageError(
-            f"{name} is {width} x {height} pixels, too narrow to classify: expected one side to be at most "
+            f"{name} is {width} x {height} pixels, too narrow to classify: expected one side to be "
+            "at most "
             f"{MAX_RATIO} times the other; cut the lesion out first."
         )
     return image
@@ -245,7 +265,8 @@ def _checked_format(image: Image.Image, name: str) -> None:
         limit, kind = PROGRESSIVE, "progressive JPEG"
     if image.width * image.height > limit:
         raise ImageError(
-            f"{name} ({image.width} x {image.height} pixels) has more than the {limit // 1_000_000} million pixels "
+            f"{name} ({image.width} x {image.height} pixels) has more than the "
+            f"{limit // 1_000_000} million pixels "
             f"that are accepted of a {kind}; scale it down first."
         )
 
@@ -263,4 +284,7 @@ def _damaged(name: str, error: Exception) -> str:
 
 
 def _too_large(name: str) -> str:
-    return f"{name} has more than the {MAX_PIXELS // 1_000_000} million pixels that are accepted; scale it down first."
+    return (
+        f"{name} has more than the {MAX_PIXELS // 1_000_000} million pixels that are accepted; "
+        "scale it down first."
+    )

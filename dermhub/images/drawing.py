@@ -1,4 +1,6 @@
-"""Drawn lesions: images for tests, golden files and the demo's examples. They are no photographs of anyone."""
+"""Drawn lesions: images for tests, golden files and the demo's examples. They are no photographs of
+anyone.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""What a file is that is not a readable image, from its first bytes: so that a refusal can name what came.
+"""What a file is that is not a readable image, from its first bytes: so that a refusal can name
+what came.
 
-The signatures are those that the formats' own specifications give; nothing of the content beyond them is read.
+The signatures are those that the formats' own specifications give; nothing of the content beyond
+them is read.
 """
 
 from __future__ import annotations
@@ -58,7 +60,9 @@ BRANDS = {
     b"crx ": "a camera's raw image: save it as JPEG",
     b"qt  ": "a video",
 }
-"""Major brand of an ISO base media file (ISO/IEC 14496-12, box `ftyp`) -> what it is; any other brand is a video."""
+"""Major brand of an ISO base media file (ISO/IEC 14496-12, box `ftyp`) -> what it is; any other
+brand is a video.
+"""
 
 
 RIFF = {b"WEBP": "a WebP that is damaged or cut short", b"AVI ": "a video", b"WAVE": "a sound file"}
@@ -76,7 +80,9 @@ _HTML = re.compile(
 
 
 def kind_of(head: bytes) -> str:
-    """What a file with these first `HEAD` bytes is ("a PDF document"), or "" where nothing tells."""
+    """What a file with these first `HEAD` bytes is ("a PDF document"), or "" where nothing
+    tells.
+    """
     for offset, mark, name in STARTS:
         if head[offset : offset + len(mark)] == mark:
             return name
@@ -116,7 +122,9 @@ _BYTES = (1, 2, 6, 7)
 
 
 def bomb_in(stream: IO[bytes]) -> str:
-    """What makes a file too costly to open ("a JPEG of more than 50 scans"), or ""; reads it from the start."""
+    """What makes a file too costly to open ("a JPEG of more than 50 scans"), or ""; reads it from
+    the start.
+    """
     head = _at(stream, 0, 16)
     if head[:2] == b"\xff\xd8":
         return _many_scans(_at(stream, 0, -1))

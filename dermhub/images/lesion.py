@@ -1,15 +1,18 @@
-"""Where the pigmented lesion of a dermatoscopic image is, found without a model: a plain, small segmentation.
+"""Where the pigmented lesion of a dermatoscopic image is, found without a model: a plain, small
+segmentation.
 
-It is there to judge other things with: whether an image shows a lesion at all, and whether a heat map lies on it.
-On a copy of at most 64 x 64 pixels, the blue channel, in which pigment is darkest, is smoothed by a median (Celebi et
-al., "Lesion border detection in dermoscopy images", Comput Med Imaging Graph 33, 2009, review such methods); uneven
-light is taken off as a quadratic surface through the pixels of the skin; Otsu's threshold (IEEE Trans Syst Man Cybern
-9, 1979) tells skin from lesion; of the dark parts, the one with the most weight near the centre counts, without holes.
+It is there to judge other things with: whether an image shows a lesion at all, and whether a heat
+map lies on it. On a copy of at most 64 x 64 pixels, the blue channel, in which pigment is darkest,
+is smoothed by a median (Celebi et al., "Lesion border detection in dermoscopy images", Comput Med
+Imaging Graph 33, 2009, review such methods); uneven light is taken off as a quadratic surface
+through the pixels of the skin; Otsu's threshold (IEEE Trans Syst Man Cybern 9, 1979) tells skin
+from lesion; of the dark parts, the one with the most weight near the centre counts, without holes.
 The dark surround that some dermatoscopes leave at the corners is set aside first.
 
-All choices were made on the masks of the validation images of HAM10000 (Tschandl, Rinner, Apalla et al., Nature
-Medicine 26, 2020); `benchmarks/lesion.py` reports the test images. Lesions paler than the skin, and lesions that
-fill the image, are found badly. Every step is in integers or rounded, so that all machines find the same pixels.
+All choices were made on the masks of the validation images of HAM10000 (Tschandl, Rinner, Apalla et
+al., Nature Medicine 26, 2020); `benchmarks/lesion.py` reports the test images. Lesions paler than
+the skin, and lesions that fill the image, are found badly. Every step is in integers or rounded, so
+that all machines find the same pixels.
 """
 
 from __future__ import annotations
@@ -28,7 +31,9 @@ SIDE = 64
 
 
 DARK = 60
-"""Pixels whose brightest channel is below this and that reach the border are the surround, and no skin or lesion."""
+"""Pixels whose brightest channel is below this and that reach the border are the surround, and no
+skin or lesion.
+"""
 
 
 BETWEEN = 0.75
@@ -36,13 +41,16 @@ BETWEEN = 0.75
 
 
 SPREAD = 0.125
-"""Standard deviation, as a share of each side, of the weight that the centre has when dark parts compete."""
+"""Standard deviation, as a share of each side, of the weight that the centre has when dark parts
+compete.
+"""
 
 
 CONTRAST = 0.078
 """The least a lesion is darker than the skin, as a share of the skin's blue.
 
-99.1 % of the validation images have more; of 658 pieces of their skin without any lesion, 79.3 % have less.
+99.1 % of the validation images have more; of 658 pieces of their skin without any lesion, 79.3 %
+have less.
 """
 
 
@@ -56,9 +64,11 @@ ROUNDED = 4
 
 @dataclass(frozen=True)
 class Lesion:
-    """What was found: `small` (h, w) is the mask over a small copy, `surround` (h, w) the dark rim around the view.
+    """What was found: `small` (h, w) is the mask over a small copy, `surround` (h, w) the dark rim
+    around the view.
 
-    `contrast`, 0 to 1, is how much darker the lesion is than the skin, as a share of the skin's blue.
+    `contrast`, 0 to 1, is how much darker the lesion is than the skin, as a share of the skin's
+    blue.
     """
 
     small: Mask
@@ -75,8 +85,8 @@ class Lesion:
     ) -> Mask:
         """The mask (height, width) for a picture of that (width, height).
 
-        The picture shows the part `box` (left, top, right, bottom) of the image, in shares of its sides. All False
-        where nothing was found.
+        The picture shows the part `box` (left, top, right, bottom) of the image, in shares of its
+        sides. All False where nothing was found.
         """
         height, width = self.small.shape
         place = (box[0] * width, box[1] * height, box[2] * width, box[3] * height)
@@ -87,7 +97,9 @@ class Lesion:
 
 
 def find_lesion(rgb: Image.Image) -> Lesion:
-    """The central lesion of an upright RGB image; some milliseconds, and 15 for one of 12 million pixels."""
+    """The central lesion of an upright RGB image; some milliseconds, and 15 for one of 12 million
+    pixels.
+    """
     return segment(thumbnail(rgb))
 
 
@@ -121,7 +133,8 @@ def thumbnail(rgb: Image.Image) -> NDArray[np.uint8]:
 
 def flood_fill(seed: Mask, within: Mask) -> Mask:
     """The pixels of `within` (h, w) that are connected to those of `seed`, by their four sides."""
-    # A mask as one integer: a step costs a microsecond. The empty column keeps the ends of two rows apart.
+    # A mask as one integer: a step costs a microsecond. The empty column keeps the ends of two rows
+    # apart.
     row = within.shape[1] + 1
     allowed, reached = _bits(within), _bits(seed & within)
     while True:
@@ -132,7 +145,9 @@ def flood_fill(seed: Mask, within: Mask) -> Mask:
 
 
 def otsu(values: Floats64) -> float:
-    """The threshold that separates values into two classes with the largest variance between them (Otsu 1979)."""
+    """The threshold that separates values into two classes with the largest variance between them
+    (Otsu 1979).
+    """
     counts, edges = np.histogram(values, 256)
     middles = (edges[:-1] + edges[1:]) / 2
     below, sums = counts.cumsum()[:-1], (counts * middles).cumsum()
@@ -142,7 +157,9 @@ def otsu(values: Floats64) -> float:
 
 
 def _evenly_lit(values: Floats64, valid: Mask) -> Floats64:
-    """Values (h, w) less the light on the skin: a quadratic surface through the lighter pixels, found in two rounds."""
+    """Values (h, w) less the light on the skin: a quadratic surface through the lighter pixels,
+    found in two rounds.
+    """
     surface = _quadratic(values.shape)
     for _ in range(2):
         skin = valid & (values > otsu(values[valid]))

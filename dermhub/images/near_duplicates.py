@@ -1,10 +1,11 @@
 """Seen before: which images a model learnt from, as perceptual hashes that ship with it.
 
-The hash (after Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions", section 3.2.1) is
-the signs of the low frequencies of the grey central square, so that a 4:3 frame and its square agree, and size, JPEG
-quality, brightness and contrast hardly matter. Zauner compares with the median of the coefficients; signs, whose
-median is zero, turn and flip with the image exactly: mirroring changes the sign of the odd frequencies, transposing
-swaps the axes. So all eight symmetries of a square are looked up from one transform.
+The hash (after Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions",
+section 3.2.1) is the signs of the low frequencies of the grey central square, so that a 4:3 frame
+and its square agree, and size, JPEG quality, brightness and contrast hardly matter. Zauner compares
+with the median of the coefficients; signs, whose median is zero, turn and flip with the image
+exactly: mirroring changes the sign of the odd frequencies, transposing swaps the axes. So all eight
+symmetries of a square are looked up from one transform.
 """
 
 from __future__ import annotations
@@ -40,15 +41,21 @@ PAIRS = tuple(
 
 
 BYTES = 48
-"""Length of a hash: bit k lies in byte k // 8 at the value 2 ** (k % 8), and the last 7 bits are zero."""
+"""Length of a hash: bit k lies in byte k // 8 at the value 2 ** (k % 8), and the last 7 bits are
+zero.
+"""
 
 
 THRESHOLD = 60
-"""Largest Hamming distance, of 377 bits, at which two images are one photograph; benchmarks/near_duplicates.py shows why."""
+"""Largest Hamming distance, of 377 bits, at which two images are one photograph;
+benchmarks/near_duplicates.py shows why.
+"""
 
 
 SQUARE, STRETCHED = 1.02, ((0.125, 0.0), (0.0, 0.125), (0.125, 0.125))
-"""Up to which ratio of its sides an image is square, and what is cut off left and above for each of `boxes`."""
+"""Up to which ratio of its sides an image is square, and what is cut off left and above for each of
+`boxes`.
+"""
 
 
 FORMAT = "dermhub seen 1"
@@ -65,7 +72,9 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Match:
-    """A photograph that a model has seen: its id, its split, and how many of the 377 bits differ."""
+    """A photograph that a model has seen: its id, its split, and how many of the 377 bits
+    differ.
+    """
 
     image_id: str
     split: str
@@ -77,7 +86,8 @@ class Match:
         name = "training" if self.split == "train" else self.split
         return Concern(
             "seen",
-            f"This image looks like a copy of the {name} image {self.image_id}: if it is one, the answer says nothing "
+            f"This image looks like a copy of the {name} image {self.image_id}: if it is one, the "
+            "answer says nothing "
             "about how well the model does on new images.",
         )
 
@@ -85,13 +95,14 @@ class Match:
 class SeenImages:
     """The hashes of the images that a model has seen.
 
-    `bits` is (N, 48) uint8, one hash a row (see `BYTES`); `ids` and `splits` hold the N image ids and their splits.
+    `bits` is (N, 48) uint8, one hash a row (see `BYTES`); `ids` and `splits` hold the N image ids
+    and their splits.
     """
 
     def __init__(self, bits: NDArray[np.uint8], ids: Sequence[str], splits: Sequence[str]) -> None:
         self.bits, self.ids, self.splits = bits, tuple(ids), tuple(splits)
-        # One contiguous row for each eighth byte. The order of the bytes in a word is the machine's own: it is the
-        # same on both sides of the comparison.
+        # One contiguous row for each eighth byte. The order of the bytes in a word is the machine's
+        # own: it is the same on both sides of the comparison.
         self._words = np.ascontiguousarray(
             np.ascontiguousarray(bits).view(np.uint64).reshape(-1, _WORDS).T
         )
@@ -99,16 +110,19 @@ class SeenImages:
     def find(self, rgb: Image.Image) -> Match | None:
         """The nearest of the images that an upright RGB image is a copy of, or None.
 
-        A copy may be scaled, compressed, turned by quarters, mirrored, cut to the central square, or a frame of 4:3
-        that was stretched or padded to a square. Other crops, and turns by a few degrees, are found in part or not at
-        all (benchmarks/near_duplicates.py). An image without any structure is a copy of none.
+        A copy may be scaled, compressed, turned by quarters, mirrored, cut to the central square,
+        or a frame of 4:3 that was stretched or padded to a square. Other crops, and turns by a few
+        degrees, are found in part or not at all (benchmarks/near_duplicates.py). An image without
+        any structure is a copy of none.
         """
         found = [transform(rgb, box) for box in boxes(rgb.size)]
         queries = [symmetries(coefficients) for coefficients in found if coefficients is not None]
         return self._nearest(np.concatenate(queries).view(np.uint64)) if queries else None
 
     def concerns(self, rgb: Image.Image) -> tuple[Concern, ...]:
-        """What speaks against relying on an answer about an upright RGB image: one concern if it was seen."""
+        """What speaks against relying on an answer about an upright RGB image: one concern if it
+        was seen.
+        """
         match = self.find(rgb)
         return () if match is None else (match.concern,)
 
@@ -127,7 +141,9 @@ class SeenImages:
         return Match(self.ids[near[best]], self.splits[near[best]], int(found[best]))
 
     def to_bytes(self) -> bytes:
-        """The content of seen.safetensors: `bits` (N, 48), `splits` (N,) and `ids` as compressed JSON, all uint8."""
+        """The content of seen.safetensors: `bits` (N, 48), `splits` (N,) and `ids` as compressed
+        JSON, all uint8.
+        """
         ids = zlib.compress(json.dumps(self.ids, ensure_ascii=False).encode(), 9)
         arrays = {
             "bits": self.bits,
@@ -138,12 +154,15 @@ class SeenImages:
 
     @classmethod
     def from_bytes(cls, content: bytes, where: str = SEEN) -> SeenImages:
-        """Read what `to_bytes` made; raises ModelError, naming the file as `where`, for anything else."""
+        """Read what `to_bytes` made; raises ModelError, naming the file as `where`, for anything
+        else.
+        """
         arrays = tensors.read(content, where)
         kind = tensors.metadata(content).get("format")
         if kind != FORMAT:
             raise ModelError(
-                f"{where} has the format {kind!r}, expected {FORMAT!r}: update dermhub or the model."
+                f"{where} has the format {kind!r}, expected {FORMAT!r}: update dermhub or the "
+                "model."
             )
         try:
             bits, splits, packed = (arrays[name] for name in ("bits", "splits", "ids"))
@@ -151,7 +170,8 @@ class SeenImages:
                 raise ValueError("expected arrays of bytes")
             if bits.shape != (len(bits), BYTES) or splits.shape != (len(bits),) or packed.ndim != 1:
                 raise ValueError(
-                    f"bits have the shape {bits.shape} and splits {splits.shape}, expected (N, {BYTES})"
+                    f"bits have the shape {bits.shape} and splits {splits.shape}, expected (N, "
+                    f"{BYTES})"
                 )
             ids = _unpack(bytes(packed.tolist()), len(bits))
             if len(ids) != len(bits):
@@ -179,10 +199,12 @@ def build(images: Iterable[Image.Image], ids: Sequence[str], splits: Sequence[st
 
 
 def boxes(size: tuple[int, int]) -> list[Box]:
-    """Where the central square of the frame that an image is a copy of may lie in it, as (left, top, right, bottom).
+    """Where the central square of the frame that an image is a copy of may lie in it, as (left,
+    top, right, bottom).
 
-    That is its own central square. A square image may also be a frame of 4:3, lying or standing, that was stretched to
-    a square, or padded to one: then it lies in the middle three quarters of the width, of the height, or of both.
+    That is its own central square. A square image may also be a frame of 4:3, lying or standing,
+    that was stretched to a square, or padded to one: then it lies in the middle three quarters of
+    the width, of the height, or of both.
     """
     own: Box = view_box(size, InputSpec(SIDE))
     width, height = size
@@ -195,7 +217,8 @@ def boxes(size: tuple[int, int]) -> list[Box]:
 
 
 def transform(rgb: Image.Image, box: Box | None = None) -> NDArray[np.float64] | None:
-    """(27, 27) coefficients of the two-dimensional DCT-II of a grey part of an image; None if it is plain.
+    """(27, 27) coefficients of the two-dimensional DCT-II of a grey part of an image; None if it is
+    plain.
 
     The part is stretched to a square; without a `box` it is the central square.
     """
@@ -211,7 +234,9 @@ def transform(rgb: Image.Image, box: Box | None = None) -> NDArray[np.float64] |
 
 
 def symmetries(coefficients: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """(8, 48) hashes of an image with these coefficients: as it is, then turned and mirrored in every way."""
+    """(8, 48) hashes of an image with these coefficients: as it is, then turned and mirrored in
+    every way.
+    """
     sign = (-1.0) ** np.arange(len(coefficients))
     ways = [way * rows * columns for way in (coefficients, coefficients.T)
             for rows in (1.0, sign[:, None]) for columns in (1.0, sign[None])]  # fmt: skip
@@ -222,7 +247,9 @@ def symmetries(coefficients: NDArray[np.float64]) -> NDArray[np.uint8]:
 
 
 def distances(words: NDArray[np.uint64], queries: NDArray[np.uint64]) -> NDArray[np.uint16]:
-    """(Q, N) Hamming distances between queries (Q, W) and hashes (W, N), both in words of 64 bits."""
+    """(Q, N) Hamming distances between queries (Q, W) and hashes (W, N), both in words of 64
+    bits.
+    """
     total = np.zeros((len(queries), words.shape[1]), np.uint16)
     for row, query in zip(words, queries.T, strict=True):
         total += np.bitwise_count(row ^ query[:, None])

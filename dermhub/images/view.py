@@ -21,7 +21,9 @@ def to_array(rgb: Image.Image, spec: InputSpec) -> NDArray[np.float32]:
 
 
 def view_box(size: tuple[int, int], spec: InputSpec) -> tuple[float, float, float, float]:
-    """The part (left, top, right, bottom), in pixels, of a (width, height) image that a model sees."""
+    """The part (left, top, right, bottom), in pixels, of a (width, height) image that a model
+    sees.
+    """
     width, height = size
     if spec.crop_mode == "squash":
         return (0.0, 0.0, float(width), float(height))
@@ -76,7 +78,9 @@ class InputSpec:
 
     @classmethod
     def from_timm(cls, block: dict[str, Any]) -> InputSpec:
-        """Read the geometry back from `pretrained_cfg`; raises ModelError on one we don't honour."""
+        """Read the geometry back from `pretrained_cfg`; raises ModelError on one we don't
+        honour.
+        """
         try:
             channels, height, width = block["input_size"]
             spec = cls(height, block["crop_mode"], tuple(block["mean"]), tuple(block["std"]))
@@ -88,7 +92,8 @@ class InputSpec:
         square = type(height) is int and height > 0 and (channels, width) == (3, height)
         if not square or len(spec.mean) != 3 or len(spec.std) != 3 or not numbers:
             raise ModelError(
-                "config.json: pretrained_cfg must describe a square RGB input with three means and three stds above 0."
+                "config.json: pretrained_cfg must describe a square RGB input with three means and "
+                "three stds above 0."
             )
         if spec.crop_mode not in ("center", "squash") or block.get("crop_pct", 1.0) != 1.0:
             raise ModelError(
@@ -96,7 +101,8 @@ class InputSpec:
             )
         if block.get("interpolation", "bicubic") != "bicubic":
             raise ModelError(
-                f"config.json: interpolation {block['interpolation']!r} is not understood, only 'bicubic'."
+                f"config.json: interpolation {block['interpolation']!r} is not understood, only "
+                "'bicubic'."
             )
         return spec
 

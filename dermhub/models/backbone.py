@@ -26,7 +26,9 @@ PROBE = 96
 
 
 CONVOLUTIONS: tuple[type[nn.Module], ...] = (nn.Conv2d, Conv2dSame)
-"""The classes whose output is linear in their weights as they stand; others standardise them first, for example."""
+"""The classes whose output is linear in their weights as they stand; others standardise them first,
+for example.
+"""
 
 
 def build(
@@ -34,8 +36,8 @@ def build(
 ) -> nn.Module:
     """A timm CNN with random weights, in training mode.
 
-    Raises ConfigError for a name that timm does not have (with the nearest one), for models that are not CNNs,
-    and for ones that lack `drop_path` when it is asked for.
+    Raises ConfigError for a name that timm does not have (with the nearest one), for models that
+    are not CNNs, and for ones that lack `drop_path` when it is asked for.
     """
     if not timm.is_model(architecture):
         raise ConfigError(
@@ -51,7 +53,8 @@ def build(
             f"{architecture} does not take one of the options {some(options)} ({error})."
         ) from error
     _check_cnn(model, architecture)
-    # timm's own start is so wide for a few classes that the first loss is above 10 and disturbs the backbone.
+    # timm's own start is so wide for a few classes that the first loss is above 10 and disturbs the
+    # backbone.
     last = classifier(model)
     nn.init.normal_(last.weight, std=0.01)
     if last.bias is not None:
@@ -62,21 +65,26 @@ def build(
 def pretrained(
     architecture: str, num_classes: int, dropout: float = 0.0, drop_path: float = 0.0
 ) -> nn.Module:
-    """Like `build`, with timm's pretrained weights from the hub (or its cache) below a fresh classifier."""
+    """Like `build`, with timm's pretrained weights from the hub (or its cache) below a fresh
+    classifier.
+    """
     model = build(architecture, num_classes, dropout, drop_path)
     if not timm.is_model_pretrained(architecture):
         raise ConfigError(
-            f"timm has no pretrained weights for {architecture!r}: use --init scratch or --init FILE."
+            f"timm has no pretrained weights for {architecture!r}: use --init scratch or --init "
+            "FILE."
         )
     try:
         with contextlib.redirect_stderr(io.StringIO()):
             source = timm.create_model(architecture, pretrained=True)
     except Exception as error:
-        # timm lets the hub client's and torch's errors through, of many kinds and with several lines.
+        # timm lets the hub client's and torch's errors through, of many kinds and with several
+        # lines.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DownloadError(
             f"The pretrained weights of {architecture!r} could not be fetched ({reason}): "
-            "connect to the network, or give a file with --init FILE.safetensors, or use --init scratch."
+            "connect to the network, or give a file with --init FILE.safetensors, or use --init "
+            "scratch."
         ) from error
     _load_backbone(model, source.state_dict(), architecture)
     return model
@@ -90,7 +98,8 @@ def from_file(
     drop_path: float = 0.0,
     whole: bool = False,
 ) -> nn.Module:
-    """Like `build`, with the backbone's weights from a safetensors file; the classifier stays fresh unless `whole`.
+    """Like `build`, with the backbone's weights from a safetensors file; the classifier stays fresh
+    unless `whole`.
 
     Raises ModelError for a file that is missing, no safetensors, or made for another architecture.
     """
@@ -99,7 +108,8 @@ def from_file(
         tensors = safetensors.torch.load_file(path)
     except FileNotFoundError:
         raise ModelError(
-            f"There is no file {path}: --init takes 'pretrained', 'scratch', a model or a .safetensors file."
+            f"There is no file {path}: --init takes 'pretrained', 'scratch', a model or a "
+            ".safetensors file."
         ) from None
     except (OSError, safetensors.SafetensorError) as error:
         raise ModelError(f"{path} is not a readable safetensors file ({error}).") from None
@@ -128,13 +138,16 @@ def classifier(model: nn.Module) -> nn.Linear:
 
 
 def stage_names(model: nn.Module) -> list[list[str]]:
-    """The names of the parameters of each stage as timm groups them: the stem first, the classifier last."""
+    """The names of the parameters of each stage as timm groups them: the stem first, the classifier
+    last.
+    """
     groups = timm.models.group_parameters(model, model.group_matcher(coarse=True))  # type: ignore[operator]
     return [list(groups[number]) for number in sorted(groups)]
 
 
 def renew(model: nn.Module, fresh: nn.Module, names: Iterable[str]) -> None:
-    """Overwrite the layers that hold the parameters `names` with those of `fresh`, a model of the same architecture.
+    """Overwrite the layers that hold the parameters `names` with those of `fresh`, a model of the
+    same architecture.
 
     What batch norms have counted goes as well.
     """
@@ -148,13 +161,14 @@ def renew(model: nn.Module, fresh: nn.Module, names: Iterable[str]) -> None:
 def freeze(model: nn.Module, stages: int) -> list[nn.Module]:
     """Stop the learning of the first `stages` stages (1: the stem), and return their layers.
 
-    The caller keeps those layers in evaluation mode, so that batch norms don't move either. Raises ConfigError
-    when nothing but the classifier would be left to learn.
+    The caller keeps those layers in evaluation mode, so that batch norms don't move either. Raises
+    ConfigError when nothing but the classifier would be left to learn.
     """
     groups = stage_names(model)
     if stages >= len(groups) - 1:
         raise ConfigError(
-            f"--freeze is {stages}, but the model has {len(groups) - 1} stages: leave some to learn."
+            f"--freeze is {stages}, but the model has {len(groups) - 1} stages: leave some to "
+            "learn."
         )
     names = {name for group in groups[:stages] for name in group}
     layers = []
@@ -217,11 +231,16 @@ def _load_backbone(
 
 def _check_cnn(model: nn.Module, architecture: str) -> None:
     size = int(model.default_cfg["input_size"][-1])  # type: ignore[index]
-    problem = f"{architecture} is not a CNN with feature maps (N, channels, h, w), which the class maps need."
+    problem = (
+        f"{architecture} is not a CNN with feature maps (N, channels, h, w), which the "
+        "class "
+        "maps need."
+    )
     training = model.training
     model.eval()
     try:
-        # A small image tells as much, and loading waits for it; some models take none but their own size.
+        # A small image tells as much, and loading waits for it; some models take none but their own
+        # size.
         try:
             maps = _probe(model, min(size, PROBE))
         except Exception:

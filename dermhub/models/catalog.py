@@ -1,4 +1,6 @@
-"""Which models there are: those the repository ships, and those that were published, each pinned to its bytes."""
+"""Which models there are: those the repository ships, and those that were published, each pinned to
+its bytes.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +27,11 @@ def shipped() -> dict[str, Path]:
 
 
 def locate(model: str | os.PathLike[str] | Entry) -> Path:
-    """The folder of a model: an existing folder, a shipped model, one of the catalogue, or one of the hub.
+    """The folder of a model: an existing folder, a shipped model, one of the catalogue, or one of
+    the hub.
 
-    Tried in this order; an `Entry` is fetched as it is. Raises ModelError when there is no such model or its files
-    are not the published ones, DownloadError when it can't be fetched.
+    Tried in this order; an `Entry` is fetched as it is. Raises ModelError when there is no such
+    model or its files are not the published ones, DownloadError when it can't be fetched.
     """
     if isinstance(model, Entry):
         return client.fetch(model.repository, model.revision, model.files)
@@ -48,11 +51,14 @@ def locate(model: str | os.PathLike[str] | Entry) -> Path:
     ids = [*known, *(key for key in CATALOGUE if key not in known)]
     others = f", one of {', '.join(ids)}," if ids else " (no model is shipped here)"
     raise ModelError(
-        f"There is no model {name!r}: expected a model folder{others} or org/name of the hub.{suggest(name, ids)}"
+        f"There is no model {name!r}: expected a model folder{others} or org/name of the "
+        f"hub.{suggest(name, ids)}"
     )
 
 
 def display_name(place: str) -> str:
-    """What a card calls a file, folder or model: its own name, or the run's for the folder `model` of a run."""
+    """What a card calls a file, folder or model: its own name, or the run's for the folder `model`
+    of a run.
+    """
     path = Path(place).resolve()
     return path.parent.name if path.name == "model" else path.name

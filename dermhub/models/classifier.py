@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-BATCH = 8  # above, a layer's maps pass the 32 MB from which on glibc fetches memory anew from the system for each
+# above, a layer's maps pass the 32 MB from which on glibc fetches memory anew from the system for
+# each
+BATCH = 8
 
 
 LARGE = 2_000_000  # pixels
@@ -52,12 +54,15 @@ Look = Callable[[Image.Image], Sequence[Concern]]
 
 
 Check = Callable[[Floats32, Floats32, InputSpec], Sequence[Concern]]
-"""What finds concerns in an image's feature maps (K, h, w) and in the input (3, H, W) that they were made from."""
+"""What finds concerns in an image's feature maps (K, h, w) and in the input (3, H, W) that they
+were made from.
+"""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """An image as a model takes it in, `array` (3, size, size) float32, and what its picture tells without the model.
+    """An image as a model takes it in, `array` (3, size, size) float32, and what its picture tells
+    without the model.
 
     `lesion` is where the lesion was found, and `concerns` are those that the picture raises.
     """
@@ -70,11 +75,12 @@ class Prepared:
 class Classifier:
     """A model in memory, in evaluation mode on the CPU: a folder, or an exported .onnx file.
 
-    `name` is what people know it by; the folder's or file's own name if it is not given. `runtime` is what computes:
-    "onnx" (ONNX Runtime), "torch" (PyTorch), or "auto": the first where it is installed and the folder has a graph,
-    because it is faster then (benchmarks/engines.py), but not on s390x, where that was not measured. `seen` knows the
-    images that it has learnt from, if that ships with it. Raises ModelError when the folder or file is not a whole and
-    matching model, and ConfigError for a runtime that can't run it.
+    `name` is what people know it by; the folder's or file's own name if it is not given. `runtime`
+    is what computes: "onnx" (ONNX Runtime), "torch" (PyTorch), or "auto": the first where it is
+    installed and the folder has a graph, because it is faster then (benchmarks/engines.py), but not
+    on s390x, where that was not measured. `seen` knows the images that it has learnt from, if that
+    ships with it. Raises ModelError when the folder or file is not a whole and matching model, and
+    ConfigError for a runtime that can't run it.
     """
 
     def __init__(
@@ -101,7 +107,8 @@ class Classifier:
 
     @property
     def model(self) -> nn.Module:
-        """The torch module, in evaluation mode; answers come from the graph, or from a folded copy made at loading.
+        """The torch module, in evaluation mode; answers come from the graph, or from a folded copy
+        made at loading.
 
         Raises ModelError for a model that runs without PyTorch.
         """
@@ -120,7 +127,8 @@ class Classifier:
     def predict(
         self, image: ImageInput | list[ImageInput] | tuple[ImageInput, ...]
     ) -> Prediction | list[Prediction]:
-        """Classify an image, or each of a list or tuple of images (see `decode.to_rgb` for what is accepted).
+        """Classify an image, or each of a list or tuple of images (see `decode.to_rgb` for what is
+        accepted).
 
         Raises ImageError for the first input that is not a usable image.
         """
@@ -134,7 +142,8 @@ class Classifier:
         ]
 
     def prepare(self, image: ImageInput) -> Prepared:
-        """Decode, look at and scale an image, which may be done in another thread than the prediction.
+        """Decode, look at and scale an image, which may be done in another thread than the
+        prediction.
 
         Raises ImageError for what is not a usable image.
         """
@@ -150,8 +159,9 @@ class Classifier:
         """Classify an image and show the evidence for `target` (default: the predicted class).
 
         With `versus`, the evidence for `target` and against `versus`. One forward pass, and no
-        backward pass through the backbone. The map is empty where nothing speaks for `target` rather than `versus`.
-        Raises ConfigError for a class the model doesn't have, and for one against itself.
+        backward pass through the backbone. The map is empty where nothing speaks for `target`
+        rather than `versus`. Raises ConfigError for a class the model doesn't have, and for one
+        against itself.
         """
         for name in filter(None, (target, versus)):
             self._index(name)
@@ -162,16 +172,20 @@ class Classifier:
         return self._explanations(image, [(target or "", versus or "")])[0]
 
     def explain_all(self, image: ImageInput) -> dict[str, Explanation]:
-        """An explanation of each class, in the task's order, from one forward pass; see `explain`."""
+        """An explanation of each class, in the task's order, from one forward pass; see
+        `explain`.
+        """
         return {
             one.target: one
             for one in self._explanations(image, [(name, "") for name in self.classes])
         }
 
     def explain_pairs(self, image: ImageInput) -> dict[tuple[str, str], Explanation]:
-        """What `explain` gives for each class, as (name, ""), and each class against each other one, from one pass.
+        """What `explain` gives for each class, as (name, ""), and each class against each other
+        one, from one pass.
 
-        C * C explanations, (target, versus) -> explanation: the classes in the task's order first, then the pairs.
+        C * C explanations, (target, versus) -> explanation: the classes in the task's order first,
+        then the pairs.
         """
         pairs = [(a, "") for a in self.classes] + [
             (a, b) for a in self.classes for b in self.classes if a != b
@@ -189,8 +203,9 @@ class Classifier:
     def _prepare(self, rgb: Image.Image) -> Prepared:
         if rgb.width * rgb.height < LARGE:
             return self._scaled(rgb, lambda: quality.measure(rgb))
-        # A large image is measured beside being scaled, which leaves the interpreter free. For a small one it would not
-        # pay: PyTorch's own threads keep the other cores busy for some milliseconds after each answer.
+        # A large image is measured beside being scaled, which leaves the interpreter free. For a
+        # small one it would not pay: PyTorch's own threads keep the other cores busy for some
+        # milliseconds after each answer.
         with ThreadPoolExecutor(1) as beside:
             return self._scaled(rgb, beside.submit(quality.measure, rgb).result)
 
@@ -216,7 +231,9 @@ class Classifier:
     def _explanations(
         self, image: ImageInput, pairs: Sequence[tuple[str, str]]
     ) -> list[Explanation]:
-        """An explanation of each pair (target, versus), in their order; "" as target is the predicted class."""
+        """An explanation of each pair (target, versus), in their order; "" as target is the
+        predicted class.
+        """
         rgb = to_rgb(image)
         prepared = self._prepare(rgb)
         (prediction,), features = self._forward([prepared])
@@ -269,11 +286,12 @@ class Classifier:
 
 
 def load(model: str | os.PathLike[str] | Entry, runtime: Runtime = "auto") -> Classifier:
-    """Load a model: a folder, an .onnx file, a shipped or published model ("lesion"), or "org/name[@revision]".
+    """Load a model: a folder, an .onnx file, a shipped or published model ("lesion"), or
+    "org/name[@revision]".
 
-    `runtime` is that of `Classifier`.
-    Labels, thresholds, temperature and geometry are those of the loaded folder. Raises ModelError when there is no
-    such model, it is not whole, or its bytes are not the published ones; DownloadError when it can't be fetched.
+    `runtime` is that of `Classifier`. Labels, thresholds, temperature and geometry are those of the
+    loaded folder. Raises ModelError when there is no such model, it is not whole, or its bytes are
+    not the published ones; DownloadError when it can't be fetched.
     """
     if isinstance(model, Entry):
         return Classifier(locate(model), model.id, runtime)
@@ -301,19 +319,23 @@ def _start(path: Path, runtime: Runtime) -> Engine:
             return graph
     if runtime == "onnx":
         raise ConfigError(
-            f"{path} can't be run by ONNX Runtime: it needs the package onnxruntime and a {GRAPH} in the folder. Leave "
+            f"{path} can't be run by ONNX Runtime: it needs the package onnxruntime and a {GRAPH} "
+            "in the folder. Leave "
             "the runtime out, or export the model and load the file."
         )
     return onnx_runtime.by_torch(path)
 
 
 def _beside(engine: Engine, folder: Path) -> dict[str, bytes]:
-    """The files that config.json lists beside the weights; raises ModelError for one that is missing or changed."""
+    """The files that config.json lists beside the weights; raises ModelError for one that is
+    missing or changed.
+    """
     found = {name: engine.sidecar(name) for name in engine.config.files}
     for name, content in found.items():
         own, stated = hashlib.sha256(content).hexdigest(), engine.config.files[name]
         if own != stated:
             raise ModelError(
-                f"{folder / name} has the sha256 {own}, but {CONFIG} states {stated}: {files.CHANGED}."
+                f"{folder / name} has the sha256 {own}, but {CONFIG} states {stated}: "
+                f"{files.CHANGED}."
             )
     return found

@@ -32,9 +32,11 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Conformal:
-    """What prediction sets are made from: a class is in the set when its probability is at least its `least`.
+    """What prediction sets are made from: a class is in the set when its probability is at least
+    its `least`.
 
-    `level` in (0, 1) is the share of each class's lesions whose set has to hold the class; see `conformal.fit`.
+    `level` in (0, 1) is the share of each class's lesions whose set has to hold the class; see
+    `conformal.fit`.
     """
 
     level: float
@@ -42,14 +44,17 @@ class Conformal:
 
     @classmethod
     def from_json(cls, block: Any, classes: tuple[str, ...], where: str) -> Conformal:
-        """Read the `conformal` block of config.json; raises ModelError when it does not fit the classes."""
+        """Read the `conformal` block of config.json; raises ModelError when it does not fit the
+        classes.
+        """
         if (
             not isinstance(block, dict)
             or set(block) != {"level", "least"}
             or not isinstance(block["least"], dict)
         ):
             raise ModelError(
-                f"{where}: conformal must hold 'level' and 'least', the smallest probability per class."
+                f"{where}: conformal must hold 'level' and 'least', the smallest probability per "
+                "class."
             )
         level, least = block["level"], block["least"]
         if not is_number(level) or not 0 < level < 1:
@@ -75,8 +80,9 @@ class ModelConfig:
     `temperature` divides the logits before the softmax. `thresholds` are operating points on the
     summed probability of the malignant classes; the first one is the default. `provenance` holds
     the training data, partition hash, code revision, seed and environment. `weights_sha256` is the
-    sha256 of model.safetensors, 64 hexadecimal digits; `weights.save` fills it in. `conformal` is None in a model
-    without prediction sets. `files` gives the sha256 of each file beside the weights that belongs to the model.
+    sha256 of model.safetensors, 64 hexadecimal digits; `weights.save` fills it in. `conformal` is
+    None in a model without prediction sets. `files` gives the sha256 of each file beside the
+    weights that belongs to the model.
     """
 
     architecture: str
@@ -122,7 +128,8 @@ class ModelConfig:
         version = block.get("format_version")
         if isinstance(version, int) and version > FORMAT_VERSION:
             raise ModelError(
-                f"{where} has format version {version}, newer than the {FORMAT_VERSION} this dermhub reads: "
+                f"{where} has format version {version}, newer than the {FORMAT_VERSION} this "
+                "dermhub reads: "
                 "update dermhub."
             )
         if version not in (None, FORMAT_VERSION):
@@ -143,8 +150,10 @@ class ModelConfig:
             raise ModelError(f"{where} lacks {some(missing)}.")
         if not re.fullmatch("[0-9a-f]{64}", str(block.get("weights_sha256"))):
             raise ModelError(
-                f"{where}: weights_sha256 is {block.get('weights_sha256')!r}, expected the sha256 of "
-                "model.safetensors as 64 hexadecimal digits: save the model again with this dermhub."
+                f"{where}: weights_sha256 is {block.get('weights_sha256')!r}, expected the sha256 "
+                "of "
+                "model.safetensors as 64 hexadecimal digits: save the model again with this "
+                "dermhub."
             )
         try:
             task = Task(
@@ -167,7 +176,8 @@ class ModelConfig:
         task = known if known == task else task
         if content["num_classes"] != len(task.classes) or len(names) != len(task.classes):
             raise ModelError(
-                f"{where}: num_classes is {content['num_classes']!r} but class_names lists {len(names)}."
+                f"{where}: num_classes is {content['num_classes']!r} but class_names lists "
+                f"{len(names)}."
             )
         if not all(isinstance(name, str) for name in names):
             raise ModelError(f"{where}: class_names {some(task.classes)} are not all text.")
@@ -212,6 +222,7 @@ def _read_files(block: Any, where: str) -> dict[str, str]:
     wrong = [name for name in block if not re.fullmatch(r"[a-z0-9_-]+\.(safetensors|onnx)", name)]
     if wrong:
         raise ModelError(
-            f"{where}: files names {some(map(repr, wrong))}, expected names such as 'gate.safetensors'."
+            f"{where}: files names {some(map(repr, wrong))}, expected names such as "
+            "'gate.safetensors'."
         )
     return block

@@ -1,18 +1,21 @@
-"""Prediction sets that hold the true class of 90 % of the lesions of every class: split conformal prediction.
+"""Prediction sets that hold the true class of 90 % of the lesions of every class: split conformal
+prediction.
 
-A class is in the set when its probability reaches that class's own limit, chosen on validation so that `level` of the
-class's lesions are covered. Per class, because a limit for all together would be met by the frequent nevi alone while
-half of the rare melanomas fell out (label-conditional, "Mondrian", inductive conformal predictors: Vovk, "Conditional
-validity of inductive conformal predictors", ACML 2012, PMLR 25:475-490; with 1 - p(class) as the score: Sadinle, Lei
-and Wasserman, "Least ambiguous set-valued classifiers with bounded error levels", JASA 114:223-234, 2019; with the
-finite-sample quantile: Angelopoulos and Bates, "Conformal prediction: a gentle introduction", Foundations and Trends in
-Machine Learning 16:494-591, 2023).
+A class is in the set when its probability reaches that class's own limit, chosen on validation so
+that `level` of the class's lesions are covered. Per class, because a limit for all together would
+be met by the frequent nevi alone while half of the rare melanomas fell out (label-conditional,
+"Mondrian", inductive conformal predictors: Vovk, "Conditional validity of inductive conformal
+predictors", ACML 2012, PMLR 25:475-490; with 1 - p(class) as the score: Sadinle, Lei and Wasserman,
+"Least ambiguous set-valued classifiers with bounded error levels", JASA 114:223-234, 2019; with the
+finite-sample quantile: Angelopoulos and Bates, "Conformal prediction: a gentle introduction",
+Foundations and Trends in Machine Learning 16:494-591, 2023).
 
-Photographs of one lesion resemble each other, so n photographs are not n exchangeable cases. Lesions are: each lesion
-has the weight 1 here, shared by its photographs, and the next lesion, not yet seen, one more (hierarchical conformal
-prediction: Lee, Barber and Willett, "Distribution-free inference with hierarchical data", arXiv:2306.06342). That
-uses every photograph, needs no random choice of one per lesion, and promises that a photograph of a new lesion is
-covered with probability `level`, if the lesion comes from where validation comes from. Temperature and thresholds were
+Photographs of one lesion resemble each other, so n photographs are not n exchangeable cases.
+Lesions are: each lesion has the weight 1 here, shared by its photographs, and the next lesion, not
+yet seen, one more (hierarchical conformal prediction: Lee, Barber and Willett, "Distribution-free
+inference with hierarchical data", arXiv:2306.06342). That uses every photograph, needs no random
+choice of one per lesion, and promises that a photograph of a new lesion is covered with probability
+`level`, if the lesion comes from where validation comes from. Temperature and thresholds were
 chosen on the same validation images, so what was measured on test counts, not the promise.
 """
 
@@ -41,8 +44,9 @@ def fit(
 ) -> Conformal:
     """The smallest probability that keeps each class in the set, from validation images alone.
 
-    `probabilities` is (N, C), calibrated as they will be in use; `targets` (N,) class indices; `lesions` (N,) ids. A
-    class with fewer than level / (1 - level) lesions (9 at 90 %) can't be left out of any set with that promise: 0.
+    `probabilities` is (N, C), calibrated as they will be in use; `targets` (N,) class indices;
+    `lesions` (N,) ids. A class with fewer than level / (1 - level) lesions (9 at 90 %) can't be
+    left out of any set with that promise: 0.
     """
     least = {}
     for index, name in enumerate(classes):
@@ -61,7 +65,8 @@ def prediction_sets(
 def abstention_reason(held: Sequence[str], classes: int, label: str) -> str:
     """One sentence why a set that holds some of `classes` classes is no answer; "" when it is one.
 
-    It need not hold the most probable class, `label`: each class has its own limit, and that of a rare one is low.
+    It need not hold the most probable class, `label`: each class has its own limit, and that of a
+    rare one is low.
     """
     size = len(held)
     if size == 0:
@@ -79,7 +84,8 @@ def abstention_reason(held: Sequence[str], classes: int, label: str) -> str:
     remain = " or ".join(plain_name(name) for name in held)
     # Not that it can be ruled out: six to seven in ten of such answers were right on validation.
     return (
-        f"The most probable class, {plain_name(label)}, is less probable here than in most lesions of that class, and "
+        f"The most probable class, {plain_name(label)}, is less probable here than in most lesions "
+        "of that class, and "
         f"{remain} can't be ruled out."
     )
 
@@ -107,8 +113,9 @@ def set_figures(
 ) -> dict[str, Any]:
     """How the sets do on labelled images, as JSON-ready values; shapes as in `fit`.
 
-    `coverage` counts photographs, `coverage_of_lesions` gives each lesion the weight 1, as the promise does. Of the
-    images that are answered, `accuracy_answered` have the right class on top. None stands where there is no image.
+    `coverage` counts photographs, `coverage_of_lesions` gives each lesion the weight 1, as the
+    promise does. Of the images that are answered, `accuracy_answered` have the right class on top.
+    None stands where there is no image.
     """
     held = prediction_sets(probabilities, conformal, classes)
     size, hit = held.sum(axis=1), held[np.arange(len(targets)), targets]
@@ -138,7 +145,9 @@ def set_figures(
 
 
 def _least(scores: Floats64, lesions: NDArray[np.str_], level: float) -> float:
-    """The largest limit that still keeps lesions of the weight level * (n + 1), of n lesions and the next one."""
+    """The largest limit that still keeps lesions of the weight level * (n + 1), of n lesions and
+    the next one.
+    """
     order = np.argsort(-scores, kind="stable")
     kept = np.cumsum(_weights(lesions)[order])
     # The sum of thirds may miss a whole number by rounding.

@@ -1,4 +1,6 @@
-"""Class map -> heat map -> picture; the class map itself comes from the engine (`base.Engine.class_maps`)."""
+"""Class map -> heat map -> picture; the class map itself comes from the engine
+(`base.Engine.class_maps`).
+"""
 
 from __future__ import annotations
 
@@ -14,16 +16,18 @@ from dermhub.images.lesion import Lesion
 from dermhub.models.prediction import Prediction
 
 WHOLE = 0.95
-"""Share of the view from which on the lesion leaves too little beside it for a map to be held against."""
+"""Share of the view from which on the lesion leaves too little beside it for a map to be held
+against.
+"""
 
 
 @dataclass(frozen=True)
 class Explanation:
     """Where a model found the evidence for a class (Grad-CAM).
 
-    `evidence` is the class map (h, w), at least 0, over the box `view` (left, top, right, bottom) of the upright
-    RGB `image`. `versus` is the class that it was contrasted with, or "". `lesion` is what was found in the image
-    without the model; it judges the map (`verdict`).
+    `evidence` is the class map (h, w), at least 0, over the box `view` (left, top, right, bottom)
+    of the upright RGB `image`. `versus` is the class that it was contrasted with, or "". `lesion`
+    is what was found in the image without the model; it judges the map (`verdict`).
     """
 
     prediction: Prediction
@@ -36,7 +40,9 @@ class Explanation:
 
     @property
     def heatmap(self) -> NDArray[np.float32]:
-        """(H, W) float32 in [0, 1] over the image: 1 at the strongest evidence, 0 where the model did not look."""
+        """(H, W) float32 in [0, 1] over the image: 1 at the strongest evidence, 0 where the model
+        did not look.
+        """
         return to_frame(self.evidence, self.image.size, self.view)
 
     @property
@@ -63,7 +69,8 @@ class Explanation:
 
     @cached_property
     def inside(self) -> float:
-        """The share of the map's energy that lies inside the found lesion, 0 to 1; 0 for a blank map.
+        """The share of the map's energy that lies inside the found lesion, 0 to 1; 0 for a blank
+        map.
 
         A map that has nothing to do with the lesion has about `lesion_share`.
         """
@@ -71,16 +78,20 @@ class Explanation:
 
     @property
     def judged(self) -> bool:
-        """Whether the map can be held against a lesion: there are a map, a lesion, and something beside the lesion."""
+        """Whether the map can be held against a lesion: there are a map, a lesion, and something
+        beside the lesion.
+        """
         return not self.prediction.rejected and not self.blank and 0 < self.lesion_share < WHOLE
 
     @property
     def trusted(self) -> bool:
-        """Whether the map was judged and prefers the lesion to what surrounds it: `inside` >= `lesion_share`.
+        """Whether the map was judged and prefers the lesion to what surrounds it: `inside` >=
+        `lesion_share`.
 
-        Of the validation images, 0.6 % of the right answers of the shipped seven-class model and 1.3 % of its wrong
-        ones have a map that was judged and does not; of the shipped binary model, which looks for what is benign beside
-        the lesion too, 6 % and 19 % (`benchmarks/verdict.py`).
+        Of the validation images, 0.6 % of the right answers of the shipped seven-class model and
+        1.3 % of its wrong ones have a map that was judged and does not; of the shipped binary
+        model, which looks for what is benign beside the lesion too, 6 % and 19 %
+        (`benchmarks/verdict.py`).
         """
         return self.judged and self.inside >= self.lesion_share
 
@@ -102,7 +113,8 @@ class Explanation:
             )
         what = "answer" if (self.target, self.versus) == (self.prediction.label, "") else "map"
         return (
-            f"The model looked outside the lesion: only {self.inside:.0%} of the evidence lies inside it, though it "
+            f"The model looked outside the lesion: only {self.inside:.0%} of the evidence lies "
+            "inside it, though it "
             f"covers {self.lesion_share:.0%} of what the model saw; do not rely on this {what}."
         )
 
@@ -114,7 +126,8 @@ class Explanation:
         return self.lesion.over((GRID, GRID), shares)
 
 
-# Sampled from matplotlib's viridis (CC0): lightness rises evenly, and it reads the same with any colour vision.
+# Sampled from matplotlib's viridis (CC0): lightness rises evenly, and it reads the same with any
+# colour vision.
 COLOURS = np.array(
     [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]],
     np.float32,
@@ -134,7 +147,8 @@ def mask_in_view(
 
 
 def energy_inside(evidence: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:
-    """The share of a class map's energy inside a mask (S, S) over the same view, 0 to 1; 0 where there is no energy.
+    """The share of a class map's energy inside a mask (S, S) over the same view, 0 to 1; 0 where
+    there is no energy.
 
     The energy-based pointing game of Wang et al., "Score-CAM", CVPR workshops 2020, section 5.2.
     """
@@ -144,7 +158,9 @@ def energy_inside(evidence: NDArray[np.float32], mask: NDArray[np.bool_]) -> flo
 
 
 def peak_inside(evidence: NDArray[np.float32], mask: NDArray[np.bool_]) -> bool:
-    """Whether a class map's peak lies in a mask (S, S) over the same view (pointing game: Zhang et al., IJCV 2018)."""
+    """Whether a class map's peak lies in a mask (S, S) over the same view (pointing game: Zhang et
+    al., IJCV 2018).
+    """
     heat = _over(evidence, mask)
     return bool(heat.any() and mask.flat[heat.argmax()])
 
@@ -182,7 +198,9 @@ def heat_layer(heatmap: NDArray[np.float32]) -> Image.Image:
 def heat_overlay(
     rgb: Image.Image, heatmap: NDArray[np.float32], opacity: float = 0.6
 ) -> Image.Image:
-    """The image with the heat map over it, in the image's size; skin without evidence stays as it is."""
+    """The image with the heat map over it, in the image's size; skin without evidence stays as it
+    is.
+    """
     heat = heat_layer(heatmap)
     cover = heat.getchannel("A").point([round(value * opacity) for value in range(256)])
     return Image.composite(heat.convert("RGB"), rgb, cover)

@@ -1,4 +1,6 @@
-"""A model folder -> one ONNX file that answers and explains without PyTorch. The only importer of onnx."""
+"""A model folder -> one ONNX file that answers and explains without PyTorch. The only importer of
+onnx.
+"""
 
 from __future__ import annotations
 
@@ -24,17 +26,22 @@ if TYPE_CHECKING:
 
 
 OPSET = 17
-"""ONNX operator set: read by Debian 13's ONNX Runtime, and within what IBM's zDLC takes, whose compiler supports the
-operators of up to opset 18 since 2023 and of 22 now (onnx-mlir, docs/SupportedONNXOps-cpu.md and -NNPA.md)."""
+"""ONNX operator set: read by Debian 13's ONNX Runtime, and within what IBM's zDLC takes, whose
+compiler supports the operators of up to opset 18 since 2023 and of 22 now (onnx-mlir,
+docs/SupportedONNXOps-cpu.md and -NNPA.md).
+"""
 
 
 LIMIT = 1e-4
-"""Largest accepted difference from PyTorch, as a share of the largest value where that is above 1."""
+"""Largest accepted difference from PyTorch, as a share of the largest value where that is above
+1.
+"""
 
 
 LARGEST = 40_000_000
-"""Bytes above which a folder gets no graph, the most that this project ships of a model: that of EfficientNet-B4 would
-take 71 MB."""
+"""Bytes above which a folder gets no graph, the most that this project ships of a model: that of
+EfficientNet-B4 would take 71 MB.
+"""
 
 
 class Unsuited(ModelError):
@@ -42,11 +49,13 @@ class Unsuited(ModelError):
 
 
 def export(classifier: Classifier, to: Path) -> float:
-    """Write a model as an ONNX file with a free batch size; returns the largest difference from PyTorch.
+    """Write a model as an ONNX file with a free batch size; returns the largest difference from
+    PyTorch.
 
-    The file is compared with PyTorch on random images before it is written. Raises ModelError for a model whose class
-    maps need more than its last layer, or whose file answers otherwise; ConfigError for a name without .onnx, when onnx
-    is not installed, and when the file can't be written.
+    The file is compared with PyTorch on random images before it is written. Raises ModelError for a
+    model whose class maps need more than its last layer, or whose file answers otherwise;
+    ConfigError for a name without .onnx, when onnx is not installed, and when the file can't be
+    written.
     """
     if to.suffix != onnx_file.SUFFIX:
         raise ConfigError(
@@ -58,7 +67,8 @@ def export(classifier: Classifier, to: Path) -> float:
         )
     if to.resolve() == (classifier.folder / layout.GRAPH).resolve():
         raise ConfigError(
-            f"{to} is the graph that belongs to the model's folder: give another name for the export."
+            f"{to} is the graph that belongs to the model's folder: give another name for the "
+            "export."
         )
     engine = onnx_runtime.by_torch(classifier.folder)
     beside = {name: engine.sidecar(name) for name in engine.config.files if name != layout.GRAPH}
@@ -73,11 +83,12 @@ def export(classifier: Classifier, to: Path) -> float:
 
 
 def graph(folder: Path) -> bytes | None:
-    """The content of `layout.GRAPH` of a model folder: its weights as a graph, compared as `export` does.
+    """The content of `layout.GRAPH` of a model folder: its weights as a graph, compared as `export`
+    does.
 
-    None for a model whose class maps need more than its last layer, and for one whose graph would be larger than
-    `LARGEST`. Raises ConfigError when onnx or ONNX Runtime is not installed, and ModelError when the graph answers
-    otherwise than PyTorch.
+    None for a model whose class maps need more than its last layer, and for one whose graph would
+    be larger than `LARGEST`. Raises ConfigError when onnx or ONNX Runtime is not installed, and
+    ModelError when the graph answers otherwise than PyTorch.
     """
     engine = onnx_runtime.by_torch(folder)
     if sum(tensor.numel() for tensor in engine.model.parameters()) * 4 > LARGEST:
@@ -103,14 +114,17 @@ def _checked(engine: TorchEngine, other: Engine) -> float:
     worst = _difference(engine, other)
     if not worst <= LIMIT:
         raise ModelError(
-            f"The ONNX model of {engine.config.architecture} differs from PyTorch by {worst:.1e}, expected at most "
+            f"The ONNX model of {engine.config.architecture} differs from PyTorch by {worst:.1e}, "
+            "expected at most "
             f"{LIMIT:g}: nothing was written."
         )
     return worst
 
 
 def _weights(model: nn.Module, shape: tuple[int, ...], architecture: str) -> Floats32:
-    """The last layer's weights (C, K), if that layer after global average pooling is all that the head does."""
+    """The last layer's weights (C, K), if that layer after global average pooling is all that the
+    head does.
+    """
     import torch
 
     from dermhub.models import backbone
@@ -127,7 +141,8 @@ def _weights(model: nn.Module, shape: tuple[int, ...], architecture: str) -> Flo
         )
     if not alike:
         raise Unsuited(
-            f"{architecture} ends in more than global average pooling and one linear layer, from which an ONNX model "
+            f"{architecture} ends in more than global average pooling and one linear layer, from "
+            "which an ONNX model "
             "makes its class maps: it can't be exported."
         )
     return np.asarray(last.weight.detach().numpy())
@@ -154,7 +169,8 @@ def _trace(model: nn.Module, shape: tuple[int, ...]) -> bytes:
     names = (onnx_file.INPUT, onnx_file.LOGITS, onnx_file.FEATURES)
     _onnx()
     with warnings.catch_warnings():
-        # The exporter that needs nothing but onnx is an old one, and says so; what it traced is compared below.
+        # The exporter that needs nothing but onnx is an old one, and says so; what it traced is
+        # compared below.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             Both().eval(),
@@ -180,7 +196,9 @@ def _with_metadata(content: bytes, texts: dict[str, str]) -> bytes:
 
 
 def _difference(engine: TorchEngine, other: Engine) -> float:
-    """The largest difference between two engines: logits, feature maps and class maps of random images."""
+    """The largest difference between two engines: logits, feature maps and class maps of random
+    images.
+    """
     config, worst = engine.config, 0.0
     rng = np.random.default_rng(0)
     directions = np.eye(len(config.task.classes), dtype=np.float32)
@@ -211,6 +229,7 @@ def _onnx() -> Any:
         import onnx
     except ImportError as error:
         raise ConfigError(
-            f"The export needs the package onnx, which can't be imported ({error}): pip install onnx onnxruntime."
+            f"The export needs the package onnx, which can't be imported ({error}): pip install "
+            "onnx onnxruntime."
         ) from None
     return onnx

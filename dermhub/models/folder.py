@@ -24,9 +24,11 @@ def read_config(folder: Path) -> ModelConfig:
 
 
 def add_file(folder: Path, name: str, content: bytes) -> None:
-    """Write another file of a model beside its weights, and state its sha256 in config.json, in place of an older one.
+    """Write another file of a model beside its weights, and state its sha256 in config.json, in
+    place of an older one.
 
-    Raises ModelError for a folder without a configuration, and ConfigError when it can't be written.
+    Raises ModelError for a folder without a configuration, and ConfigError when it can't be
+    written.
     """
     config = read_config(folder)
     files.write_bytes(folder / name, content)

@@ -1,4 +1,5 @@
-"""A gate that knows what is not a dermatoscopic image: how unlike the training images an image is, to the model's eye.
+"""A gate that knows what is not a dermatoscopic image: how unlike the training images an image is,
+to the model's eye.
 
 A classifier answers whatever it is shown. Two distances tell when it should not:
 
@@ -9,12 +10,13 @@ A classifier answers whatever it is shown. Two distances tell when it should not
   samples and adversarial attacks", NeurIPS 2018, here with one class) of 36 plain statistics of the picture: brightness
   and colour in four rings around the centre, contrast, and how fast they change.
 
-Each is divided by what 95 % of the validation images stay below, and the second counts a tenth: on its own it also
-objects to dermatoscopes of another make. Every second training image is varied as in training (`dermhub.scoring.inference`), so
-that another light or magnification is nothing strange. The statistics were chosen on validation images and on stand-ins
-for all else; features, rank and weight on dermatoscopic images of another source, with an eye on pictures of other
-things, and the variation with one on the photographs that are reported (docs/experiments.md). The test split and PH2
-chose nothing, but the latter's figures were the reason to look for other features.
+Each is divided by what 95 % of the validation images stay below, and the second counts a tenth: on
+its own it also objects to dermatoscopes of another make. Every second training image is varied as
+in training (`dermhub.scoring.inference`), so that another light or magnification is nothing
+strange. The statistics were chosen on validation images and on stand-ins for all else; features,
+rank and weight on dermatoscopic images of another source, with an eye on pictures of other things,
+and the variation with one on the photographs that are reported (docs/experiments.md). The test
+split and PH2 chose nothing, but the latter's figures were the reason to look for other features.
 The limit is where 5 % of the validation images are rejected.
 """
 
@@ -35,7 +37,9 @@ from dermhub.errors import ModelError
 from dermhub.images.view import InputSpec
 
 RANK = 128
-"""Principal axes of the training features that count as known; twice as many cost 1.3 MB or more, and fewer pass."""
+"""Principal axes of the training features that count as known; twice as many cost 1.3 MB or more,
+and fewer pass.
+"""
 
 
 WEIGHT = 0.1
@@ -59,7 +63,8 @@ LOOKS = 36
 
 
 SENTENCE = (
-    "This does not look like a photograph through a dermatoscope, the only kind of image that the model has learnt: "
+    "This does not look like a photograph through a dermatoscope, the only kind of image that the "
+    "model has learnt: "
     "its answer means nothing here."
 )
 
@@ -95,8 +100,9 @@ def image_statistics(images: Floats32, spec: InputSpec) -> Floats32:
 class OodGate:
     """What the training images are like: F features and 36 statistics.
 
-    `mean` (F,) and `axes` (R, F), orthonormal; `look_mean` (36,) and `look_axes` (36, 36), which whitens; `scales` (2,)
-    divide the two distances so that their sum is 1 at the limit. All float32.
+    `mean` (F,) and `axes` (R, F), orthonormal; `look_mean` (36,) and `look_axes` (36, 36), which
+    whitens; `scales` (2,) divide the two distances so that their sum is 1 at the limit. All
+    float32.
     """
 
     mean: Floats32
@@ -112,13 +118,16 @@ class OodGate:
         """
         if described.shape[1] != len(self.mean) + LOOKS:
             raise ModelError(
-                f"The gate was fitted on {len(self.mean)} features, but the model has {described.shape[1] - LOOKS}: "
+                f"The gate was fitted on {len(self.mean)} features, but the model has "
+                f"{described.shape[1] - LOOKS}: "
                 "measure the model again."
             )
         return np.asarray((self._distances(described) / self.scales).sum(axis=1))
 
     def concerns(self, maps: Floats32, image: Floats32, spec: InputSpec) -> tuple[Concern, ...]:
-        """The concern about one image from its feature maps (K, h, w) and the model's input (3, H, W), if any."""
+        """The concern about one image from its feature maps (K, h, w) and the model's input (3, H,
+        W), if any.
+        """
         rejected = self.score(feature_vector(maps[None], image[None], spec))[0] > 1
         return (Concern(NOT_DERMATOSCOPIC, SENTENCE),) if rejected else ()
 
@@ -128,7 +137,9 @@ class OodGate:
 
     @classmethod
     def from_bytes(cls, content: bytes, where: str) -> OodGate:
-        """Read what `to_bytes` wrote; raises ModelError, naming the file as `where`, for anything else."""
+        """Read what `to_bytes` wrote; raises ModelError, naming the file as `where`, for anything
+        else.
+        """
         found = tensors.read(content, where)
         if set(found) != set(cls.__dataclass_fields__):
             raise ModelError(
@@ -152,17 +163,22 @@ class OodGate:
                 )
         if not (gate.scales > 0).all():
             raise ModelError(
-                f"{where} is no gate: its scales are {gate.scales.tolist()}, expected numbers above 0."
+                f"{where} is no gate: its scales are {gate.scales.tolist()}, expected numbers "
+                "above 0."
             )
         return gate
 
     @functools.cached_property
     def _known(self) -> Floats64:
-        """`axes` in the precision in which it is used: the conversion would cost as much as the whole gate."""
+        """`axes` in the precision in which it is used: the conversion would cost as much as the
+        whole gate.
+        """
         return self.axes.astype(np.float64)
 
     def _distances(self, described: Floats32) -> Floats64:
-        """(N, 2): how far the features, and the statistics, of each row are from the training images."""
+        """(N, 2): how far the features, and the statistics, of each row are from the training
+        images.
+        """
         features, statistics = np.split(described.astype(np.float64), [len(self.mean)], axis=1)
         centred = features - self.mean
         rest = centred - (centred @ self._known.T) @ self._known
@@ -171,13 +187,16 @@ class OodGate:
 
 
 def fit(training: Floats32, validation: Floats32) -> OodGate:
-    """A gate from rows of `describe` of training images, with its limit from those of validation images."""
+    """A gate from rows of `describe` of training images, with its limit from those of validation
+    images.
+    """
     features, statistics = np.split(
         training.astype(np.float64), [training.shape[1] - LOOKS], axis=1
     )
     rank = min(RANK, features.shape[1] // 2, len(features) - 1)
     mean, look_mean = features.mean(axis=0), statistics.mean(axis=0)
-    # Of the covariance, because the features of all images at once would need a decomposition of far more numbers.
+    # Of the covariance, because the features of all images at once would need a decomposition of
+    # far more numbers.
     _, vectors = np.linalg.eigh((features - mean).T @ (features - mean))
     arrays = (
         mean,
@@ -202,7 +221,8 @@ def _limit(values: Floats64) -> float:
 
 def _whitening(centred: Floats64) -> Floats64:
     """(36, 36): what turns (N, 36) centred statistics into uncorrelated ones of variance 1."""
-    # What has no spread, as among a handful of images, must not decide alone: hence the two least values.
+    # What has no spread, as among a handful of images, must not decide alone: hence the two least
+    # values.
     scale = np.maximum(centred.std(axis=0), 1e-3)
     values, vectors = np.linalg.eigh((centred / scale).T @ (centred / scale) / len(centred))
     return np.asarray(vectors / np.sqrt(np.maximum(values, 1e-4)) / scale[:, None])
@@ -217,7 +237,9 @@ def _rings() -> list[NDArray[np.bool_]]:
 
 
 def _means(values: Floats32, axis: int) -> Floats32:
-    """Means of `GRID` pieces, as even as can be, along an axis; a shorter axis repeats its values."""
+    """Means of `GRID` pieces, as even as can be, along an axis; a shorter axis repeats its
+    values.
+    """
     length = values.shape[axis]
     edges = np.arange(GRID + 1) * length // GRID
     sums = np.add.reduceat(values, np.minimum(edges[:-1], length - 1), axis=axis)

@@ -1,4 +1,6 @@
-"""What a model says about one image: `Prediction`, and where it found the evidence: `Explanation`."""
+"""What a model says about one image: `Prediction`, and where it found the evidence:
+`Explanation`.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,14 @@ from dermhub.tasks import Task
 class Prediction:
     """What a model says about one image.
 
-    `label` is the most probable class. `probabilities` are calibrated, in the task's class order, and
-    sum to 1. `malignancy` is the probability of the malignant classes together, and `malignant`
+    `label` is the most probable class. `probabilities` are calibrated, in the task's class order,
+    and sum to 1. `malignancy` is the probability of the malignant classes together, and `malignant`
     whether it reaches `threshold`, the model's operating point named `operating_point`.
 
-    `conformal` is the prediction set, the most probable class first: for each class, the share `conformal_level` of
-    its lesions has it in the set (see `dermhub.models.conformal`); a level of 0 says that the model has no such sets.
-    `concerns` are what speaks against relying on the answer.
+    `conformal` is the prediction set, the most probable class first: for each class, the share
+    `conformal_level` of its lesions has it in the set (see `dermhub.models.conformal`); a level of
+    0 says that the model has no such sets. `concerns` are what speaks against relying on the
+    answer.
     """
 
     label: str
@@ -41,7 +44,8 @@ class Prediction:
     def abstention(self) -> str:
         """One sentence why there is no confident answer, or "".
 
-        The image is of another kind, or the prediction set is empty, too wide, or without the most probable class.
+        The image is of another kind, or the prediction set is empty, too wide, or without the most
+        probable class.
         """
         if self.rejected is not None:
             return self.rejected.sentence
@@ -106,6 +110,8 @@ def to_record(image: str, prediction: Prediction) -> dict[str, Any]:
 
 
 def to_csv_row(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of `flat` for CSV: the conformal set and the concerns' codes as words with spaces between them."""
+    """A row of `flat` for CSV: the conformal set and the concerns' codes as words with spaces
+    between them.
+    """
     codes = " ".join(one["code"] for one in row["concerns"])
     return row | {"conformal": " ".join(row["conformal"]), "concerns": codes}

@@ -27,9 +27,10 @@ from dermhub.models.folder import read_config
 def save(folder: Path, model: nn.Module, config: ModelConfig, half: bool = False) -> None:
     """Write model.safetensors and config.json, with the weights' sha256, into a folder.
 
-    With `half` the weight matrices are written in half precision, which loses nothing of those of `round_half`; they
-    are read back, here and in timm, as float32. Raises ModelError for weights that are not finite (in half precision:
-    or above 65504), and ConfigError when the folder can't be written.
+    With `half` the weight matrices are written in half precision, which loses nothing of those of
+    `round_half`; they are read back, here and in timm, as float32. Raises ModelError for weights
+    that are not finite (in half precision: or above 65504), and ConfigError when the folder can't
+    be written.
     """
     tensors = {
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
@@ -48,7 +49,8 @@ def save(folder: Path, model: nn.Module, config: ModelConfig, half: bool = False
 
 @torch.no_grad()
 def round_half(model: nn.Module) -> None:
-    """Round the weight matrices to half precision; biases, norms and their statistics, which are few, stay exact.
+    """Round the weight matrices to half precision; biases, norms and their statistics, which are
+    few, stay exact.
 
     Raises ConfigError for weights that half precision does not hold.
     """
@@ -57,7 +59,8 @@ def round_half(model: nn.Module) -> None:
             half = tensor.half()
             if bool(half.isinf().any() and tensor.isfinite().all()):
                 raise ConfigError(
-                    f"{name} has weights above 65504, which half precision does not hold: use --weights fp32."
+                    f"{name} has weights above 65504, which half precision does not hold: use "
+                    "--weights fp32."
                 )
             tensor.copy_(half)
 
@@ -109,7 +112,9 @@ def load(folder: Path) -> tuple[nn.Module, ModelConfig]:
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Read a safetensors file; raises ModelError when it is missing, cut short or another format."""
+    """Read a safetensors file; raises ModelError when it is missing, cut short or another
+    format.
+    """
     try:
         # safetensors says of a file that may not be read that it is not there.
         path.open("rb").close()

@@ -1,4 +1,6 @@
-"""A model's class maps against the lesion masks that people made: the table maps.csv, and what is kept of it."""
+"""A model's class maps against the lesion masks that people made: the table maps.csv, and what is
+kept of it.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ def check_masks(masks: Path, table: pd.DataFrame) -> None:
     missing = [name for name in names if not (masks / f"{name}{MASK_SUFFIX}").is_file()]
     if missing:
         raise DataError(
-            f"{masks} lacks the masks of {len(missing)} of the {len(names)} test images ({some(missing)}): expected "
+            f"{masks} lacks the masks of {len(missing)} of the {len(names)} test images "
+            f"({some(missing)}): expected "
             f"<image_id>{MASK_SUFFIX} for each, as in HAM10000's lesion segmentations."
         )
 
@@ -44,10 +47,11 @@ def write(
     before: PreviousMaps | None,
     workers: int = 0,
 ) -> dict[str, Any] | None:
-    """Write maps.csv for the test rows of a table, whose answers are the classes `called`; returns the block `cascade`.
+    """Write maps.csv for the test rows of a table, whose answers are the classes `called`; returns
+    the block `cascade`.
 
-    Without `masks`, both are what was kept `before`; without either, there is no such file and the result is None.
-    Raises DataError for a mask that can't be used.
+    Without `masks`, both are what was kept `before`; without either, there is no such file and the
+    result is None. Raises DataError for a mask that can't be used.
     """
     path = folder / layout.MAPS
     path.unlink(missing_ok=True)
@@ -64,7 +68,9 @@ def write(
 def against_masks(
     saved: Classifier, test: pd.DataFrame, called: NDArray[np.int64], masks: Path, workers: int = 0
 ) -> pd.DataFrame:
-    """The rows of maps.csv for the rows of a table, whose answers are the classes `called` (N,); see `map_quality`."""
+    """The rows of maps.csv for the rows of a table, whose answers are the classes `called` (N,);
+    see `map_quality`.
+    """
     spec, paths = saved.config.input, list(test["path"])
     seen = [
         mask_in_view(masks, name, path, spec)
@@ -100,10 +106,12 @@ def against_masks(
 def partner_of_other_lesion(
     called: NDArray[np.int64], lesions: NDArray[np.str_]
 ) -> NDArray[np.int64]:
-    """(N,) for each image the index of one of another lesion that got the same answer; -1 where there is none.
+    """(N,) for each image the index of one of another lesion that got the same answer; -1 where
+    there is none.
 
-    Maps of one class resemble each other, wherever the lesion is, so that the map of an image with another answer would
-    tell how classes differ. Half of the class's rows away, or next to it, so that all of them serve about as often.
+    Maps of one class resemble each other, wherever the lesion is, so that the map of an image with
+    another answer would tell how classes differ. Half of the class's rows away, or next to it, so
+    that all of them serve about as often.
     """
     found = np.full(len(called), -1)
     for target in np.unique(called):
@@ -115,7 +123,9 @@ def partner_of_other_lesion(
 
 
 def mask_in_view(masks: Path, image_id: str, path: str, spec: InputSpec) -> Mask:
-    """The mask of an image over the part of it that the model sees, (GRID, GRID); raises DataError."""
+    """The mask of an image over the part of it that the model sees, (GRID, GRID); raises
+    DataError.
+    """
     size = to_rgb(path).size
     return explanation.mask_in_view(read_mask(masks, image_id, size), view_box(size, spec))
 
@@ -125,10 +135,11 @@ MASK_SUFFIX = "_segmentation.png"
 
 
 def read_mask(folder: Path, image_id: str, size: tuple[int, int]) -> Mask:
-    """The mask (height, width) that people made of an image, `<image_id>_segmentation.png`, for that (width, height).
+    """The mask (height, width) that people made of an image, `<image_id>_segmentation.png`, for
+    that (width, height).
 
-    Raises DataError when there is none, when it can't be read, when it has another shape than the image, and when it is
-    empty.
+    Raises DataError when there is none, when it can't be read, when it has another shape than the
+    image, and when it is empty.
     """
     path = folder / f"{image_id}{MASK_SUFFIX}"
     try:
@@ -137,14 +148,17 @@ def read_mask(folder: Path, image_id: str, size: tuple[int, int]) -> Mask:
     # Pillow raises SyntaxError and ValueError for some damaged files.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(
-            f"{path} can't be read ({error}): expected a PNG in which the lesion of {image_id} is white."
+            f"{path} can't be read ({error}): expected a PNG in which the lesion of {image_id} is "
+            "white."
         ) from error
-    # A mask may be larger or smaller than its image, but must show the same frame, but for a pixel that was rounded.
+    # A mask may be larger or smaller than its image, but must show the same frame, but for a pixel
+    # that was rounded.
     if min(levels.size) < 16 or abs(levels.width * size[1] - levels.height * size[0]) > max(
         *levels.size, *size
     ):
         raise DataError(
-            f"{path} has {levels.width} x {levels.height} pixels, but {image_id} {size[0]} x {size[1]}: expected a "
+            f"{path} has {levels.width} x {levels.height} pixels, but {image_id} {size[0]} x "
+            f"{size[1]}: expected a "
             "mask of the whole image, in its shape."
         )
     mask = np.asarray(levels.resize(size, Image.Resampling.BOX)) > 127

@@ -20,10 +20,11 @@ from dermhub.training.fit import Fit, predict_all
 
 
 def finish(fit: Fit, folder: Path, provenance: dict[str, Any]) -> dict[str, Any]:
-    """Turn a finished fit into a model folder: calibrate on validation, measure test once, write the card.
+    """Turn a finished fit into a model folder: calibrate on validation, measure test once, write
+    the card.
 
-    Returns the content of metrics.json. Everything that is chosen here is chosen on validation. Raises LeakError
-    when a lesion stands in two splits: there is no card for such figures.
+    Returns the content of metrics.json. Everything that is chosen here is chosen on validation.
+    Raises LeakError when a lesion stands in two splits: there is no card for such figures.
     """
     partition.check(fit.table)
     model, config, chosen = choose(fit, provenance)
@@ -33,7 +34,8 @@ def finish(fit: Fit, folder: Path, provenance: dict[str, Any]) -> dict[str, Any]
 
 
 def choose(fit: Fit, provenance: dict[str, Any]) -> tuple[nn.Module, ModelConfig, dict[str, Any]]:
-    """Fold the prior correction into the classifier's bias, then fit temperature and thresholds; validation only.
+    """Fold the prior correction into the classifier's bias, then fit temperature and thresholds;
+    validation only.
 
     Returns the model to release, what it means, and what was chosen.
     """

@@ -1,7 +1,9 @@
-"""Measure a saved model: from a model folder and a table of images to its predictions, figures and card.
+"""Measure a saved model: from a model folder and a table of images to its predictions, figures and
+card.
 
-Nothing is chosen here: temperature, thresholds and weights stay as they are. What is fitted on training and
-validation images alone and ships beside the weights is fitted anew (`dermhub.release.sidecars`).
+Nothing is chosen here: temperature, thresholds and weights stay as they are. What is fitted on
+training and validation images alone and ships beside the weights is fitted anew
+(`dermhub.release.sidecars`).
 """
 
 from __future__ import annotations
@@ -48,15 +50,17 @@ SOURCE_COLUMNS = ["source", "image_id", "dx", "path"]
 class Sources:
     """Folders with images that a model is measured on besides its own; None where there are none.
 
-    `ph2` has the external test with its labels.csv, `ood` a folder for each kind of photograph that is no
-    dermatoscopic image.
+    `ph2` has the external test with its labels.csv, `ood` a folder for each kind of photograph that
+    is no dermatoscopic image.
     """
 
     ph2: Path | None = None
     ood: Path | None = None
 
     def tables(self) -> list[pd.DataFrame]:
-        """A table with the columns source, image_id, dx, path for each source; raises DataError for what is none."""
+        """A table with the columns source, image_id, dx, path for each source; raises DataError for
+        what is none.
+        """
         return ([ph2_table(self.ph2)] if self.ph2 else []) + (
             other_tables(self.ood) if self.ood else []
         )
@@ -83,22 +87,28 @@ class Sources:
 
 
 def ph2_table(folder: Path) -> pd.DataFrame:
-    """The images of the external test: source, image_id, dx, path. Raises DataError unless labels.csv fits."""
+    """The images of the external test: source, image_id, dx, path. Raises DataError unless
+    labels.csv fits.
+    """
     table = data_tables.attach_paths(data_tables.read_labels(folder / "labels.csv"), folder)
     wrong = sorted(set(table["dx"]) - {"mel", "nv"})
     if wrong or table["dx"].nunique() < 2:
         raise DataError(
-            f"{folder / 'labels.csv'} has the dx {some(sorted(set(table['dx'])))}, expected mel and nv."
+            f"{folder / 'labels.csv'} has the dx {some(sorted(set(table['dx'])))}, expected mel "
+            "and nv."
         )
     return table[["image_id", "dx", "path"]].assign(source=PH2)[SOURCE_COLUMNS]
 
 
 def other_tables(folder: Path) -> list[pd.DataFrame]:
-    """The images of each folder inside one, as `ph2_table` gives them: their `source` is the folder's name."""
+    """The images of each folder inside one, as `ph2_table` gives them: their `source` is the
+    folder's name.
+    """
     places = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     if not places:
         raise DataError(
-            f"{folder} holds no folders: expected one for each kind of photograph, such as natural/."
+            f"{folder} holds no folders: expected one for each kind of photograph, such as "
+            "natural/."
         )
     tables = []
     for place in places:
@@ -109,11 +119,15 @@ def other_tables(folder: Path) -> list[pd.DataFrame]:
 
 
 LATENCY_SIZE = (600, 450)
-"""Width and height of the image that `latency` is measured with: those of HAM10000's photographs."""
+"""Width and height of the image that `latency` is measured with: those of HAM10000's
+photographs.
+"""
 
 
 def describe_weights(classifier: Classifier) -> dict[str, Any]:
-    """A model's parameters and memory layout, and the megabytes (10**6 bytes) and sha256 of its weight file."""
+    """A model's parameters and memory layout, and the megabytes (10**6 bytes) and sha256 of its
+    weight file.
+    """
     path = classifier.folder / layout.WEIGHTS
     return {
         "parameters": sum(tensor.numel() for tensor in classifier.model.parameters()),
@@ -124,7 +138,9 @@ def describe_weights(classifier: Classifier) -> dict[str, Any]:
 
 
 def measure_latency(classifier: Classifier, repeats: int = 20) -> dict[str, Any]:
-    """Median time of `predict` for one drawn image in memory (decoding not counted), and what it was measured on."""
+    """Median time of `predict` for one drawn image in memory (decoding not counted), and what it
+    was measured on.
+    """
     image, seconds = draw(0, LATENCY_SIZE), []
     classifier.predict(image)  # the first call also picks its kernels
     for _ in range(repeats):
@@ -160,13 +176,15 @@ def measure(
     workers: int = 0,
     masks: Path | None = None,
 ) -> dict[str, Any]:
-    """Write predictions, metrics.json, figures and card of a model folder; returns the content of metrics.json.
+    """Write predictions, metrics.json, figures and card of a model folder; returns the content of
+    metrics.json.
 
-    `table` has all images of the model's data (see `dermhub.data.tables`). Without `before`, name and selection are those of
-    the folder's own metrics.json; without a `history` of epochs, its curves stay as they are. What was measured on
-    `sources` or `masks` that are not given now stays, if the weights are those it was measured with. Raises LeakError
-    when a lesion stands in two splits, and ModelError or DataError when the folder and the table do not belong together
-    or a mask can't be used.
+    `table` has all images of the model's data (see `dermhub.data.tables`). Without `before`, name
+    and selection are those of the folder's own metrics.json; without a `history` of epochs, its
+    curves stay as they are. What was measured on `sources` or `masks` that are not given now stays,
+    if the weights are those it was measured with. Raises LeakError when a lesion stands in two
+    splits, and ModelError or DataError when the folder and the table do not belong together or a
+    mask can't be used.
     """
     partition.check(table)
     before = before or previous(folder)
@@ -206,9 +224,11 @@ def measure(
 
 
 def read_table(config: ModelConfig, folder: Path, more: Path | None = None) -> pd.DataFrame:
-    """The table that a model was trained on: its images in a folder, with the further ones of --extra in `more`.
+    """The table that a model was trained on: its images in a folder, with the further ones of
+    --extra in `more`.
 
-    Raises DataError where it is another table, naming both hashes, and what `tables.read_table` and `additions.add_images` raise.
+    Raises DataError where it is another table, naming both hashes, and what `tables.read_table` and
+    `additions.add_images` raise.
     """
     known = config.provenance.get("data") or {}
     if more and known and "extra" not in known:
@@ -216,7 +236,8 @@ def read_table(config: ModelConfig, folder: Path, more: Path | None = None) -> p
     if "extra" in known and not more:
         source = known["extra"]["source"]
         raise DataError(
-            f"The model was also trained on further images ({source}): name their folder with --extra."
+            f"The model was also trained on further images ({source}): name their folder with "
+            "--extra."
         )
     table = tables.read_table(folder, config.task)
     if more:
@@ -225,14 +246,16 @@ def read_table(config: ModelConfig, folder: Path, more: Path | None = None) -> p
     if found != expected:
         place = f"{folder} with {more}" if more else str(folder)
         raise DataError(
-            f"{place} is not the data that the model was trained on: its table has the fingerprint {found}, "
+            f"{place} is not the data that the model was trained on: its table has the fingerprint "
+            f"{found}, "
             f"config.json states {expected}. `evaluate` measures a model on other data."
         )
     return table
 
 
 def image_sizes(paths: list[str]) -> dict[str, int]:
-    """'width x height' in pixels -> number of image files, from their headers, the most frequent first.
+    """'width x height' in pixels -> number of image files, from their headers, the most frequent
+    first.
 
     HAM10000 goes round in several resolutions, and the figures depend on which it was.
     """
@@ -257,7 +280,9 @@ def _predictions(part: pd.DataFrame, outputs: Outputs, task: Task) -> pd.DataFra
 
 
 def _traits(saved: Classifier, paths: list[str], workers: int) -> pd.DataFrame:
-    """The columns of `traits` for test images: what they are like, and what the model says of them at other sizes."""
+    """The columns of `traits` for test images: what they are like, and what the model says of them
+    at other sizes.
+    """
     angles, sharp = [], []
     for path in paths:
         rgb = to_rgb(path)

@@ -1,7 +1,9 @@
-"""Cascading randomisation: what becomes of a class map when the model that it explains is destroyed.
+"""Cascading randomisation: what becomes of a class map when the model that it explains is
+destroyed.
 
-Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018, section 3.1: weights are drawn anew from the last layer
-down, stage by stage, until nothing is left of what was learnt. A map that stays as it was explains no model.
+Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018, section 3.1: weights are drawn anew
+from the last layer down, stage by stage, until nothing is left of what was learnt. A map that stays
+as it was explains no model.
 """
 
 from __future__ import annotations
@@ -24,14 +26,18 @@ from dermhub.models.engines.pytorch import TorchEngine
 from dermhub.scoring import inference
 
 IMAGES, DRAWS, SEED = 64, 5, 0
-"""Test images, each of another lesion, and how often all weights are drawn: of the last layer alone a single draw says
-little, because one direction in feature space for each class decides about all images."""
+"""Test images, each of another lesion, and how often all weights are drawn: of the last layer alone
+a single draw says little, because one direction in feature space for each class decides about all
+images.
+"""
 
 
 def predicted_maps(
     engine: Engine, batch: Floats32, targets: NDArray[np.int64] | None = None
 ) -> Floats32:
-    """Class maps (N, h, w) of images (N, 3, H, W), each for its class in `targets` (N,) or for the predicted one."""
+    """Class maps (N, h, w) of images (N, 3, H, W), each for its class in `targets` (N,) or for the
+    predicted one.
+    """
     logits, features = engine.forward(batch)
     called = logits.argmax(axis=1) if targets is None else targets
     maps = np.zeros((len(batch), *features.shape[2:]), np.float32)
@@ -46,11 +52,11 @@ def predicted_maps(
 def cascade(saved: Classifier, test: pd.DataFrame, workers: int = 0) -> dict[str, Any]:
     """The block `cascade` of metrics.json, for some of the test rows of a table.
 
-    Of each stage: `layer`, the first layer that is drawn anew (it and all that come after it), the mean Spearman
-    correlation of the cells (h * w) of the map before and after, over images and draws, its bounds over images, the
-    least and the largest mean of a draw, and the share of maps that became blank, whose correlation counts as 0. The
-    map stays that of the class that the trained model predicts. `other_image` is the mean correlation with the map of
-    another image.
+    Of each stage: `layer`, the first layer that is drawn anew (it and all that come after it), the
+    mean Spearman correlation of the cells (h * w) of the map before and after, over images and
+    draws, its bounds over images, the least and the largest mean of a draw, and the share of maps
+    that became blank, whose correlation counts as 0. The map stays that of the class that the
+    trained model predicts. `other_image` is the mean correlation with the map of another image.
     """
     rows = sample(test)
     batch = np.concatenate(
@@ -77,14 +83,18 @@ def cascade(saved: Classifier, test: pd.DataFrame, workers: int = 0) -> dict[str
 
 
 def sample(test: pd.DataFrame) -> pd.DataFrame:
-    """The first image of at most `IMAGES` lesions that are drawn with a fixed seed, in the table's order."""
+    """The first image of at most `IMAGES` lesions that are drawn with a fixed seed, in the table's
+    order.
+    """
     first = test[~partition.canonical(test["lesion_id"]).duplicated()]
     chosen = np.random.default_rng(SEED).permutation(len(first))[:IMAGES]
     return first.iloc[np.sort(chosen)]
 
 
 def unfolded(saved: Classifier) -> TorchEngine:
-    """The model loaded anew, to be changed: it answers from its torch module itself instead of a folded copy."""
+    """The model loaded anew, to be changed: it answers from its torch module itself instead of a
+    folded copy.
+    """
     engine = TorchEngine(saved.folder)
     engine.folded = engine.model
     return engine
@@ -93,7 +103,9 @@ def unfolded(saved: Classifier) -> TorchEngine:
 def maps_of_draw(
     saved: Classifier, batch: Floats32, targets: NDArray[np.int64], seed: int
 ) -> list[Floats32]:
-    """Maps (N, h * w) after each stage, the last stage first, with weights as a new model of that seed has them."""
+    """Maps (N, h * w) after each stage, the last stage first, with weights as a new model of that
+    seed has them.
+    """
     # Drawing must not change what the caller draws next; loading draws as well.
     with torch.random.fork_rng(devices=[]):
         engine = unfolded(saved)

@@ -1,7 +1,7 @@
 """What ships beside the weights and is fitted on training and validation images alone.
 
-Each is a function of images that a user of the model never has, so it is fitted once, when the model is measured.
-Nothing here changes an answer's probabilities, and nothing sees a test image.
+Each is a function of images that a user of the model never has, so it is fitted once, when the
+model is measured. Nothing here changes an answer's probabilities, and nothing sees a test image.
 """
 
 from __future__ import annotations
@@ -36,11 +36,14 @@ def _gate(_: ModelConfig, __: pd.DataFrame, outputs: dict[str, Outputs]) -> byte
 
 
 SIDECARS: dict[str, Maker] = {layout.SEEN: _seen, layout.OOD_GATE: _gate}
-"""Name of a file beside the weights -> its content from configuration, table and the outputs of each split."""
+"""Name of a file beside the weights -> its content from configuration, table and the outputs of
+each split.
+"""
 
 
 def clear(folder: Path) -> None:
-    """Take what was made out of config.json, so that the folder is whole at any time, and make the graph anew.
+    """Take what was made out of config.json, so that the folder is whole at any time, and make the
+    graph anew.
 
     Without the package onnx, or for a model that gains nothing by it, the folder has no graph.
     """
@@ -57,7 +60,8 @@ def _graph(folder: Path) -> bytes | None:
         return None
     try:
         return export.graph(folder)
-    # The exporter raises many kinds of error. A trained model must not be lost for want of a faster engine.
+    # The exporter raises many kinds of error. A trained model must not be lost for want of a faster
+    # engine.
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         print(
@@ -70,8 +74,9 @@ def _graph(folder: Path) -> bytes | None:
 def fit(folder: Path, table: pd.DataFrame, outputs: dict[str, Outputs]) -> ModelConfig:
     """Fit everything anew and state it in config.json; returns its content.
 
-    `table` has the images, and `outputs` those of the rows of each split, in their order: of training images varied
-    ones (`dermhub.scoring.inference.varied_outputs`), because other photographs of the same kind must not look strange to the gate.
+    `table` has the images, and `outputs` those of the rows of each split, in their order: of
+    training images varied ones (`dermhub.scoring.inference.varied_outputs`), because other
+    photographs of the same kind must not look strange to the gate.
     """
     learnt = table[table["split"] != "test"]
     known = {split: own for split, own in outputs.items() if split != "test"}

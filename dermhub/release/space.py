@@ -1,4 +1,5 @@
-"""The demo as a Hugging Face Space: which files it takes, and a README.md whose front matter the hub accepts.
+"""The demo as a Hugging Face Space: which files it takes, and a README.md whose front matter the
+hub accepts.
 
 Keys and limits: https://huggingface.co/docs/hub/spaces-config-reference
 """
@@ -39,8 +40,9 @@ CODE = ("app.py", "requirements.txt", "LICENSE", "demo/**/*.*", "dermhub/**/*.*"
 def contents(root: Path) -> dict[str, Path | bytes]:
     """Path in the Space -> file or bytes, from a checkout of the repository.
 
-    Models of the catalogue are named in the front matter, and the Space fetches them when it is built; shipped ones
-    that were not published are carried along. Raises ConfigError when it is no checkout or a Space could not start.
+    Models of the catalogue are named in the front matter, and the Space fetches them when it is
+    built; shipped ones that were not published are carried along. Raises ConfigError when it is no
+    checkout or a Space could not start.
     """
     readme = root / "README.md"
     if not (root / "app.py").is_file() or not readme.is_file():
@@ -70,7 +72,9 @@ def contents(root: Path) -> dict[str, Path | bytes]:
 
 
 def page(readme: str, root: Path, published: Iterable[Entry]) -> str:
-    """The Space's README.md: with the published models in its front matter, once that was found to be valid."""
+    """The Space's README.md: with the published models in its front matter, once that was found to
+    be valid.
+    """
     parts = readme.split("---\n", 2)
     front = yaml.safe_load(parts[1]) if len(parts) == 3 and not parts[0] else None
     if not isinstance(front, dict):
@@ -89,7 +93,9 @@ def page(readme: str, root: Path, published: Iterable[Entry]) -> str:
 
 
 def check(front: dict[str, Any], root: Path) -> None:
-    """Refuse front matter that the hub would refuse, or that asks for another Gradio than requirements.txt."""
+    """Refuse front matter that the hub would refuse, or that asks for another Gradio than
+    requirements.txt.
+    """
     if missing := [key for key in NEEDED if not front.get(key)]:
         raise ConfigError(f"README.md: the front matter lacks {some(missing)}.")
     pins = dict(
@@ -101,7 +107,8 @@ def check(front: dict[str, Any], root: Path) -> None:
     )
     if front["sdk"] != "gradio" or front["sdk_version"] != pins.get("gradio"):
         raise ConfigError(
-            f"README.md: sdk is {front['sdk']} {front['sdk_version']}, but requirements.txt pins gradio "
+            f"README.md: sdk is {front['sdk']} {front['sdk_version']}, but requirements.txt pins "
+            "gradio "
             f"{pins.get('gradio')}: make them equal."
         )
     if not (root / str(front["app_file"])).is_file():

@@ -1,7 +1,8 @@
-"""Work every figure of a model's card out again from the predictions that ship with it, without an image.
+"""Work every figure of a model's card out again from the predictions that ship with it, without an
+image.
 
-The chain is closed: the two tables of predictions give metrics.json, metrics.json and config.json give the card, and
-the hashes in them are those of the files beside them.
+The chain is closed: the two tables of predictions give metrics.json, metrics.json and config.json
+give the card, and the hashes in them are those of the files beside them.
 """
 
 from __future__ import annotations
@@ -28,12 +29,15 @@ from dermhub.models.folder import read_config
 from dermhub.scoring import inference
 
 TOLERANCE = 2e-6
-"""Largest difference of two figures: intervals have six digits, and a machine may round the last the other way."""
+"""Largest difference of two figures: intervals have six digits, and a machine may round the last
+the other way.
+"""
 
 
 NOT_RECOMPUTED = {
     "latency": "the time of an answer (it depends on the machine)",
-    "selection.prior_exponent": "the shift between frequent and rare classes (it needs the training run)",
+    "selection.prior_exponent": "the shift between frequent and rare classes (it needs the "
+    "training run)",
     "selection.prior_offset": "what that shift is measured in (it needs the training images)",
     "data.train": "the counts of the training split (its images have no predictions)",
     "weights.parameters": "the number of parameters (it needs PyTorch)",
@@ -41,11 +45,14 @@ NOT_RECOMPUTED = {
     "image_sizes": "the sizes of the image files",
     "maps.cascade": "the maps of destroyed models (they need the images)",
 }
-"""Part of metrics.json -> what it is; these need images, time or the run, and are taken as they stand."""
+"""Part of metrics.json -> what it is; these need images, time or the run, and are taken as they
+stand.
+"""
 
 
 CHOSEN = {"temperature": 0.002, "thresholds": 2e-5, "least": 2e-5, "ece": 0.005}
-"""What is chosen on validation -> the largest difference that another engine's logits can make to it.
+"""What is chosen on validation -> the largest difference that another engine's logits can make to
+it.
 
 An ECE jumps where a probability crosses the border of a bin.
 """
@@ -53,7 +60,9 @@ An ECE jumps where a probability crosses the border of a bin.
 
 @dataclass(frozen=True)
 class Report:
-    """What `verify` found: `figures` were compared, and each of `differences` is a sentence without its full stop."""
+    """What `verify` found: `figures` were compared, and each of `differences` is a sentence without
+    its full stop.
+    """
 
     folder: Path
     figures: int
@@ -63,8 +72,8 @@ class Report:
 def verify(folder: Path) -> Report:
     """Compare a model folder's metrics.json, card and hashes with what its predictions give.
 
-    Raises LeakError when the tables show a lesion on both sides of a split, and DataError or ModelError when a file
-    is missing or can't be read.
+    Raises LeakError when the tables show a lesion on both sides of a split, and DataError or
+    ModelError when a file is missing or can't be read.
     """
     config = read_config(folder)
     content = files.read_json(folder / METRICS)
@@ -93,7 +102,9 @@ def verify(folder: Path) -> Report:
 
 
 def choices(part: pd.DataFrame, config: ModelConfig) -> Iterator[tuple[str, float, float, float]]:
-    """(place, stated, due, tolerance) of what config.json says was chosen on the validation rows of the predictions."""
+    """(place, stated, due, tolerance) of what config.json says was chosen on the validation rows of
+    the predictions.
+    """
     logits, true = (
         predictions.logits_of(part, config.task),
         prediction.class_indices(part["dx"], config.task),
@@ -120,7 +131,9 @@ def choices(part: pd.DataFrame, config: ModelConfig) -> Iterator[tuple[str, floa
 def _selection(
     stated: dict[str, Any], part: pd.DataFrame, config: ModelConfig
 ) -> Iterator[tuple[str, Any, Any, bool]]:
-    """(key, stated, due, whether they agree) of what metrics.json tells of the choice on validation, but its shift."""
+    """(key, stated, due, whether they agree) of what metrics.json tells of the choice on
+    validation, but its shift.
+    """
     yield "split", stated.get("split"), "validation", stated.get("split") == "validation"
     temperature = stated.get("temperature")
     yield "temperature", temperature, config.temperature, same(temperature, config.temperature)
@@ -141,8 +154,8 @@ def recompute(folder: Path, config: ModelConfig) -> dict[str, Any]:
 def read_table(folder: Path, config: ModelConfig) -> pd.DataFrame:
     """The predictions of a model folder.
 
-    Raises LeakError when a lesion stands in two splits, or where the model says that it never does: in another split
-    than the shipped partition gives it.
+    Raises LeakError when a lesion stands in two splits, or where the model says that it never does:
+    in another split than the shipped partition gives it.
     """
     table = predictions.read_predictions(folder / layout.PREDICTIONS, config.task)
     partition.check(table)
@@ -176,7 +189,9 @@ def _maps(folder: Path, table: pd.DataFrame, config: ModelConfig) -> dict[str, A
 
 
 def leaves(stated: Any, due: Any, place: str) -> Iterator[tuple[str, Any, Any]]:
-    """(place, stated, due) of every value of two JSON trees; None where one of them has no such value."""
+    """(place, stated, due) of every value of two JSON trees; None where one of them has no such
+    value.
+    """
     if isinstance(stated, dict) and isinstance(due, dict):
         for key in {**due, **stated}:
             if key not in NOT_RECOMPUTED and f"{place}.{key}" not in NOT_RECOMPUTED:
@@ -202,7 +217,8 @@ def _check_places(table: pd.DataFrame, config: ModelConfig) -> None:
     moved = table[table["lesion_id"].map(partition.shipped()) != table["split"]]
     if len(moved):
         raise LeakError(
-            f"{moved['lesion_id'].nunique()} lesion(s) are not in the split that the shipped partition gives them "
+            f"{moved['lesion_id'].nunique()} lesion(s) are not in the split that the shipped "
+            "partition gives them "
             f"({some(moved['lesion_id'].unique())}): the model may have been trained on them."
         )
 
@@ -223,7 +239,9 @@ def _files(folder: Path, config: ModelConfig, content: dict[str, Any]) -> Iterat
             yield f"{METRICS} has weights.megabytes {told!r}, the file has {size!r}"
     measured = weights.get("sha256")
     if measured != config.weights_sha256:
-        yield f"{METRICS} has weights.sha256 {measured!r}, {CONFIG} states {config.weights_sha256!r}"
+        yield (
+            f"{METRICS} has weights.sha256 {measured!r}, {CONFIG} states {config.weights_sha256!r}"
+        )
 
 
 def _card(folder: Path, config: ModelConfig, content: dict[str, Any]) -> list[str]:
@@ -248,11 +266,14 @@ def _card(folder: Path, config: ModelConfig, content: dict[str, Any]) -> list[st
 
 
 PROBABILITY_TOLERANCE = 0.01
-"""Largest difference of a probability: another processor adds up in another order, and decodes JPEG its own way."""
+"""Largest difference of a probability: another processor adds up in another order, and decodes JPEG
+its own way.
+"""
 
 
 def check_logits(folder: Path, images: Path, workers: int = 0) -> tuple[int, list[str]]:
-    """The number of images, and one sentence (without its full stop) for each whose probabilities differ.
+    """The number of images, and one sentence (without its full stop) for each whose probabilities
+    differ.
 
     Raises DataError when the images of predictions.csv are not all below `images`.
     """
@@ -266,7 +287,8 @@ def check_logits(folder: Path, images: Path, workers: int = 0) -> tuple[int, lis
     apart = np.abs(prediction.softmax(found, classifier.config.temperature) - stated).max(axis=1)
     far = np.flatnonzero(~(apart <= PROBABILITY_TOLERANCE))
     return len(table), [
-        f"the weights give {table['image_id'][i]} probabilities that differ by {apart[i]:.4f} from those of "
+        f"the weights give {table['image_id'][i]} probabilities that differ by {apart[i]:.4f} from "
+        "those of "
         f"{layout.PREDICTIONS}, expected at most {PROBABILITY_TOLERANCE}"
         for i in far
     ]

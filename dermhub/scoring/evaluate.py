@@ -1,4 +1,6 @@
-"""Figures of a model on labelled images, and the last step of a run: choose on validation, read test once."""
+"""Figures of a model on labelled images, and the last step of a run: choose on validation, read
+test once.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ class Labelled:
 
 
 def read_labelled(images: Path, labels: Path, task: Task, split: str = "") -> Labelled:
-    """Read `image_id,dx` and find the files; labels that are no class of the task are counted and left out.
+    """Read `image_id,dx` and find the files; labels that are no class of the task are counted and
+    left out.
 
     `split` keeps the images of one split of the shipped partition and needs a column lesion_id.
     Raises DataError when nothing is left.
@@ -37,7 +40,8 @@ def read_labelled(images: Path, labels: Path, task: Task, split: str = "") -> La
     if split:
         if "lesion_id" not in table:
             raise DataError(
-                f"--split {split} needs a column lesion_id in {labels}, which has {some(table.columns)}."
+                f"--split {split} needs a column lesion_id in {labels}, which has "
+                f"{some(table.columns)}."
             )
         table = table[table["lesion_id"].map(partition.shipped()) == split]
         if table.empty:
@@ -57,10 +61,12 @@ def read_labelled(images: Path, labels: Path, task: Task, split: str = "") -> La
 
 
 def evaluate(classifier: Classifier, labelled: Labelled, workers: int = 0) -> dict[str, Any]:
-    """Every figure of a model on labelled images, and how many of these it has learned from, as far as can be told.
+    """Every figure of a model on labelled images, and how many of these it has learned from, as far
+    as can be told.
 
-    `images_of_training_lesions` goes by the lesion ids of HAM10000; `copies_of_images_learnt_from`, by perceptual hash
-    (`dermhub.images.near_duplicates`), counts those among the other images that are not of its test lesions.
+    `images_of_training_lesions` goes by the lesion ids of HAM10000; `copies_of_images_learnt_from`,
+    by perceptual hash (`dermhub.images.near_duplicates`), counts those among the other images that
+    are not of its test lesions.
     """
     config, table = classifier.config, labelled.table
     logits = inference.logits(classifier, list(table["path"]), workers)

@@ -1,8 +1,9 @@
-"""Score a whole folder: decoding and the model in lanes side by side, the rows in a journal that survives a kill.
+"""Score a whole folder: decoding and the model in lanes side by side, the rows in a journal that
+survives a kill.
 
-Each lane is a thread that takes a batch, decodes it and runs the model on it with one thread of its own, so that one
-lane decodes while another computes, and no core waits for another. Pillow, PyTorch and ONNX Runtime let go of Python's
-lock meanwhile.
+Each lane is a thread that takes a batch, decodes it and runs the model on it with one thread of its
+own, so that one lane decodes while another computes, and no core waits for another. Pillow, PyTorch
+and ONNX Runtime let go of Python's lock meanwhile.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ def describe(classifier: Classifier, listing: Sequence[str], shard: str, batch: 
 
 
 def relative_names(folder: Path) -> list[str]:
-    """Every image below a folder by its path in it, with "/" between the parts, sorted; raises DataError for none."""
+    """Every image below a folder by its path in it, with "/" between the parts, sorted; raises
+    DataError for none.
+    """
     return sorted(
         (path.relative_to(folder).as_posix() for path in files.image_files(folder)),
         key=results.order,
@@ -64,8 +67,8 @@ def score_folder(
 ) -> tuple[int, int, int]:
     """Score a folder into `out`, or go on where a run of the same model and options was stopped.
 
-    Returns how many files `out` holds, how many of them were read now, and how many of these have an error in place of
-    a score. Raises ConfigError where `out` was begun with anything else.
+    Returns how many files `out` holds, how many of them were read now, and how many of these have
+    an error in place of a score. Raises ConfigError where `out` was begun with anything else.
     """
     listing = relative_names(folder)
     about = describe(classifier, listing, shard, batch)
@@ -75,8 +78,9 @@ def score_folder(
     part = results.side_files(out)[1]
     # Whole batches: where an image stands in one decides how the last digit is rounded.
     with ResumableCsv(part, about.columns, chosen, batch) as journal, warnings.catch_warnings():
-        # Pillow's warnings are switched off while an image is opened. That is not done for each thread, so one that is
-        # done with it would switch them on for another: here they are off for all of them.
+        # Pillow's warnings are switched off while an image is opened. That is not done for each
+        # thread, so one that is done with it would switch them on for another: here they are off
+        # for all of them.
         warnings.simplefilter("ignore")
         before, failed, progress = journal.done, 0, Progress(len(chosen), journal.done, always)
         for done in score_images(classifier, folder, chosen[before:], batch, lanes):
@@ -91,7 +95,9 @@ def score_folder(
 def score_images(
     classifier: Classifier, folder: Path, chosen: Sequence[str], batch: int, lanes: int
 ) -> Iterator[list[Row]]:
-    """The rows of the files, a batch at a time and in their order; at most three batches a lane are in memory."""
+    """The rows of the files, a batch at a time and in their order; at most three batches a lane are
+    in memory.
+    """
     with ThreadPoolExecutor(lanes) as pool:
         waiting: deque[Future[list[Row]]] = deque()
         try:
@@ -113,7 +119,9 @@ def score_images(
 def score_batch(
     classifier: Classifier, folder: Path, chosen: Sequence[str], size: int
 ) -> list[Row]:
-    """The rows of at most `size` files; one that is no usable image has its name and the error alone."""
+    """The rows of at most `size` files; one that is no usable image has its name and the error
+    alone.
+    """
     found: list[Row] = [{"image": name} for name in chosen]
     prepared, places = [], []
     for place, name in enumerate(chosen):

@@ -1,4 +1,6 @@
-"""Many images through a model: decoded by several processes, in one order, exactly as `Classifier.predict` does."""
+"""Many images through a model: decoded by several processes, in one order, exactly as
+`Classifier.predict` does.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from dermhub.models.classifier import Classifier
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a model gives for N images: `logits` (N, C), and the `described` (N, 2K + 36) that a gate judges."""
+    """What a model gives for N images: `logits` (N, C), and the `described` (N, 2K + 36) that a
+    gate judges.
+    """
 
     logits: Floats32
     described: Floats32
@@ -27,7 +31,9 @@ class Outputs:
 def logits(
     classifier: Classifier, paths: Sequence[str], workers: int = 0, factor: float = 1.0
 ) -> Floats32:
-    """(N, C) logits of images in the order of `paths`; raises ImageError for the first that can't be read."""
+    """(N, C) logits of images in the order of `paths`; raises ImageError for the first that can't
+    be read.
+    """
     inputs = batches(classifier.config.input, paths, workers, factor)
     return np.concatenate([classifier.engine.forward(batch.numpy())[0] for batch in inputs])
 
@@ -45,7 +51,9 @@ def varied_outputs(classifier: Classifier, paths: Sequence[str], workers: int = 
 def outputs_by_split(
     classifier: Classifier, parts: Mapping[str, pd.DataFrame], workers: int = 0
 ) -> dict[str, Outputs]:
-    """Outputs for the images of each split's table: those of training varied, because a gate is fitted on them."""
+    """Outputs for the images of each split's table: those of training varied, because a gate is
+    fitted on them.
+    """
     return {
         split: (varied_outputs if split == "train" else outputs)(
             classifier, list(part["path"]), workers

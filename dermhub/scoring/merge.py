@@ -1,4 +1,6 @@
-"""Put the scores of all shards of an archive into one table, and verify that it is the whole archive, once."""
+"""Put the scores of all shards of an archive into one table, and verify that it is the whole
+archive, once.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,12 @@ Record = list[str]
 
 
 def merge(out: Path, shards: Sequence[Path]) -> int:
-    """Write the table that one run over the whole folder would have written; returns its number of rows.
+    """Write the table that one run over the whole folder would have written; returns its number of
+    rows.
 
-    The shards must be complete, of one model and one state of the folder, each there once. Every row must be a file of
-    its shard, and all files together must be those that were listed. Raises DataError or ConfigError otherwise, and
-    then leaves nothing behind.
+    The shards must be complete, of one model and one state of the folder, each there once. Every
+    row must be a file of its shard, and all files together must be those that were listed. Raises
+    DataError or ConfigError otherwise, and then leaves nothing behind.
     """
     results.check_name(out)
     whole = check(shards)
@@ -41,7 +44,9 @@ def merge(out: Path, shards: Sequence[Path]) -> int:
 
 
 def check(shards: Sequence[Path]) -> RunManifest:
-    """What the merged table is made from; raises DataError when the shards don't belong together or one lacks."""
+    """What the merged table is made from; raises DataError when the shards don't belong together or
+    one lacks.
+    """
     runs = [_run(path) for path in shards]
     first = runs[0]
     for path, run in zip(shards, runs, strict=True):
@@ -59,7 +64,8 @@ def check(shards: Sequence[Path]) -> RunManifest:
     for what, found in (("missing", missing), ("given twice", twice)):
         if found:
             raise DataError(
-                f"Shard(s) {some(f'{n}/{counts[0]}' for n in found)} of the archive {_be(found)} {what}."
+                f"Shard(s) {some(f'{n}/{counts[0]}' for n in found)} of the archive {_be(found)} "
+                f"{what}."
             )
     return RunManifest(**{**vars(first), "shard": "1/1"})
 
@@ -101,7 +107,8 @@ def _write(out: Path, shards: Sequence[Path], whole: RunManifest) -> int:
         os.fsync(stream.fileno())
     if (len(names), results.listing_sha256(names)) != (whole.files, whole.listing_sha256):
         raise DataError(
-            f"The shards hold {len(names):,} files, which are not the {whole.files:,} of the folder: "
+            f"The shards hold {len(names):,} files, which are not the {whole.files:,} of the "
+            "folder: "
             "a shard was changed or damaged; score it again."
         )
     return len(names)
@@ -119,7 +126,8 @@ def _records(path: Path, whole: RunManifest) -> Iterator[Record]:
                 raise DataError(f"{path} has another heading than a run writes: score it again.")
         elif len(record) != len(whole.columns) or results.shard_of(record[0], count) != index:
             raise DataError(
-                f"{path} has a row {record[0]!r} that is none of shard {shard.shard}: score it again."
+                f"{path} has a row {record[0]!r} that is none of shard {shard.shard}: score it "
+                "again."
             )
         else:
             yield record

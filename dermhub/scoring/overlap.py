@@ -1,4 +1,6 @@
-"""Which images of a folder a model has learnt from, and which files are there twice. It imports no torch."""
+"""Which images of a folder a model has learnt from, and which files are there twice. It imports no
+torch.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,9 @@ COPY, DUPLICATE, UNREADABLE = "copy", "duplicate", "unreadable"
 class Row:
     """One finding about an image, whose path is relative to the folder.
 
-    `kind` is "copy" (of the image `match` of the model's `split`, with `distance` of 377 bits different), "duplicate"
-    (the same bytes as the earlier file `match` of the folder) or "unreadable" (`problem` says why).
+    `kind` is "copy" (of the image `match` of the model's `split`, with `distance` of 377 bits
+    different), "duplicate" (the same bytes as the earlier file `match` of the folder) or
+    "unreadable" (`problem` says why).
     """
 
     image: str
@@ -36,14 +39,17 @@ class Row:
 
 
 def manifest_of(folder: Path) -> SeenImages:
-    """The manifest of a model folder; raises ModelError when it has none, or not the one that config.json states."""
+    """The manifest of a model folder; raises ModelError when it has none, or not the one that
+    config.json states.
+    """
     try:
         config = ModelConfig.from_json(files.read_json(folder / CONFIG), str(folder / CONFIG))
     except DataError as error:
         raise ModelError(str(error)) from error
     if SEEN not in config.files:
         raise ModelError(
-            f"{folder} does not tell what the model has seen: it has no {SEEN}. It was made before there was one; "
+            f"{folder} does not tell what the model has seen: it has no {SEEN}. It was made before "
+            "there was one; "
             "`measure` adds it, given the training images."
         )
     files.check_sha256(folder / SEEN, config.files[SEEN], CONFIG, "fetch or copy the model again")
@@ -51,7 +57,9 @@ def manifest_of(folder: Path) -> SeenImages:
 
 
 def examine(manifest: SeenImages, paths: Sequence[Path], root: Path) -> Iterator[Row]:
-    """What there is to say about the images, in their order; nothing about one that is new and can be read."""
+    """What there is to say about the images, in their order; nothing about one that is new and can
+    be read.
+    """
     first: dict[str, str] = {}
     for path in paths:
         image = path.relative_to(root).as_posix()
@@ -74,13 +82,19 @@ def summary(rows: Sequence[Row], count: int, model: str) -> str:
         Counter(row.kind for row in rows),
         Counter(row.split for row in rows if row.kind == COPY),
     )
-    known = f"{kinds[COPY]:,} of {count:,} images look like copies of images that {model} has learnt from"
+    known = (
+        f"{kinds[COPY]:,} of {count:,} images look like copies of images that {model} has "
+        "learnt from"
+    )
     where = (
         f" ({splits['train']:,} training, {splits['validation']:,} validation)"
         if kinds[COPY]
         else ""
     )
-    return f"{known}{where}; {kinds[DUPLICATE]:,} have the bytes of an earlier one, {kinds[UNREADABLE]:,} can't be read."
+    return (
+        f"{known}{where}; {kinds[DUPLICATE]:,} have the bytes of an earlier one, "
+        f"{kinds[UNREADABLE]:,} can't be read."
+    )
 
 
 def to_csv(rows: Sequence[Row]) -> str:

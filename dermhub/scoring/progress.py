@@ -7,7 +7,9 @@ import time
 from typing import TextIO
 
 EVERY = 0.5
-"""Seconds between two updates on a terminal; elsewhere a line is written twenty times more seldom."""
+"""Seconds between two updates on a terminal; elsewhere a line is written twenty times more
+seldom.
+"""
 
 
 class Progress:

@@ -1,8 +1,9 @@
-"""The files of an archive's scores: the table, what it was made from, and the part of it that is there so far.
+"""The files of an archive's scores: the table, what it was made from, and the part of it that is
+there so far.
 
 scores.csv            the complete table, one row a file in sorted order; or scores.parquet
-scores.csv.json       what it was made from (`Run`); there from the first moment
-scores.csv.part       the rows so far (`resumable_csv.ResumableCsv`), while the run is not complete
+scores.csv.json       what it was made from (`Run`); there from the first moment scores.csv.part
+the rows so far (`resumable_csv.ResumableCsv`), while the run is not complete
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ class RunManifest:
 
     @classmethod
     def read(cls, out: Path) -> RunManifest | None:
-        """What the scores `out` are made from, or None if there are none; raises DataError for a damaged file."""
+        """What the scores `out` are made from, or None if there are none; raises DataError for a
+        damaged file.
+        """
         path = side_files(out)[0]
         if not path.exists():
             return None
@@ -95,7 +98,9 @@ def side_files(out: Path) -> tuple[Path, Path]:
 
 
 def check_name(out: Path) -> None:
-    """Refuse a name that says neither CSV nor Parquet, and Parquet where there is no pyarrow; raises ConfigError."""
+    """Refuse a name that says neither CSV nor Parquet, and Parquet where there is no pyarrow;
+    raises ConfigError.
+    """
     if out.suffix.lower() == ".parquet":
         pyarrow()
     elif out.suffix.lower() != ".csv":
@@ -114,7 +119,8 @@ def open_run(out: Path, run: RunManifest) -> bool:
         there = [path for path in (out, side_files(out)[1]) if path.exists()]
         if there:
             raise ConfigError(
-                f"{there[0]} is there already, and is no part of a run: give another file with --out."
+                f"{there[0]} is there already, and is no part of a run: give another file with "
+                "--out."
             )
         run.write(out)
         return False
@@ -122,7 +128,8 @@ def open_run(out: Path, run: RunManifest) -> bool:
     if name:
         old, new = (str(getattr(one, name))[:64] for one in (before, run))
         raise ConfigError(
-            f"{out} was begun with {WORDS[name]} ({old}, now {new}): go on with what it was begun with, or give "
+            f"{out} was begun with {WORDS[name]} ({old}, now {new}): go on with what it was begun "
+            "with, or give "
             "another file with --out."
         )
     return out.exists()
@@ -167,7 +174,9 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def shard_of(name: str, count: int) -> int:
-    """Which of `count` shards, from 1 on, a file belongs to: by the hash of its path below the folder."""
+    """Which of `count` shards, from 1 on, a file belongs to: by the hash of its path below the
+    folder.
+    """
     return int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:8], "little") % count + 1
 
 
@@ -177,7 +186,9 @@ def order(name: str) -> list[str]:
 
 
 def to_parquet(table: Path, out: Path, columns: Sequence[str]) -> None:
-    """A CSV table of scores as Parquet, a group of rows at a time; a file name that is no UTF-8 is escaped."""
+    """A CSV table of scores as Parquet, a group of rows at a time; a file name that is no UTF-8 is
+    escaped.
+    """
     arrow: Any = pyarrow()
     kinds = {"malignant": arrow.bool_()} | dict.fromkeys(TEXT, arrow.string())
     schema = arrow.schema([(name, kinds.get(name, arrow.float64())) for name in columns])
@@ -200,7 +211,8 @@ def pyarrow() -> ModuleType:
         import pyarrow.parquet
     except ImportError as error:
         raise ConfigError(
-            f"Parquet needs pyarrow, which can't be imported ({error}): pip install pyarrow, or write .csv."
+            f"Parquet needs pyarrow, which can't be imported ({error}): pip install pyarrow, or "
+            "write .csv."
         ) from None
     module: ModuleType = pyarrow
     return module

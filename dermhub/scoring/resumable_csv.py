@@ -1,4 +1,6 @@
-"""A table that is written row by row and survives being killed: CSV, appended to, with its rows in a known order."""
+"""A table that is written row by row and survives being killed: CSV, appended to, with its rows in
+a known order.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +21,19 @@ except ImportError:  # Windows has no such locks
 
 
 SYNC = 2.0
-"""Seconds after which what was written is forced to the disk: what a loss of power costs at most."""
+"""Seconds after which what was written is forced to the disk: what a loss of power costs at
+most.
+"""
 
 
 class ResumableCsv:
     """Rows in a file, in the order of `keys`, which are the values of the first column.
 
-    Opening it keeps the whole rows that are there, as far as they are those of `keys` from its start, and cuts the
-    rest off: after a kill, the last row may be torn. Of rows that are not all, a multiple of `step` is kept. `done`
-    rows are there. Every append is one write, so rows of a
-    process that dies are in the file or not; `SYNC` says what may be lost with the machine. Raises ConfigError when
-    another process writes the file, or it can't be written.
+    Opening it keeps the whole rows that are there, as far as they are those of `keys` from its
+    start, and cuts the rest off: after a kill, the last row may be torn. Of rows that are not all,
+    a multiple of `step` is kept. `done` rows are there. Every append is one write, so rows of a
+    process that dies are in the file or not; `SYNC` says what may be lost with the machine. Raises
+    ConfigError when another process writes the file, or it can't be written.
     """
 
     def __init__(
@@ -88,7 +92,8 @@ class ResumableCsv:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise ConfigError(
-                f"Another process is writing {self.path}: wait until it is done, or give another file with --out."
+                f"Another process is writing {self.path}: wait until it is done, or give another "
+                "file with --out."
             ) from None
 
 
@@ -107,7 +112,8 @@ def to_line(values: Iterable[Any]) -> bytes:
 def read_rows(path: Path) -> Iterator[tuple[list[str], int]]:
     """The whole rows of a CSV file, the heading first, each with the place in bytes where it ends.
 
-    A row ends with a line that leaves no quotation mark open. Ends at the first row that is torn or no CSV.
+    A row ends with a line that leaves no quotation mark open. Ends at the first row that is torn or
+    no CSV.
     """
     place, record = 0, b""
     with path.open("rb") as stream:
@@ -128,12 +134,15 @@ def read_rows(path: Path) -> Iterator[tuple[list[str], int]]:
 def unwritable(path: Path, error: OSError) -> ConfigError:
     """The error for a file that can't be written."""
     return ConfigError(
-        f"{path} can't be written ({error.strerror or error}): choose a folder that can be written and has space."
+        f"{path} can't be written ({error.strerror or error}): choose a folder that can be written "
+        "and has space."
     )
 
 
 def _whole(path: Path, columns: Sequence[str], keys: Sequence[str], step: int) -> tuple[int, int]:
-    """How many rows are there as they have to be and are kept, and where the last one of them ends."""
+    """How many rows are there as they have to be and are kept, and where the last one of them
+    ends.
+    """
     rows = read_rows(path)
     heading, size = next(rows, ([], 0))
     if heading != list(columns):

@@ -1,4 +1,6 @@
-"""The recipe as data: `TrainConfig`'s fields are the options of train.py, and are declared nowhere else."""
+"""The recipe as data: `TrainConfig`'s fields are the options of train.py, and are declared nowhere
+else.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ class TrainConfig:
     )
     data: str = _option(
         "",
-        "folder with the images and the table, or kaggle:OWNER/NAME; empty: HAM10000 through kagglehub",
+        "folder with the images and the table, or kaggle:OWNER/NAME; empty: HAM10000 through "
+        "kagglehub",
     )
     extra: str = _option(
         "", "folder of more training images (a CSV with image_id and dx); none is tested on"
@@ -33,8 +36,10 @@ class TrainConfig:
     model: str = _option("mobilenetv2_100", "name of any timm CNN")
     init: str = _option(
         "pretrained",
-        "pretrained (weights from the hub), scratch, a .safetensors file (all but its classifier), or a model that was "
-        "trained on the same data, with the same --extra or none (folder, id or org/name; with its classifier if it "
+        "pretrained (weights from the hub), scratch, a .safetensors file (all but its classifier), "
+        "or a model that was "
+        "trained on the same data, with the same --extra or none (folder, id or org/name; with its "
+        "classifier if it "
         "has the same task)",
     )
     name: str = _option("", "id of the model in its card; empty: the task")
@@ -42,7 +47,8 @@ class TrainConfig:
     epochs: int = _option(20, "passes over the training split")
     stop_after: int = _option(
         0,
-        "end the run for good after so many epochs of the schedule of --epochs; 0: after all of them",
+        "end the run for good after so many epochs of the schedule of --epochs; 0: after all of "
+        "them",
     )
     batch_size: int = _option(64, "images per step")
     size: int = _option(
@@ -67,28 +73,34 @@ class TrainConfig:
     mixup: float = _option(0.0, "blend images in pairs, by shares from Beta(mixup, mixup); 0: off")
     cutmix: float = _option(
         0.0,
-        "paste in a rectangle of another image, by shares from Beta(cutmix, cutmix); with --mixup: half of the batches",
+        "paste in a rectangle of another image, by shares from Beta(cutmix, cutmix); with --mixup: "
+        "half of the batches",
     )
     randaugment: int = _option(
         0, "magnitude of RandAugment's two further changes of an image, up to 30; 0: off"
     )
     adjust: float = _option(
         0.0,
-        "strength with which the loss adds the classes' prior, as --sampling draws them, to the logits, so that these "
+        "strength with which the loss adds the classes' prior, as --sampling draws them, to the "
+        "logits, so that these "
         "learn to do without it; 0: off",
     )
     teacher: str = _option(
         "",
-        "model (folder, id or org/name) that teaches its answers, or several with commas between them, whose mean "
-        "answers are taught; a lesion model also teaches binary. On the same data, with the same --extra or none",
+        "model (folder, id or org/name) that teaches its answers, or several with commas between "
+        "them, whose mean "
+        "answers are taught; a lesion model also teaches binary. On the same data, with the same "
+        "--extra or none",
     )
     distillation: float = _option(
         0.7, "weight of the teacher's answers against the labels, with --teacher"
     )
     soup: str = _option(
         "",
-        "model of the same architecture and task that began from the same weights, or several with commas between "
-        "them: what is kept is the mean of the run's weights and theirs. On the same data, with the same --extra or "
+        "model of the same architecture and task that began from the same weights, or several with "
+        "commas between "
+        "them: what is kept is the mean of the run's weights and theirs. On the same data, with "
+        "the same --extra or "
         "none",
     )
     sampling: float = _option(
@@ -119,11 +131,13 @@ class TrainConfig:
                 )
             if not choices and type(value) is not hint and (hint, type(value)) != (float, int):
                 raise ConfigError(
-                    f"--{name.replace('_', '-')} is {value!r}, expected a value of type {hint.__name__}."
+                    f"--{name.replace('_', '-')} is {value!r}, expected a value of type "
+                    f"{hint.__name__}."
                 )
         if self.task not in TASKS:
             raise ConfigError(
-                f"Unknown task {self.task!r}: expected {' or '.join(TASKS)}.{suggest(self.task, TASKS)}"
+                f"Unknown task {self.task!r}: expected "
+                f"{' or '.join(TASKS)}.{suggest(self.task, TASKS)}"
             )
         positive = ("epochs", "batch_size", "size", "train_size", "lr", "min_scale")
         for name in (
@@ -164,11 +178,13 @@ class TrainConfig:
             raise ConfigError(f"--seed is {self.seed}, expected a number below 2**32.")
         if self.adjust > 4:
             raise ConfigError(
-                f"--adjust is {self.adjust}, expected at most 4: with 1, the prior is all made up for."
+                f"--adjust is {self.adjust}, expected at most 4: with 1, the prior is all made up "
+                "for."
             )
         if self.sampling > 4:
             raise ConfigError(
-                f"--sampling is {self.sampling}, expected at most 4: beyond, one class is all there is."
+                f"--sampling is {self.sampling}, expected at most 4: beyond, one class is all "
+                "there is."
             )
         if self.warmup > self.epochs:
             raise ConfigError(
@@ -176,11 +192,13 @@ class TrainConfig:
             )
         if self.stop_after > self.epochs:
             raise ConfigError(
-                f"--stop-after is {self.stop_after}, expected at most the {self.epochs} of --epochs."
+                f"--stop-after is {self.stop_after}, expected at most the {self.epochs} of "
+                "--epochs."
             )
         if 0 < self.stop_after < self.warmup:
             raise ConfigError(
-                f"--stop-after is {self.stop_after}, expected at least the {self.warmup:g} epochs of --warmup."
+                f"--stop-after is {self.stop_after}, expected at least the {self.warmup:g} epochs "
+                "of --warmup."
             )
         if not 0 <= self.distillation <= 1:
             raise ConfigError(

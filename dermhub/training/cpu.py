@@ -1,9 +1,11 @@
-"""Gradients of depthwise convolutions in bfloat16 on CPUs with matrix tiles (Intel AMX), where PyTorch's own are slow.
+"""Gradients of depthwise convolutions in bfloat16 on CPUs with matrix tiles (Intel AMX), where
+PyTorch's own are slow.
 
-Measured with PyTorch 2.14 (oneDNN; `benchmarks/depthwise.py`): there its weight gradient is fast for kernels of 3 x 3
-and up to 100 times slower for 5 x 5, and its input gradient at stride 2 is up to 100 times slower in bfloat16 than in
-float32. So a larger kernel's gradient is put together of 3 x 3 parts, and that input gradient is taken in float32.
-The results are PyTorch's to within bfloat16's rounding.
+Measured with PyTorch 2.14 (oneDNN; `benchmarks/depthwise.py`): there its weight gradient is fast
+for kernels of 3 x 3 and up to 100 times slower for 5 x 5, and its input gradient at stride 2 is up
+to 100 times slower in bfloat16 than in float32. So a larger kernel's gradient is put together of 3
+x 3 parts, and that input gradient is taken in float32. The results are PyTorch's to within
+bfloat16's rounding.
 """
 
 from __future__ import annotations
@@ -25,13 +27,17 @@ Pair = tuple[int, int]
 
 
 def steps(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """The context for the forward pass of a training step: `Faster` on a CPU that it is for, else none."""
+    """The context for the forward pass of a training step: `Faster` on a CPU that it is for, else
+    none.
+    """
     tiles = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
     return Faster() if tiles else contextlib.nullcontext()
 
 
 class Faster(TorchFunctionMode):
-    """While it is active, depthwise convolutions under autocast to bfloat16 learn by the gradients of this module."""
+    """While it is active, depthwise convolutions under autocast to bfloat16 learn by the gradients
+    of this module.
+    """
 
     def __torch_function__(
         self,
@@ -88,7 +94,9 @@ def input_gradient(
 def weight_gradient(
     gradient: torch.Tensor, images: torch.Tensor, weight: torch.Tensor, stride: Pair, padding: Pair
 ) -> torch.Tensor:
-    """The gradient for weights (C, 1, k, l): every 3 x 3 part of them is a kernel of its own over shifted images."""
+    """The gradient for weights (C, 1, k, l): every 3 x 3 part of them is a kernel of its own over
+    shifted images.
+    """
     height, width = weight.shape[2:]
     if max(height, width) <= PART:
         return _own(gradient, images, weight, stride, padding, 1)
@@ -114,7 +122,8 @@ def weight_gradient(
 
 
 def keep_memory() -> bool:
-    """Let the process keep the memory that it frees, for the next step: fresh pages cost more than what is done there.
+    """Let the process keep the memory that it frees, for the next step: fresh pages cost more than
+    what is done there.
 
     Returns whether the C library has the switch (glibc, man page of mallopt).
     """

@@ -1,8 +1,9 @@
-"""Several processes, as `torchrun` starts them: who one is, and what those that train one model do together.
+"""Several processes, as `torchrun` starts them: who one is, and what those that train one model do
+together.
 
-In training each takes its own rows of every batch, and DistributedDataParallel averages their gradients (Li et al.
-2020), so that a step is that of one process with the whole batch. Outside torchrun there is one process, and this costs
-nothing.
+In training each takes its own rows of every batch, and DistributedDataParallel averages their
+gradients (Li et al. 2020), so that a step is that of one process with the whole batch. Outside
+torchrun there is one process, and this costs nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
 
 PATIENCE = datetime.timedelta(hours=2)
-"""How long processes wait for each other: the first one alone fetches the data, validates and saves."""
+"""How long processes wait for each other: the first one alone fetches the data, validates and
+saves.
+"""
 
 
 LOST = re.compile("closed by peer|reset by peer|NCCL|Broken pipe")
@@ -55,7 +58,9 @@ def is_main() -> bool:
 
 
 def reports_errors() -> bool:
-    """Whether this process tells an error: until they are joined all meet the same ones, and the first tells them."""
+    """Whether this process tells an error: until they are joined all meet the same ones, and the
+    first tells them.
+    """
     if is_main():
         return True
     import torch.distributed as dist
@@ -65,7 +70,8 @@ def reports_errors() -> bool:
 
 @contextlib.contextmanager
 def main_process_first() -> Iterator[None]:
-    """What is done here, the first process does alone; the others begin when it is through, and all are joined then.
+    """What is done here, the first process does alone; the others begin when it is through, and all
+    are joined then.
 
     Where the first one fails the others are still waiting, and torchrun ends them.
     """
@@ -78,13 +84,16 @@ def main_process_first() -> Iterator[None]:
 
 @contextlib.contextmanager
 def process_group() -> Iterator[None]:
-    """What all do side by side; raises DermhubError in one that waits for another that has ended."""
+    """What all do side by side; raises DermhubError in one that waits for another that has
+    ended.
+    """
     try:
         yield
     except RuntimeError as error:
         if launched() and LOST.search(str(error)):
             raise DermhubError(
-                "Another process of this training has ended, and this one with it: look for what the other one said, "
+                "Another process of this training has ended, and this one with it: look for what "
+                "the other one said, "
                 "then go on with --resume RUN."
             ) from None
         raise
@@ -95,7 +104,9 @@ def process_group() -> Iterator[None]:
 
 
 def device(name: str) -> str:
-    """This process's own device for a `--device` option; raises ConfigError for one GPU that all would share."""
+    """This process's own device for a `--device` option; raises ConfigError for one GPU that all
+    would share.
+    """
     import torch
 
     if world() == 1:
@@ -110,15 +121,20 @@ def device(name: str) -> str:
 
 
 def rows(step: int, steps: int) -> range:
-    """The positions in an epoch of `steps` steps of `step` images whose images are this process's."""
+    """The positions in an epoch of `steps` steps of `step` images whose images are this
+    process's.
+    """
     return range(rank(), steps * step, world())
 
 
 def check_rows(step: int) -> None:
-    """Refuse a number of images a step that the processes can't share equally; raises ConfigError."""
+    """Refuse a number of images a step that the processes can't share equally; raises
+    ConfigError.
+    """
     if step % world() or (world() > 1 and step // world() < 2):
         raise ConfigError(
-            f"A step has {step} images for {world()} processes, expected the same number for each, at least 2: "
+            f"A step has {step} images for {world()} processes, expected the same number for each, "
+            "at least 2: "
             "give another --batch-size, or torchrun another --nproc-per-node."
         )
 
@@ -134,14 +150,17 @@ def check_same(what: Any) -> None:
     others = [str(number) for number, one in enumerate(told) if one != told[0]]
     if others:
         raise ConfigError(
-            f"Process {', '.join(others)} has other options or other data than process 0: give all the same."
+            f"Process {', '.join(others)} has other options or other data than process 0: give all "
+            "the same."
         )
 
 
 def parallel(model: nn.Module) -> nn.Module:
-    """The model to train with: its weights are the first process's, and its gradients the mean over all.
+    """The model to train with: its weights are the first process's, and its gradients the mean over
+    all.
 
-    Each process normalises a batch by its own rows; the running statistics are those of the first one.
+    Each process normalises a batch by its own rows; the running statistics are those of the first
+    one.
     """
     if not launched():
         return model

@@ -58,7 +58,9 @@ def pick_bf16(option: str, device: torch.device) -> bool:
 
 
 def learning_rate(step: int, steps: int, warmup: int) -> float:
-    """Share of the peak rate at a step: linear warm-up, then half a cosine (Loshchilov & Hutter 2017)."""
+    """Share of the peak rate at a step: linear warm-up, then half a cosine (Loshchilov & Hutter
+    2017).
+    """
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
@@ -80,7 +82,9 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
 
 @torch.no_grad()
 def update_average(average: nn.Module, model: nn.Module, step: int, decay: float) -> None:
-    """Move the averaged weights towards the model's; early steps move them faster, so that they start warm."""
+    """Move the averaged weights towards the model's; early steps move them faster, so that they
+    start warm.
+    """
     share = 1 - min(decay, (1 + step) / (10 + step))
     for kept, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
         if kept.is_floating_point():
@@ -93,7 +97,9 @@ def update_average(average: nn.Module, model: nn.Module, step: int, decay: float
 def predict_all(
     model: nn.Module, paths: list[str], spec: InputSpec, workers: int = 0
 ) -> NDArray[np.float32]:
-    """(N, C) float32 logits of images in the order of `paths`, prepared exactly as `Classifier.predict` does."""
+    """(N, C) float32 logits of images in the order of `paths`, prepared exactly as
+    `Classifier.predict` does.
+    """
     device = next(model.parameters()).device
     loader = DataLoader(
         datasets.EvaluationImages(paths, spec), EVALUATION_BATCH, num_workers=workers
@@ -137,7 +143,8 @@ class Fit:
         drawn = self.targets[
             datasets.epoch_order(self.diagnoses, config.sampling, (config.seed, 0))
         ]
-        # What the loss adds to the logits: the prior as it is drawn (Menon et al. 2021, section 4.2).
+        # What the loss adds to the logits: the prior as it is drawn (Menon et al. 2021, section
+        # 4.2).
         self.prior = (
             torch.tensor(calibration.prior_offset(drawn, len(self.task.classes)))
             .float()
@@ -175,13 +182,16 @@ class Fit:
                 raise DataError(f"{self.out / HISTORY} is damaged or cut short: start a new run.")
             if len(rows) < self.done:
                 raise DataError(
-                    f"{self.out / HISTORY} has {len(rows)} rows, expected the {self.done} epochs of {STATE}: "
+                    f"{self.out / HISTORY} has {len(rows)} rows, expected the {self.done} epochs "
+                    f"of {STATE}: "
                     "start a new run."
                 )
             self.history = rows[: self.done]
 
     def run(self) -> None:
-        """Train the epochs that are left, saving after each; of several processes the first validates and saves."""
+        """Train the epochs that are left, saving after each; of several processes the first
+        validates and saves.
+        """
         self.parallel = distributed.parallel(self.model)
         for epoch in range(self.done, self.last):
             row = {"epoch": epoch + 1, **self.train_epoch(epoch)}
@@ -190,7 +200,9 @@ class Fit:
             self.done = epoch + 1
 
     def save(self, row: dict[str, Any]) -> None:
-        """Write all that an interrupted run needs after an epoch, of which the history gets a row."""
+        """Write all that an interrupted run needs after an epoch, of which the history gets a
+        row.
+        """
         self.history.append(row)
         # The history is written first: a crash in between repeats the epoch and its row.
         files.write_text(self.out / HISTORY, pd.DataFrame(self.history).to_csv(index=False))
@@ -199,7 +211,9 @@ class Fit:
         )
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
-        """One pass over the training images; returns its mean loss, last rate, images/s and seconds."""
+        """One pass over the training images; returns its mean loss, last rate, images/s and
+        seconds.
+        """
         config, key = self.config, (self.config.seed, epoch)
         # The rank stands above all seeds and epochs: each process drops other features.
         torch.manual_seed(config.seed * 100_003 + epoch + (distributed.rank() << 52))
@@ -282,7 +296,9 @@ class Fit:
         return loss.detach()
 
     def validate(self) -> dict[str, float | None]:
-        """Figures of the averaged weights on the validation split; they are shown, nothing is chosen by them."""
+        """Figures of the averaged weights on the validation split; they are shown, nothing is
+        chosen by them.
+        """
         logits = predict_all(
             self.average, list(self.held_out["path"]), self.spec, self.config.workers
         )

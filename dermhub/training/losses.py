@@ -9,18 +9,20 @@ import torch
 from torch import nn
 
 SOFTNESS = 2.0
-"""Temperature of teacher and student in the distilled part (Hinton, Vinyals & Dean 2015, section 2)."""
+"""Temperature of teacher and student in the distilled part (Hinton, Vinyals & Dean 2015, section
+2).
+"""
 
 
 def mix(
     views: torch.Tensor, mixup: float, cutmix: float, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor, float]:
-    """Give each of N images (N, 3, H, W) something of a partner: blended (mixup, Zhang et al. 2018, section 2), or a
-    rectangle of it (CutMix, Yun et al. 2019, section 3.1).
+    """Give each of N images (N, 3, H, W) something of a partner: blended (mixup, Zhang et al. 2018,
+    section 2), or a rectangle of it (CutMix, Yun et al. 2019, section 3.1).
 
-    Returns the images, the partners' positions (N,) and the share in [0, 1] of the images themselves, drawn from
-    Beta(mixup, mixup) or Beta(cutmix, cutmix): where neither is 0, half of the batches are blended. With both 0 the
-    images stay as they are and the share is 1.
+    Returns the images, the partners' positions (N,) and the share in [0, 1] of the images
+    themselves, drawn from Beta(mixup, mixup) or Beta(cutmix, cutmix): where neither is 0, half of
+    the batches are blended. With both 0 the images stay as they are and the share is 1.
     """
     if mixup == cutmix == 0:
         return views, torch.arange(len(views), device=views.device), 1.0
@@ -43,7 +45,9 @@ def mix(
 
 
 def _span(length: int, part: float, rng: np.random.Generator) -> tuple[int, int]:
-    """A stretch of pixels whose centre lies anywhere, `part` of the length long where that does not leave the image."""
+    """A stretch of pixels whose centre lies anywhere, `part` of the length long where that does not
+    leave the image.
+    """
     centre, half = rng.uniform(0, length), length * part / 2
     return max(round(centre - half), 0), min(round(centre + half), length)
 
@@ -55,7 +59,9 @@ def label_loss(
     share: float,
     smoothing: float,
 ) -> torch.Tensor:
-    """Mean cross-entropy of (N, C) logits against labels (N,) and the partners' labels, each by its share."""
+    """Mean cross-entropy of (N, C) logits against labels (N,) and the partners' labels, each by its
+    share.
+    """
     loss = nn.functional.cross_entropy(logits, labels, label_smoothing=smoothing)
     if share < 1:
         other = nn.functional.cross_entropy(logits, labels[partners], label_smoothing=smoothing)
@@ -66,7 +72,8 @@ def label_loss(
 def distillation_loss(logits: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """Mean divergence of a student's (N, C) logits from a teacher's, both softened by `SOFTNESS`.
 
-    The factor keeps gradients of the size that those of labels have (Hinton, Vinyals & Dean 2015, section 2).
+    The factor keeps gradients of the size that those of labels have (Hinton, Vinyals & Dean 2015,
+    section 2).
     """
     student = nn.functional.log_softmax(logits / SOFTNESS, dim=1)
     known = nn.functional.log_softmax(teacher / SOFTNESS, dim=1)

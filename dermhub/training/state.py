@@ -39,7 +39,9 @@ def save_state(
 def load_state(
     path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
 ) -> dict[str, int]:
-    """Restore what `save_state` wrote and return its progress; raises ModelError when it does not fit."""
+    """Restore what `save_state` wrote and return its progress; raises ModelError when it does not
+    fit.
+    """
     tensors = read_tensors(path)
     with safetensors.safe_open(path, "pt") as stream:
         metadata = stream.metadata() or {}

@@ -1,4 +1,6 @@
-"""Models to learn from: their weights (`--init`), and their answers to the student's task (`--teacher`)."""
+"""Models to learn from: their weights (`--init`), and their answers to the student's task
+(`--teacher`).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ from dermhub.training.config import TrainConfig
 
 
 class Grouped(nn.Module):
-    """A model whose classes are put together: class k of its answers is any of the classes c with `groups[c]` = k.
+    """A model whose classes are put together: class k of its answers is any of the classes c with
+    `groups[c]` = k.
 
     The probability of a group is the sum of those of its classes.
     """
@@ -41,7 +44,9 @@ class Grouped(nn.Module):
 
 
 class Mean(nn.Module):
-    """Models of one task whose probabilities are averaged, as their logits give them: without their temperatures."""
+    """Models of one task whose probabilities are averaged, as their logits give them: without their
+    temperatures.
+    """
 
     def __init__(self, models: list[nn.Module]) -> None:
         super().__init__()
@@ -54,7 +59,8 @@ class Mean(nn.Module):
 
 
 def model_names(given: str, option: str) -> list[str]:
-    """The models that an option (`--teacher`, `--soup`) names, with commas between them; none where it is empty.
+    """The models that an option (`--teacher`, `--soup`) names, with commas between them; none where
+    it is empty.
 
     Raises ConfigError for a name that is empty or comes twice.
     """
@@ -87,20 +93,21 @@ def load_teachers(
 ) -> nn.Module | None:
     """What to learn from: the mean of the models in the folders, or None where there is no folder.
 
-    A lesion model teaches the binary task the sums of its probabilities. Raises LeakError for a teacher that was
-    trained on a table (of images, lesions and splits) whose hash is not among `tables`: it may have seen this run's
-    validation and test lesions, and pass on what it saw. Raises ConfigError for one whose classes are none of the
-    task's.
+    A lesion model teaches the binary task the sums of its probabilities. Raises LeakError for a
+    teacher that was trained on a table (of images, lesions and splits) whose hash is not among
+    `tables`: it may have seen this run's validation and test lesions, and pass on what it saw.
+    Raises ConfigError for one whose classes are none of the task's.
     """
     models = [_load_model(folder, config, tables) for folder in folders]
     return Mean(models) if len(models) > 1 else next(iter(models), None)
 
 
 def initialise(folder: Path, config: TrainConfig, tables: Collection[str]) -> nn.Module:
-    """The model of `config` with the weights of the model in a folder, to train on: its classifier, too, if it has the
-    same task.
+    """The model of `config` with the weights of the model in a folder, to train on: its classifier,
+    too, if it has the same task.
 
-    Raises LeakError as `load` does, and ModelError for a model of another architecture and for changed weights.
+    Raises LeakError as `load` does, and ModelError for a model of another architecture and for
+    changed weights.
     """
     known, path = read_config(folder), folder / layout.WEIGHTS
     check_table(folder, known, "init", tables)
@@ -113,7 +120,9 @@ def initialise(folder: Path, config: TrainConfig, tables: Collection[str]) -> nn
 
 
 def check_file(path: Path, tables: Collection[str]) -> None:
-    """Raise LeakError for the weight file of a model of dermhub that is of no table of `tables`; see `load`."""
+    """Raise LeakError for the weight file of a model of dermhub that is of no table of `tables`;
+    see `load`.
+    """
     if path.name == layout.WEIGHTS and (path.parent / layout.CONFIG).is_file():
         try:
             known = read_config(path.parent)
@@ -143,18 +152,20 @@ def check_table(place: Path, known: ModelConfig, option: str, tables: Collection
     """Raise LeakError for a model that was trained on no table of `tables`; see `load`."""
     if known.provenance.get("data", {}).get("table_sha256") not in tables:
         raise LeakError(
-            f"--{option} {place} was trained on another table, and may have seen the lesions that this run is "
-            "tested on: give a model that was trained on the same data (with the same --extra, or without any)."
+            f"--{option} {place} was trained on another table, and may have seen the lesions that "
+            "this run is "
+            "tested on: give a model that was trained on the same data (with the same --extra, or "
+            "without any)."
         )
 
 
 def load_soup(folders: list[Path], config: TrainConfig, tables: Collection[str]) -> list[nn.Module]:
     """The models in folders, to be averaged with a run of `config`.
 
-    Raises ConfigError for a model of another architecture or task, whose weights mean something else, and for one that
-    comes twice; LeakError for one that was trained on no table of `tables`, which are hashes (see `transfer.load_teachers`).
-    That they began from the same weights nothing here can tell: the mean of others is no good model, and validation
-    shows it.
+    Raises ConfigError for a model of another architecture or task, whose weights mean something
+    else, and for one that comes twice; LeakError for one that was trained on no table of `tables`,
+    which are hashes (see `transfer.load_teachers`). That they began from the same weights nothing
+    here can tell: the mean of others is no good model, and validation shows it.
     """
     models, hashes = [], set()
     for folder in folders:
@@ -162,7 +173,8 @@ def load_soup(folders: list[Path], config: TrainConfig, tables: Collection[str])
         if (known.architecture, known.task) != (config.model, TASKS[config.task]):
             raise ConfigError(
                 f"--soup {folder} is a {known.architecture} of the task {known.task.name!r}, "
-                f"expected a {config.model} of the task {config.task!r}: other weights can't be averaged with it."
+                f"expected a {config.model} of the task {config.task!r}: other weights can't be "
+                "averaged with it."
             )
         check_table(folder, known, "soup", tables)
         if known.weights_sha256 in hashes:
@@ -176,7 +188,9 @@ def load_soup(folders: list[Path], config: TrainConfig, tables: Collection[str])
 
 @torch.no_grad()
 def average_weights(model: nn.Module, others: Sequence[nn.Module]) -> nn.Module:
-    """A copy of a model whose weights, and statistics of batch norms, are the mean of its own and the others'."""
+    """A copy of a model whose weights, and statistics of batch norms, are the mean of its own and
+    the others'.
+    """
     mean = copy.deepcopy(model)
     parts = [other.state_dict() for other in others]
     for name, tensor in mean.state_dict().items():

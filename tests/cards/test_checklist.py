@@ -1,4 +1,6 @@
-"""The reporting checklist: a real card meets it, and each item, broken alone, is missed with its own sentence."""
+"""The reporting checklist: a real card meets it, and each item, broken alone, is missed with its
+own sentence.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from tests.support.card_damage import BREAKS, TOGETHER, Break, edit, rewrite, su
 
 @pytest.fixture(scope="module")
 def own(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The card of a real run, of data that is not HAM10000 (the tests may run where there is no git revision)."""
+    """The card of a real run, of data that is not HAM10000 (the tests may run where there is no git
+    revision).
+    """
     copy = Path(shutil.copytree(finished_run / "model", tmp_path_factory.mktemp("own") / "lesion"))
     rewrite("config.json", lambda c: c["dermhub"]["provenance"]["code"].update(revision="0" * 40))(
         copy
@@ -139,7 +143,8 @@ def test_a_check_names_what_is_missing_in_one_sentence(folder: Path) -> None:
     assert str(caught.value) == (
         f"{folder} meets 39 of 43 items of the reporting checklist, expected all: "
         "library (library_name is None in the front matter, expected 'timm'); "
-        "tags (tags of the front matter lack timm); limits (section 'Limits' does not name 'External test'); "
+        "tags (tags of the front matter lack timm); limits (section 'Limits' does not name "
+        "'External test'); "
         "pictures. Train or measure the model again, or mend the card."
     )
 

@@ -1,4 +1,6 @@
-"""Model cards: every number comes from the two JSON files, and the hub's own client understands them."""
+"""Model cards: every number comes from the two JSON files, and the hub's own client understands
+them.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ def front(text: str) -> dict[str, Any]:
 
 
 def values(tree: Any) -> Iterator[float | str]:
-    """Every number of a JSON tree, also in its texts, and the two sums that a card makes of a point's counts."""
+    """Every number of a JSON tree, also in its texts, and the two sums that a card makes of a
+    point's counts.
+    """
     if isinstance(tree, dict):
         if "tp" in tree:
             yield from (tree["tp"] + tree["fn"], tree["fp"] + tree["tn"])
@@ -213,7 +217,8 @@ def test_an_interval_stands_beside_its_figure(config: ModelConfig, content: dict
 @pytest.mark.parametrize(
     ("benign", "said"),
     [([0.01, 0.02], "This one does: mean change\n0.010 to 0.020 for benign images"),
-     ([-0.01, 0.02], "This one does not, for both kinds: mean change\n-0.010 to 0.020 for benign images"),
+     ([-0.01, 0.02], "This one does not, for both kinds: mean change\n-0.010 to 0.020 for benign "
+                     "images"),
      (None, "This one does")],
 )  # fmt: skip
 def test_whether_blur_passes_for_malignancy(
@@ -280,7 +285,8 @@ def test_the_cost_of_an_answer_is_told(
     content["weights"] |= {"parameters": 123456, "megabytes": 0.5}
     text = render.render(config, content)
     row = (
-        "| `predict` by ONNX Runtime, one image of 600 x 450 pixels | 17.3 ms (median of 20), 2 thread(s) of Some CPU "
+        "| `predict` by ONNX Runtime, one image of 600 x 450 pixels | 17.3 ms (median of 20), 2 "
+        "thread(s) of Some CPU "
         "(s390x) |"
     )
     assert row in text

@@ -1,4 +1,6 @@
-"""python -m dermhub evaluate: figures against figures by hand, and one sentence for labels that can't be used."""
+"""python -m dermhub evaluate: figures against figures by hand, and one sentence for labels that
+can't be used.
+"""
 
 from __future__ import annotations
 
@@ -96,7 +98,8 @@ def test_image_ids_with_an_extension(
 def test_binary_takes_its_own_classes_and_the_seven(
     command: Command, tiny_binary_model: Path, images: Path, tmp_path: Path, names: tuple[str, str]
 ) -> None:
-    # Two images are labelled against the model, so that an accuracy of 1 can't come from anything else.
+    # Two images are labelled against the model, so that an accuracy of 1 can't come from anything
+    # else.
     own = called(tiny_binary_model, images)
     dx = [names[(name == "malignant") != (i < 2)] for i, name in enumerate(own)]
     table = labels(tmp_path, image_id=IDS, dx=dx)

@@ -1,4 +1,6 @@
-"""Publishing: one commit of what was checked, nothing where nothing changed, and what was pushed loads everywhere."""
+"""Publishing: one commit of what was checked, nothing where nothing changed, and what was pushed
+loads everywhere.
+"""
 
 from __future__ import annotations
 
@@ -170,12 +172,14 @@ def spoil(how: str, hub: Hub, folder: Path, patch: pytest.MonkeyPatch) -> None:
     [
         (
             "no token",
-            "To push to user/lesion the hub must know you: log in with `hf auth login`, or set HF_TOKEN",
+            "To push to user/lesion the hub must know you: log in with `hf auth login`, or set "
+            "HF_TOKEN",
         ),
         ("no card", "FOLDER can't be published: it lacks README.md"),
         (
             "flipped bit",
-            "FOLDER meets 42 of 43 items of the reporting checklist, expected all: weights and their sha256 ",
+            "FOLDER meets 42 of 43 items of the reporting checklist, expected all: weights and "
+            "their sha256 ",
         ),
         ("down", "HOST can't be reached ([Errno 111] Connection refused): connect"),
         ("wrong token", "HOST wants to know who asks for user/lesion (401): log in"),
@@ -287,7 +291,10 @@ def test_pull_in_a_process_of_its_own(hub: Hub, model: dict[str, bytes], tmp_pat
 
     offline = {"HF_HUB_OFFLINE": "1"}
     code, err = pull(**offline, HF_HOME=str(tmp_path))
-    expected = "dermhub: There is no folder user/lesion, and user/lesion@main is not whole in the cache and HF_HUB_OFFLINE"
+    expected = (
+        "dermhub: There is no folder user/lesion, and user/lesion@main is not whole in the "
+        "cache and HF_HUB_OFFLINE"
+    )
     assert (code, err.split(" is set")[0]) == (2, expected)
     assert pull(HF_HOME=str(tmp_path)) == (0, "")
     hub.stop()

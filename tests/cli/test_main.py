@@ -126,7 +126,10 @@ def test_the_command_itself(tiny_binary_model: Path, photo: Path, tmp_path: Path
     assert row["malignancy"] == pytest.approx(expected.malignancy, rel=1e-4)
 
 
-WITHOUT = "import sys; sys.modules['torch'] = None; from dermhub.__main__ import main; sys.exit(main(sys.argv[1:]))"
+WITHOUT = (
+    "import sys; sys.modules['torch'] = None; from dermhub.__main__ import main; "
+    "sys.exit(main(sys.argv[1:]))"
+)
 """python -m dermhub where PyTorch is not installed."""
 
 
@@ -134,8 +137,10 @@ def test_what_is_not_installed_is_one_sentence(tiny_binary_model: Path, photo: P
     done = process("-c", WITHOUT, "predict", str(photo), "--model", str(tiny_binary_model))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"dermhub: {tiny_binary_model} needs torch for this, which is not installed: pip install -r requirements.txt. "
-        "Without it, models answer that are exported, or have a model.onnx where ONNX Runtime is installed.\n"
+        f"dermhub: {tiny_binary_model} needs torch for this, which is not installed: pip install "
+        "-r requirements.txt. "
+        "Without it, models answer that are exported, or have a model.onnx where ONNX Runtime is "
+        "installed.\n"
     )
 
 
@@ -210,6 +215,7 @@ def test_list_with_a_damaged_model(
     code, _, err = command("list")
     assert code == 2
     assert re.fullmatch(
-        f"dermhub: {re.escape(str(folder))} is damaged \\(.*\\): restore it, for example with git.\n",
+        f"dermhub: {re.escape(str(folder))} is damaged \\(.*\\): restore it, for example with "
+        "git.\n",
         err,
     )

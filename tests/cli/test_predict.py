@@ -1,4 +1,6 @@
-"""python -m dermhub predict: it prints what the API says, and names each image that can't be used."""
+"""python -m dermhub predict: it prints what the API says, and names each image that can't be
+used.
+"""
 
 from __future__ import annotations
 
@@ -247,6 +249,7 @@ def test_a_shipped_model_and_one_that_is_not(
     code, out, _ = command("predict", photo, "--format", "json")
     assert (code, json.loads(out)) == (0, expected_rows(tiny_lesion_model, [photo]))
     assert command("predict", photo, "--model", "leison")[2] == (
-        "dermhub: There is no model 'leison': expected a model folder, one of lesion, or org/name of the hub. "
+        "dermhub: There is no model 'leison': expected a model folder, one of lesion, or org/name "
+        "of the hub. "
         "Did you mean 'lesion'?\n"
     )

@@ -1,4 +1,6 @@
-"""More training images from another folder: what is added, and what is left out to keep the figures fair."""
+"""More training images from another folder: what is added, and what is left out to keep the figures
+fair.
+"""
 
 from __future__ import annotations
 

@@ -58,7 +58,8 @@ def test_a_copy_that_shows_something_else_is_left_out(table: pd.DataFrame, copie
 
 
 def test_chances_by_hand() -> None:
-    # mel: 1 of 4 has a copy; nv: 1 of 2, so that it is shown half the times; df: all, so a quarter of the times.
+    # mel: 1 of 4 has a copy; nv: 1 of 2, so that it is shown half the times; df: all, so a quarter
+    # of the times.
     rows = pd.DataFrame(
         {
             "dx": ["mel"] * 4 + ["nv"] * 2 + ["df"] * 2,

@@ -1,4 +1,6 @@
-"""The training augmentation: a function of its generator alone, inside the frame, and blind to the class."""
+"""The training augmentation: a function of its generator alone, inside the frame, and blind to the
+class.
+"""
 
 from __future__ import annotations
 
@@ -104,7 +106,8 @@ def test_boxes_reach_the_borders_that_the_central_square_leaves_out() -> None:
 
 
 def test_nothing_of_the_augmentation_can_know_the_class() -> None:
-    # Sharpness must not stand for a diagnosis: images of all classes go through one function, without a label.
+    # Sharpness must not stand for a diagnosis: images of all classes go through one function,
+    # without a label.
     assert list(inspect.signature(augment).parameters) == [
         "rgb",
         "spec",
@@ -130,7 +133,8 @@ def test_some_views_are_blurred_and_most_are_not() -> None:
 
 
 def test_views_are_turned_and_mirrored_in_all_eight_ways() -> None:
-    # One bright corner and a less bright one beside it tell the eight symmetries of the square apart.
+    # One bright corner and a less bright one beside it tell the eight symmetries of the square
+    # apart.
     corners = np.zeros((64, 64, 3), np.uint8)
     corners[:32, :32], corners[:32, 32:] = 250, 120
     seen = set()
@@ -159,7 +163,8 @@ def test_random_colour_keeps_type_shape_and_range() -> None:
 
 
 def test_random_colour_is_its_formula_to_the_bit() -> None:
-    # As one would write it down; the function does the same in an order of memory that numpy is faster in.
+    # As one would write it down; the function does the same in an order of memory that numpy is
+    # faster in.
     for seed in range(20):
         image, rng = pixels(seed), np.random.default_rng(seed)
         gains = rng.uniform(0.85, 1.15) * rng.uniform(0.93, 1.07, size=3)
@@ -184,7 +189,8 @@ def test_random_colour_varies_the_white_balance_but_keeps_the_lesion_dark() -> N
     means = np.array(
         [random_colour(grey, np.random.default_rng(seed)).mean(axis=(0, 1)) for seed in range(300)]
     )
-    # 128 x 0.85 x 0.93 to 128 x 1.15 x 1.07; saturation moves the channels apart by at most a fifth more.
+    # 128 x 0.85 x 0.93 to 128 x 1.15 x 1.07; saturation moves the channels apart by at most a fifth
+    # more.
     assert means.min() > 128 * 0.85 * 0.9
     assert means.max() < 128 * 1.15 * 1.1
     assert (means.max(axis=1) - means.min(axis=1)).max() > 10

@@ -1,4 +1,6 @@
-"""The data through kagglehub's real client: from its cache without a request, and in one sentence without a network."""
+"""The data through kagglehub's real client: from its cache without a request, and in one sentence
+without a network.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ def test_a_cached_copy_needs_no_network(cache: Path) -> None:
 
 
 def test_the_handle_names_a_version() -> None:
-    # Without one, kagglehub asks the server each time, and the data could change under a published figure.
+    # Without one, kagglehub asks the server each time, and the data could change under a published
+    # figure.
     assert kaggle.HAM10000 == "kmader/skin-cancer-mnist-ham10000/versions/2"
 
 
@@ -76,7 +79,8 @@ def test_a_handle_that_is_none(handle: str) -> None:
     with pytest.raises(ConfigError) as caught:
         kaggle.download(handle)
     assert str(caught.value) == (
-        f"--data is {handle!r}, expected a folder, kaggle:OWNER/NAME or kaggle:OWNER/NAME/versions/N, "
+        f"--data is {handle!r}, expected a folder, kaggle:OWNER/NAME or "
+        "kaggle:OWNER/NAME/versions/N, "
         "as in the dataset's address on kaggle.com."
     )
 

@@ -1,4 +1,6 @@
-"""The real kagglehub client against a loopback Kaggle: what goes well, and every way in which it fails."""
+"""The real kagglehub client against a loopback Kaggle: what goes well, and every way in which it
+fails.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ FILES = {"table.csv": b"image_id,dx\n", "images/a.jpg": bytes(range(256)) * 40}
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kaggle]:
-    """A loopback Kaggle with two versions of one dataset; an empty cache, and nobody's credentials."""
+    """A loopback Kaggle with two versions of one dataset; an empty cache, and nobody's
+    credentials.
+    """
     for name in ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_API_ENVIRONMENT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -40,7 +44,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kaggle]:
     monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "localhost")
     monkeypatch.setenv("no_proxy", "localhost")
-    # Its handler writes to the standard output of the test that first imported it, which is closed by now.
+    # Its handler writes to the standard output of the test that first imported it, which is closed
+    # by now.
     logging.getLogger("kagglehub").setLevel(logging.ERROR)
     with kaggle_server.serve() as running:
         address = f"http://localhost:{running.port}"
@@ -133,8 +138,10 @@ def test_a_dataset_that_needs_an_account(
     if token:
         monkeypatch.setenv("KAGGLE_API_TOKEN", token)
     assert failure(f"{NAME}/versions/2") == (
-        f"Kaggle does not give {NAME}/versions/2 to this user ({status}): set KAGGLE_API_TOKEN to a token from "
-        "kaggle.com/settings and accept the dataset's terms on its page, or give a folder with --data."
+        f"Kaggle does not give {NAME}/versions/2 to this user ({status}): set KAGGLE_API_TOKEN to "
+        "a token from "
+        "kaggle.com/settings and accept the dataset's terms on its page, or give a folder with "
+        "--data."
     )
     monkeypatch.setenv("KAGGLE_API_TOKEN", "right")
     assert held(kaggle.download(f"{NAME}/versions/2")) == FILES
@@ -146,7 +153,8 @@ def test_a_dataset_that_needs_an_account(
 @pytest.mark.usefixtures("server")
 def test_a_dataset_that_is_not_there(handle: str) -> None:
     assert failure(handle) == (
-        f"Kaggle has no dataset {handle} (404): check owner, name and version on kaggle.com, or give a folder "
+        f"Kaggle has no dataset {handle} (404): check owner, name and version on kaggle.com, or "
+        "give a folder "
         "with --data."
     )
 
@@ -155,14 +163,16 @@ def test_a_dataset_that_is_not_there(handle: str) -> None:
 def test_a_server_in_trouble(server: Kaggle, status: int) -> None:
     server.status = status
     assert failure(NAME) == (
-        f"Kaggle answered {NAME} with an error ({status}): try again later, or give a folder with --data."
+        f"Kaggle answered {NAME} with an error ({status}): try again later, or give a folder with "
+        "--data."
     )
 
 
 def test_a_damaged_download_is_thrown_away(server: Kaggle, tmp_path: Path) -> None:
     server.wrong_md5 = True
     assert failure(f"{NAME}/versions/2") == (
-        f"The download of {NAME}/versions/2 was damaged on its way (its md5 is not the one that Kaggle states) and was "
+        f"The download of {NAME}/versions/2 was damaged on its way (its md5 is not the one that "
+        "Kaggle states) and was "
         "thrown away: try again."
     )
     assert held(tmp_path / "cache") == {}
@@ -172,7 +182,8 @@ def test_a_damaged_download_is_thrown_away(server: Kaggle, tmp_path: Path) -> No
 
 def test_a_download_that_breaks_off_goes_on_where_it_stopped(server: Kaggle) -> None:
     server.publish(NAME, 2, BIG)
-    # The client keeps whole MiB, and before it resumes it opens the archive once to see how long it is.
+    # The client keeps whole MiB, and before it resumes it opens the archive once to see how long it
+    # is.
     server.cuts = [3 * MIB // 2, None, 5 * MIB // 4]
     assert held(kaggle.download(f"{NAME}/versions/2")) == BIG
     ranges = [line.rpartition(" ")[2] for line in server.asked if "bytes=" in line]
@@ -195,7 +206,8 @@ def test_what_is_no_archive_is_thrown_away(server: Kaggle, tmp_path: Path) -> No
     # As from a network that answers everything with its own login page.
     good, server.archives[NAME, 2] = server.archives[NAME, 2], b"<html>Please log in</html>"
     assert failure(f"{NAME}/versions/2") == (
-        f"What arrived for {NAME}/versions/2 is no archive and was thrown away: try again, or download it in a browser "
+        f"What arrived for {NAME}/versions/2 is no archive and was thrown away: try again, or "
+        "download it in a browser "
         "and give its folder with --data."
     )
     assert held(tmp_path / "cache") == {}
@@ -211,7 +223,8 @@ def test_a_full_disk(server: Kaggle, tmp_path: Path) -> None:
     (home / "2.archive").symlink_to("/dev/full")
     server.publish(NAME, 2, {"big": bytes(3_000_000)})
     assert failure(f"{NAME}/versions/2") == (
-        f"There is no space left for {NAME}/versions/2 in {home}: make room, or set KAGGLEHUB_CACHE to a folder "
+        f"There is no space left for {NAME}/versions/2 in {home}: make room, or set "
+        "KAGGLEHUB_CACHE to a folder "
         "with space."
     )
 
@@ -269,7 +282,8 @@ def test_a_layout_that_is_not_expected(server: Kaggle) -> None:
     with pytest.raises(DataError) as caught:
         tables.read_table(folder, LESION)
     assert str(caught.value) == (
-        f"{folder} holds 2 CSV tables, expected one with the columns image_id, dx and lesion_id, or folders "
+        f"{folder} holds 2 CSV tables, expected one with the columns image_id, dx and lesion_id, "
+        "or folders "
         "train|test/benign|malignant."
     )
 

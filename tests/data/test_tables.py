@@ -27,7 +27,9 @@ def folder(tiny_data: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The layout of Kaggle's benign / malignant set: 12 + 4 images a class, two of them in train/ and in test/."""
+    """The layout of Kaggle's benign / malignant set: 12 + 4 images a class, two of them in train/
+    and in test/.
+    """
     folder = tmp_path_factory.mktemp("layout")
     for number, dx in enumerate(("benign", "malignant")):
         for part, count in (("train", 12), ("test", 4)):
@@ -225,7 +227,8 @@ def training_images(table: pd.DataFrame, key: tuple[int, int] = (0, 0)) -> datas
 
 def test_a_view_depends_on_seed_epoch_and_position(tiny_data: Path) -> None:
     table = tables.read_table(tiny_data, LESION)
-    # Asked for in another order and from another object: the same view, of the image that `order` names.
+    # Asked for in another order and from another object: the same view, of the image that `order`
+    # names.
     first, again = training_images(table), training_images(table)
     views = [first[position][0] for position in range(6)]
     for position in (5, 0, 3):

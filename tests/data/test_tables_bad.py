@@ -1,4 +1,6 @@
-"""Data that can't be used: each is refused in one sentence that says what came and what was expected."""
+"""Data that can't be used: each is refused in one sentence that says what came and what was
+expected.
+"""
 
 from __future__ import annotations
 
@@ -163,7 +165,8 @@ def test_classes_of_the_other_task(folder: Path, table: pd.DataFrame) -> None:
 def test_ids_that_stand_twice(folder: Path, table: pd.DataFrame) -> None:
     twice = pd.concat([table, table.iloc[[4, 8]]])
     assert refused_table(folder, twice) == (
-        f"FOLDER/{TABLE} lists 2 image id(s) more than once ({table['image_id'][4]}, {table['image_id'][8]}): "
+        f"FOLDER/{TABLE} lists 2 image id(s) more than once ({table['image_id'][4]}, "
+        f"{table['image_id'][8]}): "
         "keep one row for each."
     )
 
@@ -179,7 +182,8 @@ def test_ids_without_a_file(folder: Path, table: pd.DataFrame) -> None:
     for name in table["image_id"][:7]:
         (folder / "images" / f"{name}.jpg").unlink()
     assert refusal(folder) == (
-        "7 of 49 image ids have no file below FOLDER: TEST_0000, TEST_0001, TEST_0010, TEST_0020, TEST_0030 and 2 more."
+        "7 of 49 image ids have no file below FOLDER: TEST_0000, TEST_0001, TEST_0010, TEST_0020, "
+        "TEST_0030 and 2 more."
     )
 
 
@@ -307,7 +311,8 @@ def test_one_image_under_two_ids_in_two_splits(folder: Path) -> None:
     with pytest.raises(LeakError) as caught:
         tables.read_table(folder, LESION)
     assert str(caught.value) == (
-        f"2 image file(s) stand in more than one split under several ids ({', '.join(names)} are one image): "
+        f"2 image file(s) stand in more than one split under several ids ({', '.join(names)} are "
+        "one image): "
         "give all photographs of one lesion the same lesion_id."
     )
 
@@ -323,5 +328,6 @@ def test_rows_with_more_cells_than_the_heading(folder: Path, table: pd.DataFrame
     rows = table.to_csv(index=False).splitlines()
     (folder / TABLE).write_text("\n".join([rows[0], *(f"{row}," for row in rows[1:])]) + "\n")
     assert refusal(folder) == (
-        f"FOLDER/{TABLE} has rows with more cells than its heading: remove the commas at their ends."
+        f"FOLDER/{TABLE} has rows with more cells than its heading: remove the commas at their "
+        "ends."
     )

@@ -1,4 +1,6 @@
-"""The file of users: passwords and salted hashes, and one sentence for every file that is not such a file."""
+"""The file of users: passwords and salted hashes, and one sentence for every file that is not such
+a file.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The answer of the demo as HTML: the right figures, nothing that an upload can smuggle in, nothing from outside."""
+"""The answer of the demo as HTML: the right figures, nothing that an upload can smuggle in, nothing
+from outside.
+"""
 
 from __future__ import annotations
 
@@ -53,11 +55,13 @@ def test_malignant_answer() -> None:
     assert "Probability of malignancy: 73.4%" in page.text
     assert "At or above the operating threshold of 25.0%: called malignant." in page.text
     assert (
-        "The threshold stands for at least 95% sensitivity for malignancy, chosen on validation images. On test "
+        "The threshold stands for at least 95% sensitivity for malignancy, chosen on validation "
+        "images. On test "
         "images, the model called 1,055 of 1,300 images of benign lesions malignant."
     ) in page.text
     assert page.of("data-say") == [
-        "Probability of malignancy 73.4%. At or above the operating threshold of 25.0%: called malignant."
+        "Probability of malignancy 73.4%. At or above the operating threshold of 25.0%: called "
+        "malignant."
     ]
 
 
@@ -149,7 +153,8 @@ STATES: dict[str, tuple[dict[str, Any], str, str]] = {
     "disagreement": (
         {"second": 0.2},
         "No confident answer: the two models disagree",
-        "gives its malignant classes together 20.0%, which is below its own operating threshold of 25.0%",
+        "gives its malignant classes together 20.0%, which is below its own operating threshold of "
+        "25.0%",
     ),
 }
 """State -> the reading that has it, the headline, words of the reason."""

@@ -1,7 +1,8 @@
-"""What the demo says about odd and hostile uploads: the right answer, or one sentence that names what came.
+"""What the demo says about odd and hostile uploads: the right answer, or one sentence that names
+what came.
 
-The kinds and the sentences stand in odd_files.py; benchmarks/hostile.py sends the same ones to the shipped models and
-measures what they cost.
+The kinds and the sentences stand in odd_files.py; benchmarks/hostile.py sends the same ones to the
+shipped models and measures what they cost.
 """
 
 from __future__ import annotations
@@ -35,9 +36,12 @@ def sent(demo: Demo, one: odd_files.Odd) -> str:
 
 
 def sentence(html: str) -> str:
-    """The text of an answer that is a refusal; fails where it is more than one sentence or shows the server."""
+    """The text of an answer that is a refusal; fails where it is more than one sentence or shows
+    the server.
+    """
     found = re.fullmatch(
-        r'<div class="derm-problem" role="alert" data-say="[^"]*"><strong>No answer.</strong> (.*)</div>',
+        r'<div class="derm-problem" role="alert" data-say="[^"]*"><strong>No answer.</strong> '
+        r"(.*)</div>",
         html,
     )
     assert found is not None, html

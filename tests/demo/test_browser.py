@@ -1,4 +1,6 @@
-"""The page in a real browser: an image goes in, the answer comes out, and why; at the widths of desktop and phone."""
+"""The page in a real browser: an image goes in, the answer comes out, and why; at the widths of
+desktop and phone.
+"""
 
 from __future__ import annotations
 
@@ -121,7 +123,8 @@ def test_the_opacity_of_a_map_can_be_changed_with_the_keyboard(
 
 
 def test_a_failure_of_the_server_is_told(page: Any, images: dict[str, Path]) -> None:
-    # A request that Gradio refuses before it reaches us, as it would for a file that was deleted meanwhile.
+    # A request that Gradio refuses before it reaches us, as it would for a file that was deleted
+    # meanwhile.
     def elsewhere(route: Any) -> None:
         data = re.sub(r'"path":"[^"]*"', '"path":"/nowhere/lesion.png"', route.request.post_data)
         route.continue_(post_data=data)

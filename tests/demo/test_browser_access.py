@@ -1,4 +1,6 @@
-"""The page for everybody: axe-core finds nothing serious in any state, and the keyboard alone is enough."""
+"""The page for everybody: axe-core finds nothing serious in any state, and the keyboard alone is
+enough.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What stands in place of a confident answer, and that nothing of an old answer ever stays: in a real browser."""
+"""What stands in place of a confident answer, and that nothing of an old answer ever stays: in a
+real browser.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def page(open_page: Open) -> Any:
 
 
 def withheld(page: Any, code: str) -> None:
-    """The headline says why there is no answer, is announced, and no figure can be seen before it is asked for."""
+    """The headline says why there is no answer, is announced, and no figure can be seen before it
+    is asked for.
+    """
     head = page.locator("#answer .derm-withheld")
     head.wait_for()
     assert head.get_attribute("role") == "alert"

@@ -1,4 +1,6 @@
-"""The other parts of the page in a real browser: the stability check, several images, prevalence and figures."""
+"""The other parts of the page in a real browser: the stability check, several images, prevalence
+and figures.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The door in front of Gradio: health, the loading page, what stays shut, and limits, without a network."""
+"""The door in front of Gradio: health, the loading page, what stays shut, and limits, without a
+network.
+"""
 
 from __future__ import annotations
 
@@ -154,7 +156,10 @@ def test_long_requests_are_not_read(gate: Door) -> None:
 def test_a_file_over_the_limit_is_told_in_words(gate: Door) -> None:
     opened(gate, 413)
     status, _, body = ask(gate, "/gradio_api/upload", "POST", content_length=9)
-    expected = "The file has more than the 20 MB that are accepted: scale the image down or save it as JPEG."
+    expected = (
+        "The file has more than the 20 MB that are accepted: scale the image down or save "
+        "it as JPEG."
+    )
     assert (status, json.loads(body)) == (413, {"detail": expected})
 
 

@@ -1,4 +1,6 @@
-"""Nothing of a visit stays: no file and no word, however the server ends, and nobody outside is asked."""
+"""Nothing of a visit stays: no file and no word, however the server ends, and nobody outside is
+asked.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ def visit(demo: Demo, folder: Path) -> str:
 
 
 def traces(home: Path) -> list[str]:
-    """What is left below a folder that bears the mark in its name or content, or is an image at all."""
+    """What is left below a folder that bears the mark in its name or content, or is an image at
+    all.
+    """
     found = []
     for path in home.rglob("*"):
         content = path.read_bytes() if path.is_file() else b""
@@ -118,7 +122,8 @@ def _check_notes(notes: Path, private: Path, home: Path) -> None:
         for path in written
         if path.startswith("/") and not path.startswith((*own, "/dev/null"))
     ]
-    # Python tries whether it can write into the folder for temporary files, and torch makes one for compiled code.
+    # Python tries whether it can write into the folder for temporary files, and torch makes one for
+    # compiled code.
     harmless = re.compile(r".*/__pycache__/.*|.*/tmp/([a-z0-9_]{8}|torchinductor_\w+)")
     assert [path for path in outside if not harmless.fullmatch(path)] == []
     assert [

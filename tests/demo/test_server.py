@@ -1,4 +1,6 @@
-"""The demo as a server: what its API answers, how it starts, and what it leaves behind when it ends."""
+"""The demo as a server: what its API answers, how it starts, and what it leaves behind when it
+ends.
+"""
 
 from __future__ import annotations
 
@@ -166,7 +168,10 @@ def test_a_damaged_model_folder_is_one_sentence(
 
 
 def test_help_needs_nothing_heavy() -> None:
-    code = "import sys, app\ntry: app.options(['--help'])\nexcept SystemExit: print('LOADED', *sys.modules)"
+    code = (
+        "import sys, app\ntry: app.options(['--help'])\nexcept SystemExit: print('LOADED', "
+        "*sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

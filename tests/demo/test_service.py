@@ -26,7 +26,10 @@ from tests.support.demo_process import ROOT, Demo, free_port, serve
 
 pytestmark = pytest.mark.slow
 
-BUSY = r"The server is busy: \d+ requests wait and yours would be number \d+\. Try again in about \d+ seconds\."
+BUSY = (
+    r"The server is busy: \d+ requests wait and yours would be number \d+\. Try again in about "
+    r"\d+ seconds\."
+)
 
 
 @pytest.fixture
@@ -186,7 +189,11 @@ def test_listening_for_others_says_what_that_means(
     options: tuple[Any, ...], tmp_path: Path
 ) -> None:
     with serve(tmp_path, *options, "--host", "0.0.0.0") as demo:
-        expected = "this page can be reached by others, without a password: whoever reaches it can use it (--auth-file)."
+        expected = (
+            "this page can be reached by others, without a password: whoever reaches it "
+            "can "
+            "use it (--auth-file)."
+        )
         assert f"app.py: {expected}\n" in demo.lines
 
 
@@ -242,7 +249,8 @@ serving.close()
 def test_no_more_than_so_many_visits_are_remembered(
     options: tuple[Any, ...], tmp_path: Path
 ) -> None:
-    # Gradio keeps 0.1 MB of each visit, for 10,000 visits unless it is told otherwise before the page is mounted.
+    # Gradio keeps 0.1 MB of each visit, for 10,000 visits unless it is told otherwise before the
+    # page is mounted.
     command = [sys.executable, "-c", VISITS, str(free_port()), str(options[1]), str(options[3])]
     run = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=240, env=_quiet(tmp_path)

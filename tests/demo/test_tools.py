@@ -1,4 +1,6 @@
-"""Stability, prevalence and several images: what is computed, by hand where a hand can, and how it is worded."""
+"""Stability, prevalence and several images: what is computed, by hand where a hand can, and how it
+is worded.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +85,10 @@ def test_trials_are_predictions_of_the_variants(pair: Pair, photo: Path) -> None
 def test_an_answer_that_holds() -> None:
     found = (Trial("as it is", 0.3, True, "mel"), Trial("mirrored", 0.4, True, "mel"))
     assert stability.holds(found)
-    words = "The answer holds in all 1 variants. The probability of malignancy lies between 30.0% and 40.0%."
+    words = (
+        "The answer holds in all 1 variants. The probability of malignancy lies between 30.0% "
+        "and 40.0%."
+    )
     assert stability.verdict(found) == words
     page = Page(stability.as_html(found, 0.1))
     assert page.of("data-say") == [words]
@@ -109,7 +114,8 @@ def test_an_answer_that_does_not_hold() -> None:
 def test_agreement_without_a_confident_answer_is_no_answer_that_holds() -> None:
     found = (Trial("as it is", 0.3, True, "mel"), Trial("mirrored", 0.4, True, "mel"))
     words = (
-        "No confident answer: the two models disagree. That all 1 variants give the same does not change this. "
+        "No confident answer: the two models disagree. That all 1 variants give the same does not "
+        "change this. "
         "The probability of malignancy lies between 30.0% and 40.0%."
     )
     assert stability.verdict(found, TITLES["disagreement"]) == words
@@ -119,7 +125,8 @@ def test_agreement_without_a_confident_answer_is_no_answer_that_holds() -> None:
     differing = (found[0], Trial("mirrored", 0.05, False, "mel"))
     told = stability.verdict(differing, TITLES["quality"])
     assert told.startswith(
-        "No confident answer: the image is not good enough; nor does it hold: the call changes when the image is mir"
+        "No confident answer: the image is not good enough; nor does it hold: the call changes "
+        "when the image is mir"
     )
 
 

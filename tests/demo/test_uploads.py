@@ -1,4 +1,6 @@
-"""The folder for uploads: locked while its server lives, swept while it runs, and removed after it was killed."""
+"""The folder for uploads: locked while its server lives, swept while it runs, and removed after it
+was killed.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,10 @@ from demo.server import uploads
 from demo.server.uploads import PrivateFolder, remove_leftovers, remove_older
 
 ROOT = Path(__file__).resolve().parents[2]
-HOLD = "import sys; from demo.server.uploads import PrivateFolder as F; f = F(sys.argv[1]); print(f.path, flush=True); input()"
+HOLD = (
+    "import sys; from demo.server.uploads import PrivateFolder as F; f = F(sys.argv[1]); "
+    "print(f.path, flush=True); input()"
+)
 
 
 def living(base: Path) -> tuple[subprocess.Popen[str], Path]:

@@ -1,4 +1,6 @@
-"""Intervals over lesions, subgroups and worst errors: against slow and obvious versions of the same."""
+"""Intervals over lesions, subgroups and worst errors: against slow and obvious versions of the
+same.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ Case = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[Any]]
 
 
 def case(task: Task, images: int = 120, lesions: int = 80, seed: int = 0) -> Case:
-    """Probabilities of some skill with many ties, targets that miss no class of `task`, and lesion ids."""
+    """Probabilities of some skill with many ties, targets that miss no class of `task`, and lesion
+    ids.
+    """
     rng = np.random.default_rng(seed)
     ids = np.concatenate([np.arange(lesions), rng.integers(0, lesions, images - lesions)])
     targets = (ids % len(task.classes)).astype(np.int64)

@@ -1,4 +1,6 @@
-"""What is chosen on validation: the prior, the temperature and the thresholds, by hand and from known answers."""
+"""What is chosen on validation: the prior, the temperature and the thresholds, by hand and from
+known answers.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,9 @@ def test_prior_offset_of_a_class_without_images_is_that_of_the_rarest() -> None:
 
 
 def test_prior_offset_undoes_balanced_sampling() -> None:
-    # An uninformed model of images drawn with share**0.25 says the shares to that power; with 0.75 of the offset it
-    # says the data's own. With minus one of it a model of the data's own shares says 1/2 each.
+    # An uninformed model of images drawn with share**0.25 says the shares to that power; with 0.75
+    # of the offset it says the data's own. With minus one of it a model of the data's own shares
+    # says 1/2 each.
     offset = calibration.prior_offset(np.array([0] * 9 + [1]), 2)
     drawn = 0.25 * np.log([[0.9, 0.1]])
     assert prediction.softmax(drawn + 0.75 * offset)[0] == pytest.approx([0.9, 0.1])
@@ -40,7 +43,8 @@ def test_prior_offset_undoes_balanced_sampling() -> None:
 
 
 def test_two_classes_have_one_direction_whatever_their_shares() -> None:
-    # The prior of a binary model comes from how the seven diagnoses were drawn: equal classes are no reason to stay.
+    # The prior of a binary model comes from how the seven diagnoses were drawn: equal classes are
+    # no reason to stay.
     for targets in (np.array([0, 1]), np.array([0] * 9 + [1]), np.zeros(3, np.int64)):
         assert calibration.directions(targets, BINARY).tolist() == [1, -1]
     seven = np.repeat(np.arange(7), [5, 1, 1, 1, 1, 1, 1])
@@ -67,8 +71,9 @@ def test_fit_temperature_stays_in_its_range(right: bool, limit: float) -> None:
 
 
 def test_choose_exponent_by_hand() -> None:
-    # An exponent e moves melanoma down by 2e against nevus. The nevus (0.55 too much of a melanoma) is right above
-    # 0.275, the melanoma (2.1) below 1.05: both are, and most surely, halfway, and 0.65 is nearest to 0.6625.
+    # An exponent e moves melanoma down by 2e against nevus. The nevus (0.55 too much of a melanoma)
+    # is right above 0.275, the melanoma (2.1) below 1.05: both are, and most surely, halfway, and
+    # 0.65 is nearest to 0.6625.
     logits, offset = np.full((2, 7), -9.0), np.zeros(7)
     nevus, melanoma = LESION.classes.index("nv"), LESION.classes.index("mel")
     logits[:, nevus], logits[:, melanoma] = 0, [0.55, 2.1]
@@ -79,7 +84,8 @@ def test_choose_exponent_by_hand() -> None:
 
 
 def test_choose_exponent_helps_rare_classes_of_a_model_that_knows_the_prior() -> None:
-    # The melanoma (0.55 short of a nevus) is right below -0.275, the nevus (2.1 above) above -1.05: as above.
+    # The melanoma (0.55 short of a nevus) is right below -0.275, the nevus (2.1 above) above -1.05:
+    # as above.
     logits, offset = np.full((2, 7), -9.0), np.zeros(7)
     nevus, melanoma = LESION.classes.index("nv"), LESION.classes.index("mel")
     logits[:, nevus], logits[:, melanoma] = 0, [-2.1, -0.55]
@@ -90,8 +96,9 @@ def test_choose_exponent_helps_rare_classes_of_a_model_that_knows_the_prior() ->
 
 
 def test_choose_exponent_does_not_buy_one_rare_image_with_the_likelihood_of_many_others() -> None:
-    # All but one of 46 images are right. The last, a dermatofibroma one short of a nevus, is right from -0.5 on, and
-    # balanced accuracy a seventh higher; but there each of 40 nevi is 1.2 - 1.1 ahead, and surely right no more.
+    # All but one of 46 images are right. The last, a dermatofibroma one short of a nevus, is right
+    # from -0.5 on, and balanced accuracy a seventh higher; but there each of 40 nevi is 1.2 - 1.1
+    # ahead, and surely right no more.
     logits, offset = np.full((46, 7), -9.0), np.zeros(7)
     nevus, rare = LESION.classes.index("nv"), LESION.classes.index("df")
     others = [k for k in range(7) if k not in (nevus, rare)]
@@ -168,7 +175,8 @@ def test_youden_takes_the_higher_of_two_equal_thresholds() -> None:
 
 
 def test_youden_counts_a_score_shared_by_both_classes_once() -> None:
-    # At 0.5 both images of that score are called: sensitivity 1, specificity 2/3; at 0.9: 1/2 and 1.
+    # At 0.5 both images of that score are called: sensitivity 1, specificity 2/3; at 0.9: 1/2 and
+    # 1.
     scores = np.array([0.9, 0.5, 0.5, 0.1, 0.1])
     positive = np.array([True, True, False, False, False])
     assert calibration.choose_thresholds(scores, positive)["youden"].value == pytest.approx(0.5)

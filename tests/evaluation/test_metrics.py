@@ -1,4 +1,6 @@
-"""Every figure against scikit-learn on random arrays, and against small cases worked out by hand."""
+"""Every figure against scikit-learn on random arrays, and against small cases worked out by
+hand.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ THREE = Task("three", ("a", "b", "c"), frozenset({"b", "c"}))
 def some_scores(
     seed: int, ties: bool
 ) -> tuple[Floats64, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]:
-    """200 scores in [0, 1], rounded to a tenth where ties are wanted, and which of them are positive."""
+    """200 scores in [0, 1], rounded to a tenth where ties are wanted, and which of them are
+    positive.
+    """
     rng = np.random.default_rng(seed)
     positive = rng.random(200) < 0.3
     scores = np.clip(rng.normal(0.4 + 0.2 * positive, 0.2), 0, 1)
@@ -113,7 +117,8 @@ def test_summary_is_scikit_learns(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_binary_brier_is_twice_scikit_learns(seed: int) -> None:
-    # Theirs looks at the positive class alone; the sum over both classes (Brier 1950) is twice that.
+    # Theirs looks at the positive class alone; the sum over both classes (Brier 1950) is twice
+    # that.
     probabilities, targets = some_predictions(seed, 2)
     theirs = reference.brier_score_loss(targets, probabilities[:, 1])
     assert metrics.brier_score(probabilities, targets) == pytest.approx(2 * theirs)
@@ -127,7 +132,8 @@ def test_malignancy_is_the_sum_over_the_malignant_classes() -> None:
 
 
 def test_expected_calibration_error_by_hand() -> None:
-    # Two bins: 0.9 and 0.7 (mean 0.8, one of two right: 0.3 off), 0.4 (three classes, right: 0.6 off).
+    # Two bins: 0.9 and 0.7 (mean 0.8, one of two right: 0.3 off), 0.4 (three classes, right: 0.6
+    # off).
     probabilities = np.array([[0.9, 0.1, 0.0], [0.2, 0.7, 0.1], [0.3, 0.3, 0.4]])
     error = metrics.expected_calibration_error(probabilities, np.array([0, 0, 2]), bins=2)
     assert error == pytest.approx((2 * 0.3 + 1 * 0.6) / 3)
@@ -233,7 +239,8 @@ def test_one_true_class_leaves_every_auroc_undefined() -> None:
 
 
 def test_what_an_operating_point_means_at_a_prevalence_by_hand() -> None:
-    # Of 1,000 people 20 are ill: 18 found, 2 missed; of the 980 others 196 alarms and 784 left alone.
+    # Of 1,000 people 20 are ill: 18 found, 2 missed; of the 980 others 196 alarms and 784 left
+    # alone.
     told = metrics.at_prevalence(0.9, 0.8, 0.02)
     assert told == pytest.approx(
         {"ppv": 18 / 214, "npv": 784 / 786, "missed": 2.0, "false_alarms": 196.0}

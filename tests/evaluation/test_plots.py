@@ -166,7 +166,8 @@ def test_a_figure_that_can_not_be_written(tmp_path: Path) -> None:
 
 
 def test_the_module_does_not_import_pyplot() -> None:
-    # pyplot picks a window system on import and keeps every figure; a server has none and must not grow.
+    # pyplot picks a window system on import and keeps every figure; a server has none and must not
+    # grow.
     code = "import sys, dermhub.evaluation.plots; print('matplotlib.pyplot' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=Path(plots.__file__).parents[2], capture_output=True

@@ -1,4 +1,6 @@
-"""Calibration slope and intercept: of data made to have them, against scikit-learn, and where there are none."""
+"""Calibration slope and intercept: of data made to have them, against scikit-learn, and where there
+are none.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,8 @@ def test_one_score_for_all_by_hand() -> None:
 
 
 def test_two_scores_by_hand() -> None:
-    # Half and 9 of 10 where the model says 1/2 and 3/4: logits 0 and log 9, of scores with the logits 0 and log 3.
+    # Half and 9 of 10 where the model says 1/2 and 3/4: logits 0 and log 9, of scores with the
+    # logits 0 and log 3.
     scores = np.repeat([0.5, 0.75], 10)
     positive = np.array([True] * 5 + [False] * 5 + [True] * 9 + [False])
     assert one(scores, positive)[0] == pytest.approx(2.0)

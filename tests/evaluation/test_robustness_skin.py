@@ -17,7 +17,8 @@ def plain(colour: tuple[int, int, int], size: tuple[int, int] = (60, 40)) -> Ima
 
 @pytest.mark.parametrize(
     ("colour", "lab"),
-    # Lindbloom's calculator, sRGB, D65, no adaptation: red, a light and a dark skin of the ColorChecker chart.
+    # Lindbloom's calculator, sRGB, D65, no adaptation: red, a light and a dark skin of the
+    # ColorChecker chart.
     [
         ((255, 255, 255), (100, 0, 0)),
         ((0, 0, 0), (0, 0, 0)),

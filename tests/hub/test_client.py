@@ -1,4 +1,6 @@
-"""Models through a hub and the real client: found, pinned, verified, and used while the hub is gone."""
+"""Models through a hub and the real client: found, pinned, verified, and used while the hub is
+gone.
+"""
 
 from __future__ import annotations
 
@@ -124,7 +126,8 @@ def test_of_a_new_commit_only_what_changed_is_fetched(hub: Hub, model: dict[str,
 def test_what_another_library_left_in_the_cache_is_made_whole(
     hub: Hub, model: dict[str, bytes]
 ) -> None:
-    # timm fetches two files and no list, so that nobody can tell from the cache whether there are more.
+    # timm fetches two files and no list, so that nobody can tell from the cache whether there are
+    # more.
     commit = hub.put(NAME, model)
     for name in ("config.json", "model.safetensors"):
         huggingface_hub.hf_hub_download(NAME, name)
@@ -137,7 +140,8 @@ def test_what_another_library_left_in_the_cache_is_made_whole(
 def test_a_dropped_connection_goes_on_where_it_was(
     hub: Hub, model: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The client keeps whole chunks of what has come, of 10 MB by default; a tiny model is much smaller.
+    # The client keeps whole chunks of what has come, of 10 MB by default; a tiny model is much
+    # smaller.
     monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 50_000)
     model.pop("figures/roc.png")
     hub.put(NAME, model)

@@ -1,4 +1,6 @@
-"""Everything that can go wrong with a hub: one sentence each, in time, and what is in the cache stays usable."""
+"""Everything that can go wrong with a hub: one sentence each, in time, and what is in the cache
+stays usable.
+"""
 
 from __future__ import annotations
 
@@ -68,21 +70,28 @@ def fail(hub: Hub, how: str, patch: pytest.MonkeyPatch) -> None:
 
 
 FAILURES = {
-    "unauthorized": "HOST wants to know who asks for user/lesion (401): log in with `hf auth login`, or set HF_TOKEN; "
+    "unauthorized": "HOST wants to know who asks for user/lesion (401): log in with `hf auth "
+    "login`, or set HF_TOKEN; "
     "an old token may have expired.",
-    "gated": "user/lesion is gated (403): ask for access on HOST/user/lesion, then log in with `hf auth login`, or set "
+    "gated": "user/lesion is gated (403): ask for access on HOST/user/lesion, then log in with `hf "
+    "auth login`, or set "
     "HF_TOKEN.",
-    "forbidden": "HOST does not permit this on user/lesion (403): log in with `hf auth login`, or set HF_TOKEN to a "
+    "forbidden": "HOST does not permit this on user/lesion (403): log in with `hf auth login`, or "
+    "set HF_TOKEN to a "
     "token that may.",
-    "no repository": "HOST has no repository user/lesion, or it is private (404): check the name, or log in with `hf "
+    "no repository": "HOST has no repository user/lesion, or it is private (404): check the name, "
+    "or log in with `hf "
     "auth login`, or set HF_TOKEN.",
     "no revision": "user/lesion has no revision 'main' (404): look at HOST/user/lesion/commits.",
-    "too many": "HOST has had too many requests (429): try again in 300 s; a token (HF_TOKEN) allows more.",
-    "too many, with no time": "HOST has had too many requests (429): try again in a few minutes; a token (HF_TOKEN) "
+    "too many": "HOST has had too many requests (429): try again in 300 s; a token (HF_TOKEN) "
+    "allows more.",
+    "too many, with no time": "HOST has had too many requests (429): try again in a few minutes; a "
+    "token (HF_TOKEN) "
     "allows more.",
     "out of order": "HOST is out of order (503): try again later.",
     "teapot": "HOST refuses user/lesion@main (418: I am a teapot).",
-    "down": "HOST can't be reached ([Errno 111] Connection refused): connect to the network and try again.",
+    "down": "HOST can't be reached ([Errno 111] Connection refused): connect to the network and "
+    "try again.",
     "hang": "HOST does not answer, or breaks off again and again: try again later.",
 }
 
@@ -269,7 +278,11 @@ def test_offline_by_wish(
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     hub.requests.clear()
     assert client.fetch(NAME) == client.fetch(NAME, cached.name) == cached
-    expected = "is not whole in the cache and HF_HUB_OFFLINE is set: fetch it once with a network, or unset it."
+    expected = (
+        "is not whole in the cache and HF_HUB_OFFLINE is set: fetch it once with a "
+        "network, "
+        "or unset it."
+    )
     assert refusal("user/other") == f"user/other@main {expected}"
     (cached / "model.safetensors").unlink()
     assert refusal() == f"user/lesion@main {expected}"
@@ -295,7 +308,11 @@ def _small_files() -> Iterator[None]:
 def test_full_disk(hub: Hub, model: dict[str, bytes]) -> None:
     hub.put(NAME, model)
     cache = hub_environment.HOME / "hub"
-    expected = f"The cache {cache} can't be written ({os.strerror(errno.EFBIG)}): make room there, or set HF_HOME to a"
+    expected = (
+        f"The cache {cache} can't be written ({os.strerror(errno.EFBIG)}): make room "
+        "there, "
+        "or set HF_HOME to a"
+    )
     assert refusal() == f"{expected} folder that can be written."
 
 
@@ -306,7 +323,10 @@ def test_cache_that_can_not_be_written(
     hub.put(NAME, model)
     (tmp_path / "file").touch()
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "file" / "hub"))
-    expected = f"The cache {tmp_path / 'file' / 'hub'} can't be written (Not a directory): set HF_HOME to a folder"
+    expected = (
+        f"The cache {tmp_path / 'file' / 'hub'} can't be written (Not a directory): set "
+        "HF_HOME to a folder"
+    )
     assert refusal() == f"{expected} that can be written."
 
 

@@ -1,6 +1,8 @@
-"""A second opinion on the protocol: olah, a mirror written by others, stands between our client and the tests' hub.
+"""A second opinion on the protocol: olah, a mirror written by others, stands between our client and
+the tests' hub.
 
-olah pins other versions of our dependencies, so it lives in an environment of its own: DERMHUB_OLAH names its program.
+olah pins other versions of our dependencies, so it lives in an environment of its own: DERMHUB_OLAH
+names its program.
 """
 
 from __future__ import annotations

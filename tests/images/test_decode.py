@@ -1,4 +1,6 @@
-"""Every kind of image becomes the same tensor, and everything else is refused with one clear sentence."""
+"""Every kind of image becomes the same tensor, and everything else is refused with one clear
+sentence.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
-    """A PNG written by hand, for what Pillow does not write (16 bit) or would have to hold in memory (bombs)."""
+    """A PNG written by hand, for what Pillow does not write (16 bit) or would have to hold in
+    memory (bombs).
+    """
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (
@@ -97,7 +101,8 @@ def test_lossless_formats_keep_every_pixel() -> None:
 
 @pytest.mark.parametrize(
     ("orientation", "stored"),
-    # How a camera held that way stores an upright picture (EXIF 2.32, tag 0x0112: row 0 and column 0).
+    # How a camera held that way stores an upright picture (EXIF 2.32, tag 0x0112: row 0 and column
+    # 0).
     [
         (1, lambda a: a),
         (2, lambda a: a[:, ::-1]),
@@ -140,7 +145,8 @@ def test_palette_keeps_its_colours() -> None:
     [
         ("RGBA", (200, 100, 50, 255), (200, 100, 50)),
         ("RGBA", (200, 100, 50, 0), (255, 255, 255)),
-        # 51 of 255 is a fifth: 255 * 4/5 + 200 / 5 = 244, 255 * 4/5 + 100 / 5 = 224, 255 * 4/5 + 50 / 5 = 214.
+        # 51 of 255 is a fifth: 255 * 4/5 + 200 / 5 = 244, 255 * 4/5 + 100 / 5 = 224, 255 * 4/5 + 50
+        # / 5 = 214.
         ("RGBA", (200, 100, 50, 51), (244, 224, 214)),
         ("LA", (100, 255), (100, 100, 100)),
         ("LA", (100, 51), (224, 224, 224)),
@@ -292,7 +298,8 @@ def test_too_small() -> None:
 
 
 def test_too_narrow() -> None:
-    # The demo enlarges to a fixed width: a strip of 32 x 60,000 pixels would become one of 768 million.
+    # The demo enlarges to a fixed width: a strip of 32 x 60,000 pixels would become one of 768
+    # million.
     assert to_rgb(Image.new("L", (40, 800))).size == (40, 800)
     for size in ((40, 801), (801, 40)):
         assert "too narrow to classify: expected one side to be at most 20 times" in refusal(

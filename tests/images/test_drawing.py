@@ -1,4 +1,6 @@
-"""Drawn lesions: the same for a seed, different between seeds, and darker where they are meant to be."""
+"""Drawn lesions: the same for a seed, different between seeds, and darker where they are meant to
+be.
+"""
 
 from __future__ import annotations
 

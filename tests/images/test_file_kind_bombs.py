@@ -1,4 +1,6 @@
-"""Small files that would keep a decoder busy are told from their structure, and ordinary ones are not."""
+"""Small files that would keep a decoder busy are told from their structure, and ordinary ones are
+not.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ def told(content: bytes) -> str:
 def scans(count: int, within: bytes = b"") -> bytes:
     """The markers of a JPEG with `count` scans: its start, an APP1 segment, the scans, its end."""
     segment = b"\xff\xe1" + struct.pack(">H", 2 + len(within)) + within
-    # A scan: its header of six bytes, a stuffed FF 00, a restart, and a fill byte before the next marker.
+    # A scan: its header of six bytes, a stuffed FF 00, a restart, and a fill byte before the next
+    # marker.
     return (
         b"\xff\xd8"
         + segment
@@ -75,7 +78,8 @@ def test_ordinary_files_pass() -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
 def test_a_large_image_is_read_at_a_quarter(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     monkeypatch.setattr("dermhub.images.decode.LARGE", 100_000)
-    # Left half 40, right half 200, in 402 x 1026 pixels: neither is a multiple of 4, nor the height one of a band.
+    # Left half 40, right half 200, in 402 x 1026 pixels: neither is a multiple of 4, nor the height
+    # one of a band.
     whole = Image.new("L", (402, 1026), 200)
     whole.paste(40, (0, 0, 200, 1026))
     small = to_rgb(odd_files.saved(kind, whole.convert("RGB")))

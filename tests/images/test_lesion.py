@@ -1,4 +1,6 @@
-"""Finding the lesion without a model: drawn discs whose outline is known, and images without any."""
+"""Finding the lesion without a model: drawn discs whose outline is known, and images without
+any.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ SKIN, SPOT = (222, 178, 160), (120, 80, 60)
 
 
 def disc(size: tuple[int, int], radius: float, centre: tuple[float, float] = (0.5, 0.5)) -> Mask:
-    """(height, width): where a disc is; its radius is a share of the height, its centre one of each side."""
+    """(height, width): where a disc is; its radius is a share of the height, its centre one of each
+    side.
+    """
     y, x = np.mgrid[0 : size[1], 0 : size[0]]
     return np.asarray(np.hypot(x - centre[0] * size[0], y - centre[1] * size[1]) < radius * size[1])
 

@@ -1,4 +1,6 @@
-"""Seen before: copies of training images are recognised however they were turned, scaled or compressed."""
+"""Seen before: copies of training images are recognised however they were turned, scaled or
+compressed.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,8 @@ def parts() -> dict[str, Any]:
 
 
 def test_a_wave_has_one_coefficient() -> None:
-    # Height 64 and 3 half periods across: 100 * 64 * sum(cos^2) = 100 * 64 * 32 at (0, 3), and nothing elsewhere.
+    # Height 64 and 3 half periods across: 100 * 64 * sum(cos^2) = 100 * 64 * 32 at (0, 3), and
+    # nothing elsewhere.
     wave = 128 + 100 * np.cos(np.pi * 3 * (2 * np.arange(64) + 1) / 128)
     image = Image.fromarray(np.rint(np.tile(wave, (64, 1))).astype(np.uint8)).convert("RGB")
     coefficients = transformed(image)
@@ -219,7 +222,8 @@ def test_what_is_said() -> None:
     concern = Match("ISIC_0024306", "train", 3).concern
     assert concern.code == "seen"
     assert concern.sentence == (
-        "This image looks like a copy of the training image ISIC_0024306: if it is one, the answer says nothing about "
+        "This image looks like a copy of the training image ISIC_0024306: if it is one, the answer "
+        "says nothing about "
         "how well the model does on new images."
     )
     assert "the validation image X:" in Match("X", "validation", 0).concern.sentence
@@ -320,7 +324,10 @@ def test_ids_and_splits_must_fit_the_images() -> None:
 
 
 def test_it_needs_no_torch() -> None:
-    code = "import sys, dermhub.images.near_duplicates; print(sorted({'torch', 'safetensors', 'pandas'} & set(sys.modules)))"
+    code = (
+        "import sys, dermhub.images.near_duplicates; print(sorted({'torch', 'safetensors', "
+        "'pandas'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 

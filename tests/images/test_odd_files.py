@@ -1,4 +1,6 @@
-"""The table of odd and hostile files against the library: each is read, or refused in the sentence it states."""
+"""The table of odd and hostile files against the library: each is read, or refused in the sentence
+it states.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A prediction with its set, and why there is no answer: in the classifier, and as the command line prints it."""
+"""A prediction with its set, and why there is no answer: in the classifier, and as the command line
+prints it.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,10 @@ def stated(model: Path, folder: Path, **block: Any) -> Path:
     return folder
 
 
-NOT_NEVUS = "The most probable class, melanocytic nevus, is less probable here than in most lesions of that class, and"
+NOT_NEVUS = (
+    "The most probable class, melanocytic nevus, is less probable here than in most "
+    "lesions of that class, and"
+)
 
 
 def conformal(least: dict[str, float]) -> dict[str, Any]:
@@ -59,7 +64,8 @@ def test_set_holds_the_classes_that_reach_their_limit(
 ) -> None:
     probabilities = Classifier(tiny_lesion_model).predict(photo).probabilities
     ranked = sorted(probabilities, key=lambda name: -probabilities[name])
-    # The first and the third reach their own limit, the second does not. A batch moves the last bits.
+    # The first and the third reach their own limit, the second does not. A batch moves the last
+    # bits.
     least = dict.fromkeys(LESION.classes, 1.0) | {
         ranked[0]: probabilities[ranked[0]] - 1e-4,
         ranked[2]: 0.0,

@@ -188,7 +188,10 @@ def test_file_that_is_no_safetensors(tmp_path: Path) -> None:
 
 
 def test_missing_file_explains_the_option() -> None:
-    expected = "^There is no file pretraned: --init takes 'pretrained', 'scratch', a model or a .safetensors file.$"
+    expected = (
+        "^There is no file pretraned: --init takes 'pretrained', 'scratch', a model or a "
+        ".safetensors file.$"
+    )
     with pytest.raises(ModelError, match=expected):
         backbone.from_file(Path("pretraned"), "test_efficientnet", 7)
 
@@ -213,7 +216,8 @@ def test_pretrained_without_a_network_is_one_sentence(
 def test_pretrained_takes_weights_from_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, donor: Tensors
 ) -> None:
-    # Laid out as the hub's client leaves it, so that timm's real download path runs without a network.
+    # Laid out as the hub's client leaves it, so that timm's real download path runs without a
+    # network.
     folder = tmp_path / "models--timm--test_efficientnet.r160_in1k"
     snapshot = folder / "snapshots" / ("0" * 40)
     snapshot.mkdir(parents=True)

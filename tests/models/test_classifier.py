@@ -137,7 +137,8 @@ def test_the_other_images_of_a_batch_do_not_matter(lesion: Classifier) -> None:
     assert len(together) == BATCH + 3
     for image, prediction in zip(images, together, strict=True):
         alone = lesion.predict(image)
-        # Convolutions add in another order for another batch size: a few units in the last place of float32.
+        # Convolutions add in another order for another batch size: a few units in the last place of
+        # float32.
         assert values(alone) == pytest.approx(values(prediction), abs=1e-5)
         assert alone.label == prediction.label
 

@@ -1,4 +1,6 @@
-"""config.json read back as it was written, and refused with one sentence when it contradicts itself."""
+"""config.json read back as it was written, and refused with one sentence when it contradicts
+itself.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ LEAST = dict.fromkeys(LESION.classes, 0.1)
 
 
 def changed(key: str, value: Any, task: Task = LESION) -> dict[str, Any]:
-    """A valid config.json with one value replaced, or removed; `key` is a path joined by slashes."""
+    """A valid config.json with one value replaced, or removed; `key` is a path joined by
+    slashes.
+    """
     content: dict[str, Any] = copy.deepcopy(make_config(task).to_json())
     *path, last = key.split("/")
     place = content

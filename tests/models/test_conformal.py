@@ -1,4 +1,6 @@
-"""Prediction sets: limits by hand, lesions with several photographs, and the coverage that is promised."""
+"""Prediction sets: limits by hand, lesions with several photographs, and the coverage that is
+promised.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ def one_class(scores: list[float], lesions: list[str] | None = None, level: floa
 
 
 def test_limit_by_hand() -> None:
-    # 19 lesions at 0.05, 0.10 ... 0.95: 0.9 * 20 = 18 have to stay, so the second lowest is the limit.
+    # 19 lesions at 0.05, 0.10 ... 0.95: 0.9 * 20 = 18 have to stay, so the second lowest is the
+    # limit.
     assert one_class([i / 20 for i in range(1, 20)]) == pytest.approx(0.10)
 
 
@@ -46,7 +49,8 @@ def test_class_without_images_is_in_every_set() -> None:
 
 
 def test_photographs_of_a_lesion_share_its_weight() -> None:
-    # Nine lesions: all their weight has to stay. Twelve photographs of one good lesion do not push a bad one out.
+    # Nine lesions: all their weight has to stay. Twelve photographs of one good lesion do not push
+    # a bad one out.
     scores = [0.9] * 12 + [0.2, *[0.8] * 7]
     lesions = ["many"] * 12 + [f"L{i}" for i in range(8)]
     assert one_class(scores, lesions) == pytest.approx(0.2)
@@ -55,7 +59,8 @@ def test_photographs_of_a_lesion_share_its_weight() -> None:
 
 
 def test_limit_of_a_lesion_with_thirds() -> None:
-    # Four lesions at 60 %: 0.6 * 5 = 3 of the weight 4. Kept are 0.9, 0.8 and the thirds 0.7, 0.6, 0.5 of a third one.
+    # Four lesions at 60 %: 0.6 * 5 = 3 of the weight 4. Kept are 0.9, 0.8 and the thirds 0.7, 0.6,
+    # 0.5 of a third one.
     scores, lesions = [0.9, 0.8, 0.7, 0.6, 0.5, 0.1], ["a", "b", "c", "c", "c", "d"]
     assert one_class(scores, lesions, 0.6) == pytest.approx(0.5)
 
@@ -81,7 +86,8 @@ def test_image_that_sets_the_limit_is_inside() -> None:
 
 @pytest.mark.parametrize("level", [0.8, 0.9])
 def test_new_lesions_are_covered_as_promised(level: float) -> None:
-    # 400 times: 30 lesions of one to five photographs, which resemble each other, and one photograph of a new one.
+    # 400 times: 30 lesions of one to five photographs, which resemble each other, and one
+    # photograph of a new one.
     rng = np.random.default_rng(0)
     covered = []
     for _ in range(400):
@@ -95,7 +101,8 @@ def test_new_lesions_are_covered_as_promised(level: float) -> None:
             list(p[:known]), list(np.repeat(np.arange(30), photographs[:-1]).astype(str)), level
         )
         covered.append(p[known] >= least)
-    # Promised is at least `level`; exchangeability allows 1/31 more, and chance three standard errors.
+    # Promised is at least `level`; exchangeability allows 1/31 more, and chance three standard
+    # errors.
     assert level - 0.06 < np.mean(covered) < level + 1 / 31 + 0.06
 
 
@@ -123,7 +130,8 @@ def test_why_there_is_no_answer(size: int, classes: int, sentence: str) -> None:
     without = conformal.abstention_reason(held, classes, "z")
     assert without == (
         said
-        or "The most probable class, z, is less probable here than in most lesions of that class, and "
+        or "The most probable class, z, is less probable here than in most lesions of that class, "
+        "and "
         f"{' or '.join(held)} can't be ruled out."
     )
 

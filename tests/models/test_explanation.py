@@ -1,4 +1,6 @@
-"""Class maps against their closed form: the head is a mean and a linear layer, so the gradient is w / (h * w)."""
+"""Class maps against their closed form: the head is a mean and a linear layer, so the gradient is w
+/ (h * w).
+"""
 
 from __future__ import annotations
 
@@ -220,7 +222,8 @@ def test_overlay_covers_the_strongest_evidence_most() -> None:
     overlay = explanation.overlay
     assert (overlay.mode, overlay.size) == ("RGB", (40, 40))
     assert overlay.getpixel((2, 2)) == (200, 150, 120)
-    # viridis' yellow (253, 231, 37) covers 0.6: 200 * 0.4 + 253 * 0.6 = 231.8, 150 * 0.4 + 231 * 0.6 = 198.6, 70.2.
+    # viridis' yellow (253, 231, 37) covers 0.6: 200 * 0.4 + 253 * 0.6 = 231.8, 150 * 0.4 + 231 *
+    # 0.6 = 198.6, 70.2.
     assert overlay.getpixel((38, 38)) == pytest.approx((232, 199, 70), abs=1)
 
 
@@ -313,7 +316,8 @@ def test_an_even_map_has_the_share_of_the_lesion() -> None:
     assert even.inside == pytest.approx(0.5)
     assert even.trusted
     assert even.verdict == (
-        "50% of the evidence lies inside the central lesion, which covers 50% of what the model saw."
+        "50% of the evidence lies inside the central lesion, which covers 50% of what the model "
+        "saw."
     )
 
 
@@ -323,7 +327,8 @@ def test_a_map_beside_the_lesion_is_not_trusted() -> None:
     assert 0 < one.inside < 0.2
     assert not one.trusted
     assert one.verdict == (
-        f"The model looked outside the lesion: only {one.inside:.0%} of the evidence lies inside it, though it covers "
+        f"The model looked outside the lesion: only {one.inside:.0%} of the evidence lies inside "
+        "it, though it covers "
         "50% of what the model saw; do not rely on this answer."
     )
     assert held(beside, HALF, "nv").verdict.endswith("; do not rely on this map.")

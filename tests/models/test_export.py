@@ -1,4 +1,6 @@
-"""A model folder as one ONNX file: the same answers and maps as PyTorch's, from one file and without PyTorch."""
+"""A model folder as one ONNX file: the same answers and maps as PyTorch's, from one file and
+without PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -172,7 +174,8 @@ def test_head_with_more_than_a_mean_is_refused_by_name(tmp_path: Path, command: 
     code, out, error = command("export", "--model", folder, "--to", tmp_path / "x.onnx")
     assert (code, out) == (2, "")
     assert error == (
-        "dermhub: test_convnext ends in more than global average pooling and one linear layer, from which an ONNX "
+        "dermhub: test_convnext ends in more than global average pooling and one linear layer, "
+        "from which an ONNX "
         "model makes its class maps: it can't be exported.\n"
     )
     assert not (tmp_path / "x.onnx").exists()
@@ -263,7 +266,8 @@ def test_pytorch_is_not_touched(pair: Pair, photo: Path) -> None:
     )
     code = (
         f"import sys; sys.modules |= dict.fromkeys({absent}); import dermhub; "
-        f"model = dermhub.load({str(pair[1].folder)!r}); print(model.predict({str(photo)!r}).label); "
+        f"model = dermhub.load({str(pair[1].folder)!r}); "
+        f"print(model.predict({str(photo)!r}).label); "
         f"model.explain_all({str(photo)!r})"
     )
     done = subprocess.run(
@@ -302,7 +306,9 @@ print(*explanation.prediction.probabilities.values())
 
 @pytest.mark.slow
 def test_an_environment_without_pytorch(tmp_path: Path) -> None:
-    """requirements-onnx.txt in an environment of its own predicts and explains; run with -s to see its size."""
+    """requirements-onnx.txt in an environment of its own predicts and explains; run with -s to see
+    its size.
+    """
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     python = tmp_path / "venv/bin/python"
     quiet = ("--quiet", "--disable-pip-version-check")

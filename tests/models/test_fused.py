@@ -96,7 +96,9 @@ def test_padding_of_its_own_and_other_activations_stay() -> None:
 
 
 class Twice(nn.Module):
-    """Uses what a convolution gives before and after its batch norm, so that the two can't become one."""
+    """Uses what a convolution gives before and after its batch norm, so that the two can't become
+    one.
+    """
 
     def __init__(self) -> None:
         super().__init__()

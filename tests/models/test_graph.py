@@ -1,4 +1,6 @@
-"""The graph beside the weights: it answers in PyTorch's place where ONNX Runtime is there, and only if it is whole."""
+"""The graph beside the weights: it answers in PyTorch's place where ONNX Runtime is there, and only
+if it is whole.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +95,8 @@ def test_answers_import_no_pytorch(whole: Path, photo: Path) -> None:
 def test_answers_leave_nothing_behind_and_tell_nobody(
     whole: Path, photo: Path, tmp_path: Path
 ) -> None:
-    # ONNX Runtime's own telemetry writes an id and a journal into the home folder (not where CI is set).
+    # ONNX Runtime's own telemetry writes an id and a journal into the home folder (not where CI is
+    # set).
     code = f"import dermhub; dermhub.load({str(whole)!r}).predict({str(photo)!r})"
     places = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME"), str(tmp_path))
     environment = {
@@ -156,7 +159,8 @@ def test_without_onnx_runtime_pytorch_answers(
     assert classifier.predict(photo) == expected
     with pytest.raises(
         ConfigError,
-        match=r"model can't be run by ONNX Runtime: it needs the package onnxruntime and a model\.onnx",
+        match=r"model can't be run by ONNX Runtime: it needs the package onnxruntime and a "
+        r"model\.onnx",
     ):
         Classifier(whole, runtime="onnx")
 
@@ -219,7 +223,8 @@ def test_a_graph_of_other_weights(folder: Path, tmp_path: Path) -> None:
     sidecars.clear(other)
     models_folder.add_file(folder, GRAPH, (other / GRAPH).read_bytes())
     assert refusal(folder) == (
-        f"{folder / GRAPH} was not made from the weights beside it: measure or fetch the model again."
+        f"{folder / GRAPH} was not made from the weights beside it: measure or fetch the model "
+        "again."
     )
 
 

@@ -1,4 +1,6 @@
-"""The metadata of an exported model and its seal, without ONNX's own libraries: prove.sh runs this on s390x as well."""
+"""The metadata of an exported model and its seal, without ONNX's own libraries: prove.sh runs this
+on s390x as well.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,8 @@ def test_weights_have_one_hash_everywhere() -> None:
 
 
 def test_seal_by_hand() -> None:
-    # ModelProto.metadata_props is field 14: 14 * 8 + 2 = 0x72. The pair takes 2 + 14 + 2 + 64 = 82 = 0x52 bytes.
+    # ModelProto.metadata_props is field 14: 14 * 8 + 2 = 0x72. The pair takes 2 + 14 + 2 + 64 = 82
+    # = 0x52 bytes.
     stated = hashlib.sha256(b"model").hexdigest().encode()
     assert onnx_file.seal(b"model") == b"model\x72\x52\x0a\x0edermhub.sha256\x12\x40" + stated
 

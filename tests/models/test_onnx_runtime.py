@@ -42,7 +42,9 @@ def exported(tiny_lesion_model: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def graph(shapes: Shapes = SHAPES, /, **texts: str) -> bytes:
-    """A model written by hand: the images are the maps, and their means, by a matrix of ones, the logits."""
+    """A model written by hand: the images are the maps, and their means, by a matrix of ones, the
+    logits.
+    """
     ends = {
         name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
         for name, shape in shapes.items()
@@ -92,7 +94,8 @@ def test_graph_by_hand() -> None:
     logits, features = engine.forward(images)
     assert logits.tolist() == [[0.0] * 7, [-2.0] * 7]
     evidence = engine.class_maps(features, np.eye(7, dtype=np.float32)[:1])
-    # All weights are 1: each place counts with 1 / (64 * 64), and what speaks against the class is 0.
+    # All weights are 1: each place counts with 1 / (64 * 64), and what speaks against the class is
+    # 0.
     assert evidence.shape == (2, 1, 64, 64)
     assert (evidence[1, 0, 5, 6], evidence[1, 0, 0, 0], float(evidence.sum())) == (1.0, 0.0, 1.0)
 
@@ -165,7 +168,10 @@ def test_bytes_after_the_end(exported: Path) -> None:
 
 
 def test_model_of_somebody_else() -> None:
-    expected = "m.onnx is an ONNX model, but not one that dermhub exported: export the model with python -m dermhub export."
+    expected = (
+        "m.onnx is an ONNX model, but not one that dermhub exported: export the model with "
+        "python -m dermhub export."
+    )
     assert refusal(graph()) == refusal(onnx_file.seal(graph())) == expected
 
 

@@ -28,7 +28,9 @@ PLAIN = InputSpec(size=64, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 
 def by_hand() -> OodGate:
-    """Two features of which the first axis is known, and statistics of which only the first counts."""
+    """Two features of which the first axis is known, and statistics of which only the first
+    counts.
+    """
     looks = np.zeros((LOOKS, LOOKS), np.float32)
     looks[0, 0] = 2
     return OodGate(
@@ -41,7 +43,9 @@ def by_hand() -> OodGate:
 
 
 def row(first: float, second: float, look: float = 1.0) -> list[float]:
-    """What `describe` gives for two features, and statistics of which all but the first are as expected."""
+    """What `describe` gives for two features, and statistics of which all but the first are as
+    expected.
+    """
     return [first, second, look, *[1.0] * (LOOKS - 1)]
 
 
@@ -51,7 +55,9 @@ def drawn(seeds: range, spec: InputSpec = TINY_SPEC) -> Floats32:
 
 
 def samples(count: int, seed: int = 0) -> Floats32:
-    """Rows of `describe` with 40 features, of which only the first eight vary much, and statistics."""
+    """Rows of `describe` with 40 features, of which only the first eight vary much, and
+    statistics.
+    """
     rng = np.random.default_rng(seed)
     spread = np.append(np.full(8, 5.0), np.full(32 + LOOKS, 0.5))
     return np.asarray(rng.normal(size=(count, 40 + LOOKS)) * spread, np.float32)
@@ -71,7 +77,8 @@ def test_features_are_mean_and_spread_of_each_map() -> None:
     )
     images = drawn(range(2))
     found = ood_gate.feature_vector(maps, images, TINY_SPEC)
-    # Of 1, 3, 1, 3: mean 2, standard deviation 1. Of 0, 0, 0, 8: mean 2, and the root of (3 * 2**2 + 6**2) / 4 = 12.
+    # Of 1, 3, 1, 3: mean 2, standard deviation 1. Of 0, 0, 0, 8: mean 2, and the root of (3 * 2**2
+    # + 6**2) / 4 = 12.
     assert found[:, :4] == pytest.approx(np.array([[2, 5, 1, 0], [2, 0, 12**0.5, 1]]))
     assert np.array_equal(found[:, 4:], ood_gate.image_statistics(images, TINY_SPEC))
 
@@ -89,7 +96,8 @@ def test_statistics_of_an_even_picture() -> None:
         np.array([0.8, 0.6, 0.4], np.float32)[None, :, None, None], (1, 3, 64, 64)
     )
     found = ood_gate.image_statistics(image, PLAIN)[0]
-    # Four rings of the same colour, no spread in any, no change of grey, red-green and blue-green, and no extremes.
+    # Four rings of the same colour, no spread in any, no change of grey, red-green and blue-green,
+    # and no extremes.
     assert found == pytest.approx(
         [*[0.8, 0.6, 0.4] * 4, *[0] * 12, *[np.log(1e-3)] * 6, *[0.8, 0.6, 0.4] * 2], abs=1e-5
     )
@@ -99,7 +107,8 @@ def test_statistics_see_the_ring_and_the_direction() -> None:
     image = np.zeros((1, 3, 64, 64), np.float32)
     image[:, :, 20:44, 20:44] = 1
     found = ood_gate.image_statistics(image, PLAIN)[0]
-    # The square is 0.375 wide to each side: it covers the innermost ring and ends within the second.
+    # The square is 0.375 wide to each side: it covers the innermost ring and ends within the
+    # second.
     assert found[:3] == pytest.approx([1, 1, 1])
     assert found[6:12] == pytest.approx([0] * 6)
     stripes = np.zeros((1, 3, 64, 64), np.float32)

@@ -1,4 +1,6 @@
-"""A model folder gives back the same bits, here and in timm, and a folder that is not whole is refused."""
+"""A model folder gives back the same bits, here and in timm, and a folder that is not whole is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -191,7 +193,10 @@ def test_weights_with_other_classes_than_the_configuration(
     folder: Path, tiny_binary_model: Path
 ) -> None:
     shutil.copy(tiny_binary_model / layout.WEIGHTS, folder)
-    expected = "model.safetensors has 2 classes but config.json names 7: the two files do not belong together."
+    expected = (
+        "model.safetensors has 2 classes but config.json names 7: the two files do not "
+        "belong together."
+    )
     assert refusal(folder) == expected
 
 
@@ -225,16 +230,21 @@ def test_one_flipped_bit(folder: Path, position: int) -> None:
     weights = folder / layout.WEIGHTS
     stated = files.sha256(weights)
     content = bytearray(weights.read_bytes())
-    # The lowest bit of a value: finite, in place and close to what it was, so that only the hash can tell.
+    # The lowest bit of a value: finite, in place and close to what it was, so that only the hash
+    # can tell.
     content[position & ~3] ^= 1
     weights.write_bytes(content)
     found = files.sha256(weights)
-    expected = f"model.safetensors has the sha256 {found}, but config.json states {stated}: the file was changed or "
+    expected = (
+        f"model.safetensors has the sha256 {found}, but config.json states {stated}: the "
+        "file was changed or "
+    )
     assert refusal(folder) == f"{expected}damaged; fetch or copy the model again."
 
 
 def test_weights_of_another_training_run(folder: Path) -> None:
-    # They fit in every respect, so labels and temperature of one model would be used with the weights of another.
+    # They fit in every respect, so labels and temperature of one model would be used with the
+    # weights of another.
     rewrite(folder, lambda tensors: tensors["classifier.bias"].add_(1))
     assert "but config.json states" in refusal(folder)
 

@@ -1,4 +1,6 @@
-"""Class maps against lesions, and against destroyed models: by hand, on a real tiny model, and in its card."""
+"""Class maps against lesions, and against destroyed models: by hand, on a real tiny model, and in
+its card.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ SQUARE = InputSpec(size=64)
 
 @pytest.fixture(scope="module")
 def masks(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A mask for each drawn image, twice as large: a square of half the view's side in its middle. Read only."""
+    """A mask for each drawn image, twice as large: a square of half the view's side in its middle.
+    Read only.
+    """
     folder = tmp_path_factory.mktemp("masks")
     levels = np.zeros((80, 96), np.uint8)
     levels[20:60, 28:68] = 255
@@ -72,7 +76,9 @@ def content(folder: Path) -> dict[str, Any]:
 
 
 def rows(count: int, **columns: Any) -> pd.DataFrame:
-    """Rows of maps.csv: lesions over a quarter of the view, half of the energy inside, every peak a hit."""
+    """Rows of maps.csv: lesions over a quarter of the view, half of the energy inside, every peak a
+    hit.
+    """
     usual = {"lesion_share": 0.25, "inside": 0.5, "hit": 1, "inside_other": 0.25, "hit_other": 0}
     return pd.DataFrame({"image_id": [f"I{n}" for n in range(count)], **usual, **columns})[
         ["image_id", *MAP_COLUMNS]
@@ -112,7 +118,8 @@ def test_a_mask_as_the_model_sees_it(tmp_path: Path) -> None:
 def test_energy_and_peak_of_a_known_map() -> None:
     left = np.zeros((64, 64), bool)
     left[:, :32] = True
-    # On the mask's own grid nothing is scaled: three of four parts of the energy are left, the peak as well.
+    # On the mask's own grid nothing is scaled: three of four parts of the energy are left, the peak
+    # as well.
     evidence = np.zeros((64, 64), np.float32)
     evidence[10, 10], evidence[50, 50] = 3, 1
     assert explanation.energy_inside(evidence, left) == pytest.approx(0.75)
@@ -138,7 +145,8 @@ def test_figures_by_hand(finished_run: Path) -> None:
     assert row["bounds"]["lesion_share"] is None  # the same in every resample
     low, high = row["bounds"]["inside"]
     assert low < 0.25 < high
-    # Images of a lesion come together: shares of lesions, hits being all or none of one, are sixths.
+    # Images of a lesion come together: shares of lesions, hits being all or none of one, are
+    # sixths.
     assert [round(edge * 6, 4) % 1 for edge in row["bounds"]["hit"]] == pytest.approx(
         [0, 0], abs=1e-4
     )
@@ -153,7 +161,8 @@ def test_figures_by_hand(finished_run: Path) -> None:
 def test_the_other_map_is_of_another_lesion_with_the_same_answer() -> None:
     called = np.array([0, 0, 1, 0, 0, 1, 2])
     lesions = np.array(["A", "A", "B", "C", "D", "B", "E"])
-    # Of class 0 (rows 0, 1, 3, 4), two rows on; both of class 1 are of one lesion, and of class 2 there is one.
+    # Of class 0 (rows 0, 1, 3, 4), two rows on; both of class 1 are of one lesion, and of class 2
+    # there is one.
     assert list(release_class_maps.partner_of_other_lesion(called, lesions)) == [
         3,
         4,
@@ -384,7 +393,8 @@ def test_masks_that_are_missing(
     code, _, err = command("measure", folder, "--data", tiny_data, "--masks", few)
     assert (code, (folder / "metrics.json").read_bytes()) == (2, before)
     assert err == (
-        f"dermhub: {few} lacks the masks of 1 of the 7 test images ({name}): expected <image_id>_segmentation.png for "
+        f"dermhub: {few} lacks the masks of 1 of the 7 test images ({name}): expected "
+        "<image_id>_segmentation.png for "
         "each, as in HAM10000's lesion segmentations.\n"
     )
 

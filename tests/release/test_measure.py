@@ -1,4 +1,6 @@
-"""Measuring a saved model again: the same bytes from the same weights, and plain words where folder and data differ."""
+"""Measuring a saved model again: the same bytes from the same weights, and plain words where folder
+and data differ.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,8 @@ def test_other_data_are_refused(
     code, out, err = command("measure", folder, "--data", other)
     assert (code, out) == (2, "")
     assert re.fullmatch(
-        rf"dermhub: {other} is not the data that the model was trained on: its table has the fingerprint \w{{64}}, "
+        rf"dermhub: {other} is not the data that the model was trained on: its table has the "
+        rf"fingerprint \w{{64}}, "
         r"config\.json states \w{64}\. `evaluate` measures a model on other data\.\n",
         err,
     )
@@ -82,8 +85,8 @@ def test_further_images_of_a_model_without_are_refused(
     code, out, err = command("measure", folder, "--data", tiny_data, "--extra", tiny_data)
     assert (code, out) == (2, "")
     assert (
-        err
-        == f"dermhub: The model was trained without further images: leave --extra {tiny_data} out.\n"
+        err == f"dermhub: The model was trained without further images: leave --extra {tiny_data} "
+        "out.\n"
     )
     assert (folder / "metrics.json").read_bytes() == before
 
@@ -108,7 +111,8 @@ def test_a_folder_that_tells_of_no_choice(
     code, _, err = command("measure", folder, "--data", tiny_data)
     assert code == 2
     assert re.fullmatch(
-        rf"dermhub: {folder / 'metrics.json'} does not tell what was chosen on validation \(.*\): only a model that "
+        rf"dermhub: {folder / 'metrics.json'} does not tell what was chosen on validation \(.*\): "
+        r"only a model that "
         r"train\.py made can be measured again\.\n",
         err,
     )

@@ -1,4 +1,6 @@
-"""Cards that recompute themselves: a real one does, and every change of a figure, a row or a file is told."""
+"""Cards that recompute themselves: a real one does, and every change of a figure, a row or a file
+is told.
+"""
 
 from __future__ import annotations
 

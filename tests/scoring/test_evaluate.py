@@ -1,4 +1,6 @@
-"""Figures of a model on labelled images: those of `predict`, worked out again, and what is left out of them."""
+"""Figures of a model on labelled images: those of `predict`, worked out again, and what is left out
+of them.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,8 @@ def test_the_figures_are_those_of_predict(
 ) -> None:
     classifier = Classifier(request.getfixturevalue(f"tiny_{task.name}_model"))
     whole = read_labelled(tiny_data, tiny_data / TABLE, task).table
-    # Every fourth image, so that both go through the network as one batch, and are the same to the bit.
+    # Every fourth image, so that both go through the network as one batch, and are the same to the
+    # bit.
     labelled = Labelled(whole.iloc[::4].reset_index(drop=True), {})
     content = evaluate(classifier, labelled)
     predictions = classifier.predict(list(labelled.table["path"]))
@@ -140,7 +143,8 @@ def test_images_of_lesions_that_the_models_were_trained_on_are_counted(
     lesions = [*some_of("train", 2), *some_of("validation", 1), *some_of("test", 1), "ANOTHER"]
     path = labels(tmp_path, image_id=ids(6), dx=["nv", "mel"] * 3, lesion_id=[lesions[0], *lesions])
     content = evaluate(Classifier(tiny_binary_model), read_labelled(tiny_data, path, BINARY))
-    # Two photographs of the first one, one of the second, and validation counts: thresholds were chosen there.
+    # Two photographs of the first one, one of the second, and validation counts: thresholds were
+    # chosen there.
     assert (content["n"], content["lesions"], content["images_of_training_lesions"]) == (6, 5, 4)
 
 
@@ -151,7 +155,8 @@ def test_copies_are_counted_whatever_the_table_says(
     known = {split: list(table["image_id"][table["split"] == split]) for split in partition.SPLITS}
     names = [*known["train"][:3], known["validation"][0], known["test"][0]]
     dx = list(table.set_index("image_id")["dx"].loc[names])
-    # Without lesion ids, with unknown ones, and with one of HAM10000's test lesions, of which more is known.
+    # Without lesion ids, with unknown ones, and with one of HAM10000's test lesions, of which more
+    # is known.
     for lesions, found in (
         ([], 4),
         ([f"X{n}" for n in range(5)], 4),
@@ -214,7 +219,8 @@ def test_the_prior_correction_becomes_part_of_the_bias(tiny_data: Path, tmp_path
         [chosen["prior_exponent"] * chosen["prior_offset"][name] for name in LESION.classes]
     )
     assert torch.allclose(backbone.classifier(released).bias, offset, atol=1e-6)
-    # Four times as many as of each of the three others: log(4), less the mean of that and three times log(1).
+    # Four times as many as of each of the three others: log(4), less the mean of that and three
+    # times log(1).
     assert chosen["prior_offset"]["nv"] == pytest.approx(math.log(4) * 3 / 4)
 
 
@@ -318,7 +324,8 @@ def test_describe_counts_each_split(tiny_data: Path) -> None:
         "train" if row < 14 else "validation" if row < 21 else "test" for row in range(49)
     ]
     train = summary.describe(table, BINARY)["train"]
-    # The first fourteen images are two diagnoses of six lesions, of which the first has two photographs.
+    # The first fourteen images are two diagnoses of six lesions, of which the first has two
+    # photographs.
     assert (train["images"], train["lesions"]) == (14, 12)
     assert train["classes"] == {"benign": 0, "malignant": 14}
     assert train["dx"] == {"akiec": 7, "bcc": 7}
@@ -327,7 +334,9 @@ def test_describe_counts_each_split(tiny_data: Path) -> None:
 
 
 def test_a_run_on_poor_data_ends_with_a_model(tiny_data: Path, tmp_path: Path) -> None:
-    """No age, no sex, no histology, no dermatofibroma, and bcc in training alone: everything undefined is left out."""
+    """No age, no sex, no histology, no dermatofibroma, and bcc in training alone: everything
+    undefined is left out.
+    """
     folder = Path(shutil.copytree(tiny_data, tmp_path / "data"))
     table = pd.read_csv(folder / TABLE)
     table = table[table["dx"] != "df"]
@@ -374,7 +383,8 @@ def test_the_provenance_names_no_place_on_the_machine() -> None:
 
 @pytest.mark.parametrize("moved", [False, True])
 def test_only_the_shipped_splits_count_as_ham10000(moved: bool) -> None:
-    # A card that says so promises that test lesions were never trained on, which another split column may break.
+    # A card that says so promises that test lesions were never trained on, which another split
+    # column may break.
     table = pd.DataFrame(list(partition.shipped().items())[:20], columns=["lesion_id", "split"])
     if moved:
         table.loc[7, "split"] = "test" if table["split"][7] == "train" else "train"

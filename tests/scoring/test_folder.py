@@ -1,4 +1,6 @@
-"""Scoring a whole folder: complete, in order, once, through kills, bad files and odd names; and in shards."""
+"""Scoring a whole folder: complete, in order, once, through kills, bad files and odd names; and in
+shards.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +34,16 @@ NAMES = [
     "z.png",
     "Übung/ä.jpg",
 ]
-"""In the order of the rows: a folder's files come before a file whose name goes on where the folder's ended."""
+"""In the order of the rows: a folder's files come before a file whose name goes on where the
+folder's ended.
+"""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Drawn images in folders, with odd names, and two files that are no usable images. Read only."""
+    """Drawn images in folders, with odd names, and two files that are no usable images. Read
+    only.
+    """
     root = tmp_path_factory.mktemp("archive")
     for number, name in enumerate(NAMES):
         path = root / name
@@ -165,7 +171,9 @@ def test_two_shards_in_two_processes_of_which_one_is_killed(
 
 
 def kill_after(process: subprocess.Popen[str], part: Path, lines: int) -> int:
-    """Kill -9 once the journal has so many lines, and tear its end; how many rows of whole batches of 4 are left."""
+    """Kill -9 once the journal has so many lines, and tear its end; how many rows of whole batches
+    of 4 are left.
+    """
     end = time.monotonic() + 200
     while not (part.exists() and part.read_bytes().count(b"\n") > lines):
         assert process.poll() is None, process.communicate()
@@ -253,12 +261,17 @@ def test_parquet_without_pyarrow_is_refused_at_once(
 ) -> None:
     (tmp_path / "pyarrow.py").write_text("raise ImportError('not here')")
     arguments = [str(one) for one in scoring(tiny_lesion_model, folder, tmp_path / "s.parquet")]
-    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from dermhub.__main__ import main; main({arguments})"
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from dermhub.__main__ import "
+        "main; "
+        f"main({arguments})"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stderr == (
-        "dermhub: Parquet needs pyarrow, which can't be imported (not here): pip install pyarrow, or write .csv.\n"
+        "dermhub: Parquet needs pyarrow, which can't be imported (not here): pip install pyarrow, "
+        "or write .csv.\n"
     )
     assert not (tmp_path / "s.parquet.json").exists()
 

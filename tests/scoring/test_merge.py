@@ -278,7 +278,8 @@ def test_files_of_others_are_left_alone(
             tiny_binary_model,
         )
         assert err == (
-            f"dermhub: {tmp_path / name} is there already, and is no part of a run: give another file with --out.\n"
+            f"dermhub: {tmp_path / name} is there already, and is no part of a run: give another "
+            "file with --out.\n"
         )
         assert (tmp_path / name).read_text() == "mine"
         (tmp_path / name).unlink()

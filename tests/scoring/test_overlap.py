@@ -41,7 +41,9 @@ def knowing(tiny_lesion_model: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """A folder with copies of two seen images, a new image that is there twice, and one bad file."""
+    """A folder with copies of two seen images, a new image that is there twice, and one bad
+    file.
+    """
     folder = tmp_path / "photos"
     (folder / "more").mkdir(parents=True)
     draw(1, (200, 150), 1 / 4).resize((150, 112)).save(folder / "copy.jpg", quality=70)
@@ -91,7 +93,8 @@ def test_a_folder_without_overlap(command: Command, knowing: Path, tmp_path: Pat
     code, out, err = command("overlap", "--model", knowing, "--images", tmp_path)
     assert (code, out) == (0, HEADING + "\n")
     assert err.endswith(
-        f"0 of 1 images look like copies of images that {knowing} has learnt from; 0 have the bytes of an earlier one, "
+        f"0 of 1 images look like copies of images that {knowing} has learnt from; 0 have the "
+        "bytes of an earlier one, "
         "0 can't be read.\n"
     )
 
@@ -140,7 +143,8 @@ def test_a_model_that_does_not_tell(
     code, out, err = command("overlap", "--model", tiny_lesion_model, "--images", photos)
     assert (code, out) == (2, "")
     assert err == (
-        f"dermhub: {tiny_lesion_model} does not tell what the model has seen: it has no seen.safetensors. It was made "
+        f"dermhub: {tiny_lesion_model} does not tell what the model has seen: it has no "
+        "seen.safetensors. It was made "
         "before there was one; `measure` adds it, given the training images.\n"
     )
 

@@ -1,4 +1,6 @@
-"""A journal keeps its whole rows through whatever happens to its end, and one process writes it at a time."""
+"""A journal keeps its whole rows through whatever happens to its end, and one process writes it at
+a time.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""app.py, watched by the interpreter's own audit events: python watched.py NOTES [options of app.py].
+"""app.py, watched by the interpreter's own audit events: python watched.py NOTES [options of
+app.py].
 
-NOTES gets a line for every file that is opened to write, renamed or made ("write PATH"), and for every address that is
-connected to or looked up ("ask ADDRESS").
+NOTES gets a line for every file that is opened to write, renamed or made ("write PATH"), and for
+every address that is connected to or looked up ("ask ADDRESS").
 """
 
 from __future__ import annotations

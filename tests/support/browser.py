@@ -1,4 +1,6 @@
-"""A real browser for the tests: Chromium, a demo whose models can be in every state, and what a visitor does."""
+"""A real browser for the tests: Chromium, a demo whose models can be in every state, and what a
+visitor does.
+"""
 
 from __future__ import annotations
 
@@ -60,9 +62,11 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def models(trained: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of four models: the fast ones always hold "mel or nv" possible, the accurate ones are as trained.
+    """A folder of four models: the fast ones always hold "mel or nv" possible, the accurate ones
+    are as trained.
 
-    What is trained on a few drawings can't decide on anything, so that the accurate ones always abstain.
+    What is trained on a few drawings can't decide on anything, so that the accurate ones always
+    abstain.
     """
     folder = tmp_path_factory.mktemp("models-of-the-page")
     for task, path in trained.items():
@@ -101,7 +105,9 @@ def site(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dem
 def images(
     models: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
-    """State -> an image with which the fast models are in it; "" stands for none, a confident answer."""
+    """State -> an image with which the fast models are in it; "" stands for none, a confident
+    answer.
+    """
     folder = tmp_path_factory.mktemp("images-of-the-page")
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)).save(
         folder / "noise.png"
@@ -120,7 +126,9 @@ def images(
 
 @pytest.fixture
 def open_page(chromium: Any, site: Demo) -> Iterator[Open]:
-    """Opens the page: `open_page("phone", "dark")`. Errors in it, and requests to others than the demo, fail."""
+    """Opens the page: `open_page("phone", "dark")`. Errors in it, and requests to others than the
+    demo, fail.
+    """
     opened: list[tuple[Any, list[str], list[str]]] = []
 
     def one(size: str = "desktop", scheme: str = "light") -> Any:
@@ -157,7 +165,9 @@ def confirm(page: Any) -> None:
 
 
 def upload(page: Any, path: Path) -> None:
-    """Choose a file, as a click on the upload area does; an image that is there is removed first."""
+    """Choose a file, as a click on the upload area does; an image that is there is removed
+    first.
+    """
     if page.locator("#image input[type=file]").count() == 0:
         clear(page)
     page.locator("#image input[type=file]").set_input_files(path)

@@ -1,4 +1,6 @@
-"""Ways to damage a real card: one for each item of the reporting checklist, with the sentence that tells of it."""
+"""Ways to damage a real card: one for each item of the reporting checklist, with the sentence that
+tells of it.
+"""
 
 from __future__ import annotations
 
@@ -240,7 +242,9 @@ BREAKS: dict[str, tuple[Break, str]] = {
         "config.json lacks data.table_sha256",
     ),
 }
-"""Item -> how to break it, and the sentence (a regular expression for its numbers) that tells of it."""
+"""Item -> how to break it, and the sentence (a regular expression for its numbers) that tells of
+it.
+"""
 
 
 TOGETHER = {

@@ -1,4 +1,6 @@
-"""A client of the running demo that needs nothing but HTTP, and can send what no honest client would."""
+"""A client of the running demo that needs nothing but HTTP, and can send what no honest client
+would.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ class Refused(Exception):
 
 
 def upload(url: str, files: Sequence[tuple[str, bytes]]) -> list[str]:
-    """Send files (name, content) in one request and return where the server put them. Raises Refused."""
+    """Send files (name, content) in one request and return where the server put them. Raises
+    Refused.
+    """
     parts = b"".join(
         f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n'.encode()
         + b"Content-Type: application/octet-stream\r\n\r\n"

@@ -54,7 +54,8 @@ def serve(
 ) -> Iterator[Demo]:
     """Start app.py with a private temporary folder and wait until it says that it is ready.
 
-    With `watched`, every file that it writes and every address that it asks for is noted there (see watched.py).
+    With `watched`, every file that it writes and every address that it asks for is noted there (see
+    watched.py).
     """
     temporary = home / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
@@ -109,7 +110,9 @@ def serve(
 def trained(
     tiny_data: Path, finished_run: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
-    """Model folders of both tasks from real runs on drawings, with their cards and figures. Read only."""
+    """Model folders of both tasks from real runs on drawings, with their cards and figures. Read
+    only.
+    """
     out = tmp_path_factory.mktemp("runs") / "tiny-binary"
     run_training("--task", "binary", "--data", tiny_data, "--out", out, *TINY_RUN)
     return {"lesion": finished_run / "model", "binary": out / "model"}

@@ -1,7 +1,9 @@
-"""Points the hub's client at a loopback port and an empty home; imported before anything that imports the client.
+"""Points the hub's client at a loopback port and an empty home; imported before anything that
+imports the client.
 
-huggingface_hub reads these variables once, when it is imported, and timm imports it. No test may find a token, a cached
-model or a setting of the person who runs it, and none may reach the real hub.
+huggingface_hub reads these variables once, when it is imported, and timm imports it. No test may
+find a token, a cached model or a setting of the person who runs it, and none may reach the real
+hub.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ for _name in [name for name in os.environ if name.startswith(("HF_", "HUGGING"))
 os.environ.update(
     HF_ENDPOINT=ENDPOINT,
     HF_HOME=str(HOME),
-    # With xet on, the client uploads to a service of its own protocol and does not fall back on LFS.
+    # With xet on, the client uploads to a service of its own protocol and does not fall back on
+    # LFS.
     HF_HUB_DISABLE_XET="1",
     HF_HUB_DISABLE_TELEMETRY="1",
     HF_HUB_DISABLE_UPDATE_CHECK="1",

@@ -87,7 +87,8 @@ class Handler(BaseHTTPRequestHandler):
             self._refuse(404, {})
 
     def _known(self) -> bool:
-        # Storage outside the hub (here /lfs/) takes addresses that are secrets themselves, and no token.
+        # Storage outside the hub (here /lfs/) takes addresses that are secrets themselves, and no
+        # token.
         reads = self.path.startswith("/lfs/") or "/paths-info/" in self.path
         return self.headers.get("Authorization") == f"Bearer {TOKEN}" or reads
 
@@ -149,7 +150,8 @@ class Handler(BaseHTTPRequestHandler):
             self._refuse(404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": sha})
         elif is_lfs(path):
             oid = hashlib.sha256(files[path]).hexdigest()
-            # Another host than the endpoint's, as the CDN is: the client must not send the token there.
+            # Another host than the endpoint's, as the CDN is: the client must not send the token
+            # there.
             location = f"http://localhost:{hub_environment.PORT}/cdn/{oid}"
             linked = {
                 "X-Linked-Etag": f'"{oid}"',

@@ -1,6 +1,8 @@
-"""A Hugging Face hub on a loopback port: the part of the real protocol that dermhub relies on, for the real client.
+"""A Hugging Face hub on a loopback port: the part of the real protocol that dermhub relies on, for
+the real client.
 
-Reading, for a repository `org/name` (a Space has `spaces/` before its name, and `/api/spaces/` for `/api/models/`):
+Reading, for a repository `org/name` (a Space has `spaces/` before its name, and `/api/spaces/` for
+`/api/models/`):
 
     GET  /api/models/org/name/revision/main       -> the commit ("sha") that a branch points to, and who may see it
     GET  /api/models/org/name/tree/<sha>          -> path, size and git hash of each file; the sha256 too of an LFS file
@@ -16,8 +18,8 @@ Writing, with a token that may write:
     POST /org/name.git/info/lfs/objects/batch     -> where to PUT each LFS file that is not there, and what to verify
     POST /api/models/org/name/commit/main         -> one line of JSON for the message, then one for each file
 
-An error has its reason in X-Error-Code. The answers are in
-`hub_routes`; `Hub.refusal` and `Hub.spoil` switch failures on.
+An error has its reason in X-Error-Code. The answers are in `hub_routes`; `Hub.refusal` and
+`Hub.spoil` switch failures on.
 """
 
 from __future__ import annotations
@@ -48,7 +50,8 @@ class Repository:
 
     def commit(self, files: Mapping[str, bytes], message: str, branch: str = "main") -> str:
         """Add files to what the branch holds, or replace them."""
-        # Unlike git's, the name is never the same twice, so that no test finds another's commit in a cache.
+        # Unlike git's, the name is never the same twice, so that no test finds another's commit in
+        # a cache.
         sha = hashlib.sha1(str(next(_NUMBERS)).encode()).hexdigest()
         self.commits[sha] = {**self.commits.get(self.branches.get(branch, ""), {}), **files}
         self.branches[branch] = sha
@@ -66,7 +69,9 @@ class Hub:
     refusal: tuple[int, dict[str, str]] | None = None
     """Status and headers with which requests are refused."""
     spoil: Literal["", "cut", "drop", "flip", "hang"] = ""
-    """How files are sent: too short, with the connection dropped half-way, with one bit flipped; or nothing at all."""
+    """How files are sent: too short, with the connection dropped half-way, with one bit flipped; or
+    nothing at all.
+    """
     only: str = ""
     """Both failures are limited to paths in which this pattern is found."""
 

@@ -9,8 +9,9 @@
     GET  the same with Range: bytes=START-               when that many bytes of it, whole MiB, have arrived
         -> 206
 
-The client has one address of Kaggle in a table, which the fixture changes; the variable KAGGLE_API_ENDPOINT that its
-documentation names is not read. An error is a status with {"code", "message"}.
+The client has one address of Kaggle in a table, which the fixture changes; the variable
+KAGGLE_API_ENDPOINT that its documentation names is not read. An error is a status with {"code",
+"message"}.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Odd and hostile uploads: what each is called, how its bytes are made, and what its sender has to read.
+"""Odd and hostile uploads: what each is called, how its bytes are made, and what its sender has to
+read.
 
-One table for the library's own test, for the test of the running demo, and for benchmarks/hostile.py.
+One table for the library's own test, for the test of the running demo, and for
+benchmarks/hostile.py.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ ANSWERED = ""
 
 @dataclass(frozen=True)
 class Odd:
-    """A file: its name, how its bytes are made, and how the sentence begins that its sender reads."""
+    """A file: its name, how its bytes are made, and how the sentence begins that its sender
+    reads.
+    """
 
     name: str
     make: Callable[[], bytes]
@@ -93,7 +97,9 @@ def jpeg_header(width: int, height: int) -> bytes:
 
 
 def jpeg_scans(count: int) -> bytes:
-    """A progressive JPEG of 64 million pixels whose last scan is there `count` times: each visits every block."""
+    """A progressive JPEG of 64 million pixels whose last scan is there `count` times: each visits
+    every block.
+    """
     whole = black(8000, 8000, "JPEG", "L", progressive=True)
     at = whole.rindex(b"\xff\xda")
     return whole[:at] + whole[at:-2] * count + whole[-2:]
@@ -173,7 +179,10 @@ TURNED = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0
 """EXIF of an image that is shown turned by 90 degrees."""
 
 
-SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="99" height="99"><image href="file:///etc/passwd"/></svg>'
+SVG = (
+    b'<svg xmlns="http://www.w3.org/2000/svg" width="99" height="99"><image '
+    b'href="file:///etc/passwd"/></svg>'
+)
 
 
 FRAMES: dict[str, Any] = {"save_all": True, "append_images": [draw(4, (200, 150))]}

@@ -73,7 +73,9 @@ def prediction(
 def explanation(
     told: Prediction, target: str, versus: str = "", blank: bool = False, outside: bool = False
 ) -> Explanation:
-    """An explanation of a drawing; the map is a diagonal, or empty, and the lesion under it or outside."""
+    """An explanation of a drawing; the map is a diagonal, or empty, and the lesion under it or
+    outside.
+    """
     evidence = np.eye(3, dtype=np.float32) * (not blank)
     lesion = Lesion(CORNER if outside else CENTRE, np.zeros((40, 60), bool), 0.5)
     return Explanation(
@@ -90,7 +92,9 @@ def reading(
     outside: bool = False,
     **more: Any,
 ) -> Reading:
-    """What `demo.reading.read` gives, with chosen figures; `more` goes to the seven-class prediction."""
+    """What `demo.reading.read` gives, with chosen figures; `more` goes to the seven-class
+    prediction.
+    """
     two = {"benign": 1 - malignancy, "malignant": malignancy}
     first = prediction(two, malignancy, concerns=concerns)
     told = prediction(lesion, second, concerns=concerns, **more)

@@ -63,7 +63,8 @@ def make_model(folder: Path, task: Task, architecture: str = "test_efficientnet"
         [to_tensor(draw(seed, (72, 64), seed / 7), TINY_SPEC) for seed in range(8)]
     )
     with torch.no_grad():
-        # Batch norms see a few images and the classifier is widened, so that outputs differ between images.
+        # Batch norms see a few images and the classifier is widened, so that outputs differ between
+        # images.
         for _ in range(20):
             model(images)
         backbone.classifier(model).weight.normal_(std=1.0)

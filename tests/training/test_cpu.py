@@ -1,4 +1,6 @@
-"""The gradients of depthwise convolutions are PyTorch's own, whatever kernel, stride and padding."""
+"""The gradients of depthwise convolutions are PyTorch's own, whatever kernel, stride and
+padding.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,8 @@ def kind(layer: nn.Module, dtype: torch.dtype = torch.bfloat16) -> str:
 
 
 def test_gradient_of_a_kernel_by_hand() -> None:
-    # One channel, an output of one pixel: the gradient for the weights is the images, that for the images the weights.
+    # One channel, an output of one pixel: the gradient for the weights is the images, that for the
+    # images the weights.
     layer = nn.Conv2d(2, 2, 5, groups=2, bias=False)
     images = torch.arange(50.0).reshape(1, 2, 5, 5).requires_grad_()
     with cpu.Faster(), torch.autocast("cpu", torch.bfloat16):

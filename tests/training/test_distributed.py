@@ -1,4 +1,6 @@
-"""Training by two real processes under torchrun: the same as by one, saved once, resumed, and refused."""
+"""Training by two real processes under torchrun: the same as by one, saved once, resumed, and
+refused.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ from tests.support.tiny import TINY_RUN, Command, run_training
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = Path("model") / "model.safetensors"
 EXACT = (*TINY_RUN, "--model", "test_convnext", "--dropout", 0, "--lr", 0.002, "--bf16", "off")
-"""Layer norms and no dropout: nothing but the order of sums depends on how many processes share a batch."""
+"""Layer norms and no dropout: nothing but the order of sums depends on how many processes share a
+batch.
+"""
 
 
 def torchrun(
@@ -86,8 +90,9 @@ def two(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_the_same_metrics_as_one_process(one: Path, two: Path) -> None:
-    # Rounding alone differs: 24 steps of float32 sums in another order. Another row in one batch would move a loss of
-    # 1.9 by some 0.1, gradients that are summed and not averaged would move all from the second epoch on.
+    # Rounding alone differs: 24 steps of float32 sums in another order. Another row in one batch
+    # would move a loss of 1.9 by some 0.1, gradients that are summed and not averaged would move
+    # all from the second epoch on.
     first, second = (pd.read_csv(out / "history.csv") for out in (one, two))
     assert list(first["epoch"]) == list(second["epoch"]) == [1, 2, 3, 4, 5, 6]
     for name in ("lr", "train_loss", "validation_nll"):
@@ -128,7 +133,8 @@ def test_a_batch_that_can_not_be_divided_is_refused_once_and_nothing_is_written(
     said, errors = process.communicate(timeout=400)
     assert (process.returncode, said) == (1, "")
     assert [line for line in errors.splitlines() if line.startswith("train.py: ")] == [
-        "train.py: A step has 7 images for 2 processes, expected the same number for each, at least 2: give another "
+        "train.py: A step has 7 images for 2 processes, expected the same number for each, at "
+        "least 2: give another "
         "--batch-size, or torchrun another --nproc-per-node."
     ]
     assert not (tmp_path / "run").exists()
@@ -147,7 +153,8 @@ def test_a_failure_of_one_process_ends_both(tiny_data: Path, tmp_path: Path) -> 
     process = torchrun("--data", folder, "--out", tmp_path / "run", *EXACT)
     errors = process.communicate(timeout=400)[1]
     assert process.returncode == 1
-    # In the middle of a line, behind the bar. The other process may be ended before it can say anything.
+    # In the middle of a line, behind the bar. The other process may be ended before it can say
+    # anything.
     assert errors.count(f"train.py: {damaged} is damaged or cut short") == 1
     assert "Traceback" not in errors.split("torch/distributed/elastic")[0]
     assert not (tmp_path / "run" / state.STATE).exists()
@@ -217,7 +224,8 @@ def test_shards_of_torchrun_are_csv_and_its_own(
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert main(["predict", "--images", str(tmp_path), "--model", "lesion", *more]) == 2
     assert capsys.readouterr().err == (
-        f"dermhub: Under torchrun each process takes a shard by itself, as CSV: got --out {more[1]} and --shard "
+        "dermhub: Under torchrun each process takes a shard by itself, as CSV: got --out "
+        f"{more[1]} and --shard "
         f"{more[3] if len(more) > 2 else '1/1'}, expected --out FILE.csv without --shard.\n"
     )
     assert list(tmp_path.iterdir()) == []

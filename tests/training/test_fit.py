@@ -1,4 +1,6 @@
-"""Real training runs of a tiny model: interrupted, resumed, begun from a file, and what they leave in their folder."""
+"""Real training runs of a tiny model: interrupted, resumed, begun from a file, and what they leave
+in their folder.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ class Stopped:
 
 @pytest.fixture(scope="module")
 def stopped(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Stopped]:
-    """Two runs in processes of their own, side by side because each needs seconds to import torch."""
+    """Two runs in processes of their own, side by side because each needs seconds to import
+    torch.
+    """
     folder = tmp_path_factory.mktemp("stopped")
     command = [
         sys.executable,
@@ -62,7 +66,8 @@ def stopped(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         "--out",
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    # Where the tests themselves run in the background of a script, processes would inherit that SIGINT is ignored.
+    # Where the tests themselves run in the background of a script, processes would inherit that
+    # SIGINT is ignored.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     processes = {
         name: subprocess.Popen(
@@ -139,7 +144,8 @@ def test_the_averaged_weights_are_what_is_saved(finished_run: Path) -> None:
 
 
 def test_the_learning_rate_goes_through_the_whole_run(finished_run: Path) -> None:
-    # 35 training images are four steps of eight; six epochs, half of one to warm up; the last step of each is kept.
+    # 35 training images are four steps of eight; six epochs, half of one to warm up; the last step
+    # of each is kept.
     expected = [0.01 * training_fit.learning_rate(4 * epoch - 1, 24, 2) for epoch in range(1, 7)]
     assert list(pd.read_csv(finished_run / "history.csv")["lr"]) == pytest.approx(expected)
 
@@ -234,7 +240,8 @@ def test_a_run_stopped_in_its_first_epoch_starts_from_its_weights_again(
     shutil.copy(tmp_path / "whole" / "train_config.json", tmp_path / "stopped")
     run_training("--resume", tmp_path / "stopped")
     assert same_tensors(tmp_path / "stopped" / WEIGHTS, tmp_path / "whole" / WEIGHTS)
-    # Seven classes in the file, two in the run: the last layer is new, the rest began where the file ended.
+    # Seven classes in the file, two in the run: the last layer is new, the rest began where the
+    # file ended.
     assert load_file(tmp_path / "whole" / WEIGHTS)["fc.weight"].shape[0] == 2
     first, last = load_file(finished_run / WEIGHTS), load_file(tmp_path / "whole" / WEIGHTS)
     moved = (last["conv1.0.weight"] - first["conv1.0.weight"]).norm() / first[

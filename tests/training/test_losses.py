@@ -92,7 +92,8 @@ def test_with_both_every_second_batch_is_cut() -> None:
     views = torch.stack([torch.zeros(3, 16, 16), torch.ones(3, 16, 16)])
     mixed = [losses.mix(views, 1.0, 1.0, np.random.default_rng(seed))[0] for seed in range(400)]
     grey = sum(bool(((one > 0) & (one < 1)).any()) for one in mixed)
-    # Half of 400 are blended, and half of those with the images' own copies (partners are drawn): 100.
+    # Half of 400 are blended, and half of those with the images' own copies (partners are drawn):
+    # 100.
     assert 70 < grey < 130
 
 
@@ -107,8 +108,9 @@ def test_the_loss_of_a_blend_by_hand() -> None:
 
 
 def test_the_adjusted_loss_by_hand(tiny_data: Path, tmp_path: Path) -> None:
-    # A model that says nothing, and a prior of log(4) * 3 / 4 for the nevi and log(4) / -4 for the six others, of which
-    # three have no images and count as the rarest: to the loss a nevus has 4 / 10, and each other 1 / 10.
+    # A model that says nothing, and a prior of log(4) * 3 / 4 for the nevi and log(4) / -4 for the
+    # six others, of which three have no images and count as the rarest: to the loss a nevus has 4 /
+    # 10, and each other 1 / 10.
     table = tables.read_table(tiny_data, LESION)
     table["dx"] = table["dx"].replace({"bkl": "nv", "df": "nv", "vasc": "nv"})
     model = backbone.build("test_resnet", 7)
@@ -274,7 +276,8 @@ def test_a_run_with_a_teacher_and_mixup(
     known = read_config(finished_run / "model")
     assert (
         "\nThe answers of another model (`--teacher`) were learned as well:\n"
-        f"`{known.architecture}`, task `lesion`, weights with sha256 `{known.weights_sha256[:12]}`;\nit had learned "
+        f"`{known.architecture}`, task `lesion`, weights with sha256 "
+        f"`{known.weights_sha256[:12]}`;\nit had learned "
     ) in card
     assert str(tmp_path) not in card
 
@@ -299,7 +302,8 @@ def test_a_teacher_that_may_have_seen_the_test_lesions(tiny_data: Path, tmp_path
 def test_a_teacher_that_knew_some_of_the_test_lesions_as_further_images(
     tiny_data: Path, tmp_path: Path
 ) -> None:
-    # Each of the two tables is divided without a leak, but one's training images are held out by the other.
+    # Each of the two tables is divided without a leak, but one's training images are held out by
+    # the other.
     folder = make_model(tmp_path / "teacher", LESION)
     config = read_config(folder)
     data = {

@@ -1,4 +1,6 @@
-"""train.py as a command: its options, and what it says about wrong ones before anything is written."""
+"""train.py as a command: its options, and what it says about wrong ones before anything is
+written.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
 
 
 def light(*options: str) -> subprocess.CompletedProcess[str]:
-    """train.py in a process of its own, whose last line of output tells which heavy packages it imported."""
+    """train.py in a process of its own, whose last line of output tells which heavy packages it
+    imported.
+    """
     return python("-c", f"import sys; sys.argv = {[TRAIN, *options]!r}\n{REPORT}")
 
 
@@ -197,7 +201,8 @@ def test_numbers_out_of_range(option: str, value: str, expected: str) -> None:
 def test_options_that_argparse_refuses(
     options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Abbreviations are refused as well: one that is unique today would change its meaning with a new option.
+    # Abbreviations are refused as well: one that is unique today would change its meaning with a
+    # new option.
     with pytest.raises(SystemExit) as caught:
         train.options(options)
     assert caught.value.code == 2
@@ -298,7 +303,8 @@ def test_an_init_file_of_another_model(
 def test_out_that_already_holds_a_run(finished_run: Path, tiny_data: Path) -> None:
     error = refusal(finished_run, "--data", tiny_data, *TINY_RUN, "--out", finished_run)
     assert str(error) == (
-        f"{finished_run} already holds a run: go on with --resume {finished_run}, or give another folder with --out."
+        f"{finished_run} already holds a run: go on with --resume {finished_run}, or give another "
+        "folder with --out."
     )
 
 

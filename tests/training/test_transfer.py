@@ -1,4 +1,6 @@
-"""Runs that begin with the weights of a model: what they take over, and which models are refused."""
+"""Runs that begin with the weights of a model: what they take over, and which models are
+refused.
+"""
 
 from __future__ import annotations
 
@@ -112,7 +114,8 @@ def test_a_model_that_does_not_exist(tiny_data: Path, tmp_path: Path, name: str)
 def test_a_run_that_goes_on_from_a_model(
     tiny_data: Path, finished_run: Path, tmp_path: Path
 ) -> None:
-    # A rate of next to nothing: what comes out is what was begun with, but for the correction of the prior.
+    # A rate of next to nothing: what comes out is what was begun with, but for the correction of
+    # the prior.
     options = [
         *TINY_RUN,
         "--data",

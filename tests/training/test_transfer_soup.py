@@ -1,4 +1,6 @@
-"""Averages of weights: by hand, as a run makes them, and of models whose weights can't be averaged."""
+"""Averages of weights: by hand, as a run makes them, and of models whose weights can't be
+averaged.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,8 @@ def test_a_run_keeps_the_mean_of_its_weights_and_of_others(
         load_file(folder / WEIGHTS)
         for folder in (tmp_path / "alone", finished_run, tmp_path / "mixed")
     )
-    # The bias of the last layer also has the shift of the prior: that of the run alone is not in the mean.
+    # The bias of the last layer also has the shift of the prior: that of the run alone is not in
+    # the mean.
     shifts = {}
     for name in ("alone", "mixed"):
         chosen = files.read_json(tmp_path / name / "model" / "metrics.json")["selection"]
@@ -76,8 +79,10 @@ def test_a_run_keeps_the_mean_of_its_weights_and_of_others(
     card = (tmp_path / "mixed" / "model" / "README.md").read_text()
     known = read_config(finished_run / "model")
     assert (
-        "\nWhat is released is the mean of these weights, which the curves are of, and those of (`--soup`):\n"
-        f"`{known.architecture}`, task `lesion`, weights with sha256 `{known.weights_sha256[:12]}`;\n"
+        "\nWhat is released is the mean of these weights, which the curves are of, and those of "
+        "(`--soup`):\n"
+        f"`{known.architecture}`, task `lesion`, weights with sha256 "
+        f"`{known.weights_sha256[:12]}`;\n"
     ) in card
     assert "--soup tiny " in card
     assert str(tmp_path) not in card
@@ -95,7 +100,8 @@ def test_a_model_of_another_task(tmp_path: Path) -> None:
     name = read_config(folder).architecture
     with pytest.raises(
         ConfigError,
-        match=rf"^--soup .*other is a {name} of the task 'binary', expected a {name} of the task 'lesion': other ",
+        match=rf"^--soup .*other is a {name} of the task 'binary', expected a {name} of the task "
+        r"'lesion': other ",
     ):
         transfer.load_soup([folder], TrainConfig(model=name), ["0" * 64])
 

@@ -1,8 +1,9 @@
 """A model made faster for answers alone: the same numbers to rounding, in fewer and cheaper steps.
 
-Batch norms in evaluation mode are linear, so each goes into the convolution before it (Jacob et al. 2018, section 3.2),
-and where PyTorch has oneDNN, a convolution's weights are laid out for its kernel once and not at every call, and the
-kernel applies the activation before it writes. `torch.compile` does much of this, with a C++ compiler and time.
+Batch norms in evaluation mode are linear, so each goes into the convolution before it (Jacob et al.
+2018, section 3.2), and where PyTorch has oneDNN, a convolution's weights are laid out for its
+kernel once and not at every call, and the kernel applies the activation before it writes.
+`torch.compile` does much of this, with a C++ compiler and time.
 """
 
 from __future__ import annotations
@@ -31,15 +32,18 @@ ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
 
 
 class Packed(nn.Module):
-    """A convolution and its activation as one call of oneDNN, with the weights in the layout of its kernel.
+    """A convolution and its activation as one call of oneDNN, with the weights in the layout of its
+    kernel.
 
-    `shape` is that of the maps that the layout is chosen for; maps of other shapes are taken as well.
+    `shape` is that of the maps that the layout is chosen for; maps of other shapes are taken as
+    well.
     """
 
     def __init__(self, conv: nn.Conv2d, shape: torch.Size, activation: nn.Module) -> None:
         super().__init__()
         steps = (conv.padding, conv.stride, conv.dilation, conv.groups)
-        # By what `torch.compile` calls as well. No buffer: the layout is opaque, and nobody saves it.
+        # By what `torch.compile` calls as well. No buffer: the layout is opaque, and nobody saves
+        # it.
         reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
         self.weight = reorder(conv.weight.detach().to_mkldnn(), *steps, list(shape))
         self.bias = None if conv.bias is None else conv.bias.detach()
@@ -59,11 +63,13 @@ def fold(
     layout: torch.memory_format = torch.channels_last,
     pack: bool = True,
 ) -> nn.Module:
-    """A copy of a model in evaluation mode that gives the same feature maps, for images (N, 3, size, size) and others.
+    """A copy of a model in evaluation mode that gives the same feature maps, for images (N, 3,
+    size, size) and others.
 
-    It can't be trained. `model` stays as it is; it has to be in that layout, and shares no tensor with the copy.
-    Where the feature maps of one image are not those of `model` (a backbone that uses a convolution's output twice),
-    `model` itself is returned. With `pack` False, batch norms are folded and nothing else, as without oneDNN.
+    It can't be trained. `model` stays as it is; it has to be in that layout, and shares no tensor
+    with the copy. Where the feature maps of one image are not those of `model` (a backbone that
+    uses a convolution's output twice), `model` itself is returned. With `pack` False, batch norms
+    are folded and nothing else, as without oneDNN.
     """
     images = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0)).to(
         memory_format=layout
@@ -88,7 +94,9 @@ def fold(
 def _watch(
     model: nn.Module, images: torch.Tensor
 ) -> tuple[torch.Tensor, dict[str, torch.Size], dict[str, str]]:
-    """Feature maps, the shape that comes to each convolution, and convolution -> the batch norm that its maps meet."""
+    """Feature maps, the shape that comes to each convolution, and convolution -> the batch norm
+    that its maps meet.
+    """
     shapes: dict[str, torch.Size] = {}
     norms: dict[str, str] = {}
     # The outputs are held, so that no other tensor gets the number of one.
@@ -122,7 +130,9 @@ def _watch(
 def _merged(
     conv: nn.Module, norm: nn.Module | None, shape: torch.Size | None
 ) -> tuple[nn.Module, nn.Module]:
-    """What stands in place of a convolution and of its batch norm; the convolution is packed for a shape, if any."""
+    """What stands in place of a convolution and of its batch norm; the convolution is packed for a
+    shape, if any.
+    """
     assert isinstance(conv, nn.Conv2d)
     # timm's BatchNormAct2d ends in its activation.
     activation: nn.Module = getattr(norm, "act", nn.Identity())
@@ -162,7 +172,9 @@ def merge(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
 
 @functools.cache
 def can_pack() -> bool:
-    """Whether this build of PyTorch can run `Packed`, found by trying: not every one has oneDNN, or these operators."""
+    """Whether this build of PyTorch can run `Packed`, found by trying: not every one has oneDNN, or
+    these operators.
+    """
     with torch.random.fork_rng(devices=[]):  # asking must not change what is drawn later
         conv, maps = nn.Conv2d(2, 2, 1), torch.ones(1, 2, 2, 2)
     try:

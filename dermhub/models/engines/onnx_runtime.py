@@ -1,4 +1,6 @@
-"""ONNX Runtime runs a model as a graph: answers and class maps without PyTorch. The only importer of onnxruntime."""
+"""ONNX Runtime runs a model as a graph: answers and class maps without PyTorch. The only importer
+of onnxruntime.
+"""
 
 from __future__ import annotations
 
@@ -51,8 +53,9 @@ class Graph:
     def class_maps(self, features: Floats32, directions: Floats32) -> Floats32:
         """Feature maps (N, K, h, w) and directions (D, C) -> evidence (N, D, h, w), at least 0.
 
-        After global average pooling and one linear layer, the gradient of a score is the layer's weights divided by
-        h * w at every place, so Grad-CAM is CAM (Zhou et al. 2016) in closed form.
+        After global average pooling and one linear layer, the gradient of a score is the layer's
+        weights divided by h * w at every place, so Grad-CAM is CAM (Zhou et al. 2016) in closed
+        form.
         """
         n, k, h, w = features.shape
         weights = directions @ self._weights / np.float32(h * w)
@@ -79,16 +82,18 @@ class Graph:
             FEATURES: [channels],
         }:
             raise ModelError(
-                f"{self.where} has a graph with {some(f'{name} {shape}' for name, shape in found.items())}, which does "
-                f"not fit its configuration ({size} pixels, {classes} classes, {channels} channels): {ADVICE}."
+                f"{self.where} has a graph with "
+                f"{some(f'{name} {shape}' for name, shape in found.items())}, which does "
+                f"not fit its configuration ({size} pixels, {classes} classes, {channels} "
+                f"channels): {ADVICE}."
             )
 
 
 class FolderEngine(Graph):
     """The model of a folder that has `layout.GRAPH`, whose bytes are `content`.
 
-    PyTorch is imported by `model` alone. Raises ModelError when the graph was made from other weights than those of
-    the folder.
+    PyTorch is imported by `model` alone. Raises ModelError when the graph was made from other
+    weights than those of the folder.
     """
 
     def __init__(self, folder: Path, config: ModelConfig, content: bytes) -> None:
@@ -96,7 +101,8 @@ class FolderEngine(Graph):
         self.folder = folder.absolute()
         if self._texts.get(onnx_file.WEIGHTS) != config.weights_sha256:
             raise ModelError(
-                f"{self.where} was not made from the weights beside it: measure or fetch the model again."
+                f"{self.where} was not made from the weights beside it: measure or fetch the model "
+                "again."
             )
         self._mean(config)
 
@@ -116,8 +122,8 @@ class FolderEngine(Graph):
 class OnnxEngine(Graph):
     """A model that `python -m dermhub export` wrote; see `base.Engine`.
 
-    `content` is the whole file and `where` its name in messages. Raises ModelError when ONNX Runtime is not installed,
-    and for anything but a whole and unchanged export.
+    `content` is the whole file and `where` its name in messages. Raises ModelError when ONNX
+    Runtime is not installed, and for anything but a whole and unchanged export.
     """
 
     def __init__(self, content: bytes, where: str) -> None:
@@ -155,19 +161,24 @@ class OnnxEngine(Graph):
     def model(self) -> Any:
         """Raises ModelError: there is no torch module."""
         raise ModelError(
-            f"{self.where} is an ONNX model, without a PyTorch module: use the model folder for this."
+            f"{self.where} is an ONNX model, without a PyTorch module: use the model folder for "
+            "this."
         )
 
     def sidecar(self, name: str) -> bytes:
-        """The content of a file that stood beside the weights; raises ModelError when there was none of that name."""
+        """The content of a file that stood beside the weights; raises ModelError when there was
+        none of that name.
+        """
         return onnx_file.read_beside(self._texts, name, self.where)
 
 
 def open_folder(folder: Path, demanded: bool = False) -> FolderEngine | None:
-    """The engine of a whole model folder with a graph, where ONNX Runtime can be imported; None for any other.
+    """The engine of a whole model folder with a graph, where ONNX Runtime can be imported; None for
+    any other.
 
-    What is wrong with a folder's weights is left to PyTorch's engine to tell, which knows every tensor; with `demanded`
-    it is told here. Raises ModelError for a graph that is not the stated one.
+    What is wrong with a folder's weights is left to PyTorch's engine to tell, which knows every
+    tensor; with `demanded` it is told here. Raises ModelError for a graph that is not the stated
+    one.
     """
     if not demanded and not ((folder / CONFIG).is_file() and (folder / WEIGHTS).is_file()):
         return None
@@ -185,15 +196,19 @@ def open_folder(folder: Path, demanded: bool = False) -> FolderEngine | None:
 
 
 def by_torch(folder: Path) -> TorchEngine:
-    """The engine of PyTorch instead, which takes seconds to import; raises ModelError where it is not installed."""
+    """The engine of PyTorch instead, which takes seconds to import; raises ModelError where it is
+    not installed.
+    """
     try:
         import torch
 
         from dermhub.models.engines.pytorch import TorchEngine
     except ModuleNotFoundError as error:
         raise ModelError(
-            f"{folder} needs {error.name} for this, which is not installed: pip install -r requirements.txt. Without "
-            f"it, models answer that are exported, or have a {GRAPH} where ONNX Runtime is installed."
+            f"{folder} needs {error.name} for this, which is not installed: pip install -r "
+            "requirements.txt. Without "
+            f"it, models answer that are exported, or have a {GRAPH} where ONNX Runtime is "
+            "installed."
         ) from None
     # Weights that are made in inference mode could never be differentiated or trained.
     with torch.inference_mode(False):
@@ -215,8 +230,11 @@ def version() -> str:
 
 
 def module(what: str) -> ModuleType:
-    """The package onnxruntime, for `what` in messages, with its telemetry off; raises ModelError without it."""
-    # From 1.29 on its builds for Linux tell Microsoft of every session, model hashes included, and leave files behind.
+    """The package onnxruntime, for `what` in messages, with its telemetry off; raises ModelError
+    without it.
+    """
+    # From 1.29 on its builds for Linux tell Microsoft of every session, model hashes included, and
+    # leave files behind.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
@@ -227,7 +245,8 @@ def module(what: str) -> ModuleType:
     # A build for another processor or Python raises what it likes.
     except Exception as error:
         raise ModelError(
-            f"{what} needs ONNX Runtime, which can't be imported ({error}): pip install -r requirements-onnx.txt."
+            f"{what} needs ONNX Runtime, which can't be imported ({error}): pip install -r "
+            "requirements-onnx.txt."
         ) from None
     found: ModuleType = onnxruntime
     return found
@@ -246,6 +265,7 @@ def _session(content: bytes, where: str) -> Any:
     # ONNX Runtime's errors have no common base of their own.
     except Exception as error:
         raise ModelError(
-            f"{where} is no ONNX model that ONNX Runtime can read ({' '.join(str(error).split())[:200]}): "
+            f"{where} is no ONNX model that ONNX Runtime can read "
+            f"({' '.join(str(error).split())[:200]}): "
             "copy it again, or export the model again."
         ) from None

@@ -19,8 +19,8 @@ from dermhub.models.engines import fused
 class TorchEngine:
     """The model of a folder, in evaluation mode on the CPU; see `base.Engine`.
 
-    Answers come from a folded copy (`fused.fold`), made at loading: changes to `model` don't change them.
-    Raises ModelError when the folder is not a whole and matching model.
+    Answers come from a folded copy (`fused.fold`), made at loading: changes to `model` don't change
+    them. Raises ModelError when the folder is not a whole and matching model.
     """
 
     runtime = "PyTorch"
@@ -54,8 +54,8 @@ class TorchEngine:
     def class_maps(self, features: Floats32, directions: Floats32) -> Floats32:
         """Feature maps (N, K, h, w) and directions (D, C) -> evidence (N, D, h, w), at least 0.
 
-        Only the head after the feature maps is differentiated: no hook, no layer name and no backward pass through
-        the backbone, so a map costs hardly more than the prediction itself.
+        Only the head after the feature maps is differentiated: no hook, no layer name and no
+        backward pass through the backbone, so a map costs hardly more than the prediction itself.
         """
         maps = torch.from_numpy(features)
         return np.stack(
