@@ -1,18 +1,16 @@
-"""What speaks against relying on an answer."""
+"""Reasons not to rely on an answer."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 NOT_DERMATOSCOPIC = "not-dermatoscopic"
-"""The code of the one concern that withholds an answer: the image is of a kind that the model never
-learnt.
-"""
+"""Code of the one concern that withholds an answer: no such image was in training."""
 
 
 @dataclass(frozen=True)
 class Concern:
-    """One thing that speaks against relying on an answer.
+    """A reason not to rely on an answer.
 
     `code` is a short name for programs ("not-dermatoscopic", "blurred", "seen" ...); `sentence`
     says the same in plain words to a person, and what could be done.

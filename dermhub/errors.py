@@ -1,4 +1,4 @@
-"""What dermhub raises when the input is at fault.
+"""Errors that dermhub raises when the input is at fault.
 
     DermhubError            one sentence for a person: what came, what was expected, what to do
     |-- ImageError          not an image that can be classified        (also a ValueError)
@@ -45,14 +45,14 @@ class DownloadError(DermhubError, OSError):
     """Data or weights could not be fetched."""
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
-    """' Did you mean X?' for the known name nearest to `name`, or an empty string."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+def suggest(name: str, names: Iterable[str]) -> str:
+    """Return " Did you mean X?" for the name nearest to `name`, or an empty string."""
+    near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def some(items: Iterable[object], limit: int = 5) -> str:
-    """At most `limit` items joined by commas, and how many more there are."""
+    """Join at most `limit` items by commas, and say how many more there are."""
     every = [str(item) for item in items]
     rest = len(every) - limit
     return ", ".join(every[:limit]) + (f" and {rest} more" if rest > 0 else "")

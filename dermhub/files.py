@@ -1,4 +1,4 @@
-"""Files written whole or not at all, their hashes, and the images of a folder."""
+"""Files that are written whole or not at all, their hashes, and the images of a folder."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from dermhub.errors import ConfigError, DataError, ModelError
 CHANGED = "the file was changed or damaged; fetch or copy the model again"
 """What to do about a file of a model with other bytes than its config.json states."""
 
-
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically: after a crash, `path` holds the old content or the new, never a
-    part.
+    """Write a file atomically.
 
-    Raises ConfigError when the folder can't be written or the disk is full.
+    After a crash, `path` holds the old content or the new, never a part of it. Raises ConfigError
+    when the folder can't be written or the disk is full.
     """
     partial = None
     try:
@@ -67,7 +66,7 @@ def read_json(path: Path) -> Any:
 
 
 def sha256(path: Path) -> str:
-    """The sha256 of a file's bytes, as 64 hexadecimal digits."""
+    """Return the sha256 of a file's bytes, as 64 hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -95,7 +94,7 @@ def read_part(path: Path) -> bytes:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Every image below a folder, sorted; raises DataError for a folder without images."""
+    """List every image below a folder, sorted; raises DataError for a folder without images."""
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}: give the folder that holds the images.")
     found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES]

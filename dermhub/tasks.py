@@ -17,10 +17,7 @@ LESION_NAMES = {
     "nv": "melanocytic nevus",
     "vasc": "vascular lesion",
 }
-"""The seven HAM10000 diagnosis codes (Tschandl, Rosendahl & Kittler 2018, table 1) in plain
-words.
-"""
-
+"""The seven diagnosis codes of HAM10000 in plain words (Tschandl et al. 2018, table 1)."""
 
 MALIGNANT = frozenset({"akiec", "bcc", "mel"})
 """Diagnoses counted as malignant (ISIC convention; akiec includes Bowen's disease)."""
@@ -39,7 +36,7 @@ class Task:
     positive: frozenset[str]
 
     def class_of(self, diagnosis: str) -> str | None:
-        """The task's class for a diagnosis code, or None when the task has no such class."""
+        """Return the task's class for a diagnosis code, or None if the task has no such class."""
         code = diagnosis.strip().lower()
         if code in self.classes:
             return code
@@ -60,13 +57,11 @@ class Task:
 
 LESION = Task("lesion", tuple(LESION_NAMES), MALIGNANT)
 
-
 BINARY = Task("binary", ("benign", "malignant"), frozenset({"malignant"}))
-
 
 TASKS = {task.name: task for task in (BINARY, LESION)}
 
 
 def plain_name(code: str) -> str:
-    """A class code in plain words; `benign` and `malignant` stand for themselves."""
+    """Return a class code in plain words; `benign` and `malignant` stand for themselves."""
     return LESION_NAMES.get(code, code)

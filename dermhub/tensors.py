@@ -29,12 +29,11 @@ KINDS = {
     "U32": "<u4",
     "U8": "|u1",
 }
-"""The dtypes that are read, and how their values lie in the file."""
+"""Accepted dtypes and the layout of their values in the file."""
 
 
 def write(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | None = None) -> bytes:
-    """The bytes of a safetensors file with these arrays; the same for the same content on every
-    machine.
+    """Write arrays as the bytes of a safetensors file, the same on every machine.
 
     Raises ValueError for a dtype that is not in `KINDS`.
     """
@@ -65,7 +64,7 @@ def write(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | Non
 
 
 def read(content: bytes, where: str) -> dict[str, NDArray[Any]]:
-    """The arrays of a safetensors file, in the machine's own byte order.
+    """Read the arrays of a safetensors file, in the machine's own byte order.
 
     Raises ModelError, which names the file as `where`, for anything else: cut short, with bytes
     left over, another format, or a dtype that is not in `KINDS`.
@@ -77,17 +76,14 @@ def read(content: bytes, where: str) -> dict[str, NDArray[Any]]:
             raise ValueError("the header is cut short")
         header = json.loads(content[8 : 8 + length])
         header.pop("__metadata__", None)
-        body, used = memoryview(content)[8 + length :], 0
+        body = memoryview(content)[8 + length :]
+        used = 0
         for name, about in header.items():
-            kind, shape, (start, end) = (
-                np.dtype(KINDS[about["dtype"]]),
-                tuple(about["shape"]),
-                about["data_offsets"],
-            )
-            if (
-                not 0 <= start <= end <= len(body)
-                or end - start != math.prod(shape) * kind.itemsize
-            ):
+            kind = np.dtype(KINDS[about["dtype"]])
+            shape = tuple(about["shape"])
+            start, end = about["data_offsets"]
+            size = math.prod(shape) * kind.itemsize
+            if not 0 <= start <= end <= len(body) or end - start != size:
                 raise ValueError(f"{name} lies outside of the file")
             values = np.frombuffer(body[start:end], kind).reshape(shape)
             tensors[name] = values.astype(kind.newbyteorder("="))
@@ -103,8 +99,9 @@ def read(content: bytes, where: str) -> dict[str, NDArray[Any]]:
 
 
 def metadata(content: bytes) -> dict[str, str]:
-    """The texts that a safetensors file carries beside its tensors; `read` has to accept the
-    content.
+    """Read the texts that a safetensors file carries beside its tensors.
+
+    `read` must have accepted the content before.
     """
     (length,) = struct.unpack("<Q", content[:8])
     texts: dict[str, str] = json.loads(content[8 : 8 + length]).get("__metadata__", {})

@@ -1,7 +1,6 @@
-"""Any image -> RGB -> array. `Classifier.predict` and the evaluation in training both call this.
+"""Decoding of anything that may be an image into an upright RGB image, within limits.
 
-The result is the same to the bit on little- and big-endian machines: Pillow resamples in 8-bit
-integers, and the normalisation is elementwise float32.
+Prediction, evaluation and training all decode here, so that they see the same pixels.
 """
 
 from __future__ import annotations
@@ -17,71 +16,58 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from dermhub.errors import ImageError
-from dermhub.images.file_kind import HEAD, bomb_in, kind_of
+from dermhub.images.decompression_bombs import bomb_in
+from dermhub.images.file_kind import HEAD, kind_of
 
 ImageInput = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
-
 
 MAX_PIXELS = 64_000_000
 """Largest accepted image; above every phone camera's default, below what could exhaust a server."""
 
-
 LESS = {"WEBP": 12_000_000, "TIFF": 32_000_000}
 """Largest accepted image of formats whose decoders hold the whole image several times."""
-
 
 PROGRESSIVE = 32_000_000
 """Largest accepted progressive JPEG: its decoder holds all coefficients, six bytes a pixel."""
 
-
 LARGE = 16_000_000
-"""Pixels above which an image is read at a quarter of its width and height, still at least
-1,000,000 pixels: a model sees some 200 x 200 of them, and to convert the whole would take a
-gigabyte.
+"""Pixels above which an image is read at a quarter of its width and height.
+
+At least 1,000,000 pixels are left. A model sees some 200 x 200 of them, and converting the whole
+image would take a gigabyte.
 """
 
-
 QUARTER = 4
-
 
 BAND = 32
 """Rows that are converted at one time, in an image that is reduced."""
 
-
 MIN_SIDE = 32
 """Shortest accepted side in pixels: below it there is no dermatoscopic structure left to see."""
 
-
 MAX_RATIO = 20
-"""Longest accepted side as a multiple of the shorter: a strip shows no lesion, and its maps would
-be huge.
-"""
+"""Longest accepted side as a multiple of the shorter one.
 
+A strip shows no lesion, and its heat maps would be huge.
+"""
 
 ORIENTATION = 0x0112
 
-
-TURNS = dict(
-    zip(
-        range(2, 9),
-        (
-            *(
-                Image.Transpose.FLIP_LEFT_RIGHT,
-                Image.Transpose.ROTATE_180,
-                Image.Transpose.FLIP_TOP_BOTTOM,
-            ),
-            *(Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE),
-            Image.Transpose.ROTATE_90,
-        ),
-        strict=True,
-    )
-)
-"""EXIF orientation -> what makes the image upright (EXIF 2.32, tag 0x0112)."""
-
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> the turn that makes the image upright (EXIF 2.32, tag 0x0112)."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
-"""What files are read as. Pillow knows more, some of which (EPS) start other programs on what was
-uploaded.
+"""Formats that files are read as.
+
+Pillow knows more, some of which (EPS) start other programs on what was uploaded.
 """
 
 
@@ -107,8 +93,8 @@ def to_rgb(image: ImageInput) -> Image.Image:
             f"{type(image).__name__}."
         )
     path = Path(image)
-    # Opening a pipe would wait for somebody to write into it. These raise nothing, whatever the
-    # name.
+    # Opening a pipe would wait for somebody to write into it. os.path raises nothing, whatever the
+    # name is.
     if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):  # noqa: PTH110, PTH112, PTH113
         raise ImageError(f"{path} is a pipe or a device, expected an image file.")
     try:
@@ -127,6 +113,7 @@ def to_rgb(image: ImageInput) -> Image.Image:
 
 
 def _from_array(array: NDArray[np.uint8]) -> Image.Image:
+    """Convert an array (H, W, 3) or (H, W) of uint8; raises ImageError for any other."""
     if array.dtype != np.uint8:
         raise ImageError(
             f"Expected an array of uint8 values 0-255, got {array.dtype}; scale and convert it "
@@ -138,6 +125,7 @@ def _from_array(array: NDArray[np.uint8]) -> Image.Image:
 
 
 def _open(stream: IO[bytes], name: str, length: int) -> Image.Image:
+    """Decode the image file in a stream of `length` bytes; `name` is its name in messages."""
     if length == 0:
         raise ImageError(f"{name} is empty (0 bytes), expected an image file.")
     if bomb := bomb_in(stream):
@@ -147,8 +135,7 @@ def _open(stream: IO[bytes], name: str, length: int) -> Image.Image:
     stream.seek(0)
     try:
         with warnings.catch_warnings():
-            # Pillow warns about sizes and odd metadata; the size is checked below, before any
-            # decoding.
+            # Pillow warns about sizes and odd metadata. The size is checked before any decoding.
             warnings.simplefilter("ignore")
             with Image.open(stream, formats=FORMATS) as image:
                 return _decode(image, name, ours=True)
@@ -165,10 +152,11 @@ def _open(stream: IO[bytes], name: str, length: int) -> Image.Image:
 
 
 def _decode(image: Image.Image, name: str, ours: bool = False) -> Image.Image:
+    """Convert an opened image to upright RGB; `ours`: nobody else holds it, so it needs no copy."""
     _checked_size(image, name)
     _checked_format(image, name)
     try:
-        # An MPO is a phone's JPEG with a preview behind it; every other second frame is an
+        # An MPO is a phone's JPEG with a preview behind it. Any other second frame belongs to an
         # animation.
         if getattr(image, "is_animated", False) and image.format != "MPO":
             raise ImageError(
@@ -194,12 +182,13 @@ def _decode(image: Image.Image, name: str, ours: bool = False) -> Image.Image:
 
 
 def _reduced(image: Image.Image) -> Image.Image:
-    """A large image as RGB, a quarter as wide and high (rounded up); never two whole ones in
-    memory.
+    """Convert a large image to RGB at a quarter of its width and height (rounded up).
+
+    There are never two whole images in memory.
     """
     width, height = image.size
-    # The JPEG decoder reduces by itself, in the frequency domain; all other formats leave the size
-    # as it is.
+    # The JPEG decoder reduces by itself, in the frequency domain. All other formats leave the size
+    # as it is and are reduced band by band.
     image.draft(None, (width // QUARTER, height // QUARTER))
     if image.size != (width, height):
         return _flat_rgb(image, _highest(image))
@@ -212,14 +201,16 @@ def _reduced(image: Image.Image) -> Image.Image:
 
 
 def _highest(image: Image.Image) -> float:
-    """The highest grey value of an image of 32-bit pixels, by which its range is told; 0 for all
-    others.
+    """Return the highest grey value of an image of 32-bit pixels, which tells its range.
+
+    0 for an image of any other mode.
     """
     extrema = image.getextrema() if image.mode in ("I", "F") else (0, 0)
     return float(extrema[1])  # type: ignore[arg-type]
 
 
 def _flat_rgb(image: Image.Image, highest: float) -> Image.Image:
+    """Convert any mode to RGB, transparent pixels over white."""
     if image.mode.startswith("I") or image.mode == "F":
         return _from_deep_grey(image, highest)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
@@ -229,7 +220,7 @@ def _flat_rgb(image: Image.Image, highest: float) -> Image.Image:
 
 
 def _from_deep_grey(image: Image.Image, highest: float) -> Image.Image:
-    # Pillow's own convert() clips 16-bit grey to white; the high byte is the 8-bit image.
+    """Convert grey of 16 or 32 bits to 8 bits: Pillow's own convert() clips it to white."""
     values = np.asarray(image).astype(np.float64)
     if not np.isfinite(values).all() or values.min() < 0 or values.max() > 65535:
         raise ImageError("The grey values are not finite numbers of at most 16 bits.")

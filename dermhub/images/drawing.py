@@ -1,6 +1,4 @@
-"""Drawn lesions: images for tests, golden files and the demo's examples. They are no photographs of
-anyone.
-"""
+"""Drawn lesions for tests, golden files and the demo's examples; no photograph of anyone."""
 
 from __future__ import annotations
 
@@ -9,7 +7,7 @@ from PIL import Image
 
 
 def draw(seed: int, size: tuple[int, int] = (200, 150), darkness: float = 0.5) -> Image.Image:
-    """A drawing of a pigmented lesion on skin, as an RGB image of (width, height) pixels.
+    """Draw a pigmented lesion on skin, as an RGB image of (width, height) pixels.
 
     `darkness` in [0, 1] goes from a light and even spot to a dark, ragged and mottled one. The same
     seed gives the same drawing, but for the last bit of the platform's sine.
@@ -35,5 +33,6 @@ def draw(seed: int, size: tuple[int, int] = (200, 150), darkness: float = 0.5) -
 def _clouds(
     rng: np.random.Generator, size: tuple[int, int], cells: int
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """Return smooth noise (height, width): random values on a coarse grid, enlarged."""
     small = Image.fromarray(rng.normal(size=(cells, cells)).astype(np.float32))
     return np.asarray(small.resize(size, Image.Resampling.BICUBIC), np.float64)

@@ -1,13 +1,14 @@
-"""Where the pigmented lesion of a dermatoscopic image is, found without a model: a plain, small
-segmentation.
+"""Segmentation of the pigmented lesion in a dermatoscopic image, without a model.
 
-It is there to judge other things with: whether an image shows a lesion at all, and whether a heat
-map lies on it. On a copy of at most 64 x 64 pixels, the blue channel, in which pigment is darkest,
-is smoothed by a median (Celebi et al., "Lesion border detection in dermoscopy images", Comput Med
-Imaging Graph 33, 2009, review such methods); uneven light is taken off as a quadratic surface
-through the pixels of the skin; Otsu's threshold (IEEE Trans Syst Man Cybern 9, 1979) tells skin
-from lesion; of the dark parts, the one with the most weight near the centre counts, without holes.
-The dark surround that some dermatoscopes leave at the corners is set aside first.
+Other checks rest on it: whether an image shows a lesion at all, and whether a heat map lies on the
+lesion. The steps, on a copy of at most 64 x 64 pixels:
+
+1. Set the dark surround aside that some dermatoscopes leave at the corners.
+2. Smooth the blue channel, in which pigment is darkest, by a median (Celebi et al., "Lesion border
+   detection in dermoscopy images", Comput Med Imaging Graph 33, 2009, review such methods).
+3. Subtract uneven light: a quadratic surface through the pixels of the skin.
+4. Tell skin from lesion by Otsu's threshold (IEEE Trans Syst Man Cybern 9, 1979).
+5. Keep the dark part with the most weight near the centre, and fill its holes.
 
 All choices were made on the masks of the validation images of HAM10000 (Tschandl, Rinner, Apalla et
 al., Nature Medicine 26, 2020); `benchmarks/lesion.py` reports the test images. Lesions paler than
@@ -29,22 +30,14 @@ from dermhub.arrays import Floats64, Mask
 SIDE = 64
 """Longest side, in pixels, of the copy that is searched: with 80 the masks were no better."""
 
-
 DARK = 60
-"""Pixels whose brightest channel is below this and that reach the border are the surround, and no
-skin or lesion.
-"""
-
+"""Brightest channel, 0 to 255, below which a pixel connected to the border is the surround."""
 
 BETWEEN = 0.75
 """Where the lesion ends, between the median of its pixels (0) and that of the skin (1)."""
 
-
 SPREAD = 0.125
-"""Standard deviation, as a share of each side, of the weight that the centre has when dark parts
-compete.
-"""
-
+"""Standard deviation of the centre's weight when dark parts compete, as a share of each side."""
 
 CONTRAST = 0.078
 """The least a lesion is darker than the skin, as a share of the skin's blue.
@@ -53,22 +46,19 @@ CONTRAST = 0.078
 have less.
 """
 
-
 FEWEST = 50
-"""Pixels outside the surround below which nothing can be told."""
-
+"""Pixels that must lie outside the surround for a search."""
 
 ROUNDED = 4
-"""Levels are rounded to one part in this many: how a machine sums must not decide about a pixel."""
+"""Steps per grey level: levels are rounded to them, so that the order of sums does not matter."""
 
 
 @dataclass(frozen=True)
 class Lesion:
-    """What was found: `small` (h, w) is the mask over a small copy, `surround` (h, w) the dark rim
-    around the view.
+    """A lesion's mask over a small copy of the image.
 
-    `contrast`, 0 to 1, is how much darker the lesion is than the skin, as a share of the skin's
-    blue.
+    `small` (h, w) is the mask, `surround` (h, w) the dark rim around the view. `contrast`, 0 to 1,
+    says how much darker the lesion is than the skin, as a share of the skin's blue.
     """
 
     small: Mask
@@ -77,7 +67,7 @@ class Lesion:
 
     @property
     def found(self) -> bool:
-        """Whether there is anything like a lesion."""
+        """True where something like a lesion was found."""
         return self.contrast >= CONTRAST
 
     def over(
@@ -97,14 +87,15 @@ class Lesion:
 
 
 def find_lesion(rgb: Image.Image) -> Lesion:
-    """The central lesion of an upright RGB image; some milliseconds, and 15 for one of 12 million
-    pixels.
+    """Find the central lesion of an upright RGB image.
+
+    Takes some milliseconds, and 15 for an image of 12 million pixels.
     """
     return segment(thumbnail(rgb))
 
 
 def segment(pixels: NDArray[np.uint8]) -> Lesion:
-    """The central lesion in what `shrunk` made of an image, (h, w, 3)."""
+    """Find the central lesion in an image that `thumbnail` made, (h, w, 3) uint8."""
     border = np.ones(pixels.shape[:2], bool)
     border[1:-1, 1:-1] = False
     surround = flood_fill(border, pixels.max(axis=2) < DARK)
@@ -124,7 +115,7 @@ def segment(pixels: NDArray[np.uint8]) -> Lesion:
 
 
 def thumbnail(rgb: Image.Image) -> NDArray[np.uint8]:
-    """(h, w, 3): an RGB image in at most `SIDE` pixels a side, without fine hair."""
+    """Shrink an RGB image to at most `SIDE` pixels a side, without fine hair: (h, w, 3) uint8."""
     scale = SIDE / max(rgb.size)
     size = (max(round(rgb.width * scale), 3), max(round(rgb.height * scale), 3))
     small = rgb.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
@@ -132,11 +123,12 @@ def thumbnail(rgb: Image.Image) -> NDArray[np.uint8]:
 
 
 def flood_fill(seed: Mask, within: Mask) -> Mask:
-    """The pixels of `within` (h, w) that are connected to those of `seed`, by their four sides."""
-    # A mask as one integer: a step costs a microsecond. The empty column keeps the ends of two rows
-    # apart.
+    """Return the pixels of `within` (h, w) that are connected to `seed` by their four sides."""
+    # The mask is one long integer, so that a step in all directions is five shifts and costs a
+    # microsecond. An empty column keeps the end of a row apart from the start of the next.
     row = within.shape[1] + 1
-    allowed, reached = _bits(within), _bits(seed & within)
+    allowed = _bits(within)
+    reached = _bits(seed & within)
     while True:
         wider = (reached | reached << 1 | reached >> 1 | reached << row | reached >> row) & allowed
         if wider == reached:
@@ -145,43 +137,47 @@ def flood_fill(seed: Mask, within: Mask) -> Mask:
 
 
 def otsu(values: Floats64) -> float:
-    """The threshold that separates values into two classes with the largest variance between them
-    (Otsu 1979).
-    """
+    """Return the threshold with the largest variance between the two classes (Otsu 1979)."""
     counts, edges = np.histogram(values, 256)
     middles = (edges[:-1] + edges[1:]) / 2
-    below, sums = counts.cumsum()[:-1], (counts * middles).cumsum()
+    below = counts.cumsum()[:-1]
     above = counts.sum() - below
+    sums = (counts * middles).cumsum()
     variance = (sums[:-1] * (below + above) - sums[-1] * below) ** 2 / np.maximum(below * above, 1)
     return float(edges[variance.argmax() + 1])
 
 
 def _evenly_lit(values: Floats64, valid: Mask) -> Floats64:
-    """Values (h, w) less the light on the skin: a quadratic surface through the lighter pixels,
-    found in two rounds.
+    """Subtract the light on the skin from values (h, w).
+
+    The light is a quadratic surface through the lighter pixels, fitted in two rounds.
     """
     surface = _quadratic(values.shape)
     for _ in range(2):
         skin = valid & (values > otsu(values[valid]))
-        known = surface[skin]
+        terms = surface[skin]
         # A little of the identity: a handful of pixels does not determine a surface.
-        weights = np.linalg.solve(known.T @ known + 1e-3 * np.eye(6), known.T @ values[skin])
+        weights = np.linalg.solve(terms.T @ terms + 1e-3 * np.eye(6), terms.T @ values[skin])
         values = np.round((values - surface @ weights) * ROUNDED) / ROUNDED
     return values
 
 
 @functools.lru_cache(maxsize=16)
 def _quadratic(shape: tuple[int, int]) -> Floats64:
-    """(h, w, 6): the terms of a quadratic surface. Nobody writes into it."""
+    """Return the terms of a quadratic surface, (h, w, 6); shared, so nobody writes into it."""
     height, width = shape
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     return np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=-1)
 
 
 def _central(mask: Mask) -> Mask:
-    """The connected part of a mask (h, w) that has the most weight near the centre."""
+    """Return the connected part of a mask (h, w) with the most weight near the centre."""
     weight = _centre(mask.shape)
-    best, most, rest = np.zeros_like(mask), 0.0, mask
+    best = np.zeros_like(mask)
+    most = 0.0
+    rest = mask
+    # Take part after part, from the pixel nearest to the centre on, until what is left weighs less
+    # than the best part.
     while (left := (weight * rest).sum()) > most:
         part = flood_fill(_heaviest(weight * rest), rest)
         rest = rest & ~part
@@ -195,38 +191,35 @@ def _central(mask: Mask) -> Mask:
 
 @functools.lru_cache(maxsize=16)
 def _centre(shape: tuple[int, int]) -> Floats64:
-    """(h, w): how near the centre each pixel is. Nobody writes into it."""
+    """Return how near the centre each pixel is, (h, w); shared, so nobody writes into it."""
     down, across = ((np.arange(n) - (n - 1) / 2) / n / SPREAD for n in shape)
     return np.asarray(np.exp(-(down[:, None] ** 2 + across**2) / 2))
 
 
 def _heaviest(weight: Floats64) -> Mask:
+    """Return a mask (h, w) of the pixel with the most weight alone."""
     seed = np.zeros(weight.shape, bool)
     seed.flat[weight.argmax()] = True
     return seed
 
 
 def _bits(mask: Mask) -> int:
-    """A mask (h, w) as an integer, row after row, with an empty column on the right."""
-    return int.from_bytes(
-        bytes(np.packbits(np.pad(mask, ((0, 0), (0, 1))), bitorder="little")), "little"
-    )
+    """Pack a mask (h, w) into an integer, row after row, with an empty column on the right."""
+    padded = np.pad(mask, ((0, 0), (0, 1)))
+    return int.from_bytes(bytes(np.packbits(padded, bitorder="little")), "little")
 
 
 def _mask(bits: int, shape: tuple[int, int]) -> Mask:
-    """The mask (h, w) that `_bits` made an integer of."""
+    """Unpack the mask (h, w) that `_bits` packed."""
     height, row = shape[0], shape[1] + 1
-    content = np.asarray(memoryview(bits.to_bytes(-(-height * row // 8), "little")))
-    return (
-        np.unpackbits(content, count=height * row, bitorder="little")
-        .view(bool)
-        .reshape(height, row)[:, :-1]
-        .copy()
-    )
+    count = height * row
+    content = np.asarray(memoryview(bits.to_bytes(-(-count // 8), "little")))
+    pixels = np.unpackbits(content, count=count, bitorder="little").view(bool)
+    return pixels.reshape(height, row)[:, :-1].copy()
 
 
 def _widened(mask: Mask) -> Mask:
-    """A mask (h, w) with all neighbours by the four sides."""
+    """Widen a mask (h, w) by all neighbours of its four sides."""
     wide = mask.copy()
     wide[1:] |= mask[:-1]
     wide[:-1] |= mask[1:]
@@ -236,6 +229,7 @@ def _widened(mask: Mask) -> Mask:
 
 
 def _contrast(blue: NDArray[np.uint8], even: Floats64, mask: Mask, skin: Mask) -> float:
+    """Return how much darker the lesion is than the skin, as a share of the skin's blue."""
     if not mask.any() or not skin.any():
         return 0.0
     darker = np.median(even[skin]) - np.median(even[mask])

@@ -1,4 +1,8 @@
-"""The part of an image that a model sees, and the numbers it becomes."""
+"""The part of an image that a model sees, and the numbers it becomes.
+
+The result is the same to the bit on little- and big-endian machines: Pillow resamples in 8-bit
+integers, and the normalisation is elementwise float32.
+"""
 
 from __future__ import annotations
 
@@ -11,42 +15,10 @@ from PIL import Image
 
 from dermhub.errors import ModelError
 
-
-def to_array(rgb: Image.Image, spec: InputSpec) -> NDArray[np.float32]:
-    """Scale, crop and normalise an RGB image to a float32 array of shape (3, size, size)."""
-    pixels = np.asarray(
-        rgb.resize((spec.size, spec.size), Image.Resampling.BICUBIC, box=view_box(rgb.size, spec))
-    )
-    return normalise(pixels, spec)
-
-
-def view_box(size: tuple[int, int], spec: InputSpec) -> tuple[float, float, float, float]:
-    """The part (left, top, right, bottom), in pixels, of a (width, height) image that a model
-    sees.
-    """
-    width, height = size
-    if spec.crop_mode == "squash":
-        return (0.0, 0.0, float(width), float(height))
-    side = min(width, height)
-    left, top = (width - side) / 2, (height - side) / 2
-    return (left, top, left + side, top + side)
-
-
-def normalise(pixels: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
-    """uint8 (H, W, 3) in RGB order -> float32 (3, H, W), minus mean, divided by std."""
-    values = np.ascontiguousarray(pixels.transpose(2, 0, 1)).astype(np.float32)
-    values /= np.float32(255)
-    values -= np.array(spec.mean, np.float32)[:, None, None]
-    values /= np.array(spec.std, np.float32)[:, None, None]
-    return values
-
-
 LARGEST = 1e30
-"""Beyond any sensible number of a configuration, and within what a float32 holds."""
-
+"""Bound on the numbers of a configuration: beyond any sensible one, and within a float32."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
-
 
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -66,7 +38,7 @@ class InputSpec:
     std: tuple[float, float, float] = IMAGENET_STD
 
     def to_timm(self) -> dict[str, Any]:
-        """The keys that timm reads from `pretrained_cfg`."""
+        """Return the keys that timm reads from `pretrained_cfg`."""
         return {
             "input_size": [3, self.size, self.size],
             "crop_mode": self.crop_mode,
@@ -78,17 +50,17 @@ class InputSpec:
 
     @classmethod
     def from_timm(cls, block: dict[str, Any]) -> InputSpec:
-        """Read the geometry back from `pretrained_cfg`; raises ModelError on one we don't
-        honour.
+        """Read the geometry back from `pretrained_cfg`.
+
+        Raises ModelError for a geometry that dermhub does not honour.
         """
         try:
             channels, height, width = block["input_size"]
             spec = cls(height, block["crop_mode"], tuple(block["mean"]), tuple(block["std"]))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelError(f"config.json: pretrained_cfg lacks or garbles {error}.") from error
-        numbers = all(is_number(v) for v in (*spec.mean, *spec.std)) and all(
-            v > 0 for v in spec.std
-        )
+        numbers = all(is_number(value) for value in (*spec.mean, *spec.std))
+        numbers = numbers and all(value > 0 for value in spec.std)
         square = type(height) is int and height > 0 and (channels, width) == (3, height)
         if not square or len(spec.mean) != 3 or len(spec.std) != 3 or not numbers:
             raise ModelError(
@@ -105,6 +77,36 @@ class InputSpec:
                 "'bicubic'."
             )
         return spec
+
+
+def to_array(rgb: Image.Image, spec: InputSpec) -> NDArray[np.float32]:
+    """Scale, crop and normalise an RGB image to a float32 array of shape (3, size, size)."""
+    pixels = np.asarray(
+        rgb.resize((spec.size, spec.size), Image.Resampling.BICUBIC, box=view_box(rgb.size, spec))
+    )
+    return normalise(pixels, spec)
+
+
+def view_box(size: tuple[int, int], spec: InputSpec) -> tuple[float, float, float, float]:
+    """Return the part of a (width, height) image that a model sees.
+
+    The box is (left, top, right, bottom) in pixels, not rounded.
+    """
+    width, height = size
+    if spec.crop_mode == "squash":
+        return (0.0, 0.0, float(width), float(height))
+    side = min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    return (left, top, left + side, top + side)
+
+
+def normalise(pixels: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
+    """Subtract mean and divide by std: uint8 (H, W, 3) in RGB order -> float32 (3, H, W)."""
+    values = np.ascontiguousarray(pixels.transpose(2, 0, 1)).astype(np.float32)
+    values /= np.float32(255)
+    values -= np.array(spec.mean, np.float32)[:, None, None]
+    values /= np.array(spec.std, np.float32)[:, None, None]
+    return values
 
 
 def is_number(value: Any) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from dermhub.images.decode import to_rgb
-from dermhub.images.file_kind import MOST_SCANS, bomb_in
+from dermhub.images.decompression_bombs import MOST_SCANS, bomb_in
 from tests.support import odd_files
 
 
