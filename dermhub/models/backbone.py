@@ -1,4 +1,4 @@
-"""timm backbones: the only module that imports timm.
+"""timm backbones; the only module that imports timm.
 
 A model is used in two parts: `features(model, images)` gives maps (N, K, h, w) and `head(model,
 maps)` gives logits (N, C); together they equal the model's own forward pass.
@@ -22,19 +22,16 @@ from torch import nn
 from dermhub.errors import ConfigError, DownloadError, ModelError, some, suggest
 
 PROBE = 96
-"""Height and width in pixels of the image that tells whether a model is a CNN."""
-
+"""Height and width in pixels of the image that tells a CNN from other models."""
 
 CONVOLUTIONS: tuple[type[nn.Module], ...] = (nn.Conv2d, Conv2dSame)
-"""The classes whose output is linear in their weights as they stand; others standardise them first,
-for example.
-"""
+"""Convolutions whose output is linear in their weights; others standardise them first."""
 
 
 def build(
     architecture: str, num_classes: int, dropout: float = 0.0, drop_path: float = 0.0
 ) -> nn.Module:
-    """A timm CNN with random weights, in training mode.
+    """Build a timm CNN with random weights, in training mode.
 
     Raises ConfigError for a name that timm does not have (with the nearest one), for models that
     are not CNNs, and for ones that lack `drop_path` when it is asked for.
@@ -53,8 +50,8 @@ def build(
             f"{architecture} does not take one of the options {some(options)} ({error})."
         ) from error
     _check_cnn(model, architecture)
-    # timm's own start is so wide for a few classes that the first loss is above 10 and disturbs the
-    # backbone.
+    # timm draws the classifier so wide that the first loss of a few classes is above 10, which
+    # disturbs the backbone.
     last = classifier(model)
     nn.init.normal_(last.weight, std=0.01)
     if last.bias is not None:
@@ -65,8 +62,9 @@ def build(
 def pretrained(
     architecture: str, num_classes: int, dropout: float = 0.0, drop_path: float = 0.0
 ) -> nn.Module:
-    """Like `build`, with timm's pretrained weights from the hub (or its cache) below a fresh
-    classifier.
+    """Build a model with timm's pretrained weights below a fresh classifier; see `build`.
+
+    Raises also DownloadError when they are neither in the hub's cache nor to be fetched.
     """
     model = build(architecture, num_classes, dropout, drop_path)
     if not timm.is_model_pretrained(architecture):
@@ -78,13 +76,11 @@ def pretrained(
         with contextlib.redirect_stderr(io.StringIO()):
             source = timm.create_model(architecture, pretrained=True)
     except Exception as error:
-        # timm lets the hub client's and torch's errors through, of many kinds and with several
-        # lines.
+        # timm lets errors of the hub's client and of torch through, of many kinds and lines.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DownloadError(
-            f"The pretrained weights of {architecture!r} could not be fetched ({reason}): "
-            "connect to the network, or give a file with --init FILE.safetensors, or use --init "
-            "scratch."
+            f"The pretrained weights of {architecture!r} could not be fetched ({reason}): connect "
+            "to the network, or give a file with --init FILE.safetensors, or use --init scratch."
         ) from error
     _load_backbone(model, source.state_dict(), architecture)
     return model
@@ -98,10 +94,10 @@ def from_file(
     drop_path: float = 0.0,
     whole: bool = False,
 ) -> nn.Module:
-    """Like `build`, with the backbone's weights from a safetensors file; the classifier stays fresh
-    unless `whole`.
+    """Build a model with the backbone's weights from a safetensors file; see `build`.
 
-    Raises ModelError for a file that is missing, no safetensors, or made for another architecture.
+    The classifier stays fresh unless `whole`. Raises ModelError for a file that is missing, no
+    safetensors, or made for another architecture.
     """
     model = build(architecture, num_classes, dropout, drop_path)
     try:
@@ -118,19 +114,19 @@ def from_file(
 
 
 def features(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """images (N, 3, H, W) -> feature maps (N, K, h, w) before pooling."""
+    """Compute the feature maps (N, K, h, w) before pooling of images (N, 3, H, W)."""
     maps: torch.Tensor = model.forward_features(images)  # type: ignore[operator]
     return maps
 
 
 def head(model: nn.Module, maps: torch.Tensor) -> torch.Tensor:
-    """feature maps (N, K, h, w) -> logits (N, C)."""
+    """Compute logits (N, C) from feature maps (N, K, h, w)."""
     logits: torch.Tensor = model.forward_head(maps)  # type: ignore[operator]
     return logits
 
 
 def classifier(model: nn.Module) -> nn.Linear:
-    """The last linear layer of a model; raises ModelError when it ends in something else."""
+    """Return the last linear layer; raises ModelError for a model that ends in another."""
     layer = model.get_classifier()  # type: ignore[operator]
     if not isinstance(layer, nn.Linear):
         raise ModelError(f"The model ends in {type(layer).__name__}, expected a linear layer.")
@@ -138,20 +134,21 @@ def classifier(model: nn.Module) -> nn.Linear:
 
 
 def stage_names(model: nn.Module) -> list[list[str]]:
-    """The names of the parameters of each stage as timm groups them: the stem first, the classifier
-    last.
+    """List the names of the parameters of each stage, as timm groups them.
+
+    The stem comes first, the classifier last.
     """
     groups = timm.models.group_parameters(model, model.group_matcher(coarse=True))  # type: ignore[operator]
     return [list(groups[number]) for number in sorted(groups)]
 
 
 def renew(model: nn.Module, fresh: nn.Module, names: Iterable[str]) -> None:
-    """Overwrite the layers that hold the parameters `names` with those of `fresh`, a model of the
-    same architecture.
+    """Overwrite the layers that hold the parameters `names` with those of `fresh`.
 
-    What batch norms have counted goes as well.
+    `fresh` is a model of the same architecture. The statistics of batch norms go as well.
     """
-    layers, source = {name.rpartition(".")[0] for name in names}, fresh.state_dict()
+    layers = {name.rpartition(".")[0] for name in names}
+    source = fresh.state_dict()
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
             if name.rpartition(".")[0] in layers:
@@ -173,20 +170,20 @@ def freeze(model: nn.Module, stages: int) -> list[nn.Module]:
     names = {name for group in groups[:stages] for name in group}
     layers = []
     for prefix, module in model.named_modules():
-        own = {f"{prefix}.{name}" for name, _ in module.named_parameters(recurse=False)}
-        if own and own <= names:
+        own_names = {f"{prefix}.{name}" for name, _ in module.named_parameters(recurse=False)}
+        if own_names and own_names <= names:
             layers.append(module.requires_grad_(False))
     return layers
 
 
 def memory_format(architecture: str) -> torch.memory_format:
-    """The fastest memory layout that is safe for an architecture on a CPU."""
+    """Return the fastest memory layout that is safe for an architecture on a CPU."""
     # Training mobileone in channels_last corrupts the heap on torch 2.14 CPU.
     return torch.contiguous_format if architecture.startswith("mobileone") else torch.channels_last
 
 
 def version() -> str:
-    """timm's version."""
+    """Return timm's version."""
     return str(timm.__version__)
 
 
@@ -197,17 +194,15 @@ def _load_backbone(
     source: str = "the hub",
     whole: bool = False,
 ) -> None:
+    """Load tensors into a model, all but its classifier unless `whole`, or raise ModelError."""
     wanted = model.state_dict()
     last = classifier(model)
-    own = {name for name, module in model.named_modules() if module is last and not whole}
-    fresh = {key for key in wanted if key.rpartition(".")[0] in own}
+    fresh_layers = {name for name, module in model.named_modules() if module is last and not whole}
+    fresh = {key for key in wanted if key.rpartition(".")[0] in fresh_layers}
     missing = [key for key in wanted if key not in tensors and key not in fresh]
     extra = [key for key in tensors if key not in wanted]
-    misshapen = [
-        k
-        for k, v in tensors.items()
-        if k in wanted and k not in fresh and v.shape != wanted[k].shape
-    ]
+    shared = [key for key in tensors if key in wanted and key not in fresh]
+    misshapen = [key for key in shared if tensors[key].shape != wanted[key].shape]
     for problem, keys in (
         ("lacks", missing),
         ("has the extra", extra),
@@ -217,30 +212,26 @@ def _load_backbone(
             raise ModelError(
                 f"{source} does not fit {architecture}: it {problem} tensor(s) {some(keys)}."
             )
-    broken = [
-        k
-        for k, v in tensors.items()
-        if k not in fresh and v.is_floating_point() and not v.isfinite().all()
-    ]
+    numbers = [key for key in shared if tensors[key].is_floating_point()]
+    broken = [key for key in numbers if not tensors[key].isfinite().all()]
     if broken:
         raise ModelError(f"{source} holds NaN or infinite values in {some(broken)}.")
     model.load_state_dict(
-        {k: v for k, v in tensors.items() if k not in fresh} | {k: wanted[k] for k in fresh}
+        {key: tensors[key] for key in shared} | {key: wanted[key] for key in fresh}
     )
 
 
 def _check_cnn(model: nn.Module, architecture: str) -> None:
+    """Raise ConfigError unless the model gives feature maps (N, K, h, w)."""
     size = int(model.default_cfg["input_size"][-1])  # type: ignore[index]
     problem = (
-        f"{architecture} is not a CNN with feature maps (N, channels, h, w), which the "
-        "class "
-        "maps need."
+        f"{architecture} is not a CNN with feature maps (N, channels, h, w), which the class maps "
+        "need."
     )
     training = model.training
     model.eval()
     try:
-        # A small image tells as much, and loading waits for it; some models take none but their own
-        # size.
+        # A small image tells as much and is faster, but some models take only their own size.
         try:
             maps = _probe(model, min(size, PROBE))
         except Exception:

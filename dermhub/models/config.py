@@ -1,4 +1,4 @@
-"""Frozen configurations: what a model takes in and what it means.
+"""The configuration of a model: what it takes in and what its answers mean.
 
 `ModelConfig` is the content of a model folder's config.json, and is declared nowhere else.
 """
@@ -32,8 +32,7 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Conformal:
-    """What prediction sets are made from: a class is in the set when its probability is at least
-    its `least`.
+    """The limits of prediction sets: a class is in the set if its probability reaches `least`.
 
     `level` in (0, 1) is the share of each class's lesions whose set has to hold the class; see
     `conformal.fit`.
@@ -44,19 +43,18 @@ class Conformal:
 
     @classmethod
     def from_json(cls, block: Any, classes: tuple[str, ...], where: str) -> Conformal:
-        """Read the `conformal` block of config.json; raises ModelError when it does not fit the
-        classes.
+        """Read the `conformal` block of config.json.
+
+        Raises ModelError when it does not fit the classes.
         """
-        if (
-            not isinstance(block, dict)
-            or set(block) != {"level", "least"}
-            or not isinstance(block["least"], dict)
-        ):
+        whole = isinstance(block, dict) and set(block) == {"level", "least"}
+        if not whole or not isinstance(block["least"], dict):
             raise ModelError(
                 f"{where}: conformal must hold 'level' and 'least', the smallest probability per "
                 "class."
             )
-        level, least = block["level"], block["least"]
+        level = block["level"]
+        least = block["least"]
         if not is_number(level) or not 0 < level < 1:
             raise ModelError(
                 f"{where}: the conformal level is {level!r}, expected a number between 0 and 1."
@@ -75,7 +73,7 @@ class Conformal:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything a set of weights means; the content of config.json.
+    """The meaning of a set of weights; the content of config.json.
 
     `temperature` divides the logits before the softmax. `thresholds` are operating points on the
     summed probability of the malignant classes; the first one is the default. `provenance` holds
@@ -96,7 +94,7 @@ class ModelConfig:
     files: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """The content of config.json: timm's own keys and one `dermhub` block."""
+        """Return the content of config.json: timm's own keys and one `dermhub` block."""
         conformal = {"conformal": dataclasses.asdict(self.conformal)} if self.conformal else {}
         return {
             "architecture": self.architecture,
@@ -129,8 +127,7 @@ class ModelConfig:
         if isinstance(version, int) and version > FORMAT_VERSION:
             raise ModelError(
                 f"{where} has format version {version}, newer than the {FORMAT_VERSION} this "
-                "dermhub reads: "
-                "update dermhub."
+                "dermhub reads: update dermhub."
             )
         if version not in (None, FORMAT_VERSION):
             raise ModelError(f"{where} has format version {version!r}, expected {FORMAT_VERSION}.")
@@ -151,8 +148,7 @@ class ModelConfig:
         if not re.fullmatch("[0-9a-f]{64}", str(block.get("weights_sha256"))):
             raise ModelError(
                 f"{where}: weights_sha256 is {block.get('weights_sha256')!r}, expected the sha256 "
-                "of "
-                "model.safetensors as 64 hexadecimal digits: save the model again with this "
+                "of model.safetensors as 64 hexadecimal digits: save the model again with this "
                 "dermhub."
             )
         try:
@@ -172,8 +168,8 @@ class ModelConfig:
         except (TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ModelError(f"{where}: the dermhub block is garbled ({error}).") from error
         # The well-known tasks keep their identity, so that `task is BINARY` and label mapping work.
-        known = TASKS.get(task.name)
-        task = known if known == task else task
+        standard = TASKS.get(task.name)
+        task = standard if standard == task else task
         if content["num_classes"] != len(task.classes) or len(names) != len(task.classes):
             raise ModelError(
                 f"{where}: num_classes is {content['num_classes']!r} but class_names lists "
@@ -188,14 +184,16 @@ class ModelConfig:
             raise ModelError(
                 f"{where}: positive_classes are {given}, expected some of class_names but not all."
             )
-        if not thresholds or not all(
-            is_number(t.value) and 0 <= t.value <= 1 for t in thresholds.values()
-        ):
+        values = [threshold.value for threshold in thresholds.values()]
+        if not values or not all(is_number(value) and 0 <= value <= 1 for value in values):
             raise ModelError(f"{where}: expected at least one threshold, each between 0 and 1.")
         if not 0.0 < temperature < float("inf"):
             raise ModelError(
                 f"{where}: temperature is {temperature}, expected a finite number above 0."
             )
+        conformal = None
+        if "conformal" in block:
+            conformal = Conformal.from_json(block["conformal"], task.classes, where)
         return cls(
             architecture=str(content["architecture"]),
             task=task,
@@ -204,18 +202,15 @@ class ModelConfig:
             thresholds=thresholds,
             provenance=provenance,
             weights_sha256=block["weights_sha256"],
-            conformal=Conformal.from_json(block["conformal"], task.classes, where)
-            if "conformal" in block
-            else None,
+            conformal=conformal,
             files=_read_files(block.get("files", {}), where),
         )
 
 
 def _read_files(block: Any, where: str) -> dict[str, str]:
-    """Names and hashes of the files beside the weights; no name may lead out of the folder."""
-    if not isinstance(block, dict) or not all(
-        re.fullmatch("[0-9a-f]{64}", str(v)) for v in block.values()
-    ):
+    """Read names and hashes of the files beside the weights; no name may leave the folder."""
+    hashes = block.values() if isinstance(block, dict) else [""]
+    if not all(re.fullmatch("[0-9a-f]{64}", str(value)) for value in hashes):
         raise ModelError(
             f"{where}: files must give the sha256 of each file as 64 hexadecimal digits."
         )

@@ -1,5 +1,4 @@
-"""Prediction sets that hold the true class of 90 % of the lesions of every class: split conformal
-prediction.
+"""Split conformal prediction: sets that hold the true class of 90 % of the lesions of each class.
 
 A class is in the set when its probability reaches that class's own limit, chosen on validation so
 that `level` of the class's lesions are covered. Per class, because a limit for all together would
@@ -42,7 +41,7 @@ def fit(
     classes: tuple[str, ...],
     level: float = LEVEL,
 ) -> Conformal:
-    """The smallest probability that keeps each class in the set, from validation images alone.
+    """Find the smallest probability that keeps each class in the set, on validation images alone.
 
     `probabilities` is (N, C), calibrated as they will be in use; `targets` (N,) class indices;
     `lesions` (N,) ids. A class with fewer than level / (1 - level) lesions (9 at 90 %) can't be
@@ -50,23 +49,23 @@ def fit(
     """
     least = {}
     for index, name in enumerate(classes):
-        own = targets == index
-        least[name] = _least(probabilities[own, index], lesions[own], level)
+        rows = targets == index
+        least[name] = _least(probabilities[rows, index], lesions[rows], level)
     return Conformal(level, least)
 
 
 def prediction_sets(
     probabilities: Floats64, conformal: Conformal, classes: tuple[str, ...]
 ) -> NDArray[np.bool_]:
-    """(N, C): whether each class is in the set of each row of (N, C) probabilities."""
+    """Return which classes are in the set of each row of (N, C) probabilities: (N, C) bool."""
     return np.asarray(probabilities >= np.array([conformal.least[name] for name in classes]))
 
 
 def abstention_reason(held: Sequence[str], classes: int, label: str) -> str:
-    """One sentence why a set that holds some of `classes` classes is no answer; "" when it is one.
+    """Say in one sentence why a set with the classes `held` is no answer; "" when it is one.
 
-    It need not hold the most probable class, `label`: each class has its own limit, and that of a
-    rare one is low.
+    The model has `classes` classes. The set need not hold the most probable class, `label`: each
+    class has its own limit, and that of a rare one is low.
     """
     size = len(held)
     if size == 0:
@@ -82,26 +81,28 @@ def abstention_reason(held: Sequence[str], classes: int, label: str) -> str:
     if label in held:
         return ""
     remain = " or ".join(plain_name(name) for name in held)
-    # Not that it can be ruled out: six to seven in ten of such answers were right on validation.
+    # This does not say that the class can be ruled out: on validation, six to seven in ten of such
+    # answers were right.
     return (
         f"The most probable class, {plain_name(label)}, is less probable here than in most lesions "
-        "of that class, and "
-        f"{remain} can't be ruled out."
+        f"of that class, and {remain} can't be ruled out."
     )
 
 
 def abstains(
     probabilities: Floats64, conformal: Conformal, classes: tuple[str, ...]
 ) -> NDArray[np.bool_]:
-    """(N,): where the prediction set of a row of (N, C) probabilities is no answer (`why_not`)."""
-    held, best = prediction_sets(probabilities, conformal, classes), probabilities.argmax(axis=1)
-    named = [
-        ([classes[k] for k in np.flatnonzero(row)], classes[top])
-        for row, top in zip(held, best, strict=True)
-    ]
-    return np.array(
-        [bool(abstention_reason(names, len(classes), label)) for names, label in named], bool
-    )
+    """Return where the set of a row of (N, C) probabilities is no answer: (N,) bool.
+
+    The rule is that of `abstention_reason`.
+    """
+    held = prediction_sets(probabilities, conformal, classes)
+    best = probabilities.argmax(axis=1)
+    reasons = []
+    for row, top in zip(held, best, strict=True):
+        names = [classes[index] for index in np.flatnonzero(row)]
+        reasons.append(abstention_reason(names, len(classes), classes[top]))
+    return np.array([bool(reason) for reason in reasons], bool)
 
 
 def set_figures(
@@ -111,18 +112,17 @@ def set_figures(
     classes: tuple[str, ...],
     conformal: Conformal,
 ) -> dict[str, Any]:
-    """How the sets do on labelled images, as JSON-ready values; shapes as in `fit`.
+    """Measure the sets on labelled images, as JSON-ready values; shapes as in `fit`.
 
     `coverage` counts photographs, `coverage_of_lesions` gives each lesion the weight 1, as the
     promise does. Of the images that are answered, `accuracy_answered` have the right class on top.
     None stands where there is no image.
     """
     held = prediction_sets(probabilities, conformal, classes)
-    size, hit = held.sum(axis=1), held[np.arange(len(targets)), targets]
-    mute, right = (
-        abstains(probabilities, conformal, classes),
-        probabilities.argmax(axis=1) == targets,
-    )
+    size = held.sum(axis=1)
+    hit = held[np.arange(len(targets)), targets]
+    mute = abstains(probabilities, conformal, classes)
+    right = probabilities.argmax(axis=1) == targets
     weight = _weights(lesions)
 
     def figures(chosen: NDArray[np.bool_]) -> dict[str, Any]:
@@ -145,8 +145,9 @@ def set_figures(
 
 
 def _least(scores: Floats64, lesions: NDArray[np.str_], level: float) -> float:
-    """The largest limit that still keeps lesions of the weight level * (n + 1), of n lesions and
-    the next one.
+    """Return the largest limit that keeps lesions of the weight level * (n + 1).
+
+    n is the number of lesions; the one more is the next lesion, which nobody has seen yet.
     """
     order = np.argsort(-scores, kind="stable")
     kept = np.cumsum(_weights(lesions)[order])
@@ -159,7 +160,7 @@ def _least(scores: Floats64, lesions: NDArray[np.str_], level: float) -> float:
 
 
 def _weights(lesions: NDArray[np.str_]) -> Floats64:
-    """(N,) one divided by the number of photographs of the same lesion."""
+    """Weigh each photograph by one divided by the number of photographs of its lesion: (N,)."""
     _, inverse, counts = np.unique(lesions, return_inverse=True, return_counts=True)
     return np.asarray(1.0 / counts[inverse])
 

@@ -1,23 +1,26 @@
-"""A gate that knows what is not a dermatoscopic image: how unlike the training images an image is,
-to the model's eye.
+"""A gate against images that are not dermatoscopic: how unlike the training images one is.
 
 A classifier answers whatever it is shown. Two distances tell when it should not:
 
-- the length of the part of the features, mean and spread of each of the last layer's maps, that the principal axes of
-  the training features do not reach (the residual of ViM: Wang, Li, Feng and Zhang, "ViM: Out-of-Distribution with
-  Virtual-logit Matching", CVPR 2022, equation 3, without its logit, and with the spread beside the mean);
-- the Mahalanobis distance (Lee, Lee, Lee and Shin, "A simple unified framework for detecting out-of-distribution
-  samples and adversarial attacks", NeurIPS 2018, here with one class) of 36 plain statistics of the picture: brightness
-  and colour in four rings around the centre, contrast, and how fast they change.
+- the residual of ViM (Wang, Li, Feng and Zhang, "ViM: Out-of-Distribution with Virtual-logit
+  Matching", CVPR 2022, equation 3, without its logit): the length of the part of the features that
+  the principal axes of the training features do not reach. Features are the mean and the standard
+  deviation of each of the last layer's maps;
+- the Mahalanobis distance (Lee, Lee, Lee and Shin, "A simple unified framework for detecting
+  out-of-distribution samples and adversarial attacks", NeurIPS 2018, here with one class) of 36
+  plain statistics of the picture: brightness and colour in four rings around the centre, contrast,
+  and how fast they change.
 
-Each is divided by what 95 % of the validation images stay below, and the second counts a tenth: on
-its own it also objects to dermatoscopes of another make. Every second training image is varied as
-in training (`dermhub.scoring.inference`), so that another light or magnification is nothing
-strange. The statistics were chosen on validation images and on stand-ins for all else; features,
-rank and weight on dermatoscopic images of another source, with an eye on pictures of other things,
-and the variation with one on the photographs that are reported (docs/experiments.md). The test
-split and PH2 chose nothing, but the latter's figures were the reason to look for other features.
-The limit is where 5 % of the validation images are rejected.
+Each is divided by the value that 95 % of the validation images stay below. The second counts a
+tenth, because on its own it also objects to dermatoscopes of another make. Every second training
+image is varied as in training (`dermhub.scoring.inference`), so that another light or magnification
+is nothing strange. The limit is where 5 % of the validation images are rejected.
+
+What chose what: validation images and stand-ins for everything else chose the statistics;
+dermatoscopic images of another source, with an eye on pictures of other things, chose features,
+rank and weight; the variation was chosen with an eye on the photographs that are reported
+(docs/experiments.md). The test split and PH2 chose nothing, but PH2's figures were the reason to
+look for other features.
 """
 
 from __future__ import annotations
@@ -37,40 +40,34 @@ from dermhub.errors import ModelError
 from dermhub.images.view import InputSpec
 
 RANK = 128
-"""Principal axes of the training features that count as known; twice as many cost 1.3 MB or more,
-and fewer pass.
+"""Principal axes of the training features that count as known.
+
+Twice as many cost 1.3 MB or more, and fewer dermatoscopic images pass.
 """
 
-
 WEIGHT = 0.1
-"""What the picture's statistics count beside the features."""
-
+"""Weight of the picture's statistics beside the features."""
 
 REJECTED = 0.05
 """Share of the validation images that the limit rejects."""
 
-
 GRID = 32
 """Rows and columns of mean colours from which the statistics of a picture are taken."""
-
 
 RINGS = (0.0, 0.35, 0.7, 1.0, 2.0)
 """Edges of the rings, as distances from the centre where half a side is 1."""
 
-
 LOOKS = 36
-"""Statistics of a picture."""
-
+"""Number of statistics of a picture."""
 
 SENTENCE = (
     "This does not look like a photograph through a dermatoscope, the only kind of image that the "
-    "model has learnt: "
-    "its answer means nothing here."
+    "model has learnt: its answer means nothing here."
 )
 
 
 def feature_vector(maps: Floats32, images: Floats32, spec: InputSpec) -> Floats32:
-    """(N, 2K + 36): features, and statistics of the model's inputs (N, 3, H, W).
+    """Return features, and statistics of the model's inputs (N, 3, H, W): (N, 2K + 36).
 
     The features are the mean and the standard deviation of each of the maps (N, K, h, w).
     """
@@ -79,7 +76,7 @@ def feature_vector(maps: Floats32, images: Floats32, spec: InputSpec) -> Floats3
 
 
 def image_statistics(images: Floats32, spec: InputSpec) -> Floats32:
-    """(N, 36) statistics of the pictures that the inputs (N, 3, H, W) of a model were made from."""
+    """Return statistics of the pictures behind a model's inputs (N, 3, H, W): (N, 36)."""
     mean, std = (np.array(values, np.float32)[:, None, None] for values in (spec.mean, spec.std))
     grid = _means(_means(images * std + mean, 2), 3).astype(np.float64)
     rings = [grid[:, :, ring] for ring in _rings()]
@@ -98,7 +95,7 @@ def image_statistics(images: Floats32, spec: InputSpec) -> Floats32:
 
 @dataclass(frozen=True)
 class OodGate:
-    """What the training images are like: F features and 36 statistics.
+    """The training images in brief: F features and 36 statistics.
 
     `mean` (F,) and `axes` (R, F), orthonormal; `look_mean` (36,) and `look_axes` (36, 36), which
     whitens; `scales` (2,) divide the two distances so that their sum is 1 at the limit. All
@@ -112,40 +109,41 @@ class OodGate:
     scales: Floats32
 
     def score(self, described: Floats32) -> Floats64:
-        """(N,) scores of rows of `describe`, at least 0: above 1, the image is rejected.
+        """Score rows of `feature_vector`: (N,), at least 0; above 1, the image is rejected.
 
         Raises ModelError for another number of features than the gate was fitted on.
         """
         if described.shape[1] != len(self.mean) + LOOKS:
             raise ModelError(
                 f"The gate was fitted on {len(self.mean)} features, but the model has "
-                f"{described.shape[1] - LOOKS}: "
-                "measure the model again."
+                f"{described.shape[1] - LOOKS}: measure the model again."
             )
         return np.asarray((self._distances(described) / self.scales).sum(axis=1))
 
     def concerns(self, maps: Floats32, image: Floats32, spec: InputSpec) -> tuple[Concern, ...]:
-        """The concern about one image from its feature maps (K, h, w) and the model's input (3, H,
-        W), if any.
+        """Judge one image by its feature maps (K, h, w) and the model's input (3, H, W).
+
+        Returns one concern where the image is rejected, none elsewhere.
         """
         rejected = self.score(feature_vector(maps[None], image[None], spec))[0] > 1
         return (Concern(NOT_DERMATOSCOPIC, SENTENCE),) if rejected else ()
 
     def to_bytes(self) -> bytes:
-        """The content of the gate's file; the same on every machine."""
+        """Write the gate as the content of its file, the same on every machine."""
         return tensors.write({name: getattr(self, name) for name in self.__dataclass_fields__})
 
     @classmethod
     def from_bytes(cls, content: bytes, where: str) -> OodGate:
-        """Read what `to_bytes` wrote; raises ModelError, naming the file as `where`, for anything
-        else.
+        """Read what `to_bytes` wrote.
+
+        Raises ModelError, which names the file as `where`, for anything else.
         """
-        found = tensors.read(content, where)
-        if set(found) != set(cls.__dataclass_fields__):
+        arrays = tensors.read(content, where)
+        if set(arrays) != set(cls.__dataclass_fields__):
             raise ModelError(
-                f"{where} is no gate: it holds {', '.join(sorted(found)) or 'nothing'}."
+                f"{where} is no gate: it holds {', '.join(sorted(arrays)) or 'nothing'}."
             )
-        gate = cls(**found)
+        gate = cls(**arrays)
         features = gate.mean.shape[-1] if gate.mean.ndim else 0
         ranks = gate.axes.shape[:1]
         wanted = {
@@ -155,11 +153,11 @@ class OodGate:
             "look_axes": (LOOKS, LOOKS),
         }
         for name, shape in {**wanted, "scales": (2,)}.items():
-            array = found[name]
+            array = arrays[name]
             if array.dtype != np.float32 or array.shape != shape or not np.isfinite(array).all():
                 raise ModelError(
-                    f"{where} is no gate: expected {name} as finite float32 of shape {shape}, "
-                    f"got {array.dtype} of {array.shape}."
+                    f"{where} is no gate: expected {name} as finite float32 of shape {shape}, got "
+                    f"{array.dtype} of {array.shape}."
                 )
         if not (gate.scales > 0).all():
             raise ModelError(
@@ -170,15 +168,11 @@ class OodGate:
 
     @functools.cached_property
     def _known(self) -> Floats64:
-        """`axes` in the precision in which it is used: the conversion would cost as much as the
-        whole gate.
-        """
+        """`axes` in double precision; converting them costs as much as the whole gate."""
         return self.axes.astype(np.float64)
 
     def _distances(self, described: Floats32) -> Floats64:
-        """(N, 2): how far the features, and the statistics, of each row are from the training
-        images.
-        """
+        """Return the distances of features and of statistics from the training images: (N, 2)."""
         features, statistics = np.split(described.astype(np.float64), [len(self.mean)], axis=1)
         centred = features - self.mean
         rest = centred - (centred @ self._known.T) @ self._known
@@ -187,16 +181,14 @@ class OodGate:
 
 
 def fit(training: Floats32, validation: Floats32) -> OodGate:
-    """A gate from rows of `describe` of training images, with its limit from those of validation
-    images.
-    """
+    """Fit a gate on rows of `feature_vector`: axes on training, the limit on validation."""
     features, statistics = np.split(
         training.astype(np.float64), [training.shape[1] - LOOKS], axis=1
     )
     rank = min(RANK, features.shape[1] // 2, len(features) - 1)
     mean, look_mean = features.mean(axis=0), statistics.mean(axis=0)
-    # Of the covariance, because the features of all images at once would need a decomposition of
-    # far more numbers.
+    # The axes come from the covariance, because decomposing the features of all images at once
+    # takes far more numbers.
     _, vectors = np.linalg.eigh((features - mean).T @ (features - mean))
     arrays = (
         mean,
@@ -215,14 +207,14 @@ def fit(training: Floats32, validation: Floats32) -> OodGate:
 
 
 def _limit(values: Floats64) -> float:
-    """The smallest of the values that at most the share `REJECTED` of them exceeds."""
+    """Return the smallest value that at most the share `REJECTED` of the values exceeds."""
     return float(np.sort(values)[math.ceil((1 - REJECTED) * len(values)) - 1])
 
 
 def _whitening(centred: Floats64) -> Floats64:
-    """(36, 36): what turns (N, 36) centred statistics into uncorrelated ones of variance 1."""
-    # What has no spread, as among a handful of images, must not decide alone: hence the two least
-    # values.
+    """Return the (36, 36) matrix that makes centred statistics uncorrelated, of variance 1."""
+    # A statistic without spread, as among a handful of images, must not decide alone: hence the
+    # two lower bounds.
     scale = np.maximum(centred.std(axis=0), 1e-3)
     values, vectors = np.linalg.eigh((centred / scale).T @ (centred / scale) / len(centred))
     return np.asarray(vectors / np.sqrt(np.maximum(values, 1e-4)) / scale[:, None])
@@ -230,16 +222,14 @@ def _whitening(centred: Floats64) -> Floats64:
 
 @functools.cache
 def _rings() -> list[NDArray[np.bool_]]:
-    """(GRID, GRID) masks of the rings."""
+    """Return the masks of the rings, each (GRID, GRID)."""
     y, x = (np.mgrid[0:GRID, 0:GRID] + 0.5) / GRID * 2 - 1
     distance = np.hypot(x, y)
     return [(distance >= a) & (distance < b) for a, b in pairwise(RINGS)]
 
 
 def _means(values: Floats32, axis: int) -> Floats32:
-    """Means of `GRID` pieces, as even as can be, along an axis; a shorter axis repeats its
-    values.
-    """
+    """Average along an axis in `GRID` pieces, as even as can be; a shorter axis repeats values."""
     length = values.shape[axis]
     edges = np.arange(GRID + 1) * length // GRID
     sums = np.add.reduceat(values, np.minimum(edges[:-1], length - 1), axis=axis)

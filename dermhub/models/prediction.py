@@ -1,6 +1,4 @@
-"""What a model says about one image: `Prediction`, and where it found the evidence:
-`Explanation`.
-"""
+"""A model's answer to one image, and the arithmetic from logits to it."""
 
 from __future__ import annotations
 
@@ -19,16 +17,15 @@ from dermhub.tasks import Task
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says about one image.
+    """A model's answer to one image.
 
     `label` is the most probable class. `probabilities` are calibrated, in the task's class order,
     and sum to 1. `malignancy` is the probability of the malignant classes together, and `malignant`
     whether it reaches `threshold`, the model's operating point named `operating_point`.
 
-    `conformal` is the prediction set, the most probable class first: for each class, the share
-    `conformal_level` of its lesions has it in the set (see `dermhub.models.conformal`); a level of
-    0 says that the model has no such sets. `concerns` are what speaks against relying on the
-    answer.
+    `conformal` is the prediction set, the most probable class first: of the lesions of each class,
+    the share `conformal_level` has that class in its set (see `dermhub.models.conformal`). A level
+    of 0 says that the model has no such sets. `concerns` are reasons not to rely on the answer.
     """
 
     label: str
@@ -42,7 +39,7 @@ class Prediction:
 
     @property
     def abstention(self) -> str:
-        """One sentence why there is no confident answer, or "".
+        """Say in one sentence why there is no confident answer; "" where there is one.
 
         The image is of another kind, or the prediction set is empty, too wide, or without the most
         probable class.
@@ -55,47 +52,44 @@ class Prediction:
 
     @property
     def rejected(self) -> Concern | None:
-        """The concern of the gate, where this is no dermatoscopic image."""
-        return next((one for one in self.concerns if one.code == NOT_DERMATOSCOPIC), None)
+        """The concern of the gate, where this is no dermatoscopic image; None elsewhere."""
+        for concern in self.concerns:
+            if concern.code == NOT_DERMATOSCOPIC:
+                return concern
+        return None
 
     @property
     def malignant(self) -> bool:
-        """Whether the probability of malignancy reaches the operating point."""
+        """True where the probability of malignancy reaches the operating point."""
         return self.malignancy >= self.threshold
 
 
 def softmax(logits: NDArray[Any], temperature: float = 1.0) -> Floats64:
-    """Row-wise softmax in float64 of (N, C) logits divided by `temperature`."""
+    """Return the softmax of each row of (N, C) logits divided by `temperature`, in float64."""
     scaled = np.asarray(logits, np.float64) / temperature
     powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def class_indices(diagnoses: Iterable[str], task: Task) -> Ints:
-    """(N,) class indices of diagnosis codes, every one of which the task must know."""
+    """Return the class index of each diagnosis code, (N,); the task must know every one."""
     return np.array([task.index_of(dx) for dx in diagnoses], np.int64)
 
 
 def malignancy(probabilities: Floats64, task: Task) -> Floats64:
-    """(N,) probability of malignancy: the sum over the task's malignant classes."""
+    """Sum (N, C) probabilities over the task's malignant classes: (N,)."""
     return np.asarray(probabilities[:, list(task.positive_indices)].sum(axis=1))
 
 
 def csv_columns(classes: Sequence[str]) -> list[str]:
-    """The names of a row's cells, for a model with these classes."""
-    own = [
-        "image",
-        "label",
-        "malignancy",
-        "malignant",
-        "threshold",
-        *(f"p_{name}" for name in classes),
-    ]
-    return [*own, "conformal", "concerns", "abstention"]
+    """List the columns of a CSV table of predictions, for a model with these classes."""
+    answer = ["image", "label", "malignancy", "malignant", "threshold"]
+    probabilities = [f"p_{name}" for name in classes]
+    return [*answer, *probabilities, "conformal", "concerns", "abstention"]
 
 
 def to_record(image: str, prediction: Prediction) -> dict[str, Any]:
-    """One row, for JSON: the conformal set as a list, and concerns with their sentences."""
+    """Return a prediction as a flat JSON object; concerns keep their sentences."""
     return {
         "image": image,
         "label": prediction.label,
@@ -104,14 +98,15 @@ def to_record(image: str, prediction: Prediction) -> dict[str, Any]:
         "threshold": prediction.threshold,
         **{f"p_{name}": value for name, value in prediction.probabilities.items()},
         "conformal": list(prediction.conformal),
-        "concerns": [asdict(one) for one in prediction.concerns],
+        "concerns": [asdict(concern) for concern in prediction.concerns],
         "abstention": prediction.abstention,
     }
 
 
 def to_csv_row(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of `flat` for CSV: the conformal set and the concerns' codes as words with spaces
-    between them.
+    """Turn an object of `to_record` into a CSV row.
+
+    The prediction set and the concerns' codes become words with blanks between them.
     """
-    codes = " ".join(one["code"] for one in row["concerns"])
+    codes = " ".join(concern["code"] for concern in row["concerns"])
     return row | {"conformal": " ".join(row["conformal"]), "concerns": codes}
