@@ -1,6 +1,6 @@
 """What odd and hostile uploads do to the demo with its shipped models:
 
-    PYTHONPATH=.:tests python benchmarks/hostile.py [KIND ...]
+    PYTHONPATH=. python benchmarks/hostile.py [KIND ...]
 
 Starts app.py, sends every kind of tests/support/odd_files.py, and prints a Markdown table: what
 came, what its sender reads, seconds from the first byte of the upload to the answer, by how much

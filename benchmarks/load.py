@@ -1,6 +1,6 @@
 """The demo under load, with its shipped models and its default queue:
 
-    PYTHONPATH=.:tests python benchmarks/load.py [--clients 64] [--seconds 120] [--endpoint predict]
+    PYTHONPATH=. python benchmarks/load.py [--clients 64] [--seconds 120] [--endpoint predict]
 
 Starts app.py, measures one client alone, and then many at once: each uploads a drawn JPEG, asks,
 waits for its answer and begins anew; one that is told "busy" waits as long as the sentence says.
