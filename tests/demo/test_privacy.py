@@ -83,7 +83,7 @@ def test_nothing_is_left_after_an_orderly_end(
     options: tuple[Any, ...], tmp_path: Path, number: int
 ) -> None:
     home, notes = tmp_path / "home", tmp_path / "notes"
-    with serve(home, *options, watched=notes) as demo:
+    with serve(home, *options, notes=notes) as demo:
         told = visit(demo, tmp_path / "sent")
         # Guards the rest of this test: while the server runs, the marks are there to be found.
         assert traces(home)

@@ -63,7 +63,7 @@ def ask(demo: Demo, photo: Path) -> str:
 
 
 def events(demo: Demo) -> list[dict[str, Any]]:
-    """The journal."""
+    """The event log, line by line."""
     return [json.loads(line) for line in demo.lines if line.startswith("{")]
 
 
@@ -229,14 +229,19 @@ def test_a_queue_of_no_size_is_refused(capsys: pytest.CaptureFixture[str], numbe
 VISITS = """
 import sys
 from gradio_client import Client
-from demo import server
 from demo.models import Models
-from demo.page import make_page
+from demo.page.page import make_page
+from demo.server import server
 
 serving = server.Server(server.Settings(port=int(sys.argv[1])), "test")
 models = Models({"fast": (sys.argv[2], sys.argv[3])})
 made = []
-serving.open(lambda folder: made.append(make_page(models, folder)) or made[0], {}, models.identities)
+
+def make(folder, why_refused):
+    made.append(make_page(models, folder, why_refused))
+    return made[0]
+
+serving.open(make, {}, models.identities)
 client = Client(serving.local, verbose=False)
 for visit in range(server.VISITS + 20):
     client.session_hash = f"visit-{visit}"

@@ -20,7 +20,7 @@ from demo.models import ACCURATE, FAST, Models, Pair, offered
 from demo.page import prevalence, several, stability
 from demo.page.stability import Trial
 from demo.reading import TITLES, as_record, reasons, record
-from demo.server.uploads import Uploads
+from demo.uploads import Uploads
 from dermhub.concern import Concern
 from dermhub.errors import ConfigError, ImageError
 from dermhub.images.drawing import draw

@@ -1,5 +1,4 @@
-"""app.py, watched by the interpreter's own audit events: python watched.py NOTES [options of
-app.py].
+"""app.py under the interpreter's audit hook: python audited_app.py NOTES [options of app.py].
 
 NOTES gets a line for every file that is opened to write, renamed or made ("write PATH"), and for
 every address that is connected to or looked up ("ask ADDRESS").
