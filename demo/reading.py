@@ -20,8 +20,8 @@ TITLES = {
     "undecided": "No confident answer: the diagnosis stays open",
     "elsewhere": "No confident answer: the evidence lies in the wrong place",
 }
-"""What replaces an answer, the gravest reason first. Every concern that has no title of its own is
-one of quality.
+"""Headlines that replace an answer, the gravest reason first. Every concern without a title of its
+own is one of quality.
 """
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 @dataclass
 class LatestRun:
-    """What a visitor has chosen on the tab for several images, and how often they have started.
+    """The latest start on the tab for several images: a mark of the choice, and a count of starts.
 
-    Each visit has one.
+    Each visit has its own.
     """
 
     mark: str = ""

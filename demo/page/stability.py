@@ -19,7 +19,7 @@ from dermhub.images.decode import ImageInput, to_rgb
 
 @dataclass(frozen=True)
 class Trial:
-    """What both models say of one variant of an image."""
+    """Both models' answers to one variant of an image."""
 
     name: str
     malignancy: float

@@ -162,7 +162,7 @@ class Outcome:
     """False where the function raised an error."""
 
     values: tuple[Any, ...]
-    """What the function returned."""
+    """Values that the function returned."""
 
     waited: float
     """Seconds in the queue."""

@@ -37,7 +37,7 @@ class Behind:
 
 @pytest.fixture
 def written() -> io.StringIO:
-    """What the event log has written."""
+    """The stream that the event log writes to."""
     return io.StringIO()
 
 
@@ -69,7 +69,7 @@ def ask(door: Door, path: str, method: str = "GET", **headers: object) -> Reply:
 
 
 def opened(door: Door, status: int = 200) -> Behind:
-    """What is behind the door, once it is ready."""
+    """Put an application behind the door and make it ready."""
     door.app = behind = Behind(status)
     door.state, behind.door = "ready", door
     return behind

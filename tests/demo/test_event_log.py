@@ -19,13 +19,13 @@ from demo.server.event_log import EventLog
 
 @pytest.fixture
 def written() -> io.StringIO:
-    """What the event log has written."""
+    """The stream that an event log writes to."""
     return io.StringIO()
 
 
 @contextlib.contextmanager
 def taken_over() -> Iterator[io.StringIO]:
-    """What an event log writes that has taken over what others print and log."""
+    """The stream of an event log that has taken over what others print and log."""
     streams, handlers, level = (
         (sys.stdout, sys.stderr),
         logging.root.handlers[:],

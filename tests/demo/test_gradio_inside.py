@@ -64,7 +64,7 @@ def other_modules() -> list[Path]:
 
 
 def inner_names(tree: ast.AST) -> Iterator[str]:
-    """What a module uses of others' private names, of `INNER`, and of Gradio's modules."""
+    """Others' private names, names of `INNER`, and modules of Gradio, that a module uses."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
             mine = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
@@ -245,7 +245,7 @@ async def test_a_launched_page_checks_files(page: gr.Blocks) -> None:
 
 
 def body_of(page: gr.Blocks, visit: str | None) -> Any:
-    """What a client sends to have a number doubled."""
+    """A client's request to have a number doubled."""
     function = next(iter(page.fns))
     return SimpleNamespace(
         session_hash=visit, fn_index=function, data=[21, None, None], event_id=None, request=None

@@ -14,9 +14,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
-
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-
 
 PATHS = {"os.rename": 1, "os.mkdir": 0, "os.link": 1, "os.symlink": 1}
 """Audit events -> which of their arguments is the path that comes into being."""

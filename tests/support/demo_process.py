@@ -21,7 +21,6 @@ from tests.support.tiny import TINY_RUN, run_training
 
 ROOT = Path(__file__).resolve().parents[2]
 
-
 READY = 240
 """Seconds that a loaded machine gets to import torch and gradio."""
 
@@ -43,9 +42,9 @@ class Demo:
 
 def free_port() -> int:
     """A port that nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 @contextlib.contextmanager
