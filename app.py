@@ -1,6 +1,7 @@
 """The demo: python app.py [--host HOST] [--port PORT] [--auth-file FILE] [--max-queue N] [--share].
 
-Takes a dermatoscopic image and shows what both shipped models say and where they found it.
+Takes a dermatoscopic image and shows what both shipped models say and where they found it. This
+module joins the page and the server, which do not know of each other.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from demo.server.process import PortError
 
 
 def options(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description="Serve the dermhub demo.")
     parser.add_argument(
         "--host",
@@ -62,40 +63,41 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def folder(text: str) -> Path:
-    """An existing folder from the command line."""
+    """Return an existing folder from the command line."""
     if not Path(text).is_dir():
         raise argparse.ArgumentTypeError(f"{text} is no folder")
     return Path(text)
 
 
 def port_number(text: str) -> int:
-    """A port from the command line."""
+    """Return a port from the command line."""
     if not text.isdecimal() or not 1 <= int(text) <= 65535:
         raise argparse.ArgumentTypeError(f"{text} is no port, expected a number from 1 to 65535")
     return int(text)
 
 
 def count(text: str) -> int:
-    """A number of requests from the command line."""
+    """Return a number of requests from the command line."""
     if not text.isdecimal() or not 1 <= int(text) <= 10_000:
         raise argparse.ArgumentTypeError(f"{text} is no number of requests, expected 1 to 10000")
     return int(text)
 
 
 def settings(given: argparse.Namespace) -> server.Settings:
-    """How to serve, by the command line and the environment of a Space. Raises AccountsError; warns
-    on stderr.
+    """Derive settings from the command line and the environment of a Space.
+
+    Warns on stderr of what others can reach or read. Raises AccountsError.
     """
     # A Space says in its environment that it listens for others.
     host = "0.0.0.0" if os.environ.get("SPACE_ID") else given.host
-    known = accounts.read(given.auth_file) if given.auth_file else None
+    users = accounts.read(given.auth_file) if given.auth_file else None
     if given.auth_file and accounts.is_open_to_others(given.auth_file):
         warn(
             f"{given.auth_file} can be read by other users of this machine: chmod 600 "
             f"{given.auth_file}."
         )
     reached = given.share or host not in server.LOCAL
-    if reached and known is None:
+    if reached and users is None:
         warn(
             "this page can be reached by others, without a password: whoever reaches it can use it "
             "(--auth-file)."
@@ -105,11 +107,11 @@ def settings(given: argparse.Namespace) -> server.Settings:
             "passwords and images travel unencrypted unless a proxy with TLS stands in front "
             "(deploy/)."
         )
-    return server.Settings(host, given.port, given.share, given.max_queue, known)
+    return server.Settings(host, given.port, given.share, given.max_queue, users)
 
 
 def warn(sentence: str) -> None:
-    """One sentence on stderr."""
+    """Print a sentence on stderr."""
     print(f"app.py: {sentence}", file=sys.stderr, flush=True)
 
 
@@ -143,8 +145,9 @@ def main() -> int:
 
 
 def serve(serving: server.Server, given: argparse.Namespace) -> int:
-    """Load what the page needs, open it, and wait until the process is told to end. Raises
-    DermhubError.
+    """Load the models, open the page, and wait until the process is told to end.
+
+    Raises DermhubError.
     """
     from demo.models import FAST, Models, offered
     from demo.page.page import make_page
@@ -153,7 +156,7 @@ def serve(serving: server.Server, given: argparse.Namespace) -> int:
     models = Models(offered(given.binary, given.lesion))
     models.pair(FAST)
     address = serving.open(
-        lambda folder: make_page(models, folder, given.examples),
+        lambda folder, why_refused: make_page(models, folder, why_refused, given.examples),
         theme(),
         models.identities,
         mcp=given.mcp,
@@ -164,7 +167,7 @@ def serve(serving: server.Server, given: argparse.Namespace) -> int:
         f"dermhub is ready: open {address or serving.local} in a browser; Ctrl-C ends it.",
         flush=True,
     )
-    serving.journal.take_over()
+    serving.event_log.take_over()
     return serving.wait()
 
 

@@ -1,4 +1,4 @@
-"""Who may use the demo: a file of users, with their passwords or, better, salted hashes of them.
+"""Accounts of the demo: a file of users, with their passwords or, better, salted hashes of them.
 
 `python -m demo.accounts USER` asks for a password and prints the line for such a file.
 """
@@ -19,29 +19,25 @@ from pathlib import Path
 
 SCHEME = "scrypt"
 
-
 COST = {"n": 2**14, "r": 8, "p": 1}
 """scrypt (RFC 7914) with 16 MiB of memory and about 50 ms a try."""
-
 
 PAUSE = 1.0
 """Seconds that a wrong password costs."""
 
 
 class AccountsError(ValueError):
-    """The file of accounts is not usable; one sentence says why."""
+    """Raised where the file of accounts is not usable; one sentence says why."""
 
 
 @dataclass(frozen=True)
 class Accounts:
-    """Users and their secrets: a password as it was written, or `scrypt$salt$hash` in hexadecimal
-    digits.
-    """
+    """Users and their secrets: a password as it was written, or `scrypt$salt$hash` in hex."""
 
     secrets: dict[str, str]
 
     def holds(self, user: str, password: str) -> bool:
-        """Whether a user has this password; takes as long for a user that there is not."""
+        """Tell whether a user has this password; an unknown user takes as long."""
         secret = self.secrets.get(user, "")
         if secret.startswith(SCHEME + "$") or not secret:
             _, salt, expected = (secret or f"{SCHEME}$00$00").split("$")
@@ -53,8 +49,9 @@ class Accounts:
         return hmac.compare_digest(given, expected.lower()) and bool(secret)
 
     async def enter(self, user: str, password: str) -> bool:
-        """Whether a user may enter, beside the other requests; a wrong password is answered after
-        `PAUSE` seconds.
+        """Tell whether a user may enter, without holding other requests up.
+
+        A wrong password is answered after `PAUSE` seconds.
 
         A method and not `__call__`: Gradio takes only a coroutine function for one, and would let
         everybody in who makes it call an object that returns a coroutine, because that is true.
@@ -66,10 +63,10 @@ class Accounts:
 
 
 def read(path: Path) -> Accounts:
-    """The accounts of a file with lines `user:password` or `user:scrypt$salt$hash`; # begins a
-    comment line.
+    """Read the accounts of a file with lines `user:password` or `user:scrypt$salt$hash`.
 
-    Raises AccountsError in one sentence that names the line and never the password.
+    Empty lines and lines that begin with # are skipped. Raises AccountsError in one sentence that
+    names the line and never the password.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -78,33 +75,33 @@ def read(path: Path) -> Accounts:
         raise AccountsError(
             f"{path} can't be read: {reason}; expected a file with lines user:password."
         ) from None
-    found: dict[str, str] = {}
+    secrets_of: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         user, colon, secret = line.strip().partition(":")
         if not colon or not user or not secret:
             raise AccountsError(f"Line {number} of {path} is no account, expected user:password.")
-        if user in found:
+        if user in secrets_of:
             raise AccountsError(f"Line {number} of {path} names the user {user!r} a second time.")
         if secret.startswith(SCHEME + "$") and not _is_hash(secret):
             raise AccountsError(
                 f"Line {number} of {path} holds a damaged hash: make it anew, python -m "
                 "demo.accounts."
             )
-        found[user] = secret
-    if not found:
+        secrets_of[user] = secret
+    if not secrets_of:
         raise AccountsError(f"{path} holds no account, expected lines user:password.")
-    return Accounts(found)
+    return Accounts(secrets_of)
 
 
 def is_open_to_others(path: Path) -> bool:
-    """Whether other users of this machine can read or write a file."""
+    """Tell whether other users of this machine can read or write a file."""
     return bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
 
 
 def line_for(user: str, password: str) -> str:
-    """The line of an accounts file for a user, with a salted hash."""
+    """Make the line of an accounts file for a user, with a salted hash."""
     salt = secrets.token_bytes(16)
     return f"{user}:{SCHEME}${salt.hex()}${_scrypt(password, salt).hex()}"
 

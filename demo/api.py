@@ -1,8 +1,8 @@
-"""What other programs can ask: the page's own functions with plain values, also as tools of an MCP
-server.
+"""The API: the page's functions with plain values, also as tools of an MCP server.
 
-Every result carries the notice that a visitor of the page has to confirm. What can't be answered
-comes back as {"error": one sentence, "notice": ...}, never as a traceback.
+Programs read the docstrings of `Api` as descriptions of its endpoints. Every result carries the
+notice that a visitor of the page has to confirm. What can't be answered comes back as
+{"error": one sentence, "notice": ...}, never as a traceback.
 """
 
 from __future__ import annotations
@@ -11,19 +11,17 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from demo import reading
 from demo.models import FAST, Models
 from demo.page import answer, prevalence, several, stability
 from demo.page.html import NOTICE, data_uri, problem
-from demo.reading import read, record
-from demo.server.uploads import Uploads, for_visitor
-from dermhub.errors import DermhubError, ImageError
+from demo.uploads import Uploads, for_visitor
+from dermhub import DermhubError, ImageError
 
 if TYPE_CHECKING:
     import gradio as gr
 
-
 Record = dict[str, Any]
-
 
 NO_IMAGE = "No image was sent: expected one file."
 
@@ -47,7 +45,7 @@ class Api:
             if image is None:
                 return answer.EMPTY
             pair = self.models.pair(model)
-            return answer.answer(read(pair, self.uploads.content(image)), pair)
+            return answer.answer(reading.read(pair, self.uploads.content(image)), pair)
         except DermhubError as error:
             return problem(for_visitor(error))
 
@@ -63,7 +61,7 @@ class Api:
             image: A dermatoscopic image of one pigmented lesion (JPEG, PNG, TIFF, WebP).
             model: Which pair of models answers: "fast", or "accurate" where the server has one.
         """
-        return self._asked(image, lambda content: record(self.models.pair(model), content))
+        return self._answer(image, lambda content: reading.record(self.models.pair(model), content))
 
     def explain(
         self,
@@ -83,31 +81,29 @@ class Api:
             versus: A class against which the evidence is sought ("why mel and not nv"); empty for none.
             model: Which pair of models answers: "fast", or "accurate" where the server has one.
             picture: Whether the image with the map over it comes along, as a data URI in `overlay`.
-        """
+        """  # noqa: E501 (Gradio takes one line for each argument)
 
         def explained(content: bytes) -> Record:
-            one = self.models.pair(model).lesion.explain(content, target or None, versus or None)
-            share = one.prediction.probabilities[one.target]
-            found: Record = {
-                "target": one.target,
-                "versus": one.versus,
-                "probability": share,
-                "blank": one.blank,
+            lesion = self.models.pair(model).lesion
+            why = lesion.explain(content, target or None, versus or None)
+            result: Record = {
+                "target": why.target,
+                "versus": why.versus,
+                "probability": why.prediction.probabilities[why.target],
+                "blank": why.blank,
+                "inside": why.inside,
+                "lesion_share": why.lesion_share,
+                "trusted": why.trusted,
+                "verdict": why.verdict,
+                "abstention": why.prediction.abstention,
+                "concerns": [asdict(concern) for concern in why.prediction.concerns],
             }
-            found |= {
-                "inside": one.inside,
-                "lesion_share": one.lesion_share,
-                "trusted": one.trusted,
-            }
-            found |= {"verdict": one.verdict, "abstention": one.prediction.abstention}
-            found["concerns"] = [asdict(concern) for concern in one.prediction.concerns]
-            return {
-                **found,
-                **({"overlay": data_uri(one.overlay, "PNG")} if picture else {}),
-                "notice": NOTICE,
-            }
+            if picture:
+                result["overlay"] = data_uri(why.overlay, "PNG")
+            result["notice"] = NOTICE
+            return result
 
-        return self._asked(image, explained)
+        return self._answer(image, explained)
 
     def check_stability(self, image: str | None, model: str = FAST) -> Record:
         """Whether the answer holds when a dermatoscopic image is turned, mirrored, zoomed or lit
@@ -120,16 +116,15 @@ class Api:
         """
 
         def checked(content: bytes) -> Record:
-            found, no_answer = stability.check(self.models.pair(model), content)
-            table = [dict(vars(one)) for one in found]
+            trials, no_answer = stability.check(self.models.pair(model), content)
             return {
-                "holds": stability.holds(found) and not no_answer,
-                "verdict": stability.verdict(found, no_answer),
-                "trials": table,
+                "holds": stability.holds(trials) and not no_answer,
+                "verdict": stability.verdict(trials, no_answer),
+                "trials": [asdict(trial) for trial in trials],
                 "notice": NOTICE,
             }
 
-        return self._asked(image, checked)
+        return self._answer(image, checked)
 
     def at_prevalence(self, percent: float, model: str = FAST) -> Record:
         """What the model's call means at a prevalence: PPV, NPV, cancers missed and false alarms
@@ -158,12 +153,12 @@ class Api:
         try:
             if not images or len(images) > several.MOST:
                 raise ImageError(several.TOO_MANY if images else NO_IMAGE)
-            found = [*several.rows(self.models.pair(model), images, self.uploads)]
-            return {"rows": found, "csv": several.as_csv(found), "notice": NOTICE}
+            rows = list(several.rows(self.models.pair(model), images, self.uploads))
+            return {"rows": rows, "csv": several.as_csv(rows), "notice": NOTICE}
         except DermhubError as error:
             return {"error": for_visitor(error), "notice": NOTICE}
 
-    def _asked(self, image: str | None, computed: Callable[[bytes], Record]) -> Record:
+    def _answer(self, image: str | None, computed: Callable[[bytes], Record]) -> Record:
         try:
             if image is None:
                 raise ImageError(NO_IMAGE)
@@ -173,29 +168,29 @@ class Api:
 
 
 def publish(api: Api, image: gr.Image, files: gr.File, kind: gr.Radio, **limits: Any) -> None:
-    """Make the functions endpoints of the page that is being built; components only say what kind
-    of value comes.
+    """Make the functions endpoints of the page that is being built.
+
+    Components only say what kind of value comes; `limits` are options of Gradio's events.
     """
     import gradio as gr
 
     never = gr.Button(visible=False)
-    word, flag = gr.Textbox("", visible=False), gr.Checkbox(False, visible=False)
-    percent, told_as, shown = (
-        gr.Number(visible=False),
-        gr.JSON(visible=False),
-        gr.HTML(visible=False),
-    )
+    word = gr.Textbox("", visible=False)
+    flag = gr.Checkbox(False, visible=False)
+    percent = gr.Number(visible=False)
+    record = gr.JSON(visible=False)
+    shown = gr.HTML(visible=False)
     never.click(api.analyse, [image], shown, api_name="analyse", **limits)
-    never.click(api.predict, [image, kind], told_as, api_name="predict", **limits)
-    never.click(api.explain, [image, word, word, kind, flag], told_as, api_name="explain", **limits)
-    never.click(api.check_stability, [image, kind], told_as, api_name="check_stability", **limits)
+    never.click(api.predict, [image, kind], record, api_name="predict", **limits)
+    never.click(api.explain, [image, word, word, kind, flag], record, api_name="explain", **limits)
+    never.click(api.check_stability, [image, kind], record, api_name="check_stability", **limits)
     # In the queue, though it waits for nobody: what Gradio answers outside of it reaches an MCP
     # client as "root={...}".
     never.click(
         api.at_prevalence,
         [percent, kind],
-        told_as,
+        record,
         api_name="at_prevalence",
         concurrency_limit=None,
     )
-    never.click(api.predict_several, [files, kind], told_as, api_name="predict_several", **limits)
+    never.click(api.predict_several, [files, kind], record, api_name="predict_several", **limits)

@@ -1,6 +1,4 @@
-"""The models behind the page: loaded when they are first asked for, and held against what the page
-shows of them.
-"""
+"""The models behind the page: loaded when first asked for, and checked for what the page shows."""
 
 from __future__ import annotations
 
@@ -14,12 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dermhub import Classifier
-    from dermhub.models.config import Threshold
-
+    from dermhub import Classifier, Threshold
 
 FAST, ACCURATE = "fast", "accurate"
-
 
 PICTURES = {
     "figures/confusion_matrix.png": "confusion matrix",
@@ -38,15 +33,14 @@ class Pair:
 
     @property
     def point(self) -> Threshold:
-        """The operating point of the model of the binary task: the threshold, its aim, and where it
-        was chosen.
-        """
+        """The operating point of the binary model: its threshold, its aim, the split it is from."""
         return next(iter(self.binary.config.thresholds.values()))
 
     @functools.cached_property
     def tested(self) -> dict[str, Any]:
-        """What metrics.json says of that operating point on test: counts, and `intervals` of its
-        two shares.
+        """The counts of that operating point on the test split, from metrics.json.
+
+        `intervals` are those of its sensitivity and specificity.
         """
         test = figures(self.binary)["test"]
         bounds = test.get("intervals", {}).get("bounds", {})
@@ -70,16 +64,17 @@ class Models:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds there are; the first one is the default."""
+        """The kinds of pairs; the first is the default."""
         return tuple(self.names)
 
     def loaded(self, kind: str) -> bool:
-        """Whether a pair is in memory."""
+        """Tell whether a pair is in memory."""
         return kind in self._pairs
 
     def pair(self, kind: str) -> Pair:
-        """A pair of models; the first call for a kind takes seconds. Raises ConfigError for a kind
-        there is none of.
+        """Return a pair of models; the first call for a kind takes seconds.
+
+        Raises ConfigError for an unknown kind.
         """
         from dermhub import ConfigError
 
@@ -94,8 +89,9 @@ class Models:
         return self._pairs[kind]
 
     def identities(self) -> dict[str, dict[str, str]]:
-        """What tells each loaded model from any other: "binary", "lesion", "binary-accurate",
-        "lesion-accurate".
+        """Return the `identity` of each loaded model.
+
+        Their names are "binary", "lesion", "binary-accurate" and "lesion-accurate".
         """
         return {
             task if kind == FAST else f"{task}-{kind}": identity(model)
@@ -105,8 +101,9 @@ class Models:
 
 
 def offered(binary: str, lesion: str) -> dict[str, tuple[str, str]]:
-    """kind -> names of its models: the given ones, and accurate ones where such are shipped or lie
-    beside them.
+    """Return the names of the models of each kind.
+
+    There are the given ones, and accurate ones where such are shipped or lie beside the given.
     """
     from dermhub import shipped
 
@@ -119,8 +116,9 @@ def offered(binary: str, lesion: str) -> dict[str, tuple[str, str]]:
 
 
 def load_model(option: str, name: str) -> Classifier:
-    """The model for an option; raises ModelError where it is of another task or lacks what the page
-    shows.
+    """Load the model for an option of the command line.
+
+    Raises ModelError where it is of another task or lacks what the page shows.
     """
     from dermhub import TASKS, ModelError, load
 
@@ -141,10 +139,8 @@ def load_model(option: str, name: str) -> Classifier:
             "folder."
         )
     try:
-        (
-            card_text(model),
-            figures(model)["test"]["operating_points"][next(iter(model.config.thresholds))],
-        )
+        card_text(model)
+        _ = figures(model)["test"]["operating_points"][next(iter(model.config.thresholds))]
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise ModelError(
             f"{model.folder} has a damaged metrics.json or README.md: fetch the model again."
@@ -153,7 +149,7 @@ def load_model(option: str, name: str) -> Classifier:
 
 
 def figures(model: Classifier) -> dict[str, Any]:
-    """The content of the model's metrics.json."""
+    """Read the model's metrics.json."""
     content: dict[str, Any] = json.loads(
         (model.folder / "metrics.json").read_text(encoding="utf-8")
     )
@@ -161,13 +157,13 @@ def figures(model: Classifier) -> dict[str, Any]:
 
 
 def card_text(model: Classifier) -> str:
-    """The model card without its front matter and pictures."""
+    """Read the model card without its front matter and pictures."""
     text = (model.folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)[2]
     return re.sub(r"^!\[.*\)$", "", text, flags=re.MULTILINE)
 
 
 def identity(model: Classifier) -> dict[str, str]:
-    """What tells a model from any other: its architecture and the sha256 of its weights."""
+    """Return what tells a model from any other: its architecture and the sha256 of its weights."""
     return {
         "architecture": model.config.architecture,
         "weights_sha256": model.config.weights_sha256,

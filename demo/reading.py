@@ -1,6 +1,4 @@
-"""What both models say of one image, and everything that speaks against saying it with
-confidence.
-"""
+"""A reading: what both models say of one image, and the reasons not to say it with confidence."""
 
 from __future__ import annotations
 
@@ -11,21 +9,19 @@ from PIL import Image
 
 from demo.models import Pair
 from demo.page.html import NOTICE
-from dermhub.concern import NOT_DERMATOSCOPIC
+from dermhub import Explanation, Prediction
 from dermhub.images.decode import to_rgb
-from dermhub.models.explanation import Explanation
-from dermhub.models.prediction import Prediction
 
 TITLES = {
-    NOT_DERMATOSCOPIC: "No answer: this does not look like a dermatoscopic image",
+    "not-dermatoscopic": "No answer: this does not look like a dermatoscopic image",
     "quality": "No confident answer: the image is not good enough",
     "seen": "No fair answer: the models know this image",
     "disagreement": "No confident answer: the two models disagree",
     "undecided": "No confident answer: the diagnosis stays open",
     "elsewhere": "No confident answer: the evidence lies in the wrong place",
 }
-"""What replaces an answer, the gravest reason first. Every concern that has no title of its own is
-one of quality.
+"""Headlines that replace an answer, the gravest reason first. Every concern without a title of its
+own is one of quality.
 """
 
 
@@ -57,37 +53,36 @@ class Reading:
 
     @property
     def first(self) -> Prediction:
-        """What the binary model predicts; the probability of malignancy that the page shows is
-        its.
-        """
+        """The binary model's prediction, with the probability of malignancy that the page shows."""
         return next(iter(self.binary.values())).prediction
 
     @property
     def second(self) -> Prediction:
-        """What the seven-class model predicts."""
+        """The seven-class model's prediction."""
         return next(iter(self.lesion.values())).prediction
 
     @property
     def reasons(self) -> tuple[Reason, ...]:
-        """Why no confident answer must be shown, the gravest first; empty when there is one."""
+        """The reasons against a confident answer, the gravest first; empty when there is one."""
         return reasons(self.first, self.second, self.lesion[self.second.label, ""])
 
 
 def read(pair: Pair, content: bytes) -> Reading:
-    """Both models' view of an image. Raises ImageError for bytes that are no usable image."""
+    """Read an image with both models. Raises ImageError for bytes that are no usable image."""
     image = to_rgb(content)
     return Reading(pair.binary.explain_all(image), pair.lesion.explain_pairs(image))
 
 
 def record(pair: Pair, content: bytes) -> dict[str, object]:
-    """What the API says of an image; one map is computed, to see where the evidence lies. Raises
-    ImageError.
+    """Return what the API says of an image. Raises ImageError.
+
+    One map is computed, to see where the evidence lies.
     """
     return as_record(*judged(pair, to_rgb(content)))
 
 
 def judged(pair: Pair, image: Image.Image) -> tuple[Prediction, Prediction, tuple[Reason, ...]]:
-    """Both predictions of an RGB image, binary first, and why no confident answer must be shown."""
+    """Return both predictions of an RGB image, binary first, and what `reasons` says of them."""
     why, first = pair.lesion.explain(image), pair.binary.predict(image)
     return first, why.prediction, reasons(first, why.prediction, why)
 
@@ -95,24 +90,25 @@ def judged(pair: Pair, image: Image.Image) -> tuple[Prediction, Prediction, tupl
 def reasons(
     first: Prediction, second: Prediction, why: Explanation | None = None
 ) -> tuple[Reason, ...]:
-    """Why no confident answer must be shown for two predictions, the gravest first.
+    """List the reasons against a confident answer for two predictions, the gravest first.
 
     `why` is the explanation of the most probable class, whose map may lie outside of the lesion.
     """
-    found = list(_found(first, second, why))
     order = list(TITLES)
     # Both models say the same of an image that is blurred, or that is none of a skin lesion.
-    once = {(one.code, one.sentence): one for one in found}
-    return tuple(sorted(once.values(), key=lambda one: order.index(one.code)))
+    distinct = dict.fromkeys(_all_reasons(first, second, why))
+    return tuple(sorted(distinct, key=lambda reason: order.index(reason.code)))
 
 
-def _found(first: Prediction, second: Prediction, why: Explanation | None) -> Iterator[Reason]:
-    told: set[str] = set()
+def _all_reasons(
+    first: Prediction, second: Prediction, why: Explanation | None
+) -> Iterator[Reason]:
+    codes: set[str] = set()
     for concern in (*first.concerns, *second.concerns):
-        if concern.code not in told:
-            told.add(concern.code)
+        if concern.code not in codes:
+            codes.add(concern.code)
             yield Reason(concern.code if concern.code in TITLES else "quality", concern.sentence)
-    if NOT_DERMATOSCOPIC in told:
+    if first.rejected or second.rejected:
         # What else the models make of it says nothing more.
         return
     if first.malignant != second.malignant:
@@ -121,7 +117,9 @@ def _found(first: Prediction, second: Prediction, why: Explanation | None) -> It
     # anywhere.
     if why and why.judged and not why.trusted:
         yield Reason("elsewhere", why.verdict)
-    yield from (Reason("undecided", one.abstention) for one in (second, first) if one.abstention)
+    for prediction in (second, first):
+        if prediction.abstention:
+            yield Reason("undecided", prediction.abstention)
 
 
 def _disagreement(second: Prediction) -> str:
@@ -135,8 +133,8 @@ def _disagreement(second: Prediction) -> str:
 
 
 def as_record(first: Prediction, second: Prediction, why: Iterable[Reason]) -> dict[str, object]:
-    """Two predictions as the API gives them: plain values, with the notice that the page shows."""
-    found = list(why)
+    """Return two predictions as the API gives them: plain values, with the page's notice."""
+    given_reasons = list(why)
     return {
         "label": second.label,
         "probabilities": second.probabilities,
@@ -144,11 +142,12 @@ def as_record(first: Prediction, second: Prediction, why: Iterable[Reason]) -> d
         "threshold": first.threshold,
         "malignant": first.malignant,
         "conformal": list(second.conformal),
-        "concerns": [asdict(one) for one in dict.fromkeys(first.concerns + second.concerns)],
+        "concerns": [asdict(item) for item in dict.fromkeys(first.concerns + second.concerns)],
         "abstention": second.abstention or first.abstention,
-        "confident": not found,
+        "confident": not given_reasons,
         "reasons": [
-            {"code": one.code, "title": one.title, "sentence": one.sentence} for one in found
+            {"code": reason.code, "title": reason.title, "sentence": reason.sentence}
+            for reason in given_reasons
         ],
         "notice": NOTICE,
     }

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
         LeakError,
         ModelError,
     )
+    from dermhub.evaluation.metrics import at_prevalence
     from dermhub.hub.pins import Entry
+    from dermhub.images.drawing import draw
     from dermhub.images.view import InputSpec
     from dermhub.models.catalog import shipped
     from dermhub.models.classifier import Classifier, load
@@ -48,7 +50,9 @@ _HOMES = {
         "LeakError",
         "ModelError",
     ),
+    "evaluation.metrics": ("at_prevalence",),
     "hub.pins": ("Entry",),
+    "images.drawing": ("draw",),
     "images.view": ("InputSpec",),
     "models.catalog": ("shipped",),
     "models.classifier": ("Classifier", "load"),
@@ -81,6 +85,8 @@ __all__ = [
     "Threshold",
     "TrainConfig",
     "__version__",
+    "at_prevalence",
+    "draw",
     "load",
     "plain_name",
     "shipped",

@@ -1,4 +1,4 @@
-"""A reading -> the HTML that the page shows: one glance, then the figures, then why.
+"""The answer as HTML: a reading at a glance, then the figures, then why.
 
 Where anything speaks against a confident answer, that is the headline, and what the models computed
 all the same is folded away below it. Every text that depends on an upload is escaped, and pictures
@@ -15,9 +15,7 @@ from demo.models import Pair
 from demo.page.html import NOTICE, bar, either, note, table
 from demo.page.maps import maps
 from demo.reading import Reading, Reason
-from dermhub.models.config import Threshold
-from dermhub.models.prediction import Prediction
-from dermhub.tasks import plain_name
+from dermhub import Prediction, Threshold, plain_name
 
 EMPTY = (
     f"{note('The answer appears here.')}"
@@ -26,7 +24,6 @@ EMPTY = (
     "not an ordinary photograph.</p>"
 )
 
-
 ASK = (
     '<div class="derm-problem" role="alert" data-say="Confirm first that this is research '
     'software."><strong>One thing '
@@ -34,12 +31,11 @@ ASK = (
     "appears here.</div>"
 )
 
-
 BUSY = '<p class="derm-note derm-busy" role="status">Reading eleven variants of the image ...</p>'
 
 
 def waiting(loaded: bool) -> str:
-    """What stands in place of the old answer while the new one is computed."""
+    """Return what stands in place of the old answer while the new one is computed."""
     text = (
         "Reading the image ..."
         if loaded
@@ -49,13 +45,14 @@ def waiting(loaded: bool) -> str:
 
 
 def answer(reading: Reading, pair: Pair) -> str:
-    """All that the page says of an image."""
+    """Return all that the page says of an image."""
     return as_html(reading, pair.point, pair.tested)
 
 
 def as_html(reading: Reading, point: Threshold, tested: dict[str, Any]) -> str:
-    """The same from its parts: `point` is the operating point, `tested` what was measured of it on
-    test.
+    """Return the answer from its parts.
+
+    `point` is the operating point of the binary model, `tested` its counts on the test split.
     """
     first, why = reading.first, reading.reasons
     figures = f'<div class="derm-two">{ranking(reading.second)}{maps(reading)}</div>'
@@ -73,7 +70,8 @@ def as_html(reading: Reading, point: Threshold, tested: dict[str, Any]) -> str:
         body = (
             '<section class="derm-head"><h2>Probability of malignancy: '
             f"{first.malignancy:.1%}</h2>{_scale(first)}"
-            f'<p class="derm-call">{_call(first)}</p><p>{record(first.malignant, point, tested)}</p></section>{figures}'
+            f'<p class="derm-call">{_call(first)}</p>'
+            f"<p>{track_record(first.malignant, point, tested)}</p></section>{figures}"
         )
     return (
         f'<div class="derm" data-say="{escape(say)}">{body}<p class="derm-small">{NOTICE}</p></div>'
@@ -83,9 +81,9 @@ def as_html(reading: Reading, point: Threshold, tested: dict[str, Any]) -> str:
 def _reasons(why: Sequence[Reason]) -> str:
     return "".join(
         # The first title is the headline already.
-        (f"<h3>{escape(one.title)}</h3>" if one.title != why[0].title else "")
-        + f"<p>{escape(one.sentence)}</p>"
-        for one in why
+        (f"<h3>{escape(reason.title)}</h3>" if reason.title != why[0].title else "")
+        + f"<p>{escape(reason.sentence)}</p>"
+        for reason in why
     )
 
 
@@ -109,8 +107,8 @@ def _scale(first: Prediction) -> str:
     )
 
 
-def record(called: bool, point: Threshold, tested: dict[str, Any]) -> str:
-    """Where the threshold comes from, and how often its call was wrong on test images."""
+def track_record(called: bool, point: Threshold, tested: dict[str, Any]) -> str:
+    """Say where the threshold comes from, and how often its call was wrong on test images."""
     sick, healthy = tested["tp"] + tested["fn"], tested["tn"] + tested["fp"]
     wrong = (
         f"called {tested['fp']:,} of {healthy:,} images of benign lesions malignant"
@@ -122,7 +120,7 @@ def record(called: bool, point: Threshold, tested: dict[str, Any]) -> str:
 
 
 def ranking(second: Prediction) -> str:
-    """The prediction set in words, and the seven classes, the most probable first."""
+    """Return the prediction set in words, and the seven classes, the most probable first."""
     ranked = sorted(second.probabilities.items(), key=lambda item: -item[1])
     rows = [
         (f"{escape(plain_name(name))} {bar(share)}", f"<code>{escape(name)}</code>", f"{share:.1%}")
@@ -135,7 +133,7 @@ def ranking(second: Prediction) -> str:
 
 
 def in_words(second: Prediction) -> str:
-    """The prediction set as a sentence; "" for a model that has none."""
+    """Return the prediction set as a sentence; "" for a model that has none."""
     if not second.conformal_level:
         return ""
     names = (

@@ -1,6 +1,4 @@
-"""The figures tab: a model's card and plots, read from the model's own files when someone looks at
-them.
-"""
+"""The figures tab: a model's headline figures and plots, from the model's own files."""
 
 from __future__ import annotations
 
@@ -22,13 +20,13 @@ HEADLINES = {
     "expected calibration error": "ece",
 }
 
-
 TITLES = {"lesion": "Seven classes", "binary": "Benign or malignant"}
 
 
 def summary(model: Any) -> str:
-    """The headline figures of a model on test, with their 95% intervals where it states them, and
-    its plots.
+    """Return the headline figures of a model on the test split, and its plots.
+
+    The figures have their 95% intervals where the model states them.
     """
     test = figures(model)["test"]
     bounds = test.get("intervals", {}).get("bounds", {})
@@ -56,7 +54,7 @@ def summary(model: Any) -> str:
 
 
 def plots(model: Any) -> str:
-    """The plots of a model, each with a caption that says what it is."""
+    """Return the plots of a model, each with a caption that says what it is."""
     shown = "".join(
         f'<figure><img src="{_embedded(model.folder / file)}" '
         f'alt="{escape(f"{title} of {model.name}, test images")}">'

@@ -1,8 +1,7 @@
-"""Class maps as HTML: the photograph once, and a small picture over it for each class and each pair
-of classes.
+"""Class maps as HTML: the photograph once, with a small picture over it for each choice.
 
-Choosing one happens in the browser (page.js), so the server keeps nothing of a visit and is asked
-no second time.
+There is a map for each class and for each pair of classes. The browser shows the chosen one
+(page.js), so that the server keeps nothing of a visit and is asked no second time.
 """
 
 from __future__ import annotations
@@ -14,12 +13,10 @@ from PIL import Image
 
 from demo.page.html import data_uri
 from demo.reading import Reading
-from dermhub.models.explanation import Explanation
-from dermhub.tasks import plain_name
+from dermhub import Explanation, plain_name
 
 SHOWN_WIDTH = 640
 """Width, in pixels, of the embedded photograph."""
-
 
 HEAT_WIDTH, PAIR_WIDTH = 160, 64
 """Width, in pixels, of the map of a class and of a pair. A map has some 7 x 7 values: more pixels
@@ -28,7 +25,7 @@ show nothing more.
 
 
 def maps(reading: Reading) -> str:
-    """The photograph, the maps over it, and what chooses among them."""
+    """Return the photograph, the maps over it, and the lists to choose from."""
     photo = shrunk(next(iter(reading.binary.values())).image)
     layers = [*_layers(reading, reading.second.label)]
     return (
@@ -50,8 +47,9 @@ def maps(reading: Reading) -> str:
 
 
 def shrunk(image: Image.Image) -> Image.Image:
-    """The photograph in the width of the page; a small one is enlarged, so that every answer looks
-    the same.
+    """Scale a photograph to the width of the page.
+
+    A small one is enlarged, so that every answer looks the same.
     """
     return image.resize(
         (SHOWN_WIDTH, max(round(image.height * SHOWN_WIDTH / image.width), 1)),
@@ -85,35 +83,41 @@ def _option(name: str, share: float, chosen: bool = False) -> str:
 
 
 def _layers(reading: Reading, chosen: str) -> Iterator[tuple[str, str]]:
-    for (target, versus), one in reading.lesion.items():
-        yield _layer(one, PAIR_WIDTH if versus else HEAT_WIDTH, (target, versus) == (chosen, ""))
-    for one in reading.binary.values():
-        yield _layer(one, HEAT_WIDTH, False)
+    for (target, versus), explanation in reading.lesion.items():
+        width = PAIR_WIDTH if versus else HEAT_WIDTH
+        yield _layer(explanation, width, (target, versus) == (chosen, ""))
+    for explanation in reading.binary.values():
+        yield _layer(explanation, HEAT_WIDTH, False)
 
 
-def _layer(one: Explanation, width: int, chosen: bool) -> tuple[str, str]:
+def _layer(explanation: Explanation, width: int, chosen: bool) -> tuple[str, str]:
     """The picture of a map ("" where it is blank), and what is said below it."""
-    key = escape(f"{one.target}|{one.versus}")
-    name, other = plain_name(one.target), plain_name(one.versus)
+    key = escape(f"{explanation.target}|{explanation.versus}")
+    name, other = plain_name(explanation.target), plain_name(explanation.versus)
     on = " on" if chosen else ""
-    if one.blank:
+    if explanation.blank:
         what = f"speaks for {name} rather than {other}" if other else f"speaks for {name}"
         return (
             "",
             f'<p class="derm-of{on}" data-of="{key}">Nothing in this image {escape(what)}.</p>',
         )
-    share = one.prediction.probabilities[one.target]
+    share = explanation.prediction.probabilities[explanation.target]
     what = (
         f"what speaks for {name} and against {other}"
         if other
         else f"the evidence for {name}, probability {share:.0%}"
     )
-    verdict = f" {one.verdict}"
+    verdict = f" {explanation.verdict}"
     picture = (
-        f'<img class="heat derm-of{on}" data-of="{key}" src="{data_uri(one.layer(width), "PNG")}" '
+        f'<img class="heat derm-of{on}" data-of="{key}" '
+        f'src="{data_uri(explanation.layer(width), "PNG")}" '
         f'alt="{escape(f"Heat map of {what}.{verdict}")}">'
     )
-    mark = "" if one.trusted or not one.judged else "<strong>Not to be relied on.</strong> "
+    mark = (
+        ""
+        if explanation.trusted or not explanation.judged
+        else "<strong>Not to be relied on.</strong> "
+    )
     return (
         picture,
         f'<p class="derm-of{on}" data-of="{key}">{mark}{escape(f"Shown: {what}.{verdict}")}</p>',

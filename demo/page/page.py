@@ -1,5 +1,6 @@
-"""The page: an image goes in, and what both models say of it comes out. Every tab is one function
-here.
+"""The page: an image goes in, and what both models say of it comes out.
+
+Every tab is one function. The server calls the page's functions with uploads as paths.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ from demo.models import ACCURATE, FAST, Models, card_text
 from demo.page import answer, prevalence, several, stability
 from demo.page import figures as page_figures
 from demo.page.examples import draw_into, listed
-from demo.page.html import Newest, mark_of, note, now_of, problem, result_of
-from demo.server.uploads import NOT_TAKEN, Uploads, as_path, as_paths, for_visitor
-from dermhub.errors import DermhubError
+from demo.page.html import note, problem
+from demo.page.marks import LatestRun, mark_current, mark_of, mark_result
+from demo.uploads import NOT_TAKEN, Uploads, for_visitor
+from dermhub import DermhubError
 
 if TYPE_CHECKING:
     import gradio as gr
 
-
 INTRODUCTION = """# dermhub
-What two neural networks see in a dermatoscopic image of a pigmented lesion, and how far that can be relied on."""
-
+What two neural networks see in a dermatoscopic image of a pigmented lesion, \
+and how far that can be relied on."""
 
 CONFIRM = (
     "I understand: this is research software, not a medical device. I will not use it to decide "
@@ -32,26 +33,22 @@ CONFIRM = (
     "about myself."
 )
 
-
-PRIVACY = """**Privacy.** Uploads stay on this server, are deleted within minutes, and their content is not logged.
+PRIVACY = """**Privacy.** Uploads stay on this server, are deleted within minutes, \
+and their content is not logged.
 No request leaves the machine. Nothing of your visit is stored in your browser."""
-
 
 KINDS = {
     FAST: "fast: small networks",
     ACCURATE: "accurate: larger networks, slower; compare their figures",
 }
 
-
 LIMITS: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "models"}
 """One image is read at a time: two would only slow each other down."""
 
-
 PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-"""Steps of the page that are no functions for others; the page says itself that something is on its
+"""Options of steps that are no functions for others. The page says itself that an answer is on its
 way.
 """
-
 
 EACH: dict[str, Any] = {"trigger_mode": "multiple", **PRIVATE}
 """Gradio would drop a second request while the first is answered, and an image chosen meanwhile
@@ -61,20 +58,26 @@ would never be read.
 
 @dataclass(frozen=True)
 class Shared:
-    """What every tab needs: the models, the uploads, and what the visitor has confirmed and
-    chosen.
-    """
+    """Values that every tab needs, and the components that stand above all tabs."""
 
     models: Models
     uploads: Uploads
+    why_refused: Callable[[str | None], str]
     understood: gr.Checkbox
     kind: gr.Radio
 
 
-def make_page(models: Models, folder: Path, examples: Path | None = None) -> gr.Blocks:
-    """The page. It reads images in `folder` alone, and writes there what it offers as examples.
+def make_page(
+    models: Models,
+    folder: Path,
+    why_refused: Callable[[str | None], str],
+    examples: Path | None = None,
+) -> gr.Blocks:
+    """Build the page. It reads images in `folder` alone, and writes there the examples it draws.
 
-    `examples` is a folder with images to try; without one, three drawings are made.
+    `why_refused` gives the sentence with which the server refused the last request of a visit, ""
+    for none. `examples` is a folder with images to try; without one, three drawings are made.
+    Raises ImageError where that folder holds no image.
     """
     import gradio as gr
 
@@ -86,7 +89,7 @@ def make_page(models: Models, folder: Path, examples: Path | None = None) -> gr.
         kind = gr.Radio(
             choices, value=FAST, label="Models", visible=len(choices) > 1, elem_id="kind"
         )
-        shared = Shared(models, Uploads(folder), understood, kind)
+        shared = Shared(models, Uploads(folder), why_refused, understood, kind)
         with gr.Tab("One image"):
             _one_image(shared, examples or draw_into(folder), drawn=examples is None)
         with gr.Tab("Several"):
@@ -96,8 +99,8 @@ def make_page(models: Models, folder: Path, examples: Path | None = None) -> gr.
         with gr.Tab("Figures") as tab:
             _measured(shared, tab)
         gr.Markdown(PRIVACY, elem_id="privacy")
-        image = as_path(gr.Image(type="filepath", visible=False))
-        files = as_paths(gr.File(file_count="multiple", visible=False))
+        image = gr.Image(type="filepath", visible=False)
+        files = gr.File(file_count="multiple", visible=False)
         publish(Api(models, shared.uploads), image, files, kind, **LIMITS)
     return page
 
@@ -107,15 +110,13 @@ def _one_image(shared: Shared, examples: list[str] | Path, drawn: bool) -> None:
 
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
-            image = as_path(
-                gr.Image(
-                    label="Dermatoscopic image",
-                    sources=["upload", "clipboard", "webcam"],
-                    type="filepath",
-                    height=280,
-                    elem_id="image",
-                    buttons=[],
-                )
+            image = gr.Image(
+                label="Dermatoscopic image",
+                sources=["upload", "clipboard", "webcam"],
+                type="filepath",
+                height=280,
+                elem_id="image",
+                buttons=[],
             )
             label = "Drawings to try: no photographs, no patients" if drawn else "Images to try"
             gr.Examples(
@@ -129,19 +130,17 @@ def _one_image(shared: Shared, examples: list[str] | Path, drawn: bool) -> None:
             checked = gr.HTML("", elem_id="stability")
 
     def tell(path: str | None, understood: bool, kind: str) -> tuple[str, str]:
-        """What stands in place of the old answer, at once, also while the new image waits in the
-        queue.
-        """
+        """Replace the old answer at once, also while the new image waits in the queue."""
         loaded = shared.models.loaded(kind)
         text = (
             answer.EMPTY if path is None else answer.waiting(loaded) if understood else answer.ASK
         )
-        return now_of(text, path, understood, kind), ""
+        return mark_current(text, path, understood, kind), ""
 
     def read(path: str | None, understood: bool, kind: str) -> str:
         if path is None or not understood:
             return answer.EMPTY if path is None else answer.ASK
-        return result_of(
+        return mark_result(
             Api(shared.models, shared.uploads).analyse(path, kind), path, understood, kind
         )
 
@@ -150,42 +149,39 @@ def _one_image(shared: Shared, examples: list[str] | Path, drawn: bool) -> None:
             return note("Choose an image first.") if path is None else answer.ASK
         try:
             pair = shared.models.pair(kind)
-            found, no_answer = stability.check(pair, shared.uploads.content(path))
-            return result_of(
-                stability.as_html(found, pair.point.value, no_answer), path, understood, kind
-            )
+            trials, no_answer = stability.check(pair, shared.uploads.content(path))
+            html = stability.as_html(trials, pair.point.value, no_answer)
+            return mark_result(html, path, understood, kind)
         except DermhubError as error:
             return problem(for_visitor(error))
 
     given = [image, shared.understood, shared.kind]
     changes = [image.change, shared.understood.change, shared.kind.change]
+    refused = _explain_refusal(shared)
     telling = gr.on(changes, tell, given, [shown, checked], queue=False, **PRIVATE)
     analysed = telling.then(read, given, shown, **EACH, **LIMITS)
     # What Gradio itself refuses never reaches `read`; without this, the page would wait for ever.
-    analysed.failure(_refused(), None, shown, queue=False, **PRIVATE)
+    analysed.failure(refused, None, shown, queue=False, **PRIVATE)
     busy = check.click(lambda: answer.BUSY, None, checked, queue=False, **PRIVATE)
     holding = busy.then(hold, given, checked, **EACH, **LIMITS)
-    holding.failure(_refused(), None, checked, queue=False, **PRIVATE)
+    holding.failure(refused, None, checked, queue=False, **PRIVATE)
 
 
 def _several_images(shared: Shared) -> None:
     import gradio as gr
 
-    files = as_paths(
-        gr.File(
-            file_count="multiple", label=f"Up to {several.MOST} images", elem_id="files", height=200
-        )
+    files = gr.File(
+        file_count="multiple", label=f"Up to {several.MOST} images", elem_id="files", height=200
     )
     start = gr.Button("Read all images", variant="primary", elem_id="start")
     table = gr.HTML(several.EMPTY, elem_id="table")
-
-    newest = gr.State(Newest())
+    latest_run = gr.State(LatestRun())
 
     def classify(
-        given: list[tuple[str, str]], understood: bool, kind: str, now: Newest
+        given: list[tuple[str, str]], understood: bool, kind: str, latest: LatestRun
     ) -> Iterator[str]:
-        now.mark, now.run = mark_of((given, understood, kind)), now.run + 1
-        own = Newest(now.mark, now.run)
+        latest.mark, latest.run = mark_of((given, understood, kind)), latest.run + 1
+        this_run = LatestRun(latest.mark, latest.run)
         if not understood:
             yield answer.ASK
             return
@@ -193,35 +189,37 @@ def _several_images(shared: Shared) -> None:
             yield problem(several.TOO_MANY if given else "No image was chosen: choose one or more.")
             return
         try:
-            found: list[dict[str, Any]] = []
-            yield result_of(several.as_html(found, len(given)), given, understood, kind)
+            rows: list[dict[str, Any]] = []
+            yield mark_result(several.as_html(rows, len(given)), given, understood, kind)
             for row in several.rows(shared.models.pair(kind), given, shared.uploads):
-                if now != own:
+                if latest != this_run:
                     # Other files were chosen meanwhile, or the visitor has started anew.
                     return
-                found.append(row)
-                yield result_of(several.as_html(found, len(given)), given, understood, kind)
+                rows.append(row)
+                yield mark_result(several.as_html(rows, len(given)), given, understood, kind)
         except DermhubError as error:
             yield problem(for_visitor(error))
 
-    def changed(given: list[tuple[str, str]], understood: bool, kind: str, now: Newest) -> str:
-        now.mark = mark_of((given, understood, kind))
-        return now_of(several.EMPTY, given, understood, kind)
+    def changed(
+        given: list[tuple[str, str]], understood: bool, kind: str, latest: LatestRun
+    ) -> str:
+        latest.mark = mark_of((given, understood, kind))
+        return mark_current(several.EMPTY, given, understood, kind)
 
     changes = [files.change, shared.understood.change, shared.kind.change]
     # In a queue of its own: a hundred images would keep everybody else waiting.
-    given = [files, shared.understood, shared.kind, newest]
+    given = [files, shared.understood, shared.kind, latest_run]
     read = start.click(
         classify, given, table, concurrency_limit=2, concurrency_id="several", **EACH
     )
-    read.failure(_refused(), None, table, queue=False, **PRIVATE)
+    read.failure(_explain_refusal(shared), None, table, queue=False, **PRIVATE)
     gr.on(changes, changed, given, table, queue=False, **PRIVATE)
 
 
 def _what_a_call_means(shared: Shared) -> None:
     import gradio as gr
 
-    def told_of(percent: float) -> str:
+    def meaning_of(percent: float) -> str:
         try:
             return prevalence.html(shared.models.pair(FAST), percent)
         except DermhubError as error:
@@ -239,8 +237,8 @@ def _what_a_call_means(shared: Shared) -> None:
         label="Malignant lesions among 100 that are examined (prevalence, %)",
         elem_id="prevalence",
     )
-    shown = gr.HTML(told_of(5), elem_id="means")
-    slider.change(told_of, slider, shown, queue=False, **PRIVATE)
+    shown = gr.HTML(meaning_of(5), elem_id="means")
+    slider.change(meaning_of, slider, shown, queue=False, **PRIVATE)
 
 
 def _measured(shared: Shared, tab: gr.Tab) -> None:
@@ -263,26 +261,21 @@ def _measured(shared: Shared, tab: gr.Tab) -> None:
         cards,
         shared.kind,
         [figures, lesion, binary],
-        # right after the tick, Gradio's page can close the stream on which the answer would come
+        # Right after the tick, Gradio's page can close the stream on which the answer would come.
         queue=False,
         **PRIVATE,
     )
 
 
-def _refused() -> Callable[..., str]:
-    """What is shown where a request never reached a function of ours: the waiting room's sentence,
-    if it has one.
+def _explain_refusal(shared: Shared) -> Callable[..., str]:
+    """Return the step that shows why a request never reached a function of ours.
+
+    The server says why where it has refused the request itself; Gradio gives no reason.
     """
     import gradio as gr
 
-    from demo.server.waiting_room import WaitingRoom
-
-    page = gr.context.Context.root_block
-
     def refused(request: gr.Request) -> str:
-        room = page._queue if page is not None else None
-        sentence = room.why(request.session_hash) if isinstance(room, WaitingRoom) else ""
-        return problem(sentence or NOT_TAKEN)
+        return problem(shared.why_refused(request.session_hash) or NOT_TAKEN)
 
     # Gradio hands a request to a parameter of this type; as text, the name could not be found.
     refused.__annotations__["request"] = gr.Request

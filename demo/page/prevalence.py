@@ -1,6 +1,4 @@
-"""What a call of the model means where malignant lesions are as rare, or as frequent, as a user
-says.
-"""
+"""The prevalence tab: the meaning of a call where malignant lesions are as rare as a user says."""
 
 from __future__ import annotations
 
@@ -9,15 +7,15 @@ from typing import Any
 
 from demo.models import Pair
 from demo.page.html import table
-from dermhub.errors import ConfigError
-from dermhub.evaluation.metrics import at_prevalence
+from dermhub import ConfigError, at_prevalence
 
 HEAD = ("what", "value", "at the bounds of the 95% intervals")
 
 
 def share_of(percent: float) -> float:
-    """A prevalence in percent, as it is sent, as a share. Raises ConfigError for all but a number
-    from 0 to 100.
+    """Return a prevalence, sent in percent, as a share.
+
+    Raises ConfigError for all but a number from 0 to 100.
     """
     if not isinstance(percent, int | float):
         raise ConfigError("No prevalence was sent: expected a number from 0 to 100.")
@@ -27,7 +25,7 @@ def share_of(percent: float) -> float:
 
 
 def figures(tested: dict[str, Any], prevalence: float) -> dict[str, Any]:
-    """The predictive values at a prevalence from 0 to 1, with the two shares that they come from.
+    """Return the predictive values at a prevalence from 0 to 1, and the shares they come from.
 
     `tested` is what metrics.json says of the operating point on test; the bounds of `ppv`, `npv`,
     `missed` and `false_alarms` are at the bounds of the two shares (None where there are none).
@@ -55,36 +53,40 @@ def figures(tested: dict[str, Any], prevalence: float) -> dict[str, Any]:
 
 
 def html(pair: Pair, percent: float) -> str:
-    """The same in words, for a prevalence in percent."""
-    told = figures(pair.tested, share_of(percent))
-    ill = 10 * percent
-    found, alarms = ill - told["missed"], told["false_alarms"]
+    """Return the predictive values in words, for a prevalence in percent."""
+    values = figures(pair.tested, share_of(percent))
+    malignant = 10 * percent
+    detected, alarms = malignant - values["missed"], values["false_alarms"]
     rows = [
         (
             "Probability of cancer where the call is malignant (PPV)",
-            _share(told["ppv"]),
-            _between(told, "ppv", _share),
+            _share(values["ppv"]),
+            _between(values, "ppv", _share),
         ),
         (
             "Probability of no cancer where the call is benign (NPV)",
-            _share(told["npv"]),
-            _between(told, "npv", _share),
+            _share(values["npv"]),
+            _between(values, "npv", _share),
         ),
-        ("Cancers missed, of 1,000 images", count(told["missed"]), _between(told, "missed", count)),
-        ("False alarms, of 1,000 images", count(alarms), _between(told, "false_alarms", count)),
+        (
+            "Cancers missed, of 1,000 images",
+            count(values["missed"]),
+            _between(values, "missed", count),
+        ),
+        ("False alarms, of 1,000 images", count(alarms), _between(values, "false_alarms", count)),
     ]
-    digits = ".0f" if min(found, told["missed"]) >= 10 else ".1f"
-    both = f"{found:{digits}} are found and {told['missed']:{digits}} missed"
-    say = f"Of 1,000 images, {count(ill)} are malignant: {both}."
-    called = f"{count(found + alarms)} are called malignant, {count(alarms)} of them falsely."
+    digits = ".0f" if min(detected, values["missed"]) >= 10 else ".1f"
+    both = f"{detected:{digits}} are found and {values['missed']:{digits}} missed"
+    say = f"Of 1,000 images, {count(malignant)} are malignant: {both}."
+    called = f"{count(detected + alarms)} are called malignant, {count(alarms)} of them falsely."
+    sensitivity = detected / malignant if malignant else 0.0
     return (
         f'<div class="derm" data-say="{say} {called}"><p class="derm-call">{say} {called}</p>'
-        f"{_strip(found / ill if ill else 0.0, 'Of the malignant, those that are found')}"
-        f"{_strip(told['ppv'] or 0.0, 'Of those called malignant, the malignant ones')}"
+        f"{_strip(sensitivity, 'Of the malignant, those that are found')}"
+        f"{_strip(values['ppv'] or 0.0, 'Of those called malignant, the malignant ones')}"
         f"{table('At the operating threshold of the fast model', HEAD, rows)}"
-        f'<p class="derm-small">From a sensitivity of {told["sensitivity"]:.1%} and a specificity '
-        "of "
-        f"{told['specificity']:.1%} on test images ({escape(pair.binary.name)}, "
+        f'<p class="derm-small">From a sensitivity of {values["sensitivity"]:.1%} and a '
+        f"specificity of {values['specificity']:.1%} on test images ({escape(pair.binary.name)}, "
         f"threshold {pair.point.value:.1%}), where {_tested(pair.tested):.1%} of the images were "
         "malignant. Both may "
         "be lower in a clinic that differs from where the data came from.</p></div>"
@@ -92,7 +94,7 @@ def html(pair: Pair, percent: float) -> str:
 
 
 def count(number: float) -> str:
-    """A number of images among 1,000, in the digits that it deserves."""
+    """Write a number of images among 1,000 in the digits that it deserves."""
     return f"{number:,.0f}" if number >= 9.95 or number == round(number) else f"{number:.1f}"
 
 
@@ -100,8 +102,8 @@ def _share(value: float | None) -> str:
     return "not defined" if value is None else f"{value:.1%}"
 
 
-def _between(told: dict[str, Any], name: str, as_text: Any) -> str:
-    bounds = told["bounds"][name]
+def _between(values: dict[str, Any], name: str, as_text: Any) -> str:
+    bounds = values["bounds"][name]
     return "" if bounds is None else f"{as_text(bounds[0])} to {as_text(bounds[1])}"
 
 
@@ -111,7 +113,7 @@ def _tested(tested: dict[str, Any]) -> float:
 
 
 def _strip(share: float, words: str) -> str:
-    """A share of a whole, as long as it is large, named in words; the rest is hatched."""
+    """Return a strip as long as a share is large, named in words; the rest is hatched."""
     return (
         f'<div class="derm-strip"><span>{words}: {share:.1%}</span><span class="two" '
         'aria-hidden="true">'

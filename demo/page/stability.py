@@ -1,5 +1,6 @@
-"""Does the answer hold? The same image turned, mirrored, zoomed and lit differently, which changes
-no diagnosis.
+"""The check of an answer: the same image turned, mirrored, zoomed and lit differently.
+
+None of this changes a diagnosis, so an answer that changes is not to be relied on.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from PIL import Image, ImageEnhance
 from demo.models import Pair
 from demo.page.html import BAR_HEAD, bar, table
 from demo.reading import judged
+from dermhub import plain_name
 from dermhub.images.decode import ImageInput, to_rgb
-from dermhub.tasks import plain_name
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What both models say of one variant of an image."""
+    """Both models' answers to one variant of an image."""
 
     name: str
     malignancy: float
@@ -83,59 +84,62 @@ def withheld(pair: Pair, content: ImageInput) -> str:
     return why[0].title if why else ""
 
 
-def holds(found: Sequence[Trial]) -> bool:
-    """Whether the call and the most probable class are the same for every variant."""
-    return len({(one.malignant, one.label) for one in found}) == 1
+def holds(results: Sequence[Trial]) -> bool:
+    """Tell whether the call and the most probable class are the same for every variant."""
+    return len({(trial.malignant, trial.label) for trial in results}) == 1
 
 
-def verdict(found: Sequence[Trial], no_answer: str = "") -> str:
-    """One sentence: whether the answer holds, and in which variants it does not.
+def verdict(results: Sequence[Trial], no_answer: str = "") -> str:
+    """Say in one sentence whether the answer holds, and in which variants it does not.
 
     With `no_answer` (see `withheld`), agreement of the variants is not called an answer that holds.
     """
-    original, *others = found
-    low, high = min(one.malignancy for one in found), max(one.malignancy for one in found)
+    original, *others = results
+    low, high = (
+        min(trial.malignancy for trial in results),
+        max(trial.malignancy for trial in results),
+    )
     span = f"The probability of malignancy lies between {low:.1%} and {high:.1%}."
-    call = [one.name for one in others if one.malignant != original.malignant]
-    label = [one.name for one in others if one.label != original.label]
-    if no_answer and holds(found):
+    call = [trial.name for trial in others if trial.malignant != original.malignant]
+    label = [trial.name for trial in others if trial.label != original.label]
+    if no_answer and holds(results):
         return (
             f"{no_answer}. That all {len(others)} variants give the same does not change this. "
             f"{span}"
         )
-    if holds(found):
+    if holds(results):
         return f"The answer holds in all {len(others)} variants. {span}"
-    told = []
+    changes = []
     if call:
-        told.append(f"the call changes when the image is {', '.join(call)}")
+        changes.append(f"the call changes when the image is {', '.join(call)}")
     if label:
-        told.append(f"the most probable class changes when it is {', '.join(label)}")
+        changes.append(f"the most probable class changes when it is {', '.join(label)}")
     start = (
         f"{no_answer}; nor does it hold"
         if no_answer
         else "The answer does not hold, do not rely on it"
     )
-    return f"{start}: {'; '.join(told)}. {span}"
+    return f"{start}: {'; '.join(changes)}. {span}"
 
 
-def as_html(found: Sequence[Trial], threshold: float, no_answer: str = "") -> str:
-    """The verdict, and a table of the variants; `no_answer` as for `verdict`."""
-    original = found[0]
+def as_html(results: Sequence[Trial], threshold: float, no_answer: str = "") -> str:
+    """Return the verdict, and a table of the variants; `no_answer` as for `verdict`."""
+    original = results[0]
     rows = [
         (
-            one.name,
-            f"{one.malignancy:.1%}",
-            bar(one.malignancy, threshold),
+            trial.name,
+            f"{trial.malignancy:.1%}",
+            bar(trial.malignancy, threshold),
             _changed(
-                "malignant" if one.malignant else "benign", one.malignant != original.malignant
+                "malignant" if trial.malignant else "benign", trial.malignant != original.malignant
             ),
-            _changed(plain_name(one.label), one.label != original.label),
+            _changed(plain_name(trial.label), trial.label != original.label),
         )
-        for one in found
+        for trial in results
     ]
     head = ("variant", "malignancy", BAR_HEAD, "called", "most probable class")
-    kind = "derm-head" if holds(found) and not no_answer else "derm-head derm-withheld"
-    text = verdict(found, no_answer)
+    kind = "derm-head" if holds(results) and not no_answer else "derm-head derm-withheld"
+    text = verdict(results, no_answer)
     headline = f"<h2>Does the answer hold?</h2><p>{text}</p>"
     return (
         f'<div class="derm" data-say="{text}"><section class="{kind}">{headline}</section>'

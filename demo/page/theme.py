@@ -1,6 +1,4 @@
-"""How the page looks: style.css, page.js, and colours that can be read by everybody, for
-`Blocks.launch`.
-"""
+"""The theme of the page: style.css, page.js, and colours with enough contrast."""
 
 from __future__ import annotations
 
@@ -8,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-
 
 CONTRAST = {
     "body_text_color_subdued": "*neutral_600",
@@ -31,8 +28,9 @@ below 3:1.
 
 
 def theme() -> dict[str, Any]:
-    """Arguments for `launch`: nothing is fetched from elsewhere, and every text has a contrast of
-    at least 4.5:1.
+    """Return arguments for `launch` or `mount_gradio_app`.
+
+    Nothing is fetched from elsewhere, and every text has a contrast of at least 4.5:1.
     """
     import gradio as gr
 

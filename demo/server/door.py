@@ -1,8 +1,7 @@
-"""The door of the server, in front of Gradio: its health, what it does not open, and how much it
-lets in.
+"""The door in front of Gradio: health, paths that stay shut, limits of size, and headers.
 
-An ASGI application of its own, so that it answers from the first half second, while the models are
-still loading.
+It is an ASGI application of its own, so that it answers from the first half second, while the
+models are still loading.
 """
 
 from __future__ import annotations
@@ -15,35 +14,27 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from demo.server.event_log import EventLog
-from demo.server.uploads import PrivateFolder
+from demo.server.private_folder import PrivateFolder
 
 Message = MutableMapping[str, Any]
 
-
 Receive = Callable[[], Awaitable[Message]]
-
 
 Send = Callable[[Message], Awaitable[None]]
 
-
 App = Callable[[Message, Receive, Send], Awaitable[None]]
-
 
 MAX_UPLOAD = 20 * 2**20
 """Bytes of one uploaded file."""
 
-
 MAX_UPLOADS = 10 * MAX_UPLOAD
 """Bytes of all files of one request: a batch."""
-
 
 MAX_BODY = 2**20
 """Bytes of any other request: it names files and choices, and never holds an image."""
 
-
 MAX_TOOL = 2 * MAX_UPLOAD
 """Bytes of a request of an MCP client, which may hold an image as text."""
-
 
 SHUT = re.compile(
     # Gradio would fetch an address for the visitor, keep a visit's images on disk under a link, or
@@ -53,10 +44,8 @@ SHUT = re.compile(
 )
 """Paths of Gradio that this server does not open."""
 
-
 ANSWERS = re.compile(r"/gradio_api/(queue/data|call/(v2/)?[^/]+/[^/]+)$")
 """Streams that end when the answer has been given."""
-
 
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -68,26 +57,25 @@ HEADERS = (
     ),
 )
 
-
-LOADING = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>dermhub is loading</title>
+LOADING = """<!doctype html><html lang="en"><head><meta charset="utf-8">\
+<title>dermhub is loading</title>
 <meta http-equiv="refresh" content="3"><meta name="viewport" content="width=device-width"></head>
 <body style="font: 1.1em/1.5 sans-serif; max-width: 32em; margin: 4em auto; padding: 0 1em">
 <h1>dermhub</h1><p role="status">{} This page looks again every three seconds.</p></body></html>"""
-
 
 SENTENCES = {"loading": "The models are being loaded.", "stopping": "The server is stopping."}
 
 
 class Door:
-    """The application that the server runs: Gradio's behind it as soon as `app` is set."""
+    """The application that the server runs, with Gradio's behind it as soon as `app` is set."""
 
-    def __init__(self, journal: EventLog, folder: PrivateFolder, version: str) -> None:
+    def __init__(self, event_log: EventLog, folder: PrivateFolder, version: str) -> None:
         self.state = "loading"
         self.models: Callable[[], dict[str, dict[str, str]]] = dict
         self.app: App | None = None
         self.answering = 0
         self.loop: asyncio.AbstractEventLoop | None = None
-        self._journal, self._folder, self._version = journal, folder, version
+        self._event_log, self._folder, self._version = event_log, folder, version
         self._began = time.monotonic()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -100,7 +88,7 @@ class Door:
             await send({"type": "websocket.close"})
 
     def health(self) -> dict[str, Any]:
-        """What /healthz tells: the state, the version, and which weights answer."""
+        """Return what /healthz tells: the state, the version, and which weights answer."""
         seconds = round(time.monotonic() - self._began, 1)
         return {
             "status": self.state,
@@ -126,7 +114,7 @@ class Door:
                 send, 503, LOADING.format(SENTENCES.get(self.state, "")), "text/html; charset=utf-8"
             )
         elif SHUT.match(path):
-            self._journal.write("shut")
+            self._event_log.write("shut")
             await _reply(send, 403, {"detail": "This server does not offer that."})
         elif method == "POST" and path.rstrip("/") == "/gradio_api/upload":
             await self._upload(scope, receive, send)
@@ -161,7 +149,7 @@ class Door:
             await self._pass_on(scope, receive, watched)
         length = int(_header(scope, b"content-length") or 0)
         outcome = "taken" if status == 200 else "refused"
-        self._journal.write(
+        self._event_log.write(
             "upload", outcome=outcome, status=status, bytes=length, seconds=time.monotonic() - began
         )
 
@@ -196,9 +184,7 @@ _LIMIT = "has more than the {} MB that are accepted: scale the image down or sav
 
 
 def _too_long(scope: Message, limit: int) -> str:
-    """Why a request is not read, or "": its length is announced before anything of it is taken
-    in.
-    """
+    """Why a request is not read, or "". Its length is announced before anything of it comes in."""
     length = _header(scope, b"content-length")
     if length is None and _header(scope, b"transfer-encoding") is not None:
         return "The request does not say how long it is: send it with a Content-Length."

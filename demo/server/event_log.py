@@ -1,5 +1,4 @@
-"""What the server says while it runs: one line of JSON an event on stderr, about what happened and
-never about whom.
+"""The event log: a line of JSON on stderr for each event, about what happened and never to whom.
 
 Nothing of a visitor enters it: no file name, no address, no word of a message that might quote one.
 """
@@ -27,30 +26,31 @@ class EventLog:
         self._lock = threading.Lock()
 
     def write(self, event: str, **fields: Value) -> None:
-        """One line: `time` in UTC, `event`, and the fields; seconds are rounded to milliseconds."""
+        """Write a line: `time` in UTC, `event`, and the fields that are not None.
+
+        Seconds are rounded to milliseconds.
+        """
         now = time.time()
-        stamp = (
-            time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"
-        )
-        shown = {
-            name: round(v, 3) if isinstance(v, float) else v
-            for name, v in fields.items()
-            if v is not None
-        }
+        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
+        record: dict[str, Value] = {"time": f"{seconds}.{int(now % 1 * 1000):03d}Z", "event": event}
+        for name, value in fields.items():
+            if value is not None:
+                record[name] = round(value, 3) if isinstance(value, float) else value
         with self._lock:
-            self._stream.write(json.dumps({"time": stamp, "event": event, **shown}) + "\n")
+            self._stream.write(json.dumps(record) + "\n")
             self._stream.flush()
 
     def fault(self, error: BaseException, source: str) -> None:
-        """An error as its type and the place in the code; its message may hold a file's name, so it
-        is left out.
+        """Write the type of an error and its place in the code.
+
+        Its message is left out, because it may hold the name of a file.
         """
         frames = traceback.extract_tb(error.__traceback__)
         where = f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else None
         self.write("fault", source=source, error=type(error).__name__, where=where)
 
     def take_over(self) -> None:
-        """From now on, what libraries print or log arrives here as events without its text."""
+        """Turn what libraries print or log from now on into events without its text."""
         sys.stderr = sys.stdout = _Muted(self)
         handler = _Handler(self)
         logging.root.handlers[:] = [handler]
@@ -61,26 +61,24 @@ class EventLog:
 
 
 class _Handler(logging.Handler):
-    def __init__(self, journal: EventLog) -> None:
+    def __init__(self, event_log: EventLog) -> None:
         super().__init__(logging.WARNING)
-        self.journal = journal
+        self.event_log = event_log
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.exc_info and record.exc_info[1] is not None:
-            self.journal.fault(record.exc_info[1], record.name)
+            self.event_log.fault(record.exc_info[1], record.name)
         else:
-            self.journal.write(
+            self.event_log.write(
                 "log", source=record.name, level=record.levelname.lower(), line=record.lineno
             )
 
 
 class _Muted(io.TextIOBase):
-    """A stream that keeps nothing of what it is given but the type and the place of an error in a
-    traceback.
-    """
+    """A stream that keeps of a traceback the type and the place, and nothing of any other text."""
 
-    def __init__(self, journal: EventLog) -> None:
-        self.journal = journal
+    def __init__(self, event_log: EventLog) -> None:
+        self.event_log = event_log
         self._local = threading.local()
 
     def writable(self) -> bool:
@@ -102,9 +100,9 @@ class _Muted(io.TextIOBase):
         # The line that ends a traceback: the error's type, with or without a message.
         error = re.match(r"([A-Za-z_][\w.]*)(:|$)", line)
         if where and error:
-            self.journal.write(
+            self.event_log.write(
                 "fault", source="print", error=error[1].rpartition(".")[2], where=where
             )
             self._local.where = None
         elif not where and line.strip() and not line.startswith("Traceback ("):
-            self.journal.write("print", characters=len(line))
+            self.event_log.write("print", characters=len(line))

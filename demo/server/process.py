@@ -1,6 +1,4 @@
-"""What the server asks of its process: a port, an environment for Gradio, and that it keeps little
-memory.
-"""
+"""Settings of the server's process: its port, Gradio's environment, and how it keeps memory."""
 
 from __future__ import annotations
 
@@ -11,11 +9,11 @@ from pathlib import Path
 
 
 class PortError(Exception):
-    """The address or port can't be had."""
+    """Raised where the address or port can't be had."""
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens; raises PortError where the address or port can't be had."""
+    """Return a socket that listens; raises PortError where the address or port can't be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=256)
@@ -26,14 +24,15 @@ def listen(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def shown(host: str) -> str:
-    """A host as it stands in an address that this machine can open."""
+def address_host(host: str) -> str:
+    """Return a host as it stands in an address that this machine can open."""
     return "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
 
 
 def environment(uploads: Path) -> dict[str, str]:
-    """What Gradio reads when it is imported: where uploads go, and that nothing is reported to
-    anyone.
+    """Return the variables that Gradio reads when it is imported.
+
+    Uploads go into a folder of ours, and nothing is reported to anyone.
     """
     return {
         "GRADIO_TEMP_DIR": str(uploads),

@@ -1,20 +1,18 @@
-"""The server's life: it listens, loads, serves, and ends when told to, with the running answers
-given.
+"""The server: it listens, waits for its page, serves it, and ends when told to.
 
-uvicorn runs in a thread from the first moment, with `Gate` as its application; the main thread
-loads the models and then waits for a signal.
+uvicorn runs in a thread from the first moment, with the `Door` as its application; the main thread
+loads the models and then waits for a signal. Running answers are given before the end.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,35 +20,40 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from demo.server.door import MAX_UPLOAD, Door
 from demo.server.event_log import EventLog
-from demo.server.process import environment, listen, shown, spare_memory
-from demo.server.uploads import PrivateFolder
+from demo.server.private_folder import PrivateFolder
+from demo.server.process import address_host, environment, listen, spare_memory
 
 if TYPE_CHECKING:
+    import fastapi
     import gradio as gr
 
     from demo.accounts import Accounts
+    from demo.server.waiting_room import WaitingRoom
 
 
 GRACE = 30.0
 """Seconds that running and waiting requests get to end after SIGTERM."""
 
-
 LOCAL = ("127.0.0.1", "localhost", "::1")
-
 
 WORKERS = 8
 """Threads for requests: each that has run a model keeps memory of its own."""
-
 
 VISITS = 128
 """Visits that are remembered, so that an old request overwrites no newer answer; then the oldest is
 forgotten.
 """
 
+WhyRefused = Callable[[str | None], str]
+"""Gives the sentence with which the last request of a visit was refused, once; "" for none."""
+
+MakePage = Callable[[Path, WhyRefused], "gr.Blocks"]
+"""Builds the page, given the private folder and what says why a request was refused."""
+
 
 @dataclass(frozen=True)
 class Settings:
-    """How to serve: where, for whom, and how many may wait."""
+    """Settings of a server: address, accounts, and how many requests may wait."""
 
     host: str = "127.0.0.1"
     port: int = 7860
@@ -60,54 +63,53 @@ class Settings:
 
 
 class Stop(SystemExit):
-    """The process was told to end."""
+    """Raised when the process is told to end."""
 
 
 class Server:
-    """A listening server; the page comes later, with `open`. Raises PortError where the port can't
-    be had.
+    """A listening server, which gets its page later, by `open`.
+
+    Raises PortError where the port can't be had.
     """
 
     def __init__(self, settings: Settings, version: str) -> None:
         self.settings = settings
         self._socket = listen(settings.host, settings.port)
-        self.journal = EventLog(sys.stderr)
+        self.event_log = EventLog(sys.stderr)
         self.folder = PrivateFolder()
         os.environ.update(environment(self.folder.uploads))
         spare_memory()
-        self.gate = Door(self.journal, self.folder, version)
-        self._page: gr.Blocks | None = None
+        self.door = Door(self.event_log, self.folder, version)
+        self._room: WaitingRoom | None = None
         self._closed: asyncio.Event | None = None
         self._start()
 
     def open(
         self,
-        make: Callable[[Path], gr.Blocks],
+        make: MakePage,
         look: dict[str, Any],
         models: Callable[[], dict[str, dict[str, str]]],
         mcp: bool = False,
     ) -> str:
-        """Put a page behind the gate and return its address: the public one with `share`, "" if
-        that failed.
+        """Put a page behind the door and return its address.
 
-        `make` builds the page; it is given the private folder. `look` is css, theme and the like,
-        as Gradio's launch takes them. `models` gives what /healthz tells of the loaded ones. With
-        `mcp`, endpoints are tools as well.
+        The address is the public one with `share`, "" if that failed. `look` is css, theme and the
+        like, as Gradio's launch takes them. `models` gives what /healthz tells of the loaded ones.
+        With `mcp`, endpoints are tools as well.
         """
         import fastapi
         import gradio
 
-        from demo.server.waiting_room import WaitingRoom, keep_no_values
+        from demo.server import gradio_inside
+        from demo.server.waiting_room import WaitingRoom
 
-        keep_no_values()
-        page = make(self.folder.path).queue(api_open=False)
-        page.max_threads = WORKERS
-        page._queue = self._room = WaitingRoom(
-            page, self.journal, self.folder, self.settings.max_queue
-        )
-        _one_at_a_time(page)
-        # Before it is mounted: what it remembers of a visit is some 0.1 MB.
-        page.state_session_capacity = VISITS
+        gradio_inside.keep_no_values()
+        page = make(self.folder.path, self._why_refused).queue(api_open=False)
+        gradio_inside.pass_paths_on(page)
+        gradio_inside.limit_threads(page, WORKERS)
+        room = WaitingRoom(page, self.event_log, self.folder, self.settings.max_queue)
+        gradio_inside.use_queue(page, room)
+        gradio_inside.limit_visits(page, VISITS)
         outer = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
         gradio.mount_gradio_app(
             outer,
@@ -125,21 +127,19 @@ class Server:
             mcp_server=mcp,
             **look,
         )
-        # Only a launched page holds files against the upload folder.
-        page.has_launched = True
-        self._page, self._app = page, outer.routes[-1].app  # type: ignore[attr-defined]
-        self._run(self._live(outer))
+        gradio_inside.check_files(page)
+        self._room = room
+        self._run(self._live(outer, page))
         self.folder.keep_what_is_there()
-        self.gate.models, self.gate.app, self.gate.state = models, outer, "ready"
-        self.journal.write(
-            "ready", **{name: one["weights_sha256"] for name, one in models().items()}
-        )
+        self.door.models, self.door.app, self.door.state = models, outer, "ready"
+        weights = {name: identity["weights_sha256"] for name, identity in models().items()}
+        self.event_log.write("ready", **weights)
         return self._public() if self.settings.share else self.local
 
     @property
     def local(self) -> str:
-        """Where this machine finds the page."""
-        return f"http://{shown(self.settings.host)}:{self.settings.port}/"
+        """The address at which this machine finds the page."""
+        return f"http://{address_host(self.settings.host)}:{self.settings.port}/"
 
     def wait(self) -> NoReturn:
         """Serve until a signal raises `Stop` or KeyboardInterrupt."""
@@ -147,28 +147,32 @@ class Server:
             time.sleep(3600)
 
     def close(self) -> None:
-        """Let running and waiting requests end, for at most `GRACE` seconds, and remove all that
-        was uploaded.
+        """End the server and remove all that was uploaded.
+
+        Running and waiting requests get at most `GRACE` seconds to end.
         """
         began = time.monotonic()
-        self.gate.state = "stopping"
-        if self._page is not None:
+        self.door.state = "stopping"
+        if self._room is not None:
             self._room.stopping = True
-            while self.gate.answering and time.monotonic() - began < GRACE:
+            while self.door.answering and time.monotonic() - began < GRACE:
                 time.sleep(0.02)
-            outcome = "cut" if self.gate.answering else "done"
-            self.journal.write("stopped", outcome=outcome, seconds=time.monotonic() - began)
-        if self._closed is not None and self.gate.loop is not None:
-            self.gate.loop.call_soon_threadsafe(self._closed.set)
+            outcome = "cut" if self.door.answering else "done"
+            self.event_log.write("stopped", outcome=outcome, seconds=time.monotonic() - began)
+        if self._closed is not None and self.door.loop is not None:
+            self.door.loop.call_soon_threadsafe(self._closed.set)
         self._uvicorn.should_exit = True
         self._thread.join(10)
         self.folder.remove()
+
+    def _why_refused(self, visit: str | None) -> str:
+        return self._room.why_refused(visit) if self._room is not None else ""
 
     def _start(self) -> None:
         import uvicorn
 
         config = uvicorn.Config(
-            self.gate,
+            self.door,
             log_config=None,
             access_log=False,
             lifespan="on",
@@ -183,8 +187,10 @@ class Server:
         while not self._uvicorn.started and self._thread.is_alive():
             time.sleep(0.005)
 
-    async def _live(self, outer: Any) -> None:
+    async def _live(self, outer: fastapi.FastAPI, page: gr.Blocks) -> None:
         """Begin the page's life in the server's loop; it ends when the server closes."""
+        from demo.server import gradio_inside
+
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         closed = self._closed = asyncio.Event()
 
@@ -192,35 +198,31 @@ class Server:
             async with outer.router.lifespan_context(outer):
                 ready.set_result(None)
                 await closed.wait()
-                # Ends the connections by which open pages show that they are alive.
-                self._app.stop_event.set()
-                self._page.is_running = False  # type: ignore[union-attr]
+                gradio_inside.end_visits(page, gradio_inside.mounted_app(outer))
 
         self._life = asyncio.create_task(live())
         await asyncio.wait([ready, self._life], return_when=asyncio.FIRST_COMPLETED)
         if self._life.done():
             self._life.result()
 
-    def _run(self, coroutine: Any) -> None:
-        assert self.gate.loop is not None
-        asyncio.run_coroutine_threadsafe(coroutine, self.gate.loop).result(60)
+    def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        assert self.door.loop is not None
+        asyncio.run_coroutine_threadsafe(coroutine, self.door.loop).result(60)
 
     def _public(self) -> str:
-        from gradio import networking
+        from demo.server import gradio_inside
 
-        # Gradio raises many kinds of error where there is no network, or the tunnel's program can't
-        # be fetched.
+        # Without a network it raises many kinds of error; "" says that there is no address.
         with suppress(Exception):
             host = "127.0.0.1" if self.settings.host == "0.0.0.0" else self.settings.host
-            return networking.setup_tunnel(
-                host, self.settings.port, secrets.token_urlsafe(32), None, None
-            )
+            return gradio_inside.open_tunnel(host, self.settings.port)
         return ""
 
 
 def stop_on_signals() -> None:
-    """From now on SIGTERM raises `Stop` in the main thread, and a second signal ends the process at
-    once.
+    """Make SIGTERM and SIGINT raise `Stop` in the main thread.
+
+    A second signal ends the process at once.
     """
 
     def stop(*_: object) -> None:
@@ -230,12 +232,3 @@ def stop_on_signals() -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-
-
-def _one_at_a_time(page: gr.Blocks) -> None:
-    """All functions that are limited to one at a time share that one: they need the same processor
-    cores.
-    """
-    for function in page.fns.values():
-        if function.concurrency_limit == 1:
-            function.concurrency_id = "models"

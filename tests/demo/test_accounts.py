@@ -1,6 +1,4 @@
-"""The file of users: passwords and salted hashes, and one sentence for every file that is not such
-a file.
-"""
+"""The file of users: passwords, salted hashes, and one sentence for every file that is none."""
 
 from __future__ import annotations
 
@@ -28,9 +26,9 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_passwords_and_hashes(tmp_path: Path) -> None:
-    known = read(write(tmp_path, f"# staff\n\nanna:a:b c\n{line_for('bodo', 'geheim ü')}\n"))
-    assert known.holds("anna", "a:b c")
-    assert known.holds("bodo", "geheim ü")
+    users = read(write(tmp_path, f"# staff\n\nanna:a:b c\n{line_for('bodo', 'geheim ü')}\n"))
+    assert users.holds("anna", "a:b c")
+    assert users.holds("bodo", "geheim ü")
     for user, password in (
         ("anna", "a"),
         ("anna", ""),
@@ -39,9 +37,9 @@ def test_passwords_and_hashes(tmp_path: Path) -> None:
         ("cleo", ""),
         ("", ""),
     ):
-        assert not known.holds(user, password), user
+        assert not users.holds(user, password), user
     # The hash itself opens nothing.
-    assert not known.holds("bodo", known.secrets["bodo"])
+    assert not users.holds("bodo", users.secrets["bodo"])
 
 
 def test_the_hash_is_scrypt_with_a_salt() -> None:
@@ -55,11 +53,11 @@ def test_the_hash_is_scrypt_with_a_salt() -> None:
 
 
 def test_an_unknown_user_takes_as_long() -> None:
-    known = Accounts({"bodo": line_for("bodo", "geheim").partition(":")[2]})
+    users = Accounts({"bodo": line_for("bodo", "geheim").partition(":")[2]})
 
     def seconds(user: str) -> float:
         began = time.process_time()
-        assert not known.holds(user, "wrong")
+        assert not users.holds(user, "wrong")
         return time.process_time() - began
 
     assert min(seconds("cleo") for _ in range(3)) > 0.3 * min(seconds("bodo") for _ in range(3))
@@ -72,10 +70,10 @@ def test_gradio_takes_it_for_a_coroutine_function() -> None:
 
 def test_a_wrong_password_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accounts, "PAUSE", 0.2)
-    known, began = Accounts({"anna": "geheim"}), time.monotonic()
-    assert asyncio.run(known.enter("anna", "geheim"))
+    users, began = Accounts({"anna": "geheim"}), time.monotonic()
+    assert asyncio.run(users.enter("anna", "geheim"))
     assert time.monotonic() - began < 0.2
-    assert not asyncio.run(known.enter("anna", "wrong"))
+    assert not asyncio.run(users.enter("anna", "wrong"))
     assert time.monotonic() - began >= 0.2
 
 

@@ -1,6 +1,4 @@
-"""The answer of the demo as HTML: the right figures, nothing that an upload can smuggle in, nothing
-from outside.
-"""
+"""The answer as HTML: the right figures, and nothing from an upload or from outside."""
 
 from __future__ import annotations
 
@@ -26,9 +24,9 @@ POINT = Threshold(0.25, "at least 95% sensitivity for malignancy")
 TESTED = {"tp": 190, "fn": 10, "fp": 1055, "tn": 245}
 
 
-def page_of(found: Reading | None = None, **options: Any) -> Page:
+def page_of(given: Reading | None = None, **options: Any) -> Page:
     """The answer for a reading, as a browser sees it."""
-    return Page(answer.as_html(found or reading(**options), POINT, TESTED))
+    return Page(answer.as_html(given or reading(**options), POINT, TESTED))
 
 
 def test_before_and_while_an_image_is_read() -> None:
@@ -88,10 +86,10 @@ def test_bars_show_the_probability_and_the_threshold() -> None:
 
 def test_seven_classes_are_ranked_with_their_names() -> None:
     text = page_of().text
-    found = re.findall(r"([a-z /-]+?)(akiec|bcc|bkl|df|mel|nv|vasc)(\d+\.\d%)", text)
+    classes = re.findall(r"([a-z /-]+?)(akiec|bcc|bkl|df|mel|nv|vasc)(\d+\.\d%)", text)
     ranked = ["mel", "nv", "bkl", "bcc", "akiec", "df", "vasc"]
-    assert [code for _, code, _ in found] == ranked
-    assert [share for *_, share in found] == [
+    assert [code for _, code, _ in classes] == ranked
+    assert [share for *_, share in classes] == [
         "61.2%",
         "22.0%",
         "10.0%",
@@ -100,7 +98,7 @@ def test_seven_classes_are_ranked_with_their_names() -> None:
         "1.0%",
         "0.8%",
     ]
-    assert [name.strip() for name, *_ in found][1:] == [plain_name(code) for code in ranked][1:]
+    assert [name.strip() for name, *_ in classes][1:] == [plain_name(code) for code in ranked][1:]
 
 
 @pytest.mark.parametrize(
@@ -214,10 +212,10 @@ def test_the_gravest_reason_is_the_headline_and_the_others_follow() -> None:
 def test_a_poor_image_has_no_confident_answer(
     tiny_binary_model: Path, tiny_lesion_model: Path, damaged: Image.Image, words: str
 ) -> None:
-    found = read_by(tiny_binary_model, tiny_lesion_model, damaged)
-    poor = [reason for reason in found.reasons if reason.code == "quality"]
+    poor_reading = read_by(tiny_binary_model, tiny_lesion_model, damaged)
+    poor = [reason for reason in poor_reading.reasons if reason.code == "quality"]
     assert [reason.sentence[: len(words)] for reason in poor] == [words]
-    page = page_of(found)
+    page = page_of(poor_reading)
     assert page.of("data-say") == ["No confident answer: the image is not good enough"]
     assert poor[0].sentence in page.text
 
@@ -292,11 +290,13 @@ def test_what_a_photo_tells_about_its_owner_is_not_sent_back(
 def test_answer_of_real_models(
     tiny_binary_model: Path, tiny_lesion_model: Path, photo: Path
 ) -> None:
-    found = read_by(tiny_binary_model, tiny_lesion_model, photo)
-    page = page_of(found)
-    assert f"Probability of malignancy: {100 * found.first.malignancy:.1f}%" in page.text
+    photo_reading = read_by(tiny_binary_model, tiny_lesion_model, photo)
+    page = page_of(photo_reading)
+    assert f"Probability of malignancy: {100 * photo_reading.first.malignancy:.1f}%" in page.text
     assert str(photo) not in page.text
-    assert [o["value"] for o in page.all("option") if "selected" in o] == [found.second.label]
+    assert [o["value"] for o in page.all("option") if "selected" in o] == [
+        photo_reading.second.label
+    ]
     assert {code for code in LESION.classes if code in page.text} == set(LESION.classes)
 
 

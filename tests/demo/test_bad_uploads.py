@@ -1,5 +1,4 @@
-"""What the demo says about odd and hostile uploads: the right answer, or one sentence that names
-what came.
+"""Odd and hostile uploads: the demo answers rightly, or in one sentence that names what came.
 
 The kinds and the sentences stand in odd_files.py; benchmarks/hostile.py sends the same ones to the
 shipped models and measures what they cost.
@@ -26,26 +25,24 @@ from tests.support.demo_process import Demo
 pytestmark = pytest.mark.slow
 
 INSIDE = re.compile(r"Traceback|/tmp|/home|/root|site-packages|dermhub-|\n")
-"""What would show the server's inside in a sentence."""
+"""Words that would show the inside of the server in a sentence."""
 
 
-def sent(demo: Demo, one: odd_files.Odd) -> str:
+def sent(demo: Demo, odd: odd_files.Odd) -> str:
     """The answer to a file."""
-    (path,) = upload(demo.url, [(one.name, one.make())])
+    (path,) = upload(demo.url, [(odd.name, odd.make())])
     return ask(demo.url, as_file(path))
 
 
 def sentence(html: str) -> str:
-    """The text of an answer that is a refusal; fails where it is more than one sentence or shows
-    the server.
-    """
-    found = re.fullmatch(
+    """The text of a refusal; fails where it is more than one sentence or shows the server."""
+    refused = re.fullmatch(
         r'<div class="derm-problem" role="alert" data-say="[^"]*"><strong>No answer.</strong> '
         r"(.*)</div>",
         html,
     )
-    assert found is not None, html
-    text = unescape(found[1])
+    assert refused is not None, html
+    text = unescape(refused[1])
     assert not INSIDE.search(text)
     return text
 
@@ -65,16 +62,16 @@ def still_works(demo: Demo) -> None:
 
 @pytest.mark.parametrize("kind", odd_files.REFUSED)
 def test_refused_in_one_sentence(demo: Demo, kind: str) -> None:
-    one = odd_files.REFUSED[kind]
-    assert sentence(sent(demo, one)).startswith(one.expected)
+    odd = odd_files.REFUSED[kind]
+    assert sentence(sent(demo, odd)).startswith(odd.expected)
     still_works(demo)
 
 
 @pytest.mark.parametrize("kind", odd_files.ACCEPTED | odd_files.LIMITS)
 def test_answered_like_the_library(demo: Demo, trained: dict[str, Path], kind: str) -> None:
-    one = (odd_files.ACCEPTED | odd_files.LIMITS)[kind]
-    html = sent(demo, one)
-    expected = dermhub.load(trained["binary"]).predict(one.make())
+    odd = (odd_files.ACCEPTED | odd_files.LIMITS)[kind]
+    html = sent(demo, odd)
+    expected = dermhub.load(trained["binary"]).predict(odd.make())
     assert f"Probability of malignancy: {expected.malignancy:.1%}" in html
     assert "onerror" not in html
     assert "passwd" not in html

@@ -92,7 +92,7 @@ def test_a_map_for_every_class_and_every_contrast(page: Any, images: dict[str, P
         assert heat.count() == (0 if "Nothing in this image" in shown.inner_text() else 1)
         assert all(
             plain_name(name) in alt
-            for alt in heat.evaluate_all("found => found.map(one => one.alt)")
+            for alt in heat.evaluate_all("images => images.map(image => image.alt)")
         )
     chosen.select_option("mel")
     against.select_option("nv")

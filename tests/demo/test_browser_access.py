@@ -23,10 +23,10 @@ def findings(page: Any) -> list[str]:
     page.evaluate(AXE)
     # Nothing is judged while it fades in.
     page.wait_for_timeout(400)
-    found = page.evaluate("axe.run({ resultTypes: ['violations'] })")["violations"]
+    violations = page.evaluate("axe.run({ resultTypes: ['violations'] })")["violations"]
     return [
         f"{rule['id']} {node['target']}: {node['failureSummary']}"
-        for rule in found
+        for rule in violations
         if rule["impact"] in ("serious", "critical")
         for node in rule["nodes"]
     ]

@@ -1,6 +1,4 @@
-"""What stands in place of a confident answer, and that nothing of an old answer ever stays: in a
-real browser.
-"""
+"""States of the page in a real browser: words in place of an answer, and no old answer stays."""
 
 from __future__ import annotations
 

@@ -56,11 +56,11 @@ def test_several_images_give_a_table_and_a_csv(
         page.get_by_role("link", name="Download the table as CSV").click()
     assert download.value.suggested_filename == "dermhub.csv"
     with Path(download.value.path()).open(encoding="utf-8-sig", newline="") as file:
-        found = list(csv.DictReader(file))
-    assert [one["confident"] for one in found] == ["yes", "no", ""]
-    assert found[0]["file"] == images[""].name
+        table = list(csv.DictReader(file))
+    assert [row["confident"] for row in table] == ["yes", "no", ""]
+    assert table[0]["file"] == images[""].name
     # A spreadsheet would take it for a formula.
-    assert found[2]["file"] == "'=text.png"
+    assert table[2]["file"] == "'=text.png"
 
 
 def test_the_progress_of_several_images_is_shown(page: Any, images: dict[str, Path]) -> None:
@@ -68,8 +68,8 @@ def test_the_progress_of_several_images_is_shown(page: Any, images: dict[str, Pa
         """() => {
             window.progress = [];
             new MutationObserver(() => {
-                const one = document.querySelector("#table progress");
-                if (one) window.progress.push([one.value, one.max, one.getAttribute("aria-label")]);
+                const bar = document.querySelector("#table progress");
+                if (bar) window.progress.push([bar.value, bar.max, bar.getAttribute("aria-label")]);
             }).observe(document.body, { childList: true, subtree: true });
         }"""
     )
@@ -130,7 +130,7 @@ def test_figures_and_plots_of_the_model_cards(page: Any) -> None:
     assert plots.count() == 6
     assert all(
         plots.evaluate_all(
-            "found => found.map((one) => one.complete && one.naturalWidth > 100 && one.alt)"
+            "images => images.map((img) => img.complete && img.naturalWidth > 100 && img.alt)"
         )
     )
     page.get_by_text("The whole model card: the seven classes").click()

@@ -1,6 +1,4 @@
-"""The door in front of Gradio: health, the loading page, what stays shut, and limits, without a
-network.
-"""
+"""The door in front of Gradio, without a network: health, shut paths, limits and headers."""
 
 from __future__ import annotations
 
@@ -13,25 +11,25 @@ from typing import Any
 
 import pytest
 
-from demo.server import uploads
+from demo.server import private_folder
 from demo.server.door import MAX_BODY, MAX_UPLOADS, Door
 from demo.server.event_log import EventLog
-from demo.server.uploads import PrivateFolder
+from demo.server.private_folder import PrivateFolder
 
 Reply = tuple[int, dict[bytes, bytes], bytes]
 
 
 class Behind:
-    """An application behind the gate: it takes a request in and answers with a status."""
+    """An application behind the door: it takes a request in and answers with a status."""
 
     def __init__(self, status: int = 200) -> None:
         self.status, self.seen, self.answering = status, list[str](), list[int]()
-        self.gate: Door | None = None
+        self.door: Door | None = None
 
     async def __call__(self, scope: Any, _: Any, send: Any) -> None:
         self.seen.append(scope["path"])
-        if self.gate is not None:
-            self.answering.append(self.gate.answering)
+        if self.door is not None:
+            self.answering.append(self.door.answering)
         headers = [(b"cache-control", b"max-age=9"), (b"x-own", b"1")]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"behind"})
@@ -39,19 +37,19 @@ class Behind:
 
 @pytest.fixture
 def written() -> io.StringIO:
-    """What the journal has written."""
+    """The stream that the event log writes to."""
     return io.StringIO()
 
 
 @pytest.fixture
-def gate(tmp_path: Path, written: io.StringIO) -> Iterator[Door]:
-    """A gate with nothing behind it yet."""
+def door(tmp_path: Path, written: io.StringIO) -> Iterator[Door]:
+    """A door with nothing behind it yet."""
     folder = PrivateFolder(tmp_path)
     yield Door(EventLog(written), folder, "1.2.3")
     folder.remove()
 
 
-def ask(gate: Door, path: str, method: str = "GET", **headers: object) -> Reply:
+def ask(door: Door, path: str, method: str = "GET", **headers: object) -> Reply:
     """One request and its answer."""
     sent: list[Any] = []
     fields = [
@@ -65,20 +63,20 @@ def ask(gate: Door, path: str, method: str = "GET", **headers: object) -> Reply:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(gate(scope, receive, send))
+    asyncio.run(door(scope, receive, send))
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
     return sent[0]["status"], dict(sent[0]["headers"]), sent[1]["body"]
 
 
-def opened(gate: Door, status: int = 200) -> Behind:
-    """What is behind the gate, once it is ready."""
-    gate.app = behind = Behind(status)
-    gate.state, behind.gate = "ready", gate
+def opened(door: Door, status: int = 200) -> Behind:
+    """Put an application behind the door and make it ready."""
+    door.app = behind = Behind(status)
+    door.state, behind.door = "ready", door
     return behind
 
 
-def test_health_in_every_state(gate: Door) -> None:
-    status, headers, body = ask(gate, "/healthz")
+def test_health_in_every_state(door: Door) -> None:
+    status, headers, body = ask(door, "/healthz")
     content = json.loads(body)
     assert (status, content["status"], content["version"], content["models"]) == (
         503,
@@ -87,17 +85,17 @@ def test_health_in_every_state(gate: Door) -> None:
         {},
     )
     assert headers[b"retry-after"] == b"3"
-    opened(gate)
-    gate.models = lambda: {"lesion": {"weights_sha256": "0" * 64}}
-    status, _, body = ask(gate, "/healthz")
+    opened(door)
+    door.models = lambda: {"lesion": {"weights_sha256": "0" * 64}}
+    status, _, body = ask(door, "/healthz")
     assert (status, json.loads(body)["status"]) == (200, "ready")
     assert json.loads(body)["models"] == {"lesion": {"weights_sha256": "0" * 64}}
-    gate.state = "stopping"
-    assert ask(gate, "/healthz")[0] == 503
+    door.state = "stopping"
+    assert ask(door, "/healthz")[0] == 503
 
 
-def test_the_page_says_that_it_is_loading(gate: Door) -> None:
-    status, headers, body = ask(gate, "/")
+def test_the_page_says_that_it_is_loading(door: Door) -> None:
+    status, headers, body = ask(door, "/")
     assert status == 503
     assert headers[b"content-type"].startswith(b"text/html")
     assert b"The models are being loaded." in body
@@ -119,18 +117,18 @@ def test_the_page_says_that_it_is_loading(gate: Door) -> None:
         "/gradio_api/dev/reload",
     ],
 )
-def test_what_stays_shut(gate: Door, path: str) -> None:
-    behind = opened(gate)
-    assert ask(gate, path)[0] == 403
+def test_what_stays_shut(door: Door, path: str) -> None:
+    behind = opened(door)
+    assert ask(door, path)[0] == 403
     assert behind.seen == []
 
 
 @pytest.mark.parametrize(
     "path", ["/", "/config", "/gradio_api/file=x/y.png", "/gradio_api/queue/join", "/assets/a.js"]
 )
-def test_the_rest_passes(gate: Door, path: str) -> None:
-    behind = opened(gate)
-    status, headers, body = ask(gate, path)
+def test_the_rest_passes(door: Door, path: str) -> None:
+    behind = opened(door)
+    status, headers, body = ask(door, path)
     assert (status, body, behind.seen) == (200, b"behind", [path])
     assert headers[b"x-own"] == b"1"
     assert headers[b"content-security-policy"].startswith(b"default-src 'self'")
@@ -138,24 +136,24 @@ def test_the_rest_passes(gate: Door, path: str) -> None:
     assert headers[b"cache-control"] == (b"no-store" if private_path else b"max-age=9")
 
 
-def test_long_requests_are_not_read(gate: Door) -> None:
-    behind = opened(gate)
-    assert ask(gate, "/gradio_api/queue/join", "POST", content_length=MAX_BODY)[0] == 200
-    status, _, body = ask(gate, "/gradio_api/queue/join", "POST", content_length=MAX_BODY + 1)
+def test_long_requests_are_not_read(door: Door) -> None:
+    behind = opened(door)
+    assert ask(door, "/gradio_api/queue/join", "POST", content_length=MAX_BODY)[0] == 200
+    status, _, body = ask(door, "/gradio_api/queue/join", "POST", content_length=MAX_BODY + 1)
     assert (status, json.loads(body)["detail"][:40]) == (
         413,
         "The request has more than the 1 MB that ",
     )
-    assert ask(gate, "/gradio_api/upload", "POST", content_length=MAX_UPLOADS + 1)[0] == 413
-    status, _, body = ask(gate, "/gradio_api/upload", "POST", transfer_encoding="chunked")
+    assert ask(door, "/gradio_api/upload", "POST", content_length=MAX_UPLOADS + 1)[0] == 413
+    status, _, body = ask(door, "/gradio_api/upload", "POST", transfer_encoding="chunked")
     assert status == 413
     assert b"does not say how long it is" in body
     assert behind.seen == ["/gradio_api/queue/join"]
 
 
-def test_a_file_over_the_limit_is_told_in_words(gate: Door) -> None:
-    opened(gate, 413)
-    status, _, body = ask(gate, "/gradio_api/upload", "POST", content_length=9)
+def test_a_file_over_the_limit_is_told_in_words(door: Door) -> None:
+    opened(door, 413)
+    status, _, body = ask(door, "/gradio_api/upload", "POST", content_length=9)
     expected = (
         "The file has more than the 20 MB that are accepted: scale the image down or save "
         "it as JPEG."
@@ -163,41 +161,41 @@ def test_a_file_over_the_limit_is_told_in_words(gate: Door) -> None:
     assert (status, json.loads(body)) == (413, {"detail": expected})
 
 
-def test_a_full_disk_is_not_filled_further(gate: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    behind = opened(gate)
-    monkeypatch.setattr(uploads, "ROOM", -1)
-    status, _, body = ask(gate, "/gradio_api/upload", "POST", content_length=9)
+def test_a_full_disk_is_not_filled_further(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    behind = opened(door)
+    monkeypatch.setattr(private_folder, "CAPACITY", -1)
+    status, _, body = ask(door, "/gradio_api/upload", "POST", content_length=9)
     assert status == 413
     assert b"no room for more images now" in body
     assert behind.seen == []
 
 
-def test_uploads_are_noted_without_their_names(gate: Door, written: io.StringIO) -> None:
-    opened(gate)
-    ask(gate, "/gradio_api/upload", "POST", content_length=9, x_name="patient.png")
+def test_uploads_are_noted_without_their_names(door: Door, written: io.StringIO) -> None:
+    opened(door)
+    ask(door, "/gradio_api/upload", "POST", content_length=9, x_name="patient.png")
     event = json.loads(written.getvalue())
     assert (event["event"], event["outcome"], event["bytes"]) == ("upload", "taken", 9)
     assert "patient" not in written.getvalue()
 
 
-def test_open_answers_are_counted(gate: Door) -> None:
-    behind = opened(gate)
+def test_open_answers_are_counted(door: Door) -> None:
+    behind = opened(door)
     for path in (
         "/gradio_api/queue/data",
         "/gradio_api/call/analyse/0ab",
         "/gradio_api/heartbeat/x",
         "/",
     ):
-        ask(gate, path)
+        ask(door, path)
     assert behind.answering == [1, 1, 0, 0]
-    assert gate.answering == 0
+    assert door.answering == 0
 
 
-def test_websockets_are_closed(gate: Door) -> None:
+def test_websockets_are_closed(door: Door) -> None:
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(gate({"type": "websocket", "path": "/", "headers": []}, None, send))  # type: ignore[arg-type]
+    asyncio.run(door({"type": "websocket", "path": "/", "headers": []}, None, send))  # type: ignore[arg-type]
     assert sent == [{"type": "websocket.close"}]

@@ -1,4 +1,4 @@
-"""The journal: JSON lines about what happened, with nothing in them that a visitor brought."""
+"""The event log: JSON lines about what happened, with nothing in them that a visitor brought."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from demo.server.event_log import EventLog
 
 @pytest.fixture
 def written() -> io.StringIO:
-    """What the journal has written."""
+    """The stream that an event log writes to."""
     return io.StringIO()
 
 
 @contextlib.contextmanager
 def taken_over() -> Iterator[io.StringIO]:
-    """What a journal writes that has taken over what others print and log."""
+    """The stream of an event log that has taken over what others print and log."""
     streams, handlers, level = (
         (sys.stdout, sys.stderr),
         logging.root.handlers[:],

@@ -1,6 +1,4 @@
-"""The maps of an answer: one for every class and every pair, the right one shown, and words for
-each.
-"""
+"""The maps of an answer: one for every class and pair, the right one shown, words for each."""
 
 from __future__ import annotations
 

@@ -54,10 +54,10 @@ def test_a_client_lists_the_tools_and_is_answered(trained: dict[str, Path], tmp_
     assert list(tools) == TOOLS
     assert "Research software, not a medical device." in tools["predict"].description
     assert tools["explain"].inputSchema["required"] == ["image"]
-    found = dermhub.load(trained["binary"]).predict(photo)
-    told = re.search(r"'malignancy': ([\d.]+)", predicted)
-    assert told is not None
-    assert float(told[1]) == pytest.approx(found.malignancy, abs=1e-4)
+    prediction = dermhub.load(trained["binary"]).predict(photo)
+    stated = re.search(r"'malignancy': ([\d.]+)", predicted)
+    assert stated is not None
+    assert float(stated[1]) == pytest.approx(prediction.malignancy, abs=1e-4)
     assert NOTICE in predicted
     assert meaning.startswith("{'prevalence': 0.05, ")
     assert NOTICE in meaning

@@ -1,6 +1,4 @@
-"""The demo as a server: what its API answers, how it starts, and what it leaves behind when it
-ends.
-"""
+"""The demo as a server: the answers of its API, its start, its bad options, and its end."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def get(url: str) -> tuple[int, str]:
 
 
 def ask(demo: Demo, photo: Path) -> str:
-    """What one client of its own is told: an answer, or the text of an error."""
+    """Ask as a client of its own: an answer, or the text of an error."""
     try:
         return str(Client(demo.url, verbose=False).predict(handle_file(photo), api_name="/analyse"))
     except AppError as error:
@@ -63,7 +63,7 @@ def ask(demo: Demo, photo: Path) -> str:
 
 
 def events(demo: Demo) -> list[dict[str, Any]]:
-    """The journal."""
+    """The event log, line by line."""
     return [json.loads(line) for line in demo.lines if line.startswith("{")]
 
 
@@ -71,7 +71,7 @@ def test_health(demo: Demo, trained: dict[str, Path]) -> None:
     status, text = get(f"{demo.url}/healthz")
     content = json.loads(text)
     assert (status, content["status"]) == (200, "ready")
-    shown = {one["weights_sha256"] for one in content["models"].values()}
+    shown = {model["weights_sha256"] for model in content["models"].values()}
     configs = [json.loads((folder / "config.json").read_text()) for folder in trained.values()]
     assert shown == {config["dermhub"]["weights_sha256"] for config in configs}
     began = time.perf_counter()
@@ -110,10 +110,10 @@ def test_a_full_queue_is_told_in_words(
         serve(tmp_path / "home", *options, "--max-queue", 2) as demo,
         ThreadPoolExecutor(8) as pool,
     ):
-        told = list(pool.map(lambda _: ask(demo, photo), range(12)))
-        answered = [one for one in told if "Probability of malignancy" in one]
-        busy = [one for one in told if re.fullmatch(BUSY, one)]
-        assert len(answered) + len(busy) == 12, told
+        replies = list(pool.map(lambda _: ask(demo, photo), range(12)))
+        answered = [reply for reply in replies if "Probability of malignancy" in reply]
+        busy = [reply for reply in replies if re.fullmatch(BUSY, reply)]
+        assert len(answered) + len(busy) == 12, replies
         assert len(answered) >= 3
         assert busy
         assert "Probability of malignancy" in ask(demo, photo)
@@ -122,8 +122,10 @@ def test_a_full_queue_is_told_in_words(
             len(answered) + 1,
             len(busy),
         )
-        assert all(set(e) <= {"time", "event", "endpoint", "outcome", "waited", "waiting", "seconds", "status", "bytes"}
-                   for e in events(demo) if e["event"] in ("answer", "upload"))  # fmt: skip
+        fields = {"time", "event", "endpoint", "outcome", "waited", "waiting", "seconds"}
+        fields |= {"status", "bytes"}
+        logged = [event for event in events(demo) if event["event"] in ("answer", "upload")]
+        assert all(set(event) <= fields for event in logged)
 
 
 def test_the_end_waits_for_what_was_asked(
@@ -139,12 +141,13 @@ def test_the_end_waits_for_what_was_asked(
         ):
             time.sleep(0.01)
         demo.process.send_signal(signal.SIGTERM)
-        told = list(pool.map(_result, jobs))
+        replies = list(pool.map(_result, jobs))
         assert demo.process.wait(60) == 0
         # Those that came in before the signal are answered, and one that came later is told so.
-        late = [one for one in told if one == "The server is stopping: try again in a minute."]
-        assert sum("Probability of malignancy" in one for one in told) + len(late) == 6, told
-        assert len(late) < 6
+        late = replies.count("The server is stopping: try again in a minute.")
+        answered = sum("Probability of malignancy" in reply for reply in replies)
+        assert answered + late == 6, replies
+        assert late < 6
         (last,) = [event for event in events(demo) if event["event"] == "stopped"]
         assert last["outcome"] == "done"
 
@@ -190,9 +193,8 @@ def test_listening_for_others_says_what_that_means(
 ) -> None:
     with serve(tmp_path, *options, "--host", "0.0.0.0") as demo:
         expected = (
-            "this page can be reached by others, without a password: whoever reaches it "
-            "can "
-            "use it (--auth-file)."
+            "this page can be reached by others, without a password: whoever reaches it can use "
+            "it (--auth-file)."
         )
         assert f"app.py: {expected}\n" in demo.lines
 
@@ -229,19 +231,25 @@ def test_a_queue_of_no_size_is_refused(capsys: pytest.CaptureFixture[str], numbe
 VISITS = """
 import sys
 from gradio_client import Client
-from demo import server
 from demo.models import Models
-from demo.page import make_page
+from demo.page.page import make_page
+from demo.server import server
 
 serving = server.Server(server.Settings(port=int(sys.argv[1])), "test")
 models = Models({"fast": (sys.argv[2], sys.argv[3])})
 made = []
-serving.open(lambda folder: made.append(make_page(models, folder)) or made[0], {}, models.identities)
+
+def make(folder, why_refused):
+    made.append(make_page(models, folder, why_refused))
+    return made[0]
+
+serving.open(make, {}, models.identities)
 client = Client(serving.local, verbose=False)
 for visit in range(server.VISITS + 20):
     client.session_hash = f"visit-{visit}"
     assert "ppv" in client.predict(5, "fast", api_name="/at_prevalence")
-print("remembered:", len(made[0].state_holder.session_data), "of", server.VISITS, file=sys.__stderr__)
+remembered = len(made[0].state_holder.session_data)
+print("remembered:", remembered, "of", server.VISITS, file=sys.__stderr__)
 serving.close()
 """
 
@@ -255,9 +263,9 @@ def test_no_more_than_so_many_visits_are_remembered(
     run = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=240, env=_quiet(tmp_path)
     )
-    told = re.search(r"remembered: (\d+) of (\d+)", run.stderr)
-    assert told, run.stderr[-2000:]
-    assert told[1] == told[2] == "128"
+    counts = re.search(r"remembered: (\d+) of (\d+)", run.stderr)
+    assert counts, run.stderr[-2000:]
+    assert counts[1] == counts[2] == "128"
 
 
 def _quiet(folder: Path) -> dict[str, str]:

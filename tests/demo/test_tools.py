@@ -1,6 +1,4 @@
-"""Stability, prevalence and several images: what is computed, by hand where a hand can, and how it
-is worded.
-"""
+"""Stability, prevalence and several images: figures, by hand where a hand can, and their words."""
 
 from __future__ import annotations
 
@@ -20,9 +18,9 @@ from demo.models import ACCURATE, FAST, Models, Pair, offered
 from demo.page import prevalence, several, stability
 from demo.page.stability import Trial
 from demo.reading import TITLES, as_record, reasons, record
-from demo.server.uploads import Uploads
-from dermhub.concern import Concern
-from dermhub.errors import ConfigError, ImageError
+from demo.uploads import Uploads
+from dermhub.concern import NOT_DERMATOSCOPIC, Concern
+from dermhub.errors import ConfigError
 from dermhub.images.drawing import draw
 from dermhub.models.classifier import Classifier
 from tests.support.readings import HOSTILE, SEVEN, Page, prediction
@@ -51,16 +49,16 @@ def test_accurate_models_beside_the_given_ones_are_offered(tmp_path: Path, slash
 
 def test_variants_are_what_their_names_say() -> None:
     image = draw(3, (60, 40), 0.8)
-    found = stability.variants(image)
-    assert len(found) == 11
-    assert found["as it is"] is image
-    assert found["turned by 90°"].size == (40, 60)
-    assert np.array_equal(np.asarray(found["turned by 180°"]), np.asarray(image)[::-1, ::-1])
-    assert np.array_equal(np.asarray(found["mirrored"]), np.asarray(image)[:, ::-1])
-    mean = {name: float(np.asarray(one).mean()) for name, one in found.items()}
+    variants = stability.variants(image)
+    assert len(variants) == 11
+    assert variants["as it is"] is image
+    assert variants["turned by 90°"].size == (40, 60)
+    assert np.array_equal(np.asarray(variants["turned by 180°"]), np.asarray(image)[::-1, ::-1])
+    assert np.array_equal(np.asarray(variants["mirrored"]), np.asarray(image)[:, ::-1])
+    mean = {name: float(np.asarray(variant).mean()) for name, variant in variants.items()}
     assert mean["darker by 10%"] == pytest.approx(0.9 * mean["as it is"], rel=0.01)
     assert mean["brighter by 10%"] > mean["as it is"]
-    spread = {name: float(np.asarray(one, float).std()) for name, one in found.items()}
+    spread = {name: float(np.asarray(variant, float).std()) for name, variant in variants.items()}
     assert spread["less contrast by 10%"] < spread["as it is"] < spread["more contrast by 10%"]
 
 
@@ -74,60 +72,66 @@ def test_zoom_shows_the_middle_larger() -> None:
 
 
 def test_trials_are_predictions_of_the_variants(pair: Pair, photo: Path) -> None:
-    found = stability.trials(pair, photo.read_bytes())
-    assert found[0].name == "as it is"
-    assert found[0].malignancy == pytest.approx(pair.binary.predict(photo).malignancy, abs=1e-5)
-    assert found[0].label == pair.lesion.predict(photo).label
+    trials = stability.trials(pair, photo.read_bytes())
+    assert trials[0].name == "as it is"
+    assert trials[0].malignancy == pytest.approx(pair.binary.predict(photo).malignancy, abs=1e-5)
+    assert trials[0].label == pair.lesion.predict(photo).label
     turned = Image.open(photo).transpose(Image.Transpose.ROTATE_90)
-    assert found[1].malignancy == pytest.approx(pair.binary.predict(turned).malignancy, abs=1e-5)
+    assert trials[1].malignancy == pytest.approx(pair.binary.predict(turned).malignancy, abs=1e-5)
 
 
 def test_an_answer_that_holds() -> None:
-    found = (Trial("as it is", 0.3, True, "mel"), Trial("mirrored", 0.4, True, "mel"))
-    assert stability.holds(found)
+    trials = (Trial("as it is", 0.3, True, "mel"), Trial("mirrored", 0.4, True, "mel"))
+    assert stability.holds(trials)
     words = (
         "The answer holds in all 1 variants. The probability of malignancy lies between 30.0% "
         "and 40.0%."
     )
-    assert stability.verdict(found) == words
-    page = Page(stability.as_html(found, 0.1))
+    assert stability.verdict(trials) == words
+    page = Page(stability.as_html(trials, 0.1))
     assert page.of("data-say") == [words]
     assert "changed" not in page.text
 
 
 def test_an_answer_that_does_not_hold() -> None:
-    found = (
+    trials = (
         Trial("as it is", 0.3, True, "mel"),
         Trial("mirrored", 0.05, False, "mel"),
         Trial("darker by 10%", 0.3, True, "nv"),
     )
-    assert not stability.holds(found)
-    told = stability.verdict(found)
-    assert "does not hold, do not rely on it: the call changes when the image is mirrored;" in told
-    assert "the most probable class changes when it is darker by 10%." in told
-    page = Page(stability.as_html(found, 0.1))
+    assert not stability.holds(trials)
+    verdict = stability.verdict(trials)
+    assert (
+        "does not hold, do not rely on it: the call changes when the image is mirrored;" in verdict
+    )
+    assert "the most probable class changes when it is darker by 10%." in verdict
+    page = Page(stability.as_html(trials, 0.1))
     assert "benign (changed)" in page.text
     assert "melanocytic nevus (changed)" in page.text
     assert page.text.count("(changed)") == 2
 
 
 def test_agreement_without_a_confident_answer_is_no_answer_that_holds() -> None:
-    found = (Trial("as it is", 0.3, True, "mel"), Trial("mirrored", 0.4, True, "mel"))
+    trials = (Trial("as it is", 0.3, True, "mel"), Trial("mirrored", 0.4, True, "mel"))
     words = (
         "No confident answer: the two models disagree. That all 1 variants give the same does not "
         "change this. "
         "The probability of malignancy lies between 30.0% and 40.0%."
     )
-    assert stability.verdict(found, TITLES["disagreement"]) == words
-    page = Page(stability.as_html(found, 0.1, TITLES["disagreement"]))
+    assert stability.verdict(trials, TITLES["disagreement"]) == words
+    page = Page(stability.as_html(trials, 0.1, TITLES["disagreement"]))
     assert page.of("data-say") == [words]
     assert "holds" not in page.text
-    differing = (found[0], Trial("mirrored", 0.05, False, "mel"))
-    told = stability.verdict(differing, TITLES["quality"])
-    assert told.startswith(
+    differing = (trials[0], Trial("mirrored", 0.05, False, "mel"))
+    verdict = stability.verdict(differing, TITLES["quality"])
+    assert verdict.startswith(
         "No confident answer: the image is not good enough; nor does it hold: the call changes "
         "when the image is mir"
     )
+
+
+def test_the_code_that_withholds_an_answer_has_a_title() -> None:
+    assert NOT_DERMATOSCOPIC in TITLES
 
 
 def test_what_withholds_an_answer_is_what_the_api_says(pair: Pair, photo: Path) -> None:
@@ -140,19 +144,19 @@ def test_what_withholds_an_answer_is_what_the_api_says(pair: Pair, photo: Path) 
 
 def test_prevalence_by_hand() -> None:
     # Of 1,000 images 20 are malignant: 18 found, 2 missed; of 980 others 196 are false alarms.
-    told = prevalence.figures(TESTED, 0.02)
-    assert told["ppv"] == pytest.approx(18 / 214)
-    assert (told["missed"], told["false_alarms"]) == (pytest.approx(2), pytest.approx(196))
-    assert told["bounds"] == dict.fromkeys(("ppv", "npv", "missed", "false_alarms"))
+    values = prevalence.figures(TESTED, 0.02)
+    assert values["ppv"] == pytest.approx(18 / 214)
+    assert (values["missed"], values["false_alarms"]) == (pytest.approx(2), pytest.approx(196))
+    assert values["bounds"] == dict.fromkeys(("ppv", "npv", "missed", "false_alarms"))
 
 
 def test_prevalence_at_the_bounds_of_the_intervals() -> None:
     bounds = {"sensitivity": [0.8, 1.0], "specificity": [0.7, 0.9]}
-    told = prevalence.figures({**TESTED, "intervals": bounds}, 0.1)
+    values = prevalence.figures({**TESTED, "intervals": bounds}, 0.1)
     # Of 1,000: 80 to 100 of 100 found; 270 down to 90 of 900 false alarms.
-    assert told["bounds"]["missed"] == [pytest.approx(0), pytest.approx(20)]
-    assert told["bounds"]["false_alarms"] == [pytest.approx(90), pytest.approx(270)]
-    assert told["bounds"]["ppv"] == [pytest.approx(80 / 350), pytest.approx(100 / 190)]
+    assert values["bounds"]["missed"] == [pytest.approx(0), pytest.approx(20)]
+    assert values["bounds"]["false_alarms"] == [pytest.approx(90), pytest.approx(270)]
+    assert values["bounds"]["ppv"] == [pytest.approx(80 / 350), pytest.approx(100 / 190)]
 
 
 @pytest.mark.parametrize("wrong", [-0.01, 1.01, float("nan")])
@@ -165,8 +169,8 @@ def test_a_prevalence_that_is_none(wrong: float) -> None:
 
 @pytest.mark.parametrize("wrong", [-1, 101, float("nan")])
 def test_a_percentage_that_is_none(tmp_path: Path, wrong: float) -> None:
-    told = Api(Models({}), Uploads(tmp_path)).at_prevalence(wrong)
-    assert told["error"] == f"The prevalence is {wrong} %, expected a number from 0 to 100."
+    answer = Api(Models({}), Uploads(tmp_path)).at_prevalence(wrong)
+    assert answer["error"] == f"The prevalence is {wrong} %, expected a number from 0 to 100."
 
 
 @pytest.mark.parametrize(
@@ -190,17 +194,17 @@ def sent(tmp_path: Path) -> list[tuple[str, str]]:
 
 
 def test_a_row_for_every_file(pair: Pair, sent: list[tuple[str, str]], tmp_path: Path) -> None:
-    found = list(several.rows(pair, sent, Uploads(tmp_path)))
-    assert [row["file"] for row in found] == ["a.png", HOSTILE, "=1+1"]
-    assert [bool(row["error"]) for row in found] == [False, True, False]
-    assert found[0]["malignancy"] == pair.binary.predict(sent[0][0]).malignancy
-    assert found[0]["probabilities"] == pair.lesion.predict(sent[0][0]).probabilities
-    assert str(tmp_path) not in str(found)
+    records = list(several.rows(pair, sent, Uploads(tmp_path)))
+    assert [record["file"] for record in records] == ["a.png", HOSTILE, "=1+1"]
+    assert [bool(record["error"]) for record in records] == [False, True, False]
+    assert records[0]["malignancy"] == pair.binary.predict(sent[0][0]).malignancy
+    assert records[0]["probabilities"] == pair.lesion.predict(sent[0][0]).probabilities
+    assert str(tmp_path) not in str(records)
 
 
 def test_the_table_and_its_csv(pair: Pair, sent: list[tuple[str, str]], tmp_path: Path) -> None:
-    found = list(several.rows(pair, sent, Uploads(tmp_path)))
-    text = several.as_html(found, 3)
+    records = list(several.rows(pair, sent, Uploads(tmp_path)))
+    text = several.as_html(records, 3)
     assert "<script" not in text
     page = Page(text)
     assert HOSTILE in page.text
@@ -213,16 +217,16 @@ def test_the_table_and_its_csv(pair: Pair, sent: list[tuple[str, str]], tmp_path
         HOSTILE,
         "'=1+1",
     ]  # a spreadsheet must not compute a name
-    assert rows[1]["error"] == found[1]["error"]
-    assert float(rows[0]["p_mel"]) == pytest.approx(found[0]["probabilities"]["mel"], abs=1e-6)
+    assert rows[1]["error"] == records[1]["error"]
+    assert float(rows[0]["p_mel"]) == pytest.approx(records[0]["probabilities"]["mel"], abs=1e-6)
     assert {row["called"] for row in rows} <= {"malignant", "benign", None, ""}
 
 
 def test_a_table_on_its_way_says_how_far_it_is(
     pair: Pair, sent: list[tuple[str, str]], tmp_path: Path
 ) -> None:
-    found = [next(several.rows(pair, sent, Uploads(tmp_path)))]
-    page = Page(several.as_html(found, 3))
+    records = [next(several.rows(pair, sent, Uploads(tmp_path)))]
+    page = Page(several.as_html(records, 3))
     assert page.all("progress", max="3", value="1")
     assert "1 of 3 images are read." in page.text
     assert not page.all("a")
@@ -238,29 +242,6 @@ def test_a_row_without_a_confident_answer_says_why_and_no_figure() -> None:
     assert "No confident answer: the image is not good enough. It is blurred." in text
     assert "70" not in text
     assert "melanoma" not in text
-    (told,) = csv.DictReader(io.StringIO(several.as_csv([row])))
-    assert (told["confident"], told["malignancy"]) == ("no", "0.700000")
-    assert "It is blurred." in told["reasons"]
-
-
-def test_only_uploads_are_read(tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    (tmp_path / "secret").write_text("secret")
-    (tmp_path / "in" / "link").symlink_to(tmp_path / "secret")
-    uploads = Uploads(tmp_path / "in")
-    for path in (
-        tmp_path / "secret",
-        tmp_path / "in" / "link",
-        tmp_path / "in" / ".." / "secret",
-        "/etc/passwd",
-    ):
-        with pytest.raises(
-            ImageError, match=r"^No file was uploaded: expected an image, sent as a file\.$"
-        ):
-            uploads.content(str(path))
-    with pytest.raises(
-        ImageError, match=r"^The server has deleted this image, as it does with every upload"
-    ):
-        uploads.content(str(tmp_path / "in" / "gone.png"))
-    with pytest.raises(ImageError, match=r"^The server could not take this file"):
-        uploads.content(str(tmp_path / "in"))
+    (line,) = csv.DictReader(io.StringIO(several.as_csv([row])))
+    assert (line["confident"], line["malignancy"]) == ("no", "0.700000")
+    assert "It is blurred." in line["reasons"]

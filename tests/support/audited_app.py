@@ -1,5 +1,4 @@
-"""app.py, watched by the interpreter's own audit events: python watched.py NOTES [options of
-app.py].
+"""app.py under the interpreter's audit hook: python audited_app.py NOTES [options of app.py].
 
 NOTES gets a line for every file that is opened to write, renamed or made ("write PATH"), and for
 every address that is connected to or looked up ("ask ADDRESS").
@@ -15,9 +14,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
-
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-
 
 PATHS = {"os.rename": 1, "os.mkdir": 0, "os.link": 1, "os.symlink": 1}
 """Audit events -> which of their arguments is the path that comes into being."""

@@ -1,6 +1,4 @@
-"""A real browser for the tests: Chromium, a demo whose models can be in every state, and what a
-visitor does.
-"""
+"""A real browser for the tests: Chromium, a demo with every state, and acts of a visitor."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ from tests.support.demo_process import Demo, serve
 PATIENCE = 60_000
 """Milliseconds that a loaded machine gets for an answer."""
 
-
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
-
 
 QUIET = (
     "--no-sandbox",
@@ -39,7 +35,6 @@ QUIET = (
     "--disable-component-update",
 )
 """Chromium as root, which asks nobody for anything on its own."""
-
 
 Open = Callable[..., Any]
 
@@ -62,11 +57,10 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def models(trained: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of four models: the fast ones always hold "mel or nv" possible, the accurate ones
-    are as trained.
+    """A folder of four models.
 
-    What is trained on a few drawings can't decide on anything, so that the accurate ones always
-    abstain.
+    The fast ones always hold "mel or nv" possible. The accurate ones are as trained: on a few
+    drawings, so that they can't decide on anything and always abstain.
     """
     folder = tmp_path_factory.mktemp("models-of-the-page")
     for task, path in trained.items():
@@ -105,9 +99,7 @@ def site(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dem
 def images(
     models: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
-    """State -> an image with which the fast models are in it; "" stands for none, a confident
-    answer.
-    """
+    """State -> an image that brings the fast models into it; "" stands for a confident answer."""
     folder = tmp_path_factory.mktemp("images-of-the-page")
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)).save(
         folder / "noise.png"
@@ -116,22 +108,23 @@ def images(
     for seed in range(50):
         draw(seed, (300, 200), seed % 11 / 10).save(folder / f"drawing-{seed}.png")
     binary, lesion = (dermhub.load(models / name) for name in ("binary", "lesion"))
-    found: dict[str, Path] = {}
+    chosen: dict[str, Path] = {}
     for path in [*sorted(tiny_data.glob("images/*")), *sorted(folder.glob("*"))]:
         why = lesion.explain(path)
-        told = reasons(binary.predict(path), why.prediction, why)
-        found.setdefault(told[0].code if told else "", path)
-    return found
+        given_reasons = reasons(binary.predict(path), why.prediction, why)
+        chosen.setdefault(given_reasons[0].code if given_reasons else "", path)
+    return chosen
 
 
 @pytest.fixture
 def open_page(chromium: Any, site: Demo) -> Iterator[Open]:
-    """Opens the page: `open_page("phone", "dark")`. Errors in it, and requests to others than the
-    demo, fail.
+    """Opens the page: `open_page("phone", "dark")`.
+
+    Errors in the page fail the test, and so do requests to others than the demo.
     """
     opened: list[tuple[Any, list[str], list[str]]] = []
 
-    def one(size: str = "desktop", scheme: str = "light") -> Any:
+    def open_one(size: str = "desktop", scheme: str = "light") -> Any:
         width, height = SIZES[size]
         context = chromium.new_context(
             viewport={"width": width, "height": height}, color_scheme=scheme
@@ -147,15 +140,14 @@ def open_page(chromium: Any, site: Demo) -> Iterator[Open]:
         tab.get_by_text("The answer appears here.").wait_for()
         return tab
 
-    yield one
-    print(
-        "The server's last lines:", *site.lines[-10:], sep="\n"
-    )  # pytest shows them where the test failed
-    own = re.compile(rf"({re.escape(site.url)}/|data:|blob:)")
+    yield open_one
+    # pytest shows them where the test failed.
+    print("The server's last lines:", *site.lines[-10:], sep="\n")
+    of_the_demo = re.compile(rf"({re.escape(site.url)}/|data:|blob:)")
     for context, asked, errors in opened:
         context.close()
         assert asked
-        assert [url for url in asked if not own.match(url)] == []
+        assert [url for url in asked if not of_the_demo.match(url)] == []
         assert errors == []
 
 
@@ -165,9 +157,7 @@ def confirm(page: Any) -> None:
 
 
 def upload(page: Any, path: Path) -> None:
-    """Choose a file, as a click on the upload area does; an image that is there is removed
-    first.
-    """
+    """Choose a file, as a click on the upload area does; remove the image that is there first."""
     if page.locator("#image input[type=file]").count() == 0:
         clear(page)
     page.locator("#image input[type=file]").set_input_files(path)
@@ -196,7 +186,7 @@ def answered(page: Any) -> Any:
 
 
 def fits(page: Any) -> bool:
-    """Whether nothing of the page lies beyond its width."""
+    """Tell whether nothing of the page lies beyond its width."""
     return bool(page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
 
 

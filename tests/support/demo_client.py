@@ -1,6 +1,4 @@
-"""A client of the running demo that needs nothing but HTTP, and can send what no honest client
-would.
-"""
+"""A client of the running demo by HTTP alone, which can send what no honest client would."""
 
 from __future__ import annotations
 
@@ -14,15 +12,17 @@ BOUNDARY = "dermhub-boundary"
 
 
 class Refused(Exception):
-    """The server took something not in; the text is what it says of that."""
+    """Raised where the server took something not in; the text is its own."""
 
 
 def upload(url: str, files: Sequence[tuple[str, bytes]]) -> list[str]:
-    """Send files (name, content) in one request and return where the server put them. Raises
-    Refused.
+    """Send files (name, content) in one request and return where the server put them.
+
+    Raises Refused.
     """
     parts = b"".join(
-        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n'.encode()
+        f"--{BOUNDARY}\r\n".encode()
+        + f'Content-Disposition: form-data; name="files"; filename="{name}"\r\n'.encode()
         + b"Content-Type: application/octet-stream\r\n\r\n"
         + content
         + b"\r\n"
@@ -39,7 +39,7 @@ def as_file(path: str) -> dict[str, Any]:
 
 
 def ask(url: str, given: object, endpoint: str = "analyse") -> str:
-    """What an endpoint answers to one value: HTML, or the JSON of its record. Raises Refused."""
+    """Return an endpoint's answer to one value: HTML, or the JSON of its record. Raises Refused."""
     address = f"{url}/gradio_api/call/{endpoint}"
     event = json.loads(_post(address, json.dumps({"data": [given]}).encode(), "application/json"))[
         "event_id"

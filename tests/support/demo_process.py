@@ -21,7 +21,6 @@ from tests.support.tiny import TINY_RUN, run_training
 
 ROOT = Path(__file__).resolve().parents[2]
 
-
 READY = 240
 """Seconds that a loaded machine gets to import torch and gradio."""
 
@@ -43,19 +42,19 @@ class Demo:
 
 def free_port() -> int:
     """A port that nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 @contextlib.contextmanager
 def serve(
-    home: Path, *options: object, port: int | None = None, watched: Path | None = None
+    home: Path, *options: object, port: int | None = None, notes: Path | None = None
 ) -> Iterator[Demo]:
     """Start app.py with a private temporary folder and wait until it says that it is ready.
 
-    With `watched`, every file that it writes and every address that it asks for is noted there (see
-    watched.py).
+    With `notes`, every file that it writes and every address that it asks for is noted there (see
+    audited_app.py).
     """
     temporary = home / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
@@ -69,8 +68,8 @@ def serve(
     }
     program = (
         [str(ROOT / "app.py")]
-        if watched is None
-        else [str(ROOT / "tests" / "watched.py"), str(watched)]
+        if notes is None
+        else [str(ROOT / "tests" / "support" / "audited_app.py"), str(notes)]
     )
     command = [sys.executable, *program, "--port", str(port), *map(str, options)]
     process = subprocess.Popen(

@@ -24,19 +24,16 @@ SEVEN = {
     "vasc": 0.008,
 }
 
-
 CENTRE, CORNER = np.zeros((40, 60), bool), np.zeros((40, 60), bool)
-
 
 CENTRE[10:30, 20:40] = CORNER[:15, 35:50] = True
 """Where a lesion may be in a drawing: under the diagonal, or beside it."""
-
 
 HOSTILE = "\"><script>alert('1')</script>&amp;"
 
 
 class Page(HTMLParser):
-    """What a browser makes of a piece of HTML: its tags with their attributes, and its text."""
+    """A piece of HTML as a browser sees it: its tags with their attributes, and its text."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -71,15 +68,13 @@ def prediction(
 
 
 def explanation(
-    told: Prediction, target: str, versus: str = "", blank: bool = False, outside: bool = False
+    predicted: Prediction, target: str, versus: str = "", blank: bool = False, outside: bool = False
 ) -> Explanation:
-    """An explanation of a drawing; the map is a diagonal, or empty, and the lesion under it or
-    outside.
-    """
+    """An explanation of a drawing: the map is a diagonal or empty, the lesion under it or not."""
     evidence = np.eye(3, dtype=np.float32) * (not blank)
     lesion = Lesion(CORNER if outside else CENTRE, np.zeros((40, 60), bool), 0.5)
     return Explanation(
-        told, target, versus, evidence, draw(3, (60, 40), 0.5), (10, 0, 50, 40), lesion
+        predicted, target, versus, evidence, draw(3, (60, 40), 0.5), (10, 0, 50, 40), lesion
     )
 
 
@@ -92,14 +87,12 @@ def reading(
     outside: bool = False,
     **more: Any,
 ) -> Reading:
-    """What `demo.reading.read` gives, with chosen figures; `more` goes to the seven-class
-    prediction.
-    """
+    """A reading with chosen figures; `more` goes to the seven-class prediction."""
     two = {"benign": 1 - malignancy, "malignant": malignancy}
     first = prediction(two, malignancy, concerns=concerns)
-    told = prediction(lesion, second, concerns=concerns, **more)
+    seven = prediction(lesion, second, concerns=concerns, **more)
     pairs = [(a, "") for a in lesion] + [(a, b) for a in lesion for b in lesion if a != b]
     return Reading(
         {name: explanation(first, name, outside=outside) for name in two},
-        {(a, b): explanation(told, a, b, a in blank, outside) for a, b in pairs},
+        {(a, b): explanation(seven, a, b, a in blank, outside) for a, b in pairs},
     )

@@ -1,0 +1,126 @@
+"""The private folder: locked while its server lives, swept, and removed after a kill."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from demo.server import private_folder
+from demo.server.private_folder import PrivateFolder, remove_leftovers, remove_older
+
+ROOT = Path(__file__).resolve().parents[2]
+HOLD = (
+    "import sys; from demo.server.private_folder import PrivateFolder as F; f = F(sys.argv[1]); "
+    "print(f.path, flush=True); input()"
+)
+
+
+def living(base: Path) -> tuple[subprocess.Popen[str], Path]:
+    """Another process that holds a folder."""
+    command = [sys.executable, "-c", HOLD, str(base)]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    return process, Path(process.stdout.readline().strip())
+
+
+def test_it_is_this_users_alone_and_ends_empty(tmp_path: Path) -> None:
+    folder = PrivateFolder(tmp_path)
+    assert folder.path.stat().st_mode & 0o077 == 0
+    (folder.uploads / "photo.png").write_bytes(b"photo")
+    folder.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_servers_folder_goes_and_a_living_ones_stays(tmp_path: Path) -> None:
+    process, theirs = living(tmp_path)
+    (theirs / "uploads" / "photo.png").write_bytes(b"photo")
+    folder = PrivateFolder(tmp_path)
+    assert (theirs / "uploads" / "photo.png").exists()
+    process.kill()
+    process.communicate()
+    remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == [folder.path]
+    folder.remove()
+
+
+def test_what_is_not_a_folder_of_ours_is_left(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_text("x")
+    base = tmp_path / "base"
+    (base / "other-folder").mkdir(parents=True)
+    (base / "dermhub-link").symlink_to(outside)
+    (base / "dermhub-file").write_text("x")
+    remove_leftovers(base)
+    assert sorted(path.name for path in base.iterdir()) == [
+        "dermhub-file",
+        "dermhub-link",
+        "other-folder",
+    ]
+    assert (outside / "file").exists()
+
+
+def test_old_files_go_and_new_and_spared_ones_stay(tmp_path: Path) -> None:
+    for name in ("old/name.png", "new/name.png", "own/figure.png", "tmpbroken"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    past = time.time() - 100
+    for name in ("old/name.png", "own/figure.png", "tmpbroken", "old", "own"):
+        os.utime(tmp_path / name, (past, past))
+    (tmp_path / "link").symlink_to(tmp_path / "new" / "name.png")
+    remove_older(
+        tmp_path, past + 50, frozenset({tmp_path / "own", tmp_path / "own" / "figure.png"})
+    )
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    # The folder that was just emptied is as new as that; it goes at the next look.
+    assert left == ["link", "new", "new/name.png", "old", "own", "own/figure.png"]
+    remove_older(
+        tmp_path, time.time() + 1, frozenset({tmp_path / "own", tmp_path / "own" / "figure.png"})
+    )
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["figure.png", "own"]
+
+
+def test_the_sweeper_runs_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(private_folder, "SWEEP_INTERVAL", 0.02)
+    monkeypatch.setattr(private_folder, "LIFETIME", 0.05)
+    folder = PrivateFolder(tmp_path)
+    (folder.uploads / "figure.png").write_bytes(b"figure")
+    folder.keep_what_is_there()
+    (folder.uploads / "photo.png").write_bytes(b"photo")
+    deadline = time.monotonic() + 10
+    while (folder.uploads / "photo.png").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert [path.name for path in folder.uploads.iterdir()] == ["figure.png"]
+    folder.remove()
+
+
+def test_it_says_what_it_holds(tmp_path: Path) -> None:
+    folder = PrivateFolder(tmp_path)
+    (folder.uploads / "photo.png").write_bytes(b"photo")
+    (folder.uploads / "link.png").symlink_to("/etc/passwd")
+    assert folder.holds(str(folder.uploads / "photo.png"))
+    for path in (
+        folder.uploads / "none.png",
+        folder.uploads / "link.png",
+        "/etc/passwd",
+        "a\0b",
+        "x" * 5000,
+    ):
+        assert not folder.holds(str(path))
+    folder.remove()
+
+
+def test_it_says_when_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = PrivateFolder(tmp_path)
+    assert not folder.is_full()
+    monkeypatch.setattr(private_folder, "CAPACITY", 10_000)
+    (folder.uploads / "photo.png").write_bytes(bytes(20_000))
+    assert folder.is_full()
+    folder.remove()
