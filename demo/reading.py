@@ -7,12 +7,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
-from PIL import Image
-
 from demo.models import Pair
 from demo.page.html import NOTICE
 from dermhub.concern import NOT_DERMATOSCOPIC
-from dermhub.images.decode import to_rgb
+from dermhub.images.photo import Photo
 from dermhub.models.explanation import Explanation
 from dermhub.models.prediction import Prediction
 
@@ -74,21 +72,24 @@ class Reading:
 
 
 def read(pair: Pair, content: bytes) -> Reading:
-    """Both models' view of an image. Raises ImageError for bytes that are no usable image."""
-    image = to_rgb(content)
-    return Reading(pair.binary.explain_all(image), pair.lesion.explain_pairs(image))
+    """Both models' view of an image, which is decoded and measured once for both.
+
+    Raises ImageError for bytes that are no usable image.
+    """
+    photo = Photo.open(content)
+    return Reading(pair.binary.explain_all(photo), pair.lesion.explain_pairs(photo))
 
 
 def record(pair: Pair, content: bytes) -> dict[str, object]:
     """What the API says of an image; one map is computed, to see where the evidence lies. Raises
     ImageError.
     """
-    return as_record(*judged(pair, to_rgb(content)))
+    return as_record(*judged(pair, Photo.open(content)))
 
 
-def judged(pair: Pair, image: Image.Image) -> tuple[Prediction, Prediction, tuple[Reason, ...]]:
-    """Both predictions of an RGB image, binary first, and why no confident answer must be shown."""
-    why, first = pair.lesion.explain(image), pair.binary.predict(image)
+def judged(pair: Pair, photo: Photo) -> tuple[Prediction, Prediction, tuple[Reason, ...]]:
+    """Both predictions of a photo, binary first, and why no confident answer must be shown."""
+    why, first = pair.lesion.explain(photo), pair.binary.predict(photo)
     return first, why.prediction, reasons(first, why.prediction, why)
 
 

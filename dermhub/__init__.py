@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         ModelError,
     )
     from dermhub.hub.pins import Entry
+    from dermhub.images.photo import Photo
     from dermhub.images.view import InputSpec
     from dermhub.models.catalog import shipped
     from dermhub.models.classifier import Classifier, load
@@ -49,6 +50,7 @@ _HOMES = {
         "ModelError",
     ),
     "hub.pins": ("Entry",),
+    "images.photo": ("Photo",),
     "images.view": ("InputSpec",),
     "models.catalog": ("shipped",),
     "models.classifier": ("Classifier", "load"),
@@ -76,6 +78,7 @@ __all__ = [
     "LeakError",
     "ModelConfig",
     "ModelError",
+    "Photo",
     "Prediction",
     "Task",
     "Threshold",

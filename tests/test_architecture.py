@@ -39,7 +39,7 @@ ONLY_IN = {
     "kagglehub": {"data.kaggle"},
     "matplotlib": {"evaluation.plots"},
     "yaml": {"cards.markdown", "release.space"},
-    "tqdm": {"training.fit"},
+    "tqdm": {"training.fit", "scoring.folder"},
     "importlib": {"__init__"},
     "onnx": {"models.export"},
     "onnxruntime": {"models.engines.onnx_runtime"},
