@@ -51,8 +51,11 @@ ONLY_IN = {
 }
 """Libraries that one module wraps for all others, or that only the demo and the tests use."""
 
-WITHOUT_TORCH = ("", "images", "hub", "evaluation", "cards")
+WITHOUT_TORCH = ("", "images", "hub", "evaluation", "cards", "scoring")
 """Rooms whose modules never import PyTorch."""
+
+TORCH_IN_DATA = {"data.datasets", "data.augment"}
+"""Of the data's room, the modules that may import PyTorch; all others read images without it."""
 
 TORCH_IN_MODELS = {"backbone", "weights", "export", "engines.pytorch", "engines.fused"}
 TORCH_IN_MODELS |= {"classifier", "engines.onnx_runtime"}
@@ -120,6 +123,14 @@ def test_import_costs_nothing() -> None:
         run("import sys, dermhub; print(*(n for n in sys.modules if n.startswith('dermhub')))")
         == "dermhub\n"
     )
+
+
+def test_many_images_are_run_without_torch() -> None:
+    code = (
+        "import sys, dermhub.scoring.evaluate, dermhub.scoring.folder, dermhub.scoring.inference, "
+        "dermhub.release.verify; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    )
+    assert not set(run(code).split()) & {"torch", "torchvision", "timm", "safetensors"}
 
 
 def test_labels_errors_and_options_are_light() -> None:
@@ -245,6 +256,8 @@ def test_library_is_imported_where_it_belongs(library: str) -> None:
 def test_light_rooms_do_without_heavy_libraries(module: str) -> None:
     libraries = {name.partition(".")[0] for name in imported(modules()[module])}
     if room(module) in WITHOUT_TORCH:
+        assert not libraries & {"torch", "timm", "safetensors"}
+    if room(module) == "data" and module not in TORCH_IN_DATA:
         assert not libraries & {"torch", "timm", "safetensors"}
     if room(module) == "models" and module.removeprefix("models.") not in TORCH_IN_MODELS:
         assert not libraries & {"torch", "timm", "safetensors"}
