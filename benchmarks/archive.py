@@ -103,6 +103,7 @@ def _side(options: argparse.Namespace) -> float:
 
     from dermhub import load
     from dermhub.images.decode import to_rgb
+    from dermhub.images.photo import Photo
     from dermhub.images.view import to_array
     from dermhub.scoring import folder as scoring_folder
 
@@ -124,7 +125,12 @@ def _side(options: argparse.Namespace) -> float:
             lambda name: to_array(to_rgb(folder / name), spec), names, _cores()
         )
     if options.side == "prepare":
-        return len(names) / _timed(lambda name: classifier.prepare(folder / name), names, _cores())
+
+        def prepare(name: str) -> None:
+            photo = Photo.open(folder / name)
+            photo.array(spec), photo.quality, classifier.seen and photo.hashes
+
+        return len(names) / _timed(prepare, names, _cores())
     list(
         scoring_folder.score_images(
             classifier, folder, names[: 4 * options.batch], options.batch, _cores()

@@ -30,13 +30,13 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch.utils.data import DataLoader
 
-from dermhub.data import datasets, partition, tables
+from dermhub.data import partition, tables
 from dermhub.errors import DermhubError
 from dermhub.evaluation import metrics
 from dermhub.images.view import InputSpec
 from dermhub.models import backbone
+from dermhub.scoring import inference
 from dermhub.tasks import LESION
 
 Rows = NDArray[np.int64]
@@ -89,9 +89,13 @@ def features(
     """(N, K) pooled features of a frozen backbone."""
     model = backbone.from_file(init, name, len(LESION.classes)).eval()
     model.to(memory_format=backbone.memory_format(name))
-    loader = DataLoader(datasets.EvaluationImages(paths, InputSpec(size)), 64, num_workers=workers)
     return np.concatenate(
-        [backbone.features(model, batch).mean((2, 3)).numpy() for batch in loader]
+        inference.run(
+            lambda images: backbone.features(model, torch.from_numpy(images)).mean((2, 3)).numpy(),
+            InputSpec(size),
+            paths,
+            workers,
+        )
     )
 
 

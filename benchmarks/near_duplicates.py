@@ -146,7 +146,9 @@ def detection(manifest: near_duplicates.SeenImages, table: pd.DataFrame, count: 
     ]
     rows = []
     for title, change in CHANGES.items():
-        found = [(name, manifest.find(change(image))) for name, image in images]
+        found = [
+            (name, manifest.find(near_duplicates.hashes(change(image)))) for name, image in images
+        ]
         right = [
             match.distance for name, match in found if match is not None and match.image_id == name
         ]
@@ -162,7 +164,7 @@ def alarms(manifest: near_duplicates.SeenImages, paths: list[Path]) -> tuple[int
     """
     said = []
     for path in paths:
-        match = manifest.find(to_rgb(path))
+        match = manifest.find(near_duplicates.hashes(to_rgb(path)))
         if match is not None:
             said.append(f"{path.stem} = {match.image_id} ({match.distance})")
     return len(paths), len(said), said[:4]
@@ -223,7 +225,7 @@ def other_version(manifest: near_duplicates.SeenImages, table: pd.DataFrame, fol
     split = dict(zip(table["image_id"], table["split"], strict=True))
     counts: dict[tuple[bool, str], int] = {}
     for name, path in tables.find_images(folder).items():
-        match = manifest.find(to_rgb(path))
+        match = manifest.find(near_duplicates.hashes(to_rgb(path)))
         said = "none" if match is None else "itself" if match.image_id == name else "another"
         key = (split[name] != "test", said)
         counts[key] = counts.get(key, 0) + 1

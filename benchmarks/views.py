@@ -12,15 +12,18 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import dermhub
+from dermhub.arrays import Floats32
 from dermhub.data import tables
 from dermhub.evaluation import metrics
 from dermhub.models import prediction
+from dermhub.models.classifier import Classifier
 from dermhub.release import measure
 from dermhub.scoring import inference
 
@@ -52,36 +55,37 @@ def main() -> None:
         table = measure.read_table(config, options.data, more)
         table = table[table["split"] == "validation"]
         true = tables.targets(table, config.task)
-        means: dict[int, list[Any]] = {number: [] for number in VIEWS}
-        seconds = 0.0
-        for batch in inference.batches(config.input, list(table["path"]), 1):
-            images = batch.numpy()
-            mirrored = images[..., ::-1]
-            # In this order the first n views are those of each row of the table.
-            straight = [images, mirrored, images[..., ::-1, :], mirrored[..., ::-1, :]]
-            views = straight + [view.swapaxes(2, 3) for view in straight]
-            begin = time.perf_counter()
-            found = [
-                prediction.softmax(
-                    classifier.engine.forward(np.ascontiguousarray(view))[0], config.temperature
-                )
-                for view in views
-            ]
-            seconds += time.perf_counter() - begin
-            for number in VIEWS:
-                means[number].append(np.mean(found[:number], axis=0))
+        answers = inference.run(
+            partial(answer_views, classifier), config.input, list(table["path"]), 1
+        )
+        seconds = sum(spent for _, spent in answers)
+        found = np.concatenate([probabilities for probabilities, _ in answers], axis=1)
         print(
             f"\n| {model}, {len(true)} validation images | ms an image | "
             f"{' | '.join(FIGURES.values())} |"
         )
         print(f"|---|---|{'---|' * len(FIGURES)}")
         for number, name in VIEWS.items():
-            told = metrics.summarize(np.concatenate(means[number]), true, config.task)
+            told = metrics.summarize(found[:number].mean(axis=0), true, config.task)
             cost = seconds / len(true) / 8 * number * 1000
             print(
                 f"| {number}: {name} | {cost:.1f} | "
                 f"{' | '.join(f'{told[key]:.3f}' for key in FIGURES)} |"
             )
+
+
+def answer_views(classifier: Classifier, images: Floats32) -> tuple[NDArray[np.float64], float]:
+    """(8, N, C) probabilities of images (N, 3, H, W) in all views, and the seconds that took."""
+    mirrored = images[..., ::-1]
+    # In this order the first n views are those of each row of the table.
+    straight = [images, mirrored, images[..., ::-1, :], mirrored[..., ::-1, :]]
+    views = straight + [view.swapaxes(2, 3) for view in straight]
+    begin = time.perf_counter()
+    logits = [classifier.engine.forward(np.ascontiguousarray(view))[0] for view in views]
+    seconds = time.perf_counter() - begin
+    return np.stack(
+        [prediction.softmax(one, classifier.config.temperature) for one in logits]
+    ), seconds
 
 
 if __name__ == "__main__":

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
-from PIL import Image
-
 from demo.models import Pair
 from demo.page.html import NOTICE
-from dermhub import Explanation, Prediction
-from dermhub.images.decode import to_rgb
+from dermhub import Explanation, Photo, Prediction
 
 TITLES = {
     "not-dermatoscopic": "No answer: this does not look like a dermatoscopic image",
@@ -68,9 +65,12 @@ class Reading:
 
 
 def read(pair: Pair, content: bytes) -> Reading:
-    """Read an image with both models. Raises ImageError for bytes that are no usable image."""
-    image = to_rgb(content)
-    return Reading(pair.binary.explain_all(image), pair.lesion.explain_pairs(image))
+    """Read an image with both models; it is decoded and measured once for both.
+
+    Raises ImageError for bytes that are no usable image.
+    """
+    photo = Photo.open(content)
+    return Reading(pair.binary.explain_all(photo), pair.lesion.explain_pairs(photo))
 
 
 def record(pair: Pair, content: bytes) -> dict[str, object]:
@@ -78,12 +78,12 @@ def record(pair: Pair, content: bytes) -> dict[str, object]:
 
     One map is computed, to see where the evidence lies.
     """
-    return as_record(*judged(pair, to_rgb(content)))
+    return as_record(*judged(pair, Photo.open(content)))
 
 
-def judged(pair: Pair, image: Image.Image) -> tuple[Prediction, Prediction, tuple[Reason, ...]]:
-    """Return both predictions of an RGB image, binary first, and what `reasons` says of them."""
-    why, first = pair.lesion.explain(image), pair.binary.predict(image)
+def judged(pair: Pair, photo: Photo) -> tuple[Prediction, Prediction, tuple[Reason, ...]]:
+    """Return both predictions of a photo, binary first, and what `reasons` says of them."""
+    why, first = pair.lesion.explain(photo), pair.binary.predict(photo)
     return first, why.prediction, reasons(first, why.prediction, why)
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dermhub.evaluation.metrics import at_prevalence
     from dermhub.hub.pins import Entry
     from dermhub.images.drawing import draw
+    from dermhub.images.photo import Photo
     from dermhub.images.view import InputSpec
     from dermhub.models.catalog import shipped
     from dermhub.models.classifier import Classifier, load
@@ -53,6 +54,7 @@ _HOMES = {
     "evaluation.metrics": ("at_prevalence",),
     "hub.pins": ("Entry",),
     "images.drawing": ("draw",),
+    "images.photo": ("Photo",),
     "images.view": ("InputSpec",),
     "models.catalog": ("shipped",),
     "models.classifier": ("Classifier", "load"),
@@ -80,6 +82,7 @@ __all__ = [
     "LeakError",
     "ModelConfig",
     "ModelError",
+    "Photo",
     "Prediction",
     "Task",
     "Threshold",

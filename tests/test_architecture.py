@@ -39,7 +39,7 @@ ONLY_IN = {
     "kagglehub": {"data.kaggle"},
     "matplotlib": {"evaluation.plots"},
     "yaml": {"cards.markdown", "release.space"},
-    "tqdm": {"training.fit"},
+    "tqdm": {"training.fit", "scoring.folder"},
     "importlib": {"__init__"},
     "onnx": {"models.export"},
     "onnxruntime": {"models.engines.onnx_runtime"},
@@ -51,8 +51,11 @@ ONLY_IN = {
 }
 """Libraries that one module wraps for all others, or that only the demo and the tests use."""
 
-WITHOUT_TORCH = ("", "images", "hub", "evaluation", "cards")
+WITHOUT_TORCH = ("", "images", "hub", "evaluation", "cards", "scoring")
 """Rooms whose modules never import PyTorch."""
+
+TORCH_IN_DATA = {"data.datasets", "data.augment"}
+"""Of the data's room, the modules that may import PyTorch; all others read images without it."""
 
 TORCH_IN_MODELS = {"backbone", "weights", "export", "engines.pytorch", "engines.fused"}
 TORCH_IN_MODELS |= {"classifier", "engines.onnx_runtime"}
@@ -60,13 +63,6 @@ TORCH_IN_MODELS |= {"classifier", "engines.onnx_runtime"}
 
 WITHOUT_PANDAS = ("", "images", "hub", "models")
 """Rooms that a light installation needs, which has no pandas."""
-
-WAITING_FOR_PHOTO = {
-    "reading.py: dermhub.images.decode.to_rgb",
-    "stability.py: dermhub.images.decode.to_rgb",
-    "stability.py: dermhub.images.decode.ImageInput",
-}
-"""Inner names that the demo uses until it opens each image once, as a public `Photo`."""
 
 HEAVY = {"torch", "timm", "numpy", "pandas", "PIL", "safetensors", "matplotlib", "gradio"}
 HEAVY |= {"kagglehub", "yaml", "tqdm", "huggingface_hub", "pyarrow"}
@@ -127,6 +123,14 @@ def test_import_costs_nothing() -> None:
         run("import sys, dermhub; print(*(n for n in sys.modules if n.startswith('dermhub')))")
         == "dermhub\n"
     )
+
+
+def test_many_images_are_run_without_torch() -> None:
+    code = (
+        "import sys, dermhub.scoring.evaluate, dermhub.scoring.folder, dermhub.scoring.inference, "
+        "dermhub.release.verify; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    )
+    assert not set(run(code).split()) & {"torch", "torchvision", "timm", "safetensors"}
 
 
 def test_labels_errors_and_options_are_light() -> None:
@@ -253,6 +257,8 @@ def test_light_rooms_do_without_heavy_libraries(module: str) -> None:
     libraries = {name.partition(".")[0] for name in imported(modules()[module])}
     if room(module) in WITHOUT_TORCH:
         assert not libraries & {"torch", "timm", "safetensors"}
+    if room(module) == "data" and module not in TORCH_IN_DATA:
+        assert not libraries & {"torch", "timm", "safetensors"}
     if room(module) == "models" and module.removeprefix("models.") not in TORCH_IN_MODELS:
         assert not libraries & {"torch", "timm", "safetensors"}
     if room(module) in WITHOUT_PANDAS:
@@ -294,7 +300,7 @@ def test_the_demo_knows_the_public_names_alone() -> None:
         for name in imported(ast.parse(path.read_text(encoding="utf-8")))
         if name.startswith("dermhub.") and name.removeprefix("dermhub.") not in dermhub.__all__
     }
-    assert inner == WAITING_FOR_PHOTO
+    assert inner == set()
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,7 @@ from PIL import Image, ImageEnhance
 from demo.models import Pair
 from demo.page.html import BAR_HEAD, bar, table
 from demo.reading import judged
-from dermhub import plain_name
-from dermhub.images.decode import ImageInput, to_rgb
+from dermhub import Photo, plain_name
 
 
 @dataclass(frozen=True)
@@ -53,34 +52,36 @@ def zoomed(image: Image.Image, factor: float) -> Image.Image:
 
 
 def check(pair: Pair, content: bytes) -> tuple[tuple[Trial, ...], str]:
-    """`trials` and `withheld` of an image, which is decoded once. Raises ImageError for what is no
-    image.
+    """Return `trials` and `withheld` of an image.
+
+    The image is decoded once, and each variant is measured once. Raises ImageError for bytes that
+    are no usable image.
     """
-    image = to_rgb(content)
-    return trials(pair, image), withheld(pair, image)
+    photo = Photo.open(content)
+    return trials(pair, photo), withheld(pair, photo)
 
 
-def trials(pair: Pair, content: ImageInput) -> tuple[Trial, ...]:
-    """Both models' answers to every variant, the image as it is first. Raises ImageError for what
-    is no image.
+def trials(pair: Pair, content: bytes | Photo) -> tuple[Trial, ...]:
+    """Return both models' answers to every variant, the image as it is first.
+
+    Raises ImageError for bytes that are no usable image.
     """
-    images = variants(to_rgb(content))
-    both = zip(
-        pair.binary.predict([*images.values()]),
-        pair.lesion.predict([*images.values()]),
-        strict=True,
-    )
+    original = Photo.open(content)
+    names, images = zip(*variants(original.rgb).items(), strict=True)
+    photos = (original, *(Photo(image) for image in images[1:]))
+    both = zip(pair.binary.predict(photos), pair.lesion.predict(photos), strict=True)
     return tuple(
         Trial(name, first.malignancy, first.malignant, second.label)
-        for name, (first, second) in zip(images, both, strict=True)
+        for name, (first, second) in zip(names, both, strict=True)
     )
 
 
-def withheld(pair: Pair, content: ImageInput) -> str:
-    """Why there is no confident answer that could hold, in a headline; "" where there is one.
-    Raises ImageError.
+def withheld(pair: Pair, content: bytes | Photo) -> str:
+    """Say in a headline why there is no confident answer; "" where there is one.
+
+    Raises ImageError for bytes that are no usable image.
     """
-    *_, why = judged(pair, to_rgb(content))
+    *_, why = judged(pair, Photo.open(content))
     return why[0].title if why else ""
 
 

@@ -107,7 +107,7 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--masks", type=Path, metavar="DIR", help="lesion masks, <image_id>_segmentation.png"
     )
     measure.add_argument(
-        "--workers", type=int, default=min(4, os.cpu_count() or 1), help="processes that decode"
+        "--workers", type=int, default=min(4, os.cpu_count() or 1), help="threads that decode"
     )
     measure.set_defaults(run=run_measure)
 
@@ -121,7 +121,7 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--images", type=Path, metavar="DIR", help="also run the model on the images, found there"
     )
     verify.add_argument(
-        "--workers", type=int, default=min(4, os.cpu_count() or 1), help="processes that decode"
+        "--workers", type=int, default=min(4, os.cpu_count() or 1), help="threads that decode"
     )
     verify.set_defaults(run=run_verify)
 

@@ -34,7 +34,7 @@ def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--out", type=Path, metavar="FILE", help="write the JSON there instead of printing it"
     )
     evaluate.add_argument(
-        "--workers", type=int, default=min(4, os.cpu_count() or 1), help="processes that decode"
+        "--workers", type=int, default=min(4, os.cpu_count() or 1), help="threads that decode"
     )
     evaluate.set_defaults(run=run_evaluate)
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from dermhub.errors import ConfigError, ImageError
 from dermhub.scoring import merge, results
-from dermhub.training import distributed
 
 if TYPE_CHECKING:
     from dermhub.models.classifier import Classifier
@@ -205,20 +204,6 @@ def run_scoring(options: argparse.Namespace) -> int:
         if getattr(options, name) < least:
             raise ConfigError(f"--{name} is {getattr(options, name)}, expected at least {least}.")
     shard, out = options.shard, options.out
-    if (
-        distributed.launched()
-        and distributed.world() > 1
-        and (shard != "1/1" or out.suffix != ".csv")
-    ):
-        raise ConfigError(
-            f"Under torchrun each process takes a shard by itself, as CSV: got --out {out} and "
-            f"--shard {shard}, "
-            "expected --out FILE.csv without --shard."
-        )
-    if distributed.launched() and shard == "1/1":
-        # Each process of torchrun takes a shard, and writes a file of its own.
-        number, count = distributed.rank() + 1, distributed.world()
-        shard, out = f"{number}/{count}", out.with_stem(f"{out.stem}-{number}-of-{count}")
     results.parse_shard(shard)
     results.check_name(out)
     # Read by both engines when they start: with a lane for each core, more threads would stand in
@@ -227,7 +212,7 @@ def run_scoring(options: argparse.Namespace) -> int:
     from dermhub.models.classifier import load
     from dermhub.scoring import folder
 
-    lanes = options.workers or max(folder.cores() // distributed.neighbours(), 1)
+    lanes = options.workers or folder.cores()
     try:
         total, new, failed = folder.score_folder(
             load(options.model), options.folder, out, shard, options.batch, lanes, options.progress

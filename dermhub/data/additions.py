@@ -39,7 +39,9 @@ def add_images(table: pd.DataFrame, folder: Path, task: Task) -> tuple[pd.DataFr
     manifest = near_duplicates.build(
         (to_rgb(path) for path in held["path"]), list(held["image_id"]), ["validation"] * len(held)
     )
-    copies = [manifest.find(to_rgb(path)) is not None for path in found["path"]]
+    copies = [
+        manifest.find(near_duplicates.hashes(to_rgb(path))) is not None for path in found["path"]
+    ]
     kept = found[~known & ~pd.Series(copies, index=found.index)].assign(split="train")
     if kept.empty:
         raise DataError(

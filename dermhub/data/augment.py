@@ -1,4 +1,4 @@
-"""The training augmentation: one RGB image and one random generator -> one tensor.
+"""The training augmentation: one RGB image and one random generator -> one array.
 
 Every random number comes from the generator that is passed in, which is seeded by (seed, epoch,
 position): the same crop is drawn whatever the number of workers, and after a resumed run.
@@ -10,10 +10,10 @@ import io
 import math
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from dermhub.arrays import Floats32
 from dermhub.images.view import InputSpec, normalise, view_box
 
 JPEG_SHARE = 0.3
@@ -33,13 +33,13 @@ def augment(
     min_scale: float,
     rng: np.random.Generator,
     randaugment: int = 0,
-) -> torch.Tensor:
-    """A random view of an RGB image as a float32 tensor of shape (3, size, size).
+) -> Floats32:
+    """A random view of an RGB image as a float32 array of shape (3, size, size).
 
     The crop covers between `min_scale` and 1 of the area that `spec` shows the model, but may lie
     anywhere in the frame. Resolution and JPEG quality are varied for every class alike, so that
     sharpness can't stand for a diagnosis. `randaugment` is the magnitude in [0, 30] of two further
-    changes (RandAugment, Cubuk et al. 2020, section 3); 0: none.
+    changes (RandAugment, Cubuk et al. 2020, section 3), which need torchvision; 0: none.
     """
     box = random_box(rgb.size, view_box(rgb.size, spec), min_scale, rng)
     image = _random_resolution(rgb, box, size, rng)
@@ -50,7 +50,7 @@ def augment(
         image = _changed(image, randaugment, int(rng.integers(2**32)))
     if rng.random() < JPEG_SHARE:
         image = _jpeg(image, int(rng.integers(40, 95)))
-    return torch.from_numpy(normalise(random_colour(np.asarray(image), rng), spec))
+    return normalise(random_colour(np.asarray(image), rng), spec)
 
 
 def random_box(
@@ -110,6 +110,8 @@ def _random_resolution(
 
 
 def _changed(image: Image.Image, magnitude: int, seed: int) -> Image.Image:
+    # Imported here, because all else that is drawn does without PyTorch.
+    import torch
     from torchvision.transforms import RandAugment
 
     # torchvision draws from the CPU's generator, which is then as it was; torch.manual_seed would

@@ -1,33 +1,19 @@
-"""PyTorch Datasets of images for training and evaluation."""
+"""The PyTorch Dataset that the training loop reads, and the order in which it does."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from dermhub.data.augment import augment
 from dermhub.errors import ImageError
 from dermhub.images.decode import to_rgb
-from dermhub.images.view import InputSpec, to_array
-
-
-class EvaluationImages(Dataset[torch.Tensor]):
-    """Images as `Classifier.predict` sees them: item i is a float32 tensor (3, size, size)."""
-
-    def __init__(self, paths: list[str], spec: InputSpec) -> None:
-        self.paths, self.spec = paths, spec
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        return torch.from_numpy(to_array(to_rgb(self.paths[index]), self.spec))
+from dermhub.images.view import InputSpec
 
 
 class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
@@ -69,7 +55,7 @@ class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
         if self.copies is not None and rng.random() < self.copies[1][index]:
             path = self.copies[0][index]
         view = augment(to_rgb(path), self.spec, self.size, self.min_scale, rng, self.randaugment)
-        return view, int(self.targets[index])
+        return torch.from_numpy(view), int(self.targets[index])
 
 
 def epoch_order(
@@ -92,60 +78,6 @@ def epoch_order(
             np.concatenate([rng.permutation(members) for _ in range(max(rounds, 1))])[:number]
         )
     return rng.permutation(np.concatenate(drawn))
-
-
-LEAST_CROP = 0.35
-"""Smallest crop of a view that stands for another photograph of a training image, as a share of the
-central square.
-"""
-
-
-class VariedImages(Dataset[torch.Tensor]):
-    """Training images as a model sees them, but every second one as in training: (3, size, size)
-    float32.
-
-    Its light, colours, magnification and sharpness are then those that another dermatoscope might
-    give it.
-    """
-
-    def __init__(self, paths: Sequence[str], spec: InputSpec) -> None:
-        self.paths, self.spec = paths, spec
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        rgb = to_rgb(self.paths[index])
-        if index % 2 == 0:
-            return torch.from_numpy(to_array(rgb, self.spec))
-        return augment(rgb, self.spec, self.spec.size, LEAST_CROP, np.random.default_rng(index))
-
-
-class ScaledImages(Dataset[torch.Tensor]):
-    """Images as a model sees them after each was scaled by a factor (1: as they are); (3, size,
-    size) float32.
-    """
-
-    def __init__(self, paths: Sequence[str], spec: InputSpec, factor: float) -> None:
-        self.paths, self.spec, self.factor = paths, spec, factor
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        rgb = to_rgb(self.paths[index])
-        if self.factor != 1:
-            size = (max(round(rgb.width * self.factor), 1), max(round(rgb.height * self.factor), 1))
-            rgb = rgb.resize(size, Image.Resampling.BICUBIC)
-        return torch.from_numpy(to_array(rgb, self.spec))
-
-
-def load_batches(images: Dataset[torch.Tensor], workers: int) -> Iterator[torch.Tensor]:
-    """Yield batches of `EVALUATION_BATCH` images in order; raises ImageError in one sentence."""
-    yield from one_sentence(DataLoader(images, EVALUATION_BATCH, num_workers=workers))
-
-
-EVALUATION_BATCH = 8  # see classifier.BATCH
 
 
 def one_sentence(loader: DataLoader[Any]) -> Iterator[Any]:

@@ -107,23 +107,21 @@ class SeenImages:
             np.ascontiguousarray(bits).view(np.uint64).reshape(-1, _WORDS).T
         )
 
-    def find(self, rgb: Image.Image) -> Match | None:
-        """The nearest of the images that an upright RGB image is a copy of, or None.
+    def find(self, queries: NDArray[np.uint64]) -> Match | None:
+        """The nearest of the images that the image with these `hashes` is a copy of, or None.
 
         A copy may be scaled, compressed, turned by quarters, mirrored, cut to the central square,
         or a frame of 4:3 that was stretched or padded to a square. Other crops, and turns by a few
         degrees, are found in part or not at all (benchmarks/near_duplicates.py). An image without
         any structure is a copy of none.
         """
-        found = [transform(rgb, box) for box in boxes(rgb.size)]
-        queries = [symmetries(coefficients) for coefficients in found if coefficients is not None]
-        return self._nearest(np.concatenate(queries).view(np.uint64)) if queries else None
+        return self._nearest(queries) if len(queries) else None
 
-    def concerns(self, rgb: Image.Image) -> tuple[Concern, ...]:
-        """What speaks against relying on an answer about an upright RGB image: one concern if it
-        was seen.
+    def concerns(self, queries: NDArray[np.uint64]) -> tuple[Concern, ...]:
+        """Reasons not to rely on an answer about the image with these `hashes`: one concern if the
+        image was seen.
         """
-        match = self.find(rgb)
+        match = self.find(queries)
         return () if match is None else (match.concern,)
 
     def _nearest(self, queries: NDArray[np.uint64]) -> Match | None:
@@ -196,6 +194,17 @@ def build(images: Iterable[Image.Image], ids: Sequence[str], splits: Sequence[st
             kept.append((name, split))
     bits = np.stack(rows) if rows else np.zeros((0, BYTES), np.uint8)
     return SeenImages(bits, [name for name, _ in kept], [split for _, split in kept])
+
+
+def hashes(rgb: Image.Image) -> NDArray[np.uint64]:
+    """(Q, 6): all hashes by which an upright RGB image is looked up, in words of 64 bits.
+
+    They are the eight symmetries of each of its `boxes` that has any structure, so that Q is 0, 8,
+    16, 24 or 32. They depend on the image alone and serve every list of seen images.
+    """
+    parts = [transform(rgb, box) for box in boxes(rgb.size)]
+    rows = [symmetries(coefficients) for coefficients in parts if coefficients is not None]
+    return np.concatenate([np.zeros((0, BYTES), np.uint8), *rows]).view(np.uint64)
 
 
 def boxes(size: tuple[int, int]) -> list[Box]:

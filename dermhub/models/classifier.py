@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from dermhub import files, layout
 from dermhub.arrays import Floats32
@@ -21,9 +20,9 @@ from dermhub.concern import Concern
 from dermhub.errors import ConfigError, ModelError, some, suggest
 from dermhub.hub.pins import Entry
 from dermhub.images import near_duplicates, quality
-from dermhub.images.decode import ImageInput, to_rgb
-from dermhub.images.lesion import Lesion
-from dermhub.images.view import InputSpec, to_array, view_box
+from dermhub.images.decode import ImageInput
+from dermhub.images.photo import Photo
+from dermhub.images.view import to_array, view_box
 from dermhub.layout import CONFIG, GRAPH
 from dermhub.models import ood_gate
 from dermhub.models import prediction as models_prediction
@@ -35,41 +34,31 @@ from dermhub.models.explanation import Explanation
 from dermhub.models.prediction import Prediction
 
 if TYPE_CHECKING:
+    from PIL import Image
     from torch import nn
 
 
-# above, a layer's maps pass the 32 MB from which on glibc fetches memory anew from the system for
-# each
 BATCH = 8
+"""Images that a model takes at once, here and wherever many images are run through one. Above,
+a layer's maps pass the 32 MB from which on glibc fetches memory anew from the system for each.
+"""
 
 
-LARGE = 2_000_000  # pixels
+LARGE = 2_000_000
+"""Pixels from which on a photograph is measured in another thread while it is scaled."""
 
 
 Runtime = Literal["auto", "torch", "onnx"]
 
 
-Look = Callable[[Image.Image], Sequence[Concern]]
-"""What finds concerns in an upright RGB image."""
+Several = list[ImageInput | Photo] | tuple[ImageInput | Photo, ...] | Iterator[ImageInput | Photo]
+"""Several images, as `Classifier.predict` takes them."""
 
 
-Check = Callable[[Floats32, Floats32, InputSpec], Sequence[Concern]]
-"""What finds concerns in an image's feature maps (K, h, w) and in the input (3, H, W) that they
-were made from.
+Looked = tuple[Floats32, tuple[Concern, ...]]
+"""What is kept of a photograph for an answer, so that its pixels need not stay in memory: the
+model's input (3, size, size), and the concerns that need no model.
 """
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """An image as a model takes it in, `array` (3, size, size) float32, and what its picture tells
-    without the model.
-
-    `lesion` is where the lesion was found, and `concerns` are those that the picture raises.
-    """
-
-    array: Floats32
-    lesion: Lesion
-    concerns: tuple[Concern, ...] = ()
 
 
 class Classifier:
@@ -78,9 +67,10 @@ class Classifier:
     `name` is what people know it by; the folder's or file's own name if it is not given. `runtime`
     is what computes: "onnx" (ONNX Runtime), "torch" (PyTorch), or "auto": the first where it is
     installed and the folder has a graph, because it is faster then (benchmarks/engines.py), but not
-    on s390x, where that was not measured. `seen` knows the images that it has learnt from, if that
-    ships with it. Raises ModelError when the folder or file is not a whole and matching model, and
-    ConfigError for a runtime that can't run it.
+    on s390x, where that was not measured. `seen` knows the images that it has learnt from, and
+    `gate` rejects what is no dermatoscopic image; each is None where it does not ship with the
+    model. Several threads may use one classifier. Raises ModelError when the folder or file is not
+    a whole and matching model, and ConfigError for a runtime that can't run it.
     """
 
     def __init__(
@@ -91,19 +81,16 @@ class Classifier:
         self.name = name or self.folder.resolve().name.removesuffix(SUFFIX)
         self.config = self.engine.config
         beside = _beside(self.engine, self.folder)
-        self._looks: list[Look] = []
-        self._checks: list[Check] = []
         self.seen: near_duplicates.SeenImages | None = None
         if layout.SEEN in beside:
             self.seen = near_duplicates.SeenImages.from_bytes(
                 beside[layout.SEEN], str(self.folder / layout.SEEN)
             )
-            self._looks.append(self.seen.concerns)
+        self.gate: ood_gate.OodGate | None = None
         if layout.OOD_GATE in beside:
-            keeper = ood_gate.OodGate.from_bytes(
+            self.gate = ood_gate.OodGate.from_bytes(
                 beside[layout.OOD_GATE], str(self.folder / layout.OOD_GATE)
             )
-            self._checks.append(keeper.concerns)
 
     @property
     def model(self) -> nn.Module:
@@ -121,40 +108,44 @@ class Classifier:
         return self.config.task.classes
 
     @overload
-    def predict(self, image: list[ImageInput] | tuple[ImageInput, ...]) -> list[Prediction]: ...
+    def predict(self, image: Several, *, batch: int = BATCH) -> list[Prediction]: ...
     @overload
-    def predict(self, image: ImageInput) -> Prediction: ...
+    def predict(self, image: ImageInput | Photo, *, batch: int = BATCH) -> Prediction: ...
     def predict(
-        self, image: ImageInput | list[ImageInput] | tuple[ImageInput, ...]
+        self, image: ImageInput | Photo | Several, *, batch: int = BATCH
     ) -> Prediction | list[Prediction]:
-        """Classify an image, or each of a list or tuple of images (see `decode.to_rgb` for what is
-        accepted).
+        """Classify an image, or each of a list, a tuple or an iterator of images.
 
-        Raises ImageError for the first input that is not a usable image.
+        A `Photo` that two models are asked about is decoded and measured once. From an iterator
+        images are taken one by one, so that only one of them is in memory at a time.
+
+        Args:
+
+            image: A path, the bytes of an image file, a PIL image, a uint8 array of shape (H, W, 3)
+                (see `decode.to_rgb`), a `Photo`, or several of these.
+            batch: Number of images that the model takes at once, at least 1. In batches of another
+                size, kernels round the last digits differently.
+
+        Raises:
+
+            ImageError: For the first input that is not a usable image.
+            ConfigError: For a `batch` below 1.
         """
-        if not isinstance(image, list | tuple):
-            return self.predict_prepared([self.prepare(image)])[0]
-        chunks = (image[start : start + BATCH] for start in range(0, len(image), BATCH))
-        return [
-            p
-            for chunk in chunks
-            for p in self.predict_prepared([self.prepare(one) for one in chunk])
-        ]
-
-    def prepare(self, image: ImageInput) -> Prepared:
-        """Decode, look at and scale an image, which may be done in another thread than the
-        prediction.
-
-        Raises ImageError for what is not a usable image.
-        """
-        return self._prepare(to_rgb(image))
-
-    def predict_prepared(self, images: Sequence[Prepared]) -> list[Prediction]:
-        """Classify prepared images as one batch."""
-        return self._forward(images)[0] if images else []
+        if batch < 1:
+            raise ConfigError(f"The batch is {batch}, expected at least 1.")
+        if not isinstance(image, list | tuple | Iterator):
+            return self._answers([self._look(Photo.open(image))])[0][0]
+        images = iter(image)
+        predictions: list[Prediction] = []
+        while looked := [self._look(Photo.open(each)) for each in islice(images, batch)]:
+            predictions += self._answers(looked)[0]
+        return predictions
 
     def explain(
-        self, image: ImageInput, target: str | None = None, versus: str | None = None
+        self,
+        image: ImageInput | Photo,
+        target: str | None = None,
+        versus: str | None = None,
     ) -> Explanation:
         """Classify an image and show the evidence for `target` (default: the predicted class).
 
@@ -171,7 +162,7 @@ class Classifier:
             )
         return self._explanations(image, [(target or "", versus or "")])[0]
 
-    def explain_all(self, image: ImageInput) -> dict[str, Explanation]:
+    def explain_all(self, image: ImageInput | Photo) -> dict[str, Explanation]:
         """An explanation of each class, in the task's order, from one forward pass; see
         `explain`.
         """
@@ -180,9 +171,9 @@ class Classifier:
             for one in self._explanations(image, [(name, "") for name in self.classes])
         }
 
-    def explain_pairs(self, image: ImageInput) -> dict[tuple[str, str], Explanation]:
-        """What `explain` gives for each class, as (name, ""), and each class against each other
-        one, from one pass.
+    def explain_pairs(self, image: ImageInput | Photo) -> dict[tuple[str, str], Explanation]:
+        """An explanation of each class, as (name, ""), and of each class against each other one,
+        from one pass; see `explain`.
 
         C * C explanations, (target, versus) -> explanation: the classes in the task's order first,
         then the pairs.
@@ -200,43 +191,39 @@ class Classifier:
             0
         ]
 
-    def _prepare(self, rgb: Image.Image) -> Prepared:
-        if rgb.width * rgb.height < LARGE:
-            return self._scaled(rgb, lambda: quality.measure(rgb))
-        # A large image is measured beside being scaled, which leaves the interpreter free. For a
-        # small one it would not pay: PyTorch's own threads keep the other cores busy for some
-        # milliseconds after each answer.
-        with ThreadPoolExecutor(1) as beside:
-            return self._scaled(rgb, beside.submit(quality.measure, rgb).result)
+    def _look(self, photo: Photo) -> Looked:
+        if photo.rgb.width * photo.rgb.height < LARGE:
+            # Measuring it beside the scaling would not pay: PyTorch's own threads keep the other
+            # cores busy for some milliseconds after each answer.
+            array, measured = photo.array(self.config.input), photo.quality
+        else:
+            with ThreadPoolExecutor(1) as beside:
+                running = beside.submit(lambda: photo.quality)
+                array, measured = photo.array(self.config.input), running.result()
+        seen = self.seen.concerns(photo.hashes) if self.seen else ()
+        return array, (*seen, *quality.judge(measured))
 
-    def _scaled(self, rgb: Image.Image, measured: Callable[[], quality.Quality]) -> Prepared:
-        array = to_array(rgb, self.config.input)
-        concerns = [concern for look in self._looks for concern in look(rgb)]
-        found = measured()
-        return Prepared(array, found.lesion, (*concerns, *quality.judge(found)))
-
-    def _forward(self, images: Sequence[Prepared]) -> tuple[list[Prediction], Floats32]:
-        logits, features = self.engine.forward(np.stack([one.array for one in images]))
-        concerns = [self._concerns(one, maps) for one, maps in zip(images, features, strict=True)]
+    def _answers(self, looked: Sequence[Looked]) -> tuple[list[Prediction], Floats32]:
+        """Predictions of at least one image as one batch, and its feature maps (N, K, h, w)."""
+        batch = np.stack([array for array, _ in looked])
+        logits, features = self.engine.forward(batch)
+        concerns = [
+            (*self._gate_concerns(maps, array), *of_photo)
+            for maps, (array, of_photo) in zip(features, looked, strict=True)
+        ]
         return self._predictions(logits, concerns), features
 
-    def _concerns(self, image: Prepared, maps: Floats32) -> tuple[Concern, ...]:
-        found = [
-            concern
-            for check in self._checks
-            for concern in check(maps, image.array, self.config.input)
-        ]
-        return (*found, *image.concerns)
+    def _gate_concerns(self, maps: Floats32, array: Floats32) -> tuple[Concern, ...]:
+        return self.gate.concerns(maps, array, self.config.input) if self.gate else ()
 
     def _explanations(
-        self, image: ImageInput, pairs: Sequence[tuple[str, str]]
+        self, image: ImageInput | Photo, pairs: Sequence[tuple[str, str]]
     ) -> list[Explanation]:
         """An explanation of each pair (target, versus), in their order; "" as target is the
         predicted class.
         """
-        rgb = to_rgb(image)
-        prepared = self._prepare(rgb)
-        (prediction,), features = self._forward([prepared])
+        photo = Photo.open(image)
+        (prediction,), features = self._answers([self._look(photo)])
         pairs = [(target or prediction.label, versus) for target, versus in pairs]
         directions = np.zeros((len(pairs), len(self.classes)), np.float32)
         for direction, (target, versus) in zip(directions, pairs, strict=True):
@@ -244,9 +231,9 @@ class Classifier:
             if versus:
                 direction[self._index(versus)] -= 1
         maps = self.engine.class_maps(features, directions)[0]
-        view = view_box(rgb.size, self.config.input)
+        view = view_box(photo.rgb.size, self.config.input)
         return [
-            Explanation(prediction, *pair, evidence, rgb, view, prepared.lesion)
+            Explanation(prediction, *pair, evidence, photo.rgb, view, photo.lesion)
             for pair, evidence in zip(pairs, maps, strict=True)
         ]
 

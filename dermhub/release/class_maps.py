@@ -77,10 +77,7 @@ def against_masks(
         for name, path in zip(test["image_id"], paths, strict=True)
     ]
     maps = np.concatenate(
-        [
-            predicted_maps(saved.engine, one.numpy())
-            for one in inference.batches(spec, paths, workers)
-        ]
+        inference.run(lambda images: predicted_maps(saved.engine, images), spec, paths, workers)
     )
     other = partner_of_other_lesion(called, partition.canonical(test["lesion_id"]).to_numpy(str))
     columns: dict[str, Any] = {

@@ -22,16 +22,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dermhub import files, layout
+from dermhub.arrays import Floats32, Floats64
 from dermhub.cards import render
-from dermhub.data import additions, partition, tables
+from dermhub.data import additions, batches, partition, tables
 from dermhub.data import tables as data_tables
 from dermhub.errors import DataError, some
 from dermhub.evaluation import metrics, plots, predictions, robustness, summary
 from dermhub.evaluation import predictions as evaluation_predictions
 from dermhub.evaluation.external import PH2
 from dermhub.images import quality
-from dermhub.images.decode import to_rgb
 from dermhub.images.drawing import draw
+from dermhub.images.photo import Photo
 from dermhub.layout import EXTERNAL, FIGURES
 from dermhub.models import backbone, prediction
 from dermhub.models.classifier import Classifier
@@ -283,16 +284,26 @@ def _traits(saved: Classifier, paths: list[str], workers: int) -> pd.DataFrame:
     """The columns of `traits` for test images: what they are like, and what the model says of them
     at other sizes.
     """
-    angles, sharp = [], []
-    for path in paths:
-        rgb = to_rgb(path)
-        angles.append(robustness.ita(rgb))
-        sharp.append(quality.laplacian_variance(rgb))
-    columns: dict[str, Any] = {"ita": np.array(angles, float), "sharpness": np.array(sharp)}
-    for name, factor in robustness.SCALES.items():
-        logits = inference.logits(saved, paths, workers, factor)
-        probabilities = prediction.softmax(logits, saved.config.temperature)
-        columns[f"malignancy_{name}"] = prediction.malignancy(probabilities, saved.config.task)
+    spec, config = saved.config.input, saved.config
+
+    def view(photo: Photo, _: int) -> tuple[tuple[float | None, float], list[Floats32]]:
+        scaled = [batches.scaled(photo.rgb, spec, factor) for factor in robustness.SCALES.values()]
+        return (robustness.ita(photo.rgb), quality.laplacian_variance(photo.rgb)), scaled
+
+    def answer(
+        views: list[tuple[tuple[float | None, float], list[Floats32]]],
+    ) -> tuple[Floats64, Floats32]:
+        traits, scaled = zip(*views, strict=True)
+        # One batch for each scale: (scales, B, C).
+        logits = [saved.engine.forward(np.stack(batch))[0] for batch in zip(*scaled, strict=True)]
+        return np.array(traits, float), np.stack(logits)
+
+    traits, logits = zip(*batches.map_batches(answer, paths, view, workers), strict=True)
+    angles, sharp = np.concatenate(traits).T
+    columns: dict[str, Any] = {"ita": angles, "sharpness": sharp}
+    for name, of_scale in zip(robustness.SCALES, np.concatenate(logits, axis=1), strict=True):
+        probabilities = prediction.softmax(of_scale, config.temperature)
+        columns[f"malignancy_{name}"] = prediction.malignancy(probabilities, config.task)
     return pd.DataFrame(columns)
 
 

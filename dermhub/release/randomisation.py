@@ -60,7 +60,7 @@ def cascade(saved: Classifier, test: pd.DataFrame, workers: int = 0) -> dict[str
     """
     rows = sample(test)
     batch = np.concatenate(
-        [one.numpy() for one in inference.batches(saved.config.input, list(rows["path"]), workers)]
+        inference.run(lambda images: images, saved.config.input, list(rows["path"]), workers)
     )
     engine = unfolded(saved)
     targets = engine.forward(batch)[0].argmax(axis=1)

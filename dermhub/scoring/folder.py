@@ -8,26 +8,32 @@ and ONNX Runtime let go of Python's lock meanwhile.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-import warnings
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import sys
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from dermhub import files
-from dermhub.errors import ImageError
+from dermhub.data import batches
+from dermhub.errors import ConfigError, ImageError
+from dermhub.images.photo import Photo
 from dermhub.models import prediction
 from dermhub.models.classifier import Classifier
 from dermhub.scoring import results
-from dermhub.scoring.progress import Progress
 from dermhub.scoring.results import ERROR, RunManifest
 from dermhub.scoring.resumable_csv import ResumableCsv
 
 Row = dict[str, Any]
+
+
+EVERY = 0.5
+"""Seconds between two updates of the progress on a terminal; elsewhere it is written twenty times
+more seldom.
+"""
 
 
 def describe(classifier: Classifier, listing: Sequence[str], shard: str, batch: int) -> RunManifest:
@@ -77,43 +83,31 @@ def score_folder(
         return len(chosen), 0, 0
     part = results.side_files(out)[1]
     # Whole batches: where an image stands in one decides how the last digit is rounded.
-    with ResumableCsv(part, about.columns, chosen, batch) as journal, warnings.catch_warnings():
-        # Pillow's warnings are switched off while an image is opened. That is not done for each
-        # thread, so one that is done with it would switch them on for another: here they are off
-        # for all of them.
-        warnings.simplefilter("ignore")
-        before, failed, progress = journal.done, 0, Progress(len(chosen), journal.done, always)
-        for done in score_images(classifier, folder, chosen[before:], batch, lanes):
-            journal.append(done)
-            progress.add(len(done))
-            failed += sum(ERROR in row for row in done)
-        progress.close()
+    with (
+        ResumableCsv(part, about.columns, chosen, batch) as journal,
+        progress_bar(len(chosen), journal.done, always) as count,
+        batches.without_warnings(),
+    ):
+        before, failed = journal.done, 0
+        for rows in score_images(classifier, folder, chosen[before:], batch, lanes):
+            journal.append(rows)
+            count(len(rows))
+            failed += sum(ERROR in row for row in rows)
     results.publish(part, out, about.columns)
     return len(chosen), len(chosen) - before, failed
 
 
 def score_images(
     classifier: Classifier, folder: Path, chosen: Sequence[str], batch: int, lanes: int
-) -> Iterator[list[Row]]:
+) -> Generator[list[Row]]:
     """The rows of the files, a batch at a time and in their order; at most three batches a lane are
     in memory.
     """
-    with ThreadPoolExecutor(lanes) as pool:
-        waiting: deque[Future[list[Row]]] = deque()
-        try:
-            for start in range(0, len(chosen), batch):
-                waiting.append(
-                    pool.submit(
-                        score_batch, classifier, folder, chosen[start : start + batch], batch
-                    )
-                )
-                if len(waiting) >= 3 * lanes:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for one in waiting:
-                one.cancel()
+
+    def score(start: int) -> list[Row]:
+        return score_batch(classifier, folder, chosen[start : start + batch], batch)
+
+    return batches.in_order(score, range(0, len(chosen), batch), lanes)
 
 
 def score_batch(
@@ -122,20 +116,69 @@ def score_batch(
     """The rows of at most `size` files; one that is no usable image has its name and the error
     alone.
     """
-    found: list[Row] = [{"image": name} for name in chosen]
-    prepared, places = [], []
-    for place, name in enumerate(chosen):
-        try:
-            prepared.append(classifier.prepare(folder / name))
-            places.append(place)
-        except ImageError as error:
-            found[place][ERROR] = str(error)
-    if prepared:
-        # Kernels round differently in batches of another size.
-        filled = prepared + prepared[-1:] * (size - len(prepared))
-        for place, answer in zip(places, classifier.predict_prepared(filled), strict=False):
-            found[place] = prediction.to_csv_row(prediction.to_record(chosen[place], answer))
-    return found
+    rows: list[Row] = [{"image": name} for name in chosen]
+    places: list[int] = []
+
+    def photos() -> Iterator[Photo]:
+        # One by one, so that the pixels of one image at a time are in memory.
+        photo = None
+        for place, name in enumerate(chosen):
+            try:
+                photo = Photo.open(folder / name)
+            except ImageError as error:
+                rows[place][ERROR] = str(error)
+            else:
+                places.append(place)
+                yield photo
+        if photo is not None:
+            # Kernels round differently in batches of another size.
+            yield from [photo] * (size - len(places))
+
+    answers = classifier.predict(photos(), batch=size)
+    for place, answer in zip(places, answers, strict=False):
+        rows[place] = prediction.to_csv_row(prediction.to_record(chosen[place], answer))
+    return rows
+
+
+@contextlib.contextmanager
+def progress_bar(total: int, done: int, always: bool) -> Iterator[Callable[[int], object]]:
+    """Yield what is called with the number of further files that are done.
+
+    A line on stderr tells the files that are done, the rate and the time left; on a terminal it is
+    written over, and elsewhere it is there only with `always` and much more seldom. Raises
+    ConfigError where it is asked for and can't be shown.
+    """
+    terminal = sys.stderr.isatty()
+    tqdm = _tqdm(always) if terminal or always else None
+    if tqdm is None:
+        yield lambda _: None
+        return
+    with tqdm(
+        total=total,
+        initial=done,
+        unit=" files",
+        bar_format="{n_fmt} of {total_fmt} files, {rate_fmt}, {remaining} left",
+        mininterval=EVERY if terminal else 20 * EVERY,
+        smoothing=0,  # the mean rate so far, from which the time left follows
+        file=sys.stderr,
+    ) as bar:
+        yield bar.update
+
+
+def _tqdm(needed: bool) -> Any:
+    """The class of tqdm, or None where it is not installed; raises ConfigError where it is
+    `needed`.
+    """
+    try:
+        from tqdm import tqdm
+    except ModuleNotFoundError:
+        if needed:
+            raise ConfigError(
+                "--progress needs tqdm, which is not installed: pip install tqdm, or leave "
+                "--progress out."
+            ) from None
+        return None
+    return tqdm
 
 
 def cores() -> int:

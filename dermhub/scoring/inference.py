@@ -1,51 +1,65 @@
-"""Many images through a model: decoded by several processes, in one order, exactly as
-`Classifier.predict` does.
-"""
+"""Many images through a model, exactly as `Classifier.predict` does: the only loop for them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
-import torch
 
 from dermhub.arrays import Floats32
-from dermhub.data.datasets import ScaledImages, VariedImages, load_batches
+from dermhub.data import batches
+from dermhub.images.photo import Photo
 from dermhub.images.view import InputSpec
 from dermhub.models import ood_gate
 from dermhub.models.classifier import Classifier
 
+Result = TypeVar("Result")
+
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a model gives for N images: `logits` (N, C), and the `described` (N, 2K + 36) that a
-    gate judges.
+    """A model's outputs for N images: `logits` (N, C), and the `described` (N, 2K + 36) that a gate
+    judges.
     """
 
     logits: Floats32
     described: Floats32
 
 
-def logits(
-    classifier: Classifier, paths: Sequence[str], workers: int = 0, factor: float = 1.0
-) -> Floats32:
-    """(N, C) logits of images in the order of `paths`; raises ImageError for the first that can't
-    be read.
+def run(
+    answer: Callable[[Floats32], Result], spec: InputSpec, paths: Sequence[str], workers: int = 0
+) -> list[Result]:
+    """What `answer` gives for each batch (B, 3, size, size) of images in the order of `paths`.
+
+    `workers` threads decode; with 0, the caller's does. Raises ImageError for the first image that
+    can't be read.
     """
-    inputs = batches(classifier.config.input, paths, workers, factor)
-    return np.concatenate([classifier.engine.forward(batch.numpy())[0] for batch in inputs])
+    return batches.map_batches(
+        lambda views: answer(np.stack(views)), paths, batches.as_predicted(spec), workers
+    )
+
+
+def logits(classifier: Classifier, paths: Sequence[str], workers: int = 0) -> Floats32:
+    """(N, C) logits of images in the order of `paths`; see `run`."""
+    forward = classifier.engine.forward
+    return np.concatenate(
+        run(lambda batch: forward(batch)[0], classifier.config.input, paths, workers)
+    )
 
 
 def outputs(classifier: Classifier, paths: Sequence[str], workers: int = 0) -> Outputs:
-    """Outputs for images; see `logits`."""
-    return _outputs(classifier, batches(classifier.config.input, paths, workers))
+    """Outputs for images; see `run`."""
+    return _outputs(classifier, paths, batches.as_predicted(classifier.config.input), workers)
 
 
 def varied_outputs(classifier: Classifier, paths: Sequence[str], workers: int = 0) -> Outputs:
-    """Outputs for training images, of which every second is varied; see `Varied` and `logits`."""
-    return _outputs(classifier, load_batches(VariedImages(paths, classifier.config.input), workers))
+    """Outputs for training images, of which every second is varied; see `batches.varied` and
+    `run`.
+    """
+    return _outputs(classifier, paths, batches.varied(classifier.config.input), workers)
 
 
 def outputs_by_split(
@@ -62,18 +76,16 @@ def outputs_by_split(
     }
 
 
-def batches(
-    spec: InputSpec, paths: Sequence[str], workers: int = 0, factor: float = 1.0
-) -> Iterator[torch.Tensor]:
-    """Images in the order of `paths` as a model sees them, (B, 3, size, size); see `logits`."""
-    return load_batches(ScaledImages(paths, spec, factor), workers)
+def _outputs(
+    classifier: Classifier,
+    paths: Sequence[str],
+    view: Callable[[Photo, int], Floats32],
+    workers: int,
+) -> Outputs:
+    def answer(views: list[Floats32]) -> tuple[Floats32, Floats32]:
+        images = np.stack(views)
+        found, maps = classifier.engine.forward(images)
+        return found, ood_gate.feature_vector(maps, images, classifier.config.input)
 
-
-def _outputs(classifier: Classifier, inputs: Iterable[torch.Tensor]) -> Outputs:
-    found, described = [], []
-    for batch in inputs:
-        images = batch.numpy()
-        one, maps = classifier.engine.forward(images)
-        found.append(one)
-        described.append(ood_gate.feature_vector(maps, images, classifier.config.input))
-    return Outputs(np.concatenate(found), np.concatenate(described))
+    every, described = zip(*batches.map_batches(answer, paths, view, workers), strict=True)
+    return Outputs(np.concatenate(every), np.concatenate(described))

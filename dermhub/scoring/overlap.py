@@ -13,8 +13,8 @@ from pathlib import Path
 
 from dermhub import files
 from dermhub.errors import DataError, ImageError, ModelError
-from dermhub.images.decode import to_rgb
 from dermhub.images.near_duplicates import SeenImages
+from dermhub.images.photo import Photo
 from dermhub.layout import CONFIG, SEEN
 from dermhub.models.config import ModelConfig
 
@@ -65,7 +65,7 @@ def examine(manifest: SeenImages, paths: Sequence[Path], root: Path) -> Iterator
         image = path.relative_to(root).as_posix()
         try:
             # Decoded first: it refuses what can't be read to its end, such as a pipe.
-            match = manifest.find(to_rgb(path))
+            match = manifest.find(Photo.open(path).hashes)
             earlier = first.setdefault(files.sha256(path), image)
         except (ImageError, OSError) as error:
             yield Row(image, UNREADABLE, problem=str(error))

@@ -47,11 +47,6 @@ def world() -> int:
     return int(os.environ["WORLD_SIZE"]) if launched() else 1
 
 
-def neighbours() -> int:
-    """How many of the processes share this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if launched() else 1
-
-
 def is_main() -> bool:
     """Whether this is the process that fetches, validates, saves and prints."""
     return rank() == 0

@@ -22,8 +22,8 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from dermhub import files
-from dermhub.data import additions, datasets, tables
-from dermhub.data.datasets import EVALUATION_BATCH, one_sentence
+from dermhub.data import additions, batches, datasets, tables
+from dermhub.data.datasets import one_sentence
 from dermhub.errors import ConfigError, DataError
 from dermhub.evaluation import calibration, metrics
 from dermhub.images.view import InputSpec
@@ -99,15 +99,18 @@ def predict_all(
 ) -> NDArray[np.float32]:
     """(N, C) float32 logits of images in the order of `paths`, prepared exactly as
     `Classifier.predict` does.
+
+    `workers` threads decode; with 0, the caller's does.
     """
     device = next(model.parameters()).device
-    loader = DataLoader(
-        datasets.EvaluationImages(paths, spec), EVALUATION_BATCH, num_workers=workers
-    )
     model.eval()
-    return np.concatenate(
-        [model(images.to(device)).float().cpu().numpy() for images in one_sentence(loader)]
-    )
+
+    def answer(views: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+        images = torch.from_numpy(np.stack(views)).to(device)
+        logits: NDArray[np.float32] = model(images).float().cpu().numpy()
+        return logits
+
+    return np.concatenate(batches.map_batches(answer, paths, batches.as_predicted(spec), workers))
 
 
 class Fit:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import dermhub
@@ -142,6 +143,30 @@ def test_what_is_not_installed_is_one_sentence(tiny_binary_model: Path, photo: P
         "Without it, models answer that are exported, or have a model.onnx where ONNX Runtime is "
         "installed.\n"
     )
+
+
+def test_evaluate_and_verify_need_no_torch_where_there_is_a_graph(
+    command: Command, finished_run: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    model = finished_run / "model"
+    labels = pd.read_csv(tiny_data / "tiny_metadata.csv")[["image_id", "dx"]]
+    labels.to_csv(tmp_path / "labels.csv", index=False)
+    absent = WITHOUT.replace(
+        "sys.modules['torch'] = None",
+        "sys.modules |= dict.fromkeys(('torch', 'torchvision', 'timm', 'safetensors'))",
+    )
+    for arguments in (
+        ("evaluate", "--model", model, "--images", tiny_data, "--labels", tmp_path / "labels.csv"),
+        ("verify", model, "--images", tiny_data),
+    ):
+        for workers in (0, 2):
+            options = [str(one) for one in (*arguments, "--workers", workers)]
+            done = process("-W", "error", "-c", absent, *options)
+            code, out, err = command(*options)
+            assert (done.returncode, done.stdout, done.stderr) == (code, out, err)
+            assert code == 0
+    # Of seven classes one lesion each in validation and in test, with one photograph.
+    assert "the card and the logits of 14 images are what the predictions give.\n" in out
 
 
 LIST = """

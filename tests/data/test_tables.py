@@ -12,11 +12,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from dermhub.data import datasets, partition, tables
+from dermhub.data import batches, datasets, partition, tables
 from dermhub.images.decode import to_rgb
 from dermhub.images.drawing import draw
+from dermhub.images.view import to_array
 from dermhub.tasks import BINARY, LESION, LESION_NAMES
-from tests.support.tiny import TINY_SPEC, to_tensor
+from tests.support.tiny import TINY_SPEC
 
 
 @pytest.fixture
@@ -259,8 +260,9 @@ def test_worker_processes_give_the_same_batches(tiny_data: Path) -> None:
 
 def test_evaluation_images_are_what_predict_sees(tiny_data: Path) -> None:
     paths = list(tables.read_table(tiny_data, LESION)["path"])[:3]
-    images = datasets.EvaluationImages(paths, TINY_SPEC)
+    (images,) = batches.map_batches(list, paths, batches.as_predicted(TINY_SPEC))
     assert len(images) == 3
     assert all(
-        torch.equal(images[i], to_tensor(to_rgb(path), TINY_SPEC)) for i, path in enumerate(paths)
+        np.array_equal(image, to_array(to_rgb(path), TINY_SPEC))
+        for image, path in zip(images, paths, strict=True)
     )

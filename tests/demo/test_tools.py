@@ -6,7 +6,9 @@ import base64
 import csv
 import io
 import re
+from collections import Counter
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,10 +19,12 @@ from demo.api import Api
 from demo.models import ACCURATE, FAST, Models, Pair, offered
 from demo.page import prevalence, several, stability
 from demo.page.stability import Trial
-from demo.reading import TITLES, as_record, reasons, record
+from demo.reading import TITLES, as_record, read, reasons, record
 from demo.uploads import Uploads
 from dermhub.concern import NOT_DERMATOSCOPIC, Concern
 from dermhub.errors import ConfigError
+from dermhub.images import photo as photo_module
+from dermhub.images import quality
 from dermhub.images.drawing import draw
 from dermhub.models.classifier import Classifier
 from tests.support.readings import HOSTILE, SEVEN, Page, prediction
@@ -78,6 +82,44 @@ def test_trials_are_predictions_of_the_variants(pair: Pair, photo: Path) -> None
     assert trials[0].label == pair.lesion.predict(photo).label
     turned = Image.open(photo).transpose(Image.Transpose.ROTATE_90)
     assert trials[1].malignancy == pytest.approx(pair.binary.predict(turned).malignancy, abs=1e-5)
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often an image is decoded, measured and scaled from now on."""
+    calls: Counter[str] = Counter()
+
+    def counting(module: ModuleType, name: str) -> None:
+        work = getattr(module, name)
+
+        def wrapped(*given: object) -> object:
+            calls[name] += 1
+            return work(*given)
+
+        monkeypatch.setattr(module, name, wrapped)
+
+    counting(photo_module, "to_rgb")
+    counting(photo_module, "to_array")
+    counting(quality, "measure")
+    return calls
+
+
+def test_both_models_share_one_look_at_an_upload(
+    pair: Pair, photo: Path, counted: Counter[str]
+) -> None:
+    assert pair.binary.config.input == pair.lesion.config.input
+    content = photo.read_bytes()
+    read(pair, content)
+    assert counted == {"to_rgb": 1, "to_array": 1, "measure": 1}
+    counted.clear()
+    record(pair, content)
+    assert counted == {"to_rgb": 1, "to_array": 1, "measure": 1}
+
+
+def test_each_variant_is_looked_at_once(pair: Pair, photo: Path, counted: Counter[str]) -> None:
+    # The image itself and ten variants, by both models, and why an answer would be withheld.
+    stability.check(pair, photo.read_bytes())
+    assert counted == {"to_rgb": 1, "to_array": 11, "measure": 11}
 
 
 def test_an_answer_that_holds() -> None:

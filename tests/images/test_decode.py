@@ -18,7 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dermhub.data.datasets import EvaluationImages
+from dermhub.data import batches
 from dermhub.errors import ImageError
 from dermhub.images.decode import MAX_PIXELS, to_rgb
 from dermhub.images.view import InputSpec, normalise, to_array, view_box
@@ -77,9 +77,10 @@ def test_prediction_and_evaluation_see_the_same_bits(tiny_lesion_model: Path, ph
     stem = classifier.engine.folded.get_submodule("conv_stem")
     stem.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
     classifier.predict(photo)
-    expected = EvaluationImages([str(photo)], classifier.config.input)[0]
+    view = batches.as_predicted(classifier.config.input)
+    (expected,) = batches.map_batches(np.stack, [str(photo)], view)
     assert len(seen) == 1
-    assert torch.equal(seen[0], expected[None])
+    assert torch.equal(seen[0], torch.from_numpy(expected))
 
 
 def test_path_bytes_pil_and_array_give_the_same_array(photo: Path) -> None:

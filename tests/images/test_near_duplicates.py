@@ -25,6 +25,7 @@ from dermhub.errors import ModelError
 from dermhub.images import near_duplicates
 from dermhub.images.drawing import draw
 from dermhub.images.near_duplicates import Match, SeenImages
+from dermhub.images.photo import Photo
 from dermhub.models import folder as models_folder
 from dermhub.models.classifier import Classifier
 
@@ -119,7 +120,7 @@ def test_every_symmetry_of_the_frame_is_found(
     manifest: SeenImages, turn: Image.Transpose | None
 ) -> None:
     for name, image in list(IMAGES.items())[:10]:
-        match = manifest.find(turned(image, turn))
+        match = manifest.find(near_duplicates.hashes(turned(image, turn)))
         assert match is not None
         assert (match.image_id, match.split) == (name, "train" if name < "TEST_8" else "validation")
         assert match.distance <= (0 if turn is None else 8)
@@ -144,7 +145,7 @@ def test_changed_copies_are_found(
     manifest: SeenImages, change: Callable[[Image.Image], Image.Image], most: int
 ) -> None:
     for name in ("TEST_1", "TEST_4", "TEST_9"):
-        match = manifest.find(change(IMAGES[name]))
+        match = manifest.find(near_duplicates.hashes(change(IMAGES[name])))
         assert match is not None
         assert match.image_id == name
         assert match.distance <= most
@@ -162,7 +163,7 @@ def test_frames_made_square_are_found(
     # As data sets are often handed on: no part of a stretched frame has the shape that it had.
     for name, frame in list(IMAGES.items())[:10]:
         copy = square(frame if turn is None else frame.transpose(turn))
-        match = manifest.find(copy)
+        match = manifest.find(near_duplicates.hashes(copy))
         assert match is not None
         assert match.image_id == name
         assert match.distance < 40
@@ -181,26 +182,29 @@ def test_only_square_images_are_looked_at_in_several_ways() -> None:
 
 def test_other_images_are_not_found(manifest: SeenImages) -> None:
     assert all(
-        manifest.find(draw(seed, (200, 150), seed % 4 / 3)) is None for seed in range(100, 140)
+        manifest.find(near_duplicates.hashes(draw(seed, (200, 150), seed % 4 / 3))) is None
+        for seed in range(100, 140)
     )
     # The images of the test split are no part of it.
-    assert manifest.find(IMAGES["TEST_10"]) is None
+    assert manifest.find(near_duplicates.hashes(IMAGES["TEST_10"])) is None
     assert len(manifest.ids) == 10
 
 
 @pytest.mark.parametrize("first", [0, 150, 377 - 61])
 def test_the_threshold_is_kept(first: int) -> None:
     image = IMAGES["TEST_2"]
-    assert flipped(image, range(first, first + 60)).find(image) == Match("A", "train", 60)
-    assert flipped(image, range(first, first + 61)).find(image) is None
+    assert flipped(image, range(first, first + 60)).find(near_duplicates.hashes(image)) == Match(
+        "A", "train", 60
+    )
+    assert flipped(image, range(first, first + 61)).find(near_duplicates.hashes(image)) is None
 
 
 def test_the_nearest_of_several_is_named() -> None:
     image = IMAGES["TEST_5"]
     rows = [flipped(image, range(places)).bits[0] for places in (9, 3, 5, 3)]
-    assert SeenImages(np.stack(rows), list("abcd"), ["train"] * 4).find(image) == Match(
-        "b", "train", 3
-    )
+    assert SeenImages(np.stack(rows), list("abcd"), ["train"] * 4).find(
+        near_duplicates.hashes(image)
+    ) == Match("b", "train", 3)
 
 
 @pytest.mark.parametrize("colour", ["black", "white", (200, 150, 140)])
@@ -209,13 +213,13 @@ def test_a_plain_image_is_a_copy_of_none(colour: Any) -> None:
     assert near_duplicates.transform(plain) is None
     kept = near_duplicates.build([plain, IMAGES["TEST_0"]], ["plain", "TEST_0"], ["train", "train"])
     assert kept.ids == ("TEST_0",)
-    assert kept.find(plain) is None
+    assert kept.find(near_duplicates.hashes(plain)) is None
 
 
 def test_a_manifest_of_nothing() -> None:
     nothing = SeenImages.from_bytes(near_duplicates.build([], [], []).to_bytes())
     assert nothing.ids == ()
-    assert nothing.find(IMAGES["TEST_0"]) is None
+    assert nothing.find(near_duplicates.hashes(IMAGES["TEST_0"])) is None
 
 
 def test_what_is_said() -> None:
@@ -352,8 +356,8 @@ def test_a_model_says_so(tiny_lesion_model: Path, tmp_path: Path, manifest: Seen
     ]
     assert not said[0].abstention
     assert knowing.explain(copy).prediction.concerns == said[0].concerns
-    assert knowing.predict_prepared([]) == []
-    assert knowing.predict_prepared([knowing.prepare(copy), knowing.prepare(draw(99))]) == said
+    assert knowing.predict([]) == []
+    assert knowing.predict(iter([Photo.open(copy), Photo.open(draw(99))])) == said
 
 
 @pytest.mark.parametrize(

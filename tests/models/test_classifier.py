@@ -12,13 +12,16 @@ import pytest
 import torch
 from PIL import Image
 
+from dermhub.arrays import Floats32
 from dermhub.errors import ConfigError, ImageError, ModelError
+from dermhub.images import quality
 from dermhub.images.decode import to_rgb
 from dermhub.images.drawing import draw
+from dermhub.images.photo import Photo
 from dermhub.models import catalog
-from dermhub.models.classifier import BATCH, Classifier, load
+from dermhub.models.classifier import BATCH, LARGE, Classifier, load
 from dermhub.models.config import Threshold
-from dermhub.models.prediction import Prediction
+from dermhub.models.prediction import Prediction, softmax
 from dermhub.tasks import BINARY, LESION, Task
 from tests.support.tiny import make_model, pixels
 
@@ -155,6 +158,55 @@ def test_kinds_of_input_may_be_mixed(lesion: Classifier, photo: Path) -> None:
     assert max(one.malignancy for one in found) - min(one.malignancy for one in found) < 1e-6
 
 
+def test_a_photo_gives_what_its_file_gives(lesion: Classifier, photo: Path) -> None:
+    one = Photo.open(photo)
+    assert lesion.predict(one) == lesion.predict(photo)
+    # Again, from what the photo has kept.
+    assert lesion.predict(one) == lesion.predict(photo)
+    assert lesion.predict([one, photo]) == lesion.predict([photo, photo])
+    for target, explanation in lesion.explain_all(one).items():
+        expected = lesion.explain(photo, target)
+        assert explanation.prediction == expected.prediction
+        assert np.array_equal(explanation.evidence, expected.evidence)
+        assert np.array_equal(np.asarray(explanation.overlay), np.asarray(expected.overlay))
+        assert explanation.image is one.rgb
+        assert explanation.lesion is one.lesion
+    assert set(lesion.explain_pairs(one)) == set(lesion.explain_pairs(photo))
+
+
+def test_an_iterator_is_taken_one_by_one_and_in_batches(lesion: Classifier) -> None:
+    images = tuple(drawings(BATCH + 3))
+    batches: list[int] = []
+    forward = lesion.engine.forward
+
+    def watched(batch: Floats32) -> tuple[Floats32, Floats32]:
+        batches.append(len(batch))
+        return forward(batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lesion.engine, "forward", watched)
+        whole = lesion.predict(images)
+        assert lesion.predict(iter(images)) == whole
+        assert batches == [8, 3, 8, 3]
+        other = lesion.predict((image for image in images), batch=4)
+        assert batches[4:] == [4, 4, 3]
+    for mine, its in zip(other, whole, strict=True):
+        assert values(mine) == pytest.approx(values(its), abs=1e-5)
+    assert lesion.predict(iter([])) == []
+    with pytest.raises(ConfigError, match=r"^The batch is 0, expected at least 1\.$"):
+        lesion.predict(images, batch=0)
+
+
+def test_a_large_photo_gives_what_its_pixels_give(lesion: Classifier) -> None:
+    # Measured in another thread.
+    rgb = draw(3, (1700, 1200), 0.8)
+    assert rgb.width * rgb.height > LARGE
+    large = lesion.predict(rgb)
+    assert large.concerns == quality.concerns(rgb)
+    logits = lesion.logits([rgb])
+    assert values(large) == softmax(logits, lesion.config.temperature)[0].tolist()
+
+
 def test_no_images_have_no_logits(lesion: Classifier) -> None:
     assert lesion.logits([]).shape == (0, 7)
 
@@ -167,7 +219,9 @@ def test_bad_image_in_a_list_is_named(lesion: Classifier, photo: Path, tmp_path:
 @pytest.mark.parametrize(
     "several", [{1, 2}, iter([1]), {"image": 1}, np.zeros((2, 40, 40, 3), np.uint8), None]
 )
-def test_only_lists_and_tuples_hold_several_images(lesion: Classifier, several: Any) -> None:
+def test_only_lists_tuples_and_iterators_hold_several_images(
+    lesion: Classifier, several: Any
+) -> None:
     with pytest.raises(ImageError, match=r"^Expected a"):
         lesion.predict(several)
 

@@ -24,6 +24,7 @@ from dermhub import files
 from dermhub.errors import ConfigError, ModelError
 from dermhub.images.decode import ImageInput
 from dermhub.images.drawing import draw
+from dermhub.images.photo import Photo
 from dermhub.images.view import to_array
 from dermhub.models import backbone, export
 from dermhub.models.classifier import Classifier
@@ -49,7 +50,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_predictions_are_those_of_pytorch(pair: Pair) -> None:
-    images: list[ImageInput] = [
+    images: list[ImageInput | Photo] = [
         draw(seed, (60 + 7 * seed, 90 - 3 * seed), seed / 20) for seed in range(20)
     ]
     for mine, its in zip(*(model.predict(images) for model in pair), strict=True):

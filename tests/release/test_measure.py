@@ -138,5 +138,10 @@ def test_measuring_adds_what_the_model_has_seen(finished_run: Path, tiny_data: P
         zip(known["image_id"], known["split"], strict=True)
     )
     for name, split, path in zip(known["image_id"], known["split"], known["path"], strict=True):
-        assert manifest.find(to_rgb(path)) == near_duplicates.Match(name, split, 0)
-    assert not any(manifest.find(to_rgb(path)) for path in table["path"][table["split"] == "test"])
+        assert manifest.find(near_duplicates.hashes(to_rgb(path))) == near_duplicates.Match(
+            name, split, 0
+        )
+    assert not any(
+        manifest.find(near_duplicates.hashes(to_rgb(path)))
+        for path in table["path"][table["split"] == "test"]
+    )

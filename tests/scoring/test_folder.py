@@ -8,16 +8,20 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dermhub import files
+from dermhub.errors import ConfigError
 from dermhub.images.drawing import draw
+from dermhub.images.photo import Photo
 from dermhub.models.classifier import Classifier
 from dermhub.scoring import folder as scoring_folder
 from dermhub.scoring import results
@@ -276,23 +280,57 @@ def test_parquet_without_pyarrow_is_refused_at_once(
     assert not (tmp_path / "s.parquet.json").exists()
 
 
-def test_memory_is_bounded_by_the_lanes(tiny_binary_model: Path, many: Path) -> None:
+def test_memory_is_bounded_by_the_lanes(
+    tiny_binary_model: Path, many: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Rows are not made faster than they are taken: three batches a lane, and not one more.
-    class Counting(Classifier):
-        prepared = 0
+    opened = []
+    real = Photo.open
 
-        def prepare(self, image: Any) -> Any:
-            self.prepared += 1
-            return super().prepare(image)
+    def counting(image: Any) -> Photo:
+        if not isinstance(image, Photo):
+            opened.append(image)
+        return real(image)
 
-    classifier = Counting(tiny_binary_model)
+    monkeypatch.setattr(Photo, "open", counting)
     batches = scoring_folder.score_images(
-        classifier, many, [f"{number:03d}.png" for number in range(200, 360)], 4, 2
+        Classifier(tiny_binary_model),
+        many,
+        [f"{number:03d}.png" for number in range(200, 360)],
+        4,
+        2,
     )
     next(batches)
     time.sleep(0.3)
-    assert classifier.prepared <= 4 * 2 * 3
-    assert 4 + sum(map(len, batches)) == classifier.prepared == 160
+    assert len(opened) <= 4 * 2 * 3
+    assert 4 + sum(map(len, batches)) == len(opened) == 160
+
+
+@pytest.mark.parametrize("damaged", [[], [0], [2, 3], [0, 1, 2, 3]])
+def test_pixels_of_one_image_at_a_time_are_in_memory(
+    tiny_binary_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: list[int]
+) -> None:
+    names = [f"{number}.png" for number in range(4)]
+    for number, name in enumerate(names):
+        draw(number, (40, 40), number / 4).save(tmp_path / name)
+        if number in damaged:
+            (tmp_path / name).write_bytes(b"damaged")
+    photos: weakref.WeakSet[Photo] = weakref.WeakSet()
+    most, real = 0, Photo.open
+
+    def watching(image: Any) -> Photo:
+        nonlocal most
+        photo = real(image)
+        photos.add(photo)
+        most = max(most, len(photos))
+        return photo
+
+    monkeypatch.setattr(Photo, "open", watching)
+    rows = scoring_folder.score_batch(Classifier(tiny_binary_model), tmp_path, names, 4)
+    assert ["error" in row for row in rows] == [number in damaged for number in range(4)]
+    # The one that was just decoded, and the one before it.
+    assert most <= 2
+    assert len(photos) == 0
 
 
 def test_progress_is_told_where_it_is_asked_for(
@@ -302,16 +340,49 @@ def test_progress_is_told_where_it_is_asked_for(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("dermhub.scoring.progress.EVERY", 0)
+    monkeypatch.setattr(scoring_folder, "EVERY", 0)
     code, _, err = command(
         *scoring(tiny_binary_model, many, tmp_path / "s.csv", "--progress", "--batch", 60)
     )
     assert code == 0
-    lines = err.splitlines()
-    assert len(lines) == 6
-    assert lines[0].startswith("60 of 360 files, ")
-    assert lines[0].endswith(" left")
-    assert lines[-1].startswith("360 of 360 files, ")
+    lines = [line.strip() for line in err.splitlines() if line.strip()]
+    assert len(lines) == 8
+    # Before the first batch, after each of six, and at the end.
+    assert re.fullmatch(r"0 of 360 files, \? files/s, \? left", lines[0])
+    assert re.fullmatch(r"60 of 360 files, [\d.]+ files/s, \d\d:\d\d left", lines[1])
+    assert re.fullmatch(r"360 of 360 files, [\d.]+ files/s, 00:00 left", lines[-1])
+
+
+def test_progress_is_told_seldom_and_counts_from_where_it_stood(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with scoring_folder.progress_bar(1000, 15, always=False) as count:
+        count(985)
+    assert capsys.readouterr().err == ""
+    with scoring_folder.progress_bar(1000, 15, always=True) as count:
+        for _ in range(985):
+            count(1)
+    lines = [line.strip() for line in capsys.readouterr().err.splitlines() if line.strip()]
+    assert lines[0].startswith("15 of 1000 files, ")
+    assert lines[-1].startswith("1000 of 1000 files, ")
+    assert len(lines) == 2
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with scoring_folder.progress_bar(4, 0, always=False) as count:
+        count(4)
+    assert "4 of 4 files, " in capsys.readouterr().err
+
+
+def test_progress_without_tqdm(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with scoring_folder.progress_bar(4, 0, always=False) as count:
+        count(4)
+    assert capsys.readouterr().err == ""
+    said = r"^--progress needs tqdm, which is not installed: pip install tqdm, or leave .* out\.$"
+    with pytest.raises(ConfigError, match=said), scoring_folder.progress_bar(4, 0, always=True):
+        pass
 
 
 def test_json_beside_is_readable(

@@ -5,7 +5,6 @@ refused.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -19,14 +18,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dermhub.cli.main import main
 from dermhub.data import datasets, tables
 from dermhub.errors import ConfigError
-from dermhub.images.drawing import draw
 from dermhub.tasks import LESION
 from dermhub.training import distributed, state
 from tests.support.demo_process import free_port
-from tests.support.tiny import TINY_RUN, Command, run_training
+from tests.support.tiny import TINY_RUN, run_training
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = Path("model") / "model.safetensors"
@@ -36,10 +33,8 @@ batch.
 """
 
 
-def torchrun(
-    *options: object, program: tuple[str, ...] = (str(ROOT / "train.py"),)
-) -> subprocess.Popen[str]:
-    """Two processes of train.py, or of another program."""
+def torchrun(*options: object) -> subprocess.Popen[str]:
+    """Two processes of train.py."""
     where = [
         "--nproc-per-node",
         "2",
@@ -48,7 +43,14 @@ def torchrun(
         "--master-port",
         str(free_port()),
     ]
-    command = [sys.executable, "-m", "torch.distributed.run", *where, *program, *map(str, options)]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        *where,
+        str(ROOT / "train.py"),
+        *map(str, options),
+    ]
     # Gloo would look up this machine's name, which needs a network on some.
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=-1, stderr=-1)
@@ -160,48 +162,6 @@ def test_a_failure_of_one_process_ends_both(tiny_data: Path, tmp_path: Path) -> 
     assert not (tmp_path / "run" / state.STATE).exists()
 
 
-@pytest.mark.slow
-def test_an_archive_in_two_shards_is_killed_goes_on_and_has_each_file_once(
-    command: Command, tiny_binary_model: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "in").mkdir()
-    names = [f"{number:03d}.png" for number in range(300)]
-    for number, name in enumerate(names):
-        draw(number % 9, (40, 40), number / 300).save(tmp_path / "in" / name)
-    options = (
-        "--model",
-        tiny_binary_model,
-        "--images",
-        tmp_path / "in",
-        "--out",
-        tmp_path / "s.csv",
-        "--batch",
-        4,
-    )
-    scoring = ("-m", "dermhub", "predict")
-    victim = torchrun(*options, program=scoring)
-    parts = [tmp_path / f"s-{number}-of-2.csv.part" for number in (1, 2)]
-    # The other one may still be starting; this one would soon be done.
-    while victim.poll() is None and not any(
-        part.exists() and part.stat().st_size > 1000 for part in parts
-    ):
-        time.sleep(0.001)
-    kill_one(victim)
-    shards = [tmp_path / f"s-{number}-of-2.csv" for number in (1, 2)]
-    assert not all(shard.exists() for shard in shards)
-    said, errors = (process := torchrun(*options, program=scoring)).communicate(timeout=400)
-    assert process.returncode == 0, errors
-    done = [int(number) for number in re.findall(r"(\d+) of them scored now", said)]
-    assert len(done) == 2
-    assert sum(done) < 300
-    assert command("merge", tmp_path / "s.csv", *shards) == (
-        0,
-        f"{tmp_path / 's.csv'}: 300 files of 2 shards\n",
-        "",
-    )
-    assert list(pd.read_csv(tmp_path / "s.csv")["image"]) == names
-
-
 def test_every_position_belongs_to_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "3")
     own = []
@@ -210,25 +170,6 @@ def test_every_position_belongs_to_one_process(monkeypatch: pytest.MonkeyPatch) 
         own.append([*distributed.rows(step=6, steps=2)])
     # Two batches of six: 0 to 5, and 6 to 11; each process has two positions of each.
     assert own == [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8, 11]]
-
-
-@pytest.mark.parametrize("more", [("--out", "s.parquet"), ("--out", "s.csv", "--shard", "1/2")])
-def test_shards_of_torchrun_are_csv_and_its_own(
-    more: tuple[str, ...],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RANK", "0")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert main(["predict", "--images", str(tmp_path), "--model", "lesion", *more]) == 2
-    assert capsys.readouterr().err == (
-        "dermhub: Under torchrun each process takes a shard by itself, as CSV: got --out "
-        f"{more[1]} and --shard "
-        f"{more[3] if len(more) > 2 else '1/1'}, expected --out FILE.csv without --shard.\n"
-    )
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

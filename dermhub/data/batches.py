@@ -1,0 +1,118 @@
+"""Many images, decoded and scaled by several threads and handed on in batches, in their order.
+
+Pillow, numpy, ONNX Runtime and PyTorch let go of Python's lock while they compute, so that threads
+decode while the model answers. No PyTorch is needed here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+from PIL import Image
+
+from dermhub.arrays import Floats32
+from dermhub.data.augment import augment
+from dermhub.images.photo import Photo
+from dermhub.images.view import InputSpec, to_array
+from dermhub.models.classifier import BATCH
+
+Item = TypeVar("Item")
+View = TypeVar("View")
+Result = TypeVar("Result")
+
+
+AHEAD = 3
+"""Results a thread that are in work or wait to be taken."""
+
+
+LEAST_CROP = 0.35
+"""Smallest crop of a view that stands for another photograph of a training image, as a share of the
+central square.
+"""
+
+
+def in_order(
+    work: Callable[[Item], Result], items: Iterable[Item], threads: int
+) -> Generator[Result]:
+    """Yield what `work` makes of each item, in the order of the items.
+
+    At most `AHEAD` results a thread are in memory. With 0 threads the caller's own does the work.
+    What `work` raises is raised at its item's place.
+    """
+    if threads == 0:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) >= AHEAD * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def map_batches(
+    answer: Callable[[list[View]], Result],
+    paths: Sequence[str],
+    view: Callable[[Photo, int], View],
+    threads: int = 0,
+) -> list[Result]:
+    """What `answer` gives for each batch of at most `BATCH` views, in the order of `paths`.
+
+    `view` is given each photo and its place in `paths`, and runs in one of the threads; `answer`
+    runs in the caller's. Raises ImageError for the first file that is no usable image.
+    """
+
+    def load(start: int) -> list[View]:
+        places = range(start, min(start + BATCH, len(paths)))
+        return [view(Photo.open(paths[place]), place) for place in places]
+
+    loaded = in_order(load, range(0, len(paths), BATCH), threads)
+    with without_warnings(), contextlib.closing(loaded):
+        return [answer(views) for views in loaded]
+
+
+def without_warnings() -> contextlib.AbstractContextManager[Any]:
+    """Switch Python's warnings off for all threads that open images in this block.
+
+    They are switched off while each image is opened. That is not done for each thread, so one that
+    is done with its image would switch them on for another.
+    """
+    return warnings.catch_warnings(action="ignore")
+
+
+def as_predicted(spec: InputSpec) -> Callable[[Photo, int], Floats32]:
+    """The view of `Classifier.predict`: an array (3, size, size)."""
+    return lambda photo, _: photo.array(spec)
+
+
+def scaled(rgb: Image.Image, spec: InputSpec, factor: float) -> Floats32:
+    """An image as a model sees it after it was scaled by a factor, (3, size, size)."""
+    size = (max(round(rgb.width * factor), 1), max(round(rgb.height * factor), 1))
+    return to_array(rgb.resize(size, Image.Resampling.BICUBIC), spec)
+
+
+def varied(spec: InputSpec) -> Callable[[Photo, int], Floats32]:
+    """Views (3, size, size) of training images, of which every second is varied as in training.
+
+    Its light, colours, magnification and sharpness are then those that another dermatoscope might
+    give it.
+    """
+
+    def view(photo: Photo, place: int) -> Floats32:
+        if place % 2 == 0:
+            return photo.array(spec)
+        return augment(photo.rgb, spec, spec.size, LEAST_CROP, np.random.default_rng(place))
+
+    return view

@@ -1,0 +1,83 @@
+"""A photograph in memory, and everything that its pixels tell without a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dermhub.arrays import Floats32
+from dermhub.images import near_duplicates, quality
+from dermhub.images.decode import ImageInput, to_rgb
+from dermhub.images.lesion import Lesion
+from dermhub.images.quality import Quality
+from dermhub.images.view import InputSpec, to_array
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A decoded, upright RGB photograph, and what its pixels tell without a model.
+
+    Each figure is worked out when it is first asked for, and kept: two models that are asked about
+    one photo measure it once. Several threads may use one photo. In a race both work out the same
+    value, and one of the two is kept. The photo must not be changed: neither `rgb` nor what is made
+    from it.
+
+    Args:
+
+        rgb: The upright picture in mode RGB. `Photo.open` makes one of anything else.
+    """
+
+    rgb: Image.Image
+    _kept: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+
+    @classmethod
+    def open(cls, image: ImageInput | Photo) -> Photo:
+        """Decode a path, the bytes of an image file, a PIL image or an array; a photo stays itself.
+
+        Raises ImageError for what is no usable image; see `decode.to_rgb` for what is accepted.
+        """
+        return image if isinstance(image, Photo) else cls(to_rgb(image))
+
+    @property
+    def quality(self) -> Quality:
+        """Sharpness, light, size and lesion; `quality.judge` turns them into concerns."""
+        return self._once("quality", lambda: quality.measure(self.rgb))
+
+    @property
+    def lesion(self) -> Lesion:
+        """The central lesion, found without a model."""
+        return self.quality.lesion
+
+    @property
+    def hashes(self) -> NDArray[np.uint64]:
+        """(Q, 6) perceptual hashes by which `SeenImages.find` looks the photo up."""
+        return self._once("hashes", lambda: near_duplicates.hashes(self.rgb))
+
+    def array(self, spec: InputSpec) -> Floats32:
+        """The photo as a model sees it, (3, size, size) float32; see `view.to_array`.
+
+        It is kept for the last `spec`, so that models with equal ones share it, and can't be
+        written into.
+        """
+        kept: tuple[InputSpec, Floats32] | None = self._kept.get("array")
+        if kept is None or kept[0] != spec:
+            kept = spec, to_array(self.rgb, spec)
+            kept[1].flags.writeable = False
+            # Both in one step: another thread must not meet the array of another specification.
+            self._kept["array"] = kept
+        return kept[1]
+
+    def _once(self, name: str, make: Callable[[], Value]) -> Value:
+        # functools.cached_property would do, but in Python 3.11 it holds one lock for all photos
+        # while it computes, and threads that measure other photos would wait for it.
+        if name not in self._kept:
+            self._kept[name] = make()
+        value: Value = self._kept[name]
+        return value

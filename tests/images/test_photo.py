@@ -1,0 +1,135 @@
+"""A photo: decoded once, and each of its figures worked out once, whoever asks for it."""
+
+from __future__ import annotations
+
+import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import dermhub
+from dermhub.errors import ImageError
+from dermhub.images import near_duplicates, photo, quality
+from dermhub.images.decode import to_rgb
+from dermhub.images.drawing import draw
+from dermhub.images.photo import Photo
+from dermhub.images.view import InputSpec, to_array
+
+
+def jpeg(image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, "JPEG")
+    return stream.getvalue()
+
+
+def test_it_opens_what_is_accepted_and_stays_itself(tmp_path: Path) -> None:
+    content = jpeg(draw(1))
+    (tmp_path / "a.jpg").write_bytes(content)
+    pixels = np.asarray(to_rgb(content))
+    for image in (content, tmp_path / "a.jpg", Image.fromarray(pixels), pixels):
+        opened = Photo.open(image)
+        assert opened.rgb.mode == "RGB"
+        assert np.array_equal(np.asarray(opened.rgb), pixels)
+        assert Photo.open(opened) is opened
+    assert dermhub.Photo is Photo
+
+
+def test_what_is_no_image_is_refused_when_it_is_opened() -> None:
+    with pytest.raises(ImageError, match=r"^the uploaded data is empty \(0 bytes\), expected an "):
+        Photo.open(b"")
+
+
+def test_figures_are_those_of_its_pixels() -> None:
+    rgb = draw(3, (320, 240), 0.8)
+    one, spec = Photo(rgb), InputSpec(64)
+    measured = quality.measure(rgb)
+    assert quality.judge(one.quality) == quality.judge(measured)
+    assert (one.quality.size, one.quality.sharpness) == ((320, 240), measured.sharpness)
+    assert one.lesion is one.quality.lesion
+    assert np.array_equal(one.lesion.small, measured.lesion.small)
+    assert np.array_equal(one.array(spec), to_array(rgb, spec))
+    # A frame of 4:3 is looked up in its eight symmetries, a square also as one that was stretched
+    # or padded; an image without structure by nothing.
+    assert one.hashes.shape == (8, 6)
+    assert Photo(draw(3, (80, 80))).hashes.shape == (32, 6)
+    assert Photo(Image.new("RGB", (80, 60))).hashes.shape == (0, 6)
+    coefficients = near_duplicates.transform(rgb)
+    assert coefficients is not None
+    assert np.array_equal(one.hashes.view(np.uint8), near_duplicates.symmetries(coefficients))
+
+
+def test_each_figure_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def counting(name: str, work: object) -> object:
+        def wrapped(*given: object) -> object:
+            calls.append(name)
+            return work(*given)  # type: ignore[operator]
+
+        return wrapped
+
+    monkeypatch.setattr(quality, "measure", counting("measure", quality.measure))
+    monkeypatch.setattr(near_duplicates, "hashes", counting("hashes", near_duplicates.hashes))
+    monkeypatch.setattr(photo, "to_array", counting("to_array", to_array))
+    one = Photo(draw(1))
+    assert calls == []
+    first = one.array(InputSpec(64))
+    # Equal specifications share an array, though they are two objects.
+    assert one.array(InputSpec(64)) is first
+    assert one.quality is one.quality
+    assert one.lesion is one.quality.lesion
+    assert one.hashes is one.hashes
+    assert sorted(calls) == ["hashes", "measure", "to_array"]
+    # Only the last one is kept.
+    assert one.array(InputSpec(48)).shape == (3, 48, 48)
+    assert np.array_equal(one.array(InputSpec(64)), first)
+    assert calls.count("to_array") == 3
+
+
+def test_its_arrays_cannot_be_written_into() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        Photo(draw(1)).array(InputSpec(64))[0, 0, 0] = 1
+
+
+def test_photos_are_told_apart_by_identity() -> None:
+    rgb = draw(1)
+    one, other = Photo(rgb), Photo(rgb)
+    assert one != other
+    assert len({one, other, one}) == 2
+    assert repr(one).startswith("Photo(rgb=<PIL.Image.Image ")
+
+
+def test_threads_may_share_it() -> None:
+    rgb, specs = draw(5, (400, 300)), [InputSpec(size) for size in (32, 48, 64, 80)]
+    expected = [to_array(rgb, spec) for spec in specs]
+    one, start = Photo(rgb), threading.Barrier(8)
+
+    def ask(number: int) -> bool:
+        start.wait(timeout=60)
+        return all(
+            np.array_equal(one.array(specs[index]), expected[index])
+            and len(one.hashes) == 8
+            and one.quality.size == (400, 300)
+            for index in [(number + turn) % 4 for turn in range(40)]
+        )
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(ask, range(8)))
+
+
+def test_one_photo_does_not_wait_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As a lock for all photos would make it: each waits inside until the other is there as well.
+    inside, measure = threading.Barrier(2), quality.measure
+
+    def meeting(rgb: Image.Image) -> quality.Quality:
+        inside.wait(timeout=60)
+        return measure(rgb)
+
+    monkeypatch.setattr(quality, "measure", meeting)
+    with ThreadPoolExecutor(2) as pool:
+        sizes = pool.map(lambda one: one.quality.size, [Photo(draw(1)), Photo(draw(2))])
+        assert list(sizes) == [(200, 150), (200, 150)]
