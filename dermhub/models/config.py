@@ -145,7 +145,7 @@ class ModelConfig:
         ]
         if missing:
             raise ModelError(f"{where} lacks {some(missing)}.")
-        if not re.fullmatch("[0-9a-f]{64}", str(block.get("weights_sha256"))):
+        if not _is_sha256(block.get("weights_sha256")):
             raise ModelError(
                 f"{where}: weights_sha256 is {block.get('weights_sha256')!r}, expected the sha256 "
                 "of model.safetensors as 64 hexadecimal digits: save the model again with this "
@@ -209,8 +209,7 @@ class ModelConfig:
 
 def _read_files(block: Any, where: str) -> dict[str, str]:
     """Read names and hashes of the files beside the weights; no name may leave the folder."""
-    hashes = block.values() if isinstance(block, dict) else [""]
-    if not all(re.fullmatch("[0-9a-f]{64}", str(value)) for value in hashes):
+    if not isinstance(block, dict) or not all(map(_is_sha256, block.values())):
         raise ModelError(
             f"{where}: files must give the sha256 of each file as 64 hexadecimal digits."
         )
@@ -221,3 +220,8 @@ def _read_files(block: Any, where: str) -> dict[str, str]:
             "'gate.safetensors'."
         )
     return block
+
+
+def _is_sha256(value: Any) -> bool:
+    """Return whether a value is a sha256 in 64 hexadecimal digits."""
+    return bool(re.fullmatch("[0-9a-f]{64}", str(value)))
