@@ -32,19 +32,20 @@ from numpy.typing import NDArray
 from running import machine
 
 from dermhub.images.view import InputSpec
+from dermhub.layout import GRAPH
 from dermhub.models import backbone, export, prediction, weights
 from dermhub.models.classifier import Classifier
 from dermhub.models.config import ModelConfig, Threshold
-from dermhub.models.engines import fused, onnx_file
+from dermhub.models.engines import fused, graph_metadata
 from dermhub.tasks import LESION
 
 ROUNDS, SECONDS = 9, 0.25
 """Rounds of each engine, and how long each round takes at least."""
 
-DEFAULT, ON_TORCH, GRAPH = (
+DEFAULT, ON_TORCH, EXPORT = (
     "dermhub (default)",
     "dermhub on PyTorch",
-    "ONNX Runtime (dermhub's .onnx)",
+    "ONNX Runtime (dermhub's export)",
 )
 
 Floats = NDArray[np.float32]
@@ -83,8 +84,8 @@ def by_openvino(exported: Path, precision: str) -> Side:
     core = importlib.import_module("openvino").Core()
     hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     hints["INFERENCE_NUM_THREADS"] = str(torch.get_num_threads())
-    model: Any = core.compile_model(core.read_model(str(exported)), "CPU", hints)
-    return lambda images: np.asarray(model(images)[onnx_file.LOGITS])
+    model: Any = core.compile_model(core.read_model(str(exported / GRAPH)), "CPU", hints)
+    return lambda images: np.asarray(model(images)[graph_metadata.LOGITS])
 
 
 def sides(
@@ -104,7 +105,7 @@ def sides(
         other = Classifier(saved.folder, runtime="torch").engine
         found[ON_TORCH] = lambda images: other.forward(images)[0]
     runtime = Classifier(exported).engine
-    found[GRAPH] = lambda images: runtime.forward(images)[0]
+    found[EXPORT] = lambda images: runtime.forward(images)[0]
     if importlib.util.find_spec("openvino"):
         found |= {f"OpenVINO {name}": by_openvino(exported, name) for name in ("f32", "bf16")}
     else:
@@ -135,9 +136,10 @@ def table(saved: Classifier, compiled: bool, best: float, half: float) -> None:
     images = np.random.default_rng(0).standard_normal((1, 3, size, size), np.float32)
     work = peak.macs(saved.model, size)
     with tempfile.TemporaryDirectory() as folder:
-        export.export(saved, Path(folder, "model.onnx"))
-        engines, notes = sides(saved, Path(folder, "model.onnx"), images, compiled)
-        spent = peak.profile_graph(Path(folder, "model.onnx"), images)
+        exported = Path(folder, "exported")
+        export.export(saved, exported)
+        engines, notes = sides(saved, exported, images, compiled)
+        spent = peak.profile_graph(exported / GRAPH, images)
     answers = {
         name: prediction.softmax(run(images), saved.config.temperature)
         for name, run in engines.items()
@@ -172,7 +174,7 @@ def table(saved: Classifier, compiled: bool, best: float, half: float) -> None:
     ):
         spent_by = peak.profile(functools.partial(engines[name], images))
         print(f"| {name} | {peak.shares(spent_by)} |", flush=True)
-    print(f"| {GRAPH} | {peak.shares(spent)} |", flush=True)
+    print(f"| {EXPORT} | {peak.shares(spent)} |", flush=True)
 
 
 def of_scale(architecture: str, folder: Path) -> Classifier:

@@ -119,16 +119,18 @@ def _of_size(folder: Path, size: int, to: Path) -> Path:
     """A copy of a model that takes images of another size, without what was fitted to the first
     one.
     """
-    from dermhub import files, layout
-    from dermhub.models.folder import read_config
+    from dermhub import layout
+    from dermhub.models.engines import select
+    from dermhub.models.folder import ModelFolder
     from dermhub.release import sidecars
 
     to.mkdir()
     shutil.copy(folder / layout.WEIGHTS, to)
-    config = read_config(folder)
-    config = dataclasses.replace(config, input=dataclasses.replace(config.input, size=size))
-    files.write_json(to / layout.CONFIG, config.to_json())
-    sidecars.clear(to)
+    config = ModelFolder(folder).config
+    spec = dataclasses.replace(config.input, size=size)
+    config = dataclasses.replace(config, input=spec, conformal=None, files={})
+    changed = ModelFolder(to).write(config, {})
+    sidecars.write(changed, config, {}, sidecars.graph(select.load_torch(changed)))
     return to
 
 

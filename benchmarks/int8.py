@@ -27,9 +27,10 @@ from dermhub.data import tables
 from dermhub.evaluation import metrics
 from dermhub.images.decode import to_rgb
 from dermhub.images.view import to_array
+from dermhub.layout import GRAPH
 from dermhub.models import export, prediction
 from dermhub.models.classifier import Classifier
-from dermhub.models.engines import onnx_file, onnx_runtime
+from dermhub.models.engines import graph_metadata, onnx_runtime
 
 APART, FASTER, BATCH = 0.005, 1.5, 32
 RANGES = (("MinMax", 64), ("MinMax", 128), ("Percentile", 128))
@@ -45,7 +46,7 @@ class Images:
     def get_next(self) -> dict[str, Floats] | None:
         """The next image as a batch, or None after the last."""
         image = next(self.rest, None)
-        return None if image is None else {onnx_file.INPUT: image[None]}
+        return None if image is None else {graph_metadata.INPUT: image[None]}
 
 
 def quantise(exported: Path, to: Path, images: Floats, method: str) -> None:
@@ -76,7 +77,9 @@ def session(path: Path) -> Side:
     """An ONNX file in ONNX Runtime on all cores: images (N, 3, H, W) -> logits (N, C)."""
     runtime = onnx_runtime.module("The benchmark")
     model = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return lambda images: np.asarray(model.run([onnx_file.LOGITS], {onnx_file.INPUT: images})[0])
+    return lambda images: np.asarray(
+        model.run([graph_metadata.LOGITS], {graph_metadata.INPUT: images})[0]
+    )
 
 
 def main() -> None:
@@ -93,8 +96,8 @@ def main() -> None:
     start = time.perf_counter()
     images = np.stack([to_array(to_rgb(path), saved.config.input) for path in part["path"]])
     with tempfile.TemporaryDirectory() as folder:
-        exported = Path(folder, "fp32.onnx")
-        export.export(saved, exported)
+        export.export(saved, Path(folder, "fp32"))
+        exported = Path(folder, "fp32", GRAPH)
         engines = {"fp32": session(exported)}
         for method, count in RANGES:
             some = images[:: max(1, len(images) // count)][:count]

@@ -55,7 +55,8 @@ def main() -> None:
             sure["validation"], true["validation"], lesions["validation"], task.classes
         )
     elif layout.OOD_GATE in config.files:
-        keeper = ood_gate.OodGate.from_bytes(saved.engine.sidecar(layout.OOD_GATE), layout.OOD_GATE)
+        content = saved.engine.folder.read(layout.OOD_GATE)
+        keeper = ood_gate.OodGate.from_bytes(content, layout.OOD_GATE)
     if keeper is None or limits is None:
         raise SystemExit(
             f"{options.model} ships no gate or no prediction sets: measure it, or use --refit."

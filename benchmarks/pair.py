@@ -16,7 +16,7 @@ from dermhub import layout
 from dermhub.data import tables as data_tables
 from dermhub.evaluation import metrics, predictions
 from dermhub.models import prediction
-from dermhub.models.folder import read_config
+from dermhub.models.folder import ModelFolder
 
 FIGURES = {"nll": "nll", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy",
            "malignancy_auroc": "AUROC of malignancy"}  # fmt: skip
@@ -29,7 +29,7 @@ def main() -> None:
     )
     parser.add_argument("folders", type=Path, nargs=2)
     folders = parser.parse_args().folders
-    configs = [read_config(folder) for folder in folders]
+    configs = [ModelFolder(folder).config for folder in folders]
     task = configs[0].task
     tables = [predictions.read_predictions(folder / layout.PREDICTIONS, task) for folder in folders]
     tables = [table[table["split"] == "validation"].sort_values("image_id") for table in tables]

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from dermhub.models.engines import fused, onnx_file, onnx_runtime
+from dermhub.models.engines import fused, graph_metadata, onnx_runtime
 
 SIZE, ROUNDS, TRIALS = 1024, 4, 20
 KINDS = (
@@ -114,7 +114,7 @@ def profile_graph(
             str(exported), options, providers=["CPUExecutionProvider"]
         )
         for _ in range(repeats):
-            session.run(None, {onnx_file.INPUT: images})
+            session.run(None, {graph_metadata.INPUT: images})
         events = json.loads(Path(session.end_profiling()).read_text())
     found = dict.fromkeys(KINDS, 0.0)
     for event in events:

@@ -6,7 +6,7 @@ Every side is a process of its own, which imports, loads the shipped lesion mode
 drawn JPEG; the sides take turns, and a figure is the median of the rounds. `import timm` and
 `import torch._dynamo` show where the time goes: timm imports torchvision, and both of them
 torch._dynamo, PyTorch's compiler, which nothing here needs. Beside it the same for an exported
-.onnx file (in a process without PyTorch), and `python -m dermhub --help`. About two minutes.
+model (in a process without PyTorch), and `python -m dermhub --help`. About two minutes.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main() -> None:
             "`import torch, torch._dynamo`": ["-c", "import torch, torch._dynamo"],
             "`import timm`": ["-c", "import timm"],
             "first prediction": ["-c", PREDICT, options.model, str(image)],
-            "first prediction, .onnx": [
+            "first prediction, export": [
                 "-c",
                 f"{PREDICT}; assert 'torch' not in sys.modules",
                 str(onnx),

@@ -9,10 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from dermhub.errors import ConfigError, DataError, ModelError
-
-CHANGED = "the file was changed or damaged; fetch or copy the model again"
-"""What to do about a file of a model with other bytes than its config.json states."""
+from dermhub.errors import ConfigError, DataError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 
@@ -69,28 +66,6 @@ def sha256(path: Path) -> str:
     """Return the sha256 of a file's bytes, as 64 hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def check_sha256(path: Path, expected: str, by: str, advice: str) -> None:
-    """Refuse a file with other bytes than `by` states; raises ModelError naming the file, both
-    hashes and `advice`.
-    """
-    try:
-        found = sha256(path)
-    except OSError as error:
-        raise ModelError(f"{path} can't be read ({error.strerror or error}): {advice}.") from error
-    if found != expected:
-        raise ModelError(f"{path} has the sha256 {found}, but {by} states {expected}: {advice}.")
-
-
-def read_part(path: Path) -> bytes:
-    """The content of a file that belongs to a model; raises ModelError when it can't be read."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelError(
-            f"{path} can't be read ({error.strerror or error}): fetch or copy the model again."
-        ) from error
 
 
 def image_files(folder: Path) -> list[Path]:

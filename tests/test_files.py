@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dermhub import files
-from dermhub.errors import ConfigError, DataError, ModelError
+from dermhub.errors import ConfigError, DataError
 
 LIMITED = """
 import resource, sys
@@ -168,20 +168,3 @@ def test_folder_instead_of_json(tmp_path: Path) -> None:
 def test_sha256_of_known_bytes(tmp_path: Path, content: bytes, expected: str) -> None:
     (tmp_path / "a").write_bytes(content)
     assert files.sha256(tmp_path / "a") == expected
-
-
-def test_sha256_that_is_stated_is_checked(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"abc")
-    # The sha256 of "abc" is an example of FIPS 180-4.
-    stated = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    files.check_sha256(path, stated, "it", "try again")
-    path.write_bytes(b"abd")
-    with pytest.raises(
-        ModelError, match=rf"file has the sha256 \w{{64}}, but it states {stated}: try again\.$"
-    ):
-        files.check_sha256(path, stated, "it", "try again")
-    with pytest.raises(
-        ModelError, match=r"none can't be read \(No such file or directory\): try again\.$"
-    ):
-        files.check_sha256(tmp_path / "none", stated, "it", "try again")

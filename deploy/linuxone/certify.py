@@ -14,14 +14,14 @@ from pathlib import Path
 from dermhub import files
 from dermhub.cards import render
 from dermhub.errors import DermhubError
-from dermhub.models.folder import read_config
+from dermhub.models.folder import ModelFolder
 
 
 def certify(folder: Path, proven: dict[str, dict[str, object]]) -> bool:
     """Bring metrics.json and the card of a folder in line with the proof; returns whether it covers
     the weights.
     """
-    config, content = read_config(folder), files.read_json(folder / "metrics.json")
+    config, content = ModelFolder(folder).config, files.read_json(folder / "metrics.json")
     found = proven.get(config.weights_sha256)
     content["parity"] = found and {"weights_sha256": config.weights_sha256, **found}
     files.write_json(folder / "metrics.json", content)

@@ -80,11 +80,11 @@ def models(x86: Path, s390x: Path, here: dict[str, Any], there: dict[str, Any]) 
 
 
 def onnx(x86: Path, s390x: Path, here: dict[str, Any], there: dict[str, Any]) -> list[Row]:
-    """One row for each kind of answer of each ONNX file, by ONNX Runtime on s390x, against PyTorch
-    on x86-64.
+    """One row for each kind of answer of each export, by ONNX Runtime on s390x, against PyTorch on
+    x86-64.
     """
     rows: list[Row] = [
-        ("ONNX files", "of all models", ", ".join(there) or "none", here.keys() == there.keys())
+        ("exports", "of all models", ", ".join(there) or "none", here.keys() == there.keys())
     ]
     for name in sorted(here.keys() & there.keys()):
         mine, other = here[name], there[name]

@@ -2,11 +2,11 @@
 they wrote.
 
 python golden.py draw DIR          draw the images and the tiny training set, export the shipped
-models as ONNX files
+models, for ONNX Runtime
 
                                    (once, on x86-64, so that both machines read the same files)
 python golden.py answer DIR OUT    every shipped model on every image, and one epoch of training, into OUT
-python golden.py onnx DIR OUT      the ONNX files on every image by ONNX Runtime, without PyTorch, into OUT
+python golden.py onnx DIR OUT      the exports on every image by ONNX Runtime, without PyTorch, into OUT
 
 Numbers are written as little-endian float32 or as JSON, so that either machine reads the other's.
 """
@@ -120,8 +120,8 @@ def asked(weights: Path) -> list[str]:
 
 
 def meaning(model: Classifier) -> str:
-    """The hash of all that a model's configuration says, but for the graph in its folder, which no
-    export carries.
+    """The hash of all that a model's configuration says, but for the graph, which not every folder
+    has and every export does.
     """
     from dermhub.layout import GRAPH
 
@@ -151,7 +151,7 @@ def explained(model: Classifier, image: Path, maps: Path) -> dict[str, Any]:
 
 
 def export_all(folder: Path) -> None:
-    """Every shipped model as an ONNX file."""
+    """Every shipped model as an export, a folder with its graph."""
     import dermhub
     from dermhub.models.export import export
 
@@ -160,7 +160,7 @@ def export_all(folder: Path) -> None:
 
 
 def answer_onnx(images: Path, out: Path) -> dict[str, Any]:
-    """The answers of the ONNX files, and what they were made with; fails where PyTorch or timm were
+    """The answers of the exports, and what they were made with; fails where PyTorch or timm were
     imported.
     """
     import dermhub
@@ -171,7 +171,7 @@ def answer_onnx(images: Path, out: Path) -> dict[str, Any]:
         model = dermhub.load(path)
         answers = {
             image: explained(model, images / image, out / f"{path.name}-{image}.npy")
-            for image in asked(path)
+            for image in asked(path / "model.onnx")
         }
         models[path.stem] = {"meaning": meaning(model), "images": answers}
     if used := {"torch", "timm", "pandas", "safetensors"} & sys.modules.keys():

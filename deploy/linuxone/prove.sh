@@ -15,7 +15,7 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/dermhub-s390x
 # Those of the fast tests that are about bytes, pixels, numbers and files, and fit into the time under emulation.
 tests=(test_byte_order test_tensors test_tasks test_files data/test_partition evaluation/test_calibration
     images/{test_decode,test_drawing,test_near_duplicates}
-    models/{test_classifier,test_config,test_conformal,test_explanation,test_onnx_file,test_weights})
+    models/{test_classifier,test_config,test_conformal,test_explanation,test_graph_metadata,test_weights})
 
 say() { printf '%4ds  %s\n' "$SECONDS" "$*"; }
 [ "$(id -u)" = 0 ] || { echo "prove.sh: needs root, for chroot and for qemu's registration."; exit 1; }
@@ -100,7 +100,7 @@ say "s390x: the shipped models have answered, an epoch is trained"
 # Debian's onnxruntime writes a thousand lines about its operators being registered twice; they change nothing.
 s390x python3 deploy/linuxone/golden.py onnx /srv/work/images /srv/work/s390x >"$work/golden-onnx.log" 2>&1 ||
     { sed -i '/^Schema error/d; /^$/d' "$work/golden-onnx.log"; exit 1; }
-say "s390x: their ONNX files have answered, without PyTorch"
+say "s390x: their exports have answered, without PyTorch"
 serve_and_ask s390x 17861 "$work/s390x/page.html"
 say "s390x: app.py has answered"
 x86 python3 "$here/golden.py" answer "$work/images" "$work/x86" >"$work/golden-x86.log" 2>&1

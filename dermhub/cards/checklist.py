@@ -20,6 +20,7 @@ from dermhub.cards.performance import GROUPS, HEADLINES, number
 from dermhub.data.partition import SPLITS
 from dermhub.errors import DataError, ModelError, some
 from dermhub.models.config import ModelConfig
+from dermhub.models.folder import ModelFolder
 
 PICTURES = ("confusion_matrix", "roc", "reliability", "data", "curves")
 
@@ -428,9 +429,7 @@ def _read(folder: Path) -> Card:
             "RUN/model."
         )
     try:
-        config = ModelConfig.from_json(
-            files.read_json(folder / "config.json"), str(folder / "config.json")
-        )
+        config = ModelFolder(folder).config
         content = files.read_json(folder / "metrics.json")
         text = (folder / "README.md").read_text(encoding="utf-8")
     except DataError as error:

@@ -11,13 +11,13 @@ from dermhub.errors import ConfigError, DataError, DermhubError
 
 
 def run_export(options: argparse.Namespace) -> int:
-    """Write a model as an ONNX file; print its size and how far its answers are from PyTorch's."""
+    """Export a model; print the size of its folder and how far its answers are from PyTorch's."""
     from dermhub.models.classifier import load
     from dermhub.models.export import LIMIT, export
 
     classifier = load(options.model)
     worst = export(classifier, options.to)
-    size = options.to.stat().st_size / 1e6
+    size = sum(path.stat().st_size for path in options.to.iterdir()) / 1e6
     print(
         f"{options.to}: {classifier.name}, {size:.1f} MB, at most {worst:.0e} from PyTorch "
         f"(accepted: {LIMIT:.0e})"
@@ -64,10 +64,10 @@ SHOWN = 5
 def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the options of export, list, lint, measure and verify."""
     export = commands.add_parser(
-        "export", help="write a model as an ONNX file, which needs no PyTorch"
+        "export", help="write a model as a folder with an ONNX graph, which needs no PyTorch"
     )
     export.add_argument("--model", required=True, help="model, folder or org/name of the hub")
-    export.add_argument("--to", required=True, type=Path, metavar="FILE.onnx", help="file to write")
+    export.add_argument("--to", required=True, type=Path, metavar="FOLDER", help="folder to write")
     export.set_defaults(run=run_export)
 
     listing = commands.add_parser(
@@ -99,9 +99,6 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     measure.add_argument(
         "--ph2", type=Path, metavar="DIR", help="the external test: PH2 with a labels.csv"
-    )
-    measure.add_argument(
-        "--ood", type=Path, metavar="DIR", help="folders of photographs that are not dermatoscopic"
     )
     measure.add_argument(
         "--masks", type=Path, metavar="DIR", help="lesion masks, <image_id>_segmentation.png"
@@ -148,21 +145,22 @@ def run_lint(options: argparse.Namespace) -> int:
 def run_measure(options: argparse.Namespace) -> int:
     """Measure a model and say what came out."""
     from dermhub.evaluation.summary import headline
-    from dermhub.models.folder import read_config
-    from dermhub.release import class_maps, previous
+    from dermhub.models.folder import ModelFolder
+    from dermhub.release import class_maps, external
     from dermhub.release import measure as release_measure
-    from dermhub.release.measure import Sources
+    from dermhub.release.previous import Previous
 
     _check_workers(options.workers)
     # What is wrong with the folder is told before minutes go into its images.
-    config, before = read_config(options.folder), previous.previous(options.folder)
+    folder = ModelFolder(options.folder)
+    config, before = folder.config, Previous.read(folder)
     table = release_measure.read_table(config, options.data, options.extra)
-    sources = Sources(options.ph2, options.ood)
-    sources.tables()
+    if options.ph2:
+        external.read_table(options.ph2)
     if options.masks:
         class_maps.check_masks(options.masks, table)
     content = release_measure.measure(
-        options.folder, table, before, sources=sources, workers=options.workers, masks=options.masks
+        folder, table, before, ph2=options.ph2, workers=options.workers, masks=options.masks
     )
     print(f"{options.folder}: {headline(content)}")
     return 0
@@ -183,8 +181,6 @@ def run_verify(options: argparse.Namespace) -> int:
             report = release_verify.verify(folder)
             differs, logits = list(report.differences), 0
             if options.images:
-                from dermhub.release import verify as release_verify
-
                 logits, others = release_verify.check_logits(
                     folder, options.images, options.workers
                 )

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dermhub import files
-from dermhub.errors import ConfigError, DataError, ModelError
+from dermhub.errors import ConfigError
 from dermhub.hub import client
 from dermhub.hub.pins import Entry
-from dermhub.layout import CONFIG, WEIGHTS
+from dermhub.layout import WEIGHTS
 from dermhub.models import catalog
 from dermhub.models.catalog import locate
+from dermhub.models.folder import ModelFolder
 
 if TYPE_CHECKING:
     from dermhub.hub.client import Pushed
-    from dermhub.models.config import ModelConfig
 
 
 def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -56,7 +56,7 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def run_pull(options: argparse.Namespace) -> int:
     """Print the folder of a verified model; with --to it is a copy."""
     folder = locate(options.model)
-    verified(folder)
+    ModelFolder(folder).check(WEIGHTS)
     if options.to is None:
         print(folder)
         return 0
@@ -75,14 +75,14 @@ def run_push(options: argparse.Namespace) -> int:
     )
 
     checklist.check(options.folder)
-    config = verified(options.folder)
+    verified = ModelFolder(options.folder)
+    verified.check(WEIGHTS)
     name = options.folder.resolve().name
     contents: dict[str, Path | bytes] = {**client.model_files(options.folder)}
     pushed = client.push(contents, repository, "model", f"dermhub {name}", options.private)
     report(pushed, len(contents))
-    print(
-        source(client.describe(options.folder, name, repository, pushed.revision, config.task.name))
-    )
+    task = verified.config.task.name
+    print(source(client.describe(options.folder, name, repository, pushed.revision, task)))
     return 0
 
 
@@ -114,23 +114,6 @@ def report(pushed: Pushed, count: int) -> None:
             f"{pushed.url}: already holds these {count} files, nothing sent (commit "
             f"{pushed.revision})"
         )
-
-
-def verified(folder: Path) -> ModelConfig:
-    """The configuration of a model folder whose weights have the sha256 that it states; raises
-    ModelError.
-    """
-    from dermhub.models.config import ModelConfig
-
-    if not (folder / CONFIG).is_file():
-        raise ModelError(f"{folder} is not a model folder: it has no {CONFIG}.")
-    try:
-        config = ModelConfig.from_json(files.read_json(folder / CONFIG), str(folder / CONFIG))
-    except DataError as error:
-        raise ModelError(str(error)) from error
-    advice = "the file was changed or damaged; fetch or copy the model again"
-    files.check_sha256(folder / WEIGHTS, config.weights_sha256, CONFIG, advice)
-    return config
 
 
 def copy(folder: Path, to: Path) -> bool:

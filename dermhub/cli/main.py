@@ -48,8 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         print(
             f"dermhub: this needs {error.name}, which is not installed: pip install -r "
-            "requirements.txt. Without it, "
-            "predict takes an exported --model FILE.onnx, or a folder with a model.onnx.",
+            "requirements.txt. Without it, predict takes an exported model, or another --model "
+            "folder with a model.onnx.",
             file=sys.stderr,
         )
         return 2

@@ -30,7 +30,7 @@ def add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "images", nargs="*", type=Path, metavar="IMAGE", help="image files, or folders of them"
     )
     predict.add_argument(
-        "--model", default="lesion", help="model, folder, FILE.onnx or org/name (default: lesion)"
+        "--model", default="lesion", help="model, folder or org/name of the hub (default: lesion)"
     )
     predict.add_argument(
         "--format", choices=("table", "json", "csv"), help="how to print it (default: table)"

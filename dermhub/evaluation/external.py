@@ -1,8 +1,7 @@
-"""Images of other places: the external test, and photographs that are no dermatoscopic images.
+"""The external test: melanomas and nevi of another hospital.
 
-Their predictions are a second table, external.csv: `source` (ph2, or the name of a folder of other
-photographs), image_id, dx (empty where it is no lesion), and `logit_<class>`. No probability or
-threshold is ever chosen on them; what the gate was made with them in view is told in `gate`.
+Their predictions are a second table, external.csv: `source` (ph2), image_id, dx, and
+`logit_<class>`. No probability or threshold is ever chosen on them.
 """
 
 from __future__ import annotations

@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dermhub import files, layout
+from dermhub import layout
 from dermhub.arrays import Floats32
 from dermhub.concern import Concern
-from dermhub.errors import ConfigError, ModelError, some, suggest
+from dermhub.errors import ConfigError, suggest
 from dermhub.hub.pins import Entry
 from dermhub.images import near_duplicates, quality
 from dermhub.images.decode import ImageInput
 from dermhub.images.photo import Photo
 from dermhub.images.view import to_array, view_box
-from dermhub.layout import CONFIG, GRAPH
+from dermhub.layout import GRAPH
 from dermhub.models import ood_gate
 from dermhub.models import prediction as models_prediction
 from dermhub.models.catalog import locate
 from dermhub.models.conformal import prediction_sets
+from dermhub.models.engines import select
 from dermhub.models.engines.base import Engine
-from dermhub.models.engines.onnx_file import SUFFIX
+from dermhub.models.engines.select import Runtime
 from dermhub.models.explanation import Explanation
+from dermhub.models.folder import ModelFolder
 from dermhub.models.prediction import Prediction
 
 if TYPE_CHECKING:
@@ -48,9 +49,6 @@ LARGE = 2_000_000
 """Pixels from which on a photograph is measured in another thread while it is scaled."""
 
 
-Runtime = Literal["auto", "torch", "onnx"]
-
-
 Several = list[ImageInput | Photo] | tuple[ImageInput | Photo, ...] | Iterator[ImageInput | Photo]
 """Several images, as `Classifier.predict` takes them."""
 
@@ -62,25 +60,38 @@ model's input (3, size, size), and the concerns that need no model.
 
 
 class Classifier:
-    """A model in memory, in evaluation mode on the CPU: a folder, or an exported .onnx file.
+    """A model in memory, in evaluation mode on the CPU: that of a model folder, or of an export.
 
-    `name` is what people know it by; the folder's or file's own name if it is not given. `runtime`
-    is what computes: "onnx" (ONNX Runtime), "torch" (PyTorch), or "auto": the first where it is
-    installed and the folder has a graph, because it is faster then (benchmarks/engines.py), but not
-    on s390x, where that was not measured. `seen` knows the images that it has learnt from, and
-    `gate` rejects what is no dermatoscopic image; each is None where it does not ship with the
-    model. Several threads may use one classifier. Raises ModelError when the folder or file is not
-    a whole and matching model, and ConfigError for a runtime that can't run it.
+    `name` is what people know it by; the folder's own name if it is not given. `runtime` is what
+    computes: "onnx" (ONNX Runtime), "torch" (PyTorch), or "auto" (see `select.Runtime`). `seen`
+    holds the images that it has learnt from, and `gate` rejects what is no dermatoscopic image;
+    each is None where it does not ship with the model. Several threads may use one classifier.
+    Raises ModelError when the folder is not a whole and matching model, and ConfigError for a
+    runtime that can't run it.
     """
 
     def __init__(
         self, folder: str | os.PathLike[str], name: str = "", runtime: Runtime = "auto"
     ) -> None:
-        self.folder = Path(folder)
-        self.engine = _start(self.folder, runtime)
-        self.name = name or self.folder.resolve().name.removesuffix(SUFFIX)
-        self.config = self.engine.config
-        beside = _beside(self.engine, self.folder)
+        opened = ModelFolder(folder)
+        self._attach(select.load(opened, runtime), opened, name)
+
+    @classmethod
+    def from_engine(cls, engine: Engine) -> Classifier:
+        """A classifier on a model that is loaded already, with the files that its folder states
+        then.
+        """
+        classifier = cls.__new__(cls)
+        classifier._attach(engine, engine.folder, "")
+        return classifier
+
+    def _attach(self, engine: Engine, folder: ModelFolder, name: str) -> None:
+        self.folder = folder.path
+        self.engine = engine
+        self.name = name or self.folder.resolve().name.removesuffix(".onnx")
+        self.config = engine.config
+        # The graph was read or checked by who chose the engine.
+        beside = {name: folder.read(name) for name in self.config.files if name != GRAPH}
         self.seen: near_duplicates.SeenImages | None = None
         if layout.SEEN in beside:
             self.seen = near_duplicates.SeenImages.from_bytes(
@@ -92,15 +103,18 @@ class Classifier:
                 beside[layout.OOD_GATE], str(self.folder / layout.OOD_GATE)
             )
 
-    @property
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies and pickles load the torch module anew, if they are asked for it.
+        return {key: value for key, value in vars(self).items() if key != "model"}
+
+    @functools.cached_property
     def model(self) -> nn.Module:
         """The torch module, in evaluation mode; answers come from the graph, or from a folded copy
         made at loading.
 
-        Raises ModelError for a model that runs without PyTorch.
+        Raises ModelError for an export, and where PyTorch is not installed.
         """
-        module: nn.Module = self.engine.model
-        return module
+        return select.torch_module(self.engine)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -273,7 +287,7 @@ class Classifier:
 
 
 def load(model: str | os.PathLike[str] | Entry, runtime: Runtime = "auto") -> Classifier:
-    """Load a model: a folder, an .onnx file, a shipped or published model ("lesion"), or
+    """Load a model: a model folder, an export, a shipped or published model ("lesion"), or
     "org/name[@revision]".
 
     `runtime` is that of `Classifier`. Labels, thresholds, temperature and geometry are those of the
@@ -282,47 +296,8 @@ def load(model: str | os.PathLike[str] | Entry, runtime: Runtime = "auto") -> Cl
     """
     if isinstance(model, Entry):
         return Classifier(locate(model), model.id, runtime)
-    if str(model).endswith(SUFFIX) and not Path(model).is_dir():
-        return Classifier(model, runtime=runtime)
-    # In the hub's cache a folder is named by its commit.
-    return Classifier(locate(model), "" if Path(model).is_dir() else str(model), runtime)
-
-
-def _start(path: Path, runtime: Runtime) -> Engine:
-    # Imported here, because PyTorch and timm take seconds, and either runtime may be absent.
-    from dermhub.models.engines import onnx_runtime
-
-    if runtime not in get_args(Runtime):
-        raise ConfigError(f"The runtime is {runtime!r}, expected {some(get_args(Runtime))}.")
-    if path.suffix == SUFFIX and not path.is_dir():
-        if runtime == "torch":
-            raise ConfigError(
-                f"{path} is an exported graph, which PyTorch can't run: give the model's folder."
-            )
-        return onnx_runtime.OnnxEngine.load(path)
-    if runtime == "onnx" or (runtime == "auto" and sys.byteorder == "little"):
-        graph = onnx_runtime.open_folder(path, demanded=runtime == "onnx")
-        if graph is not None:
-            return graph
-    if runtime == "onnx":
-        raise ConfigError(
-            f"{path} can't be run by ONNX Runtime: it needs the package onnxruntime and a {GRAPH} "
-            "in the folder. Leave "
-            "the runtime out, or export the model and load the file."
-        )
-    return onnx_runtime.by_torch(path)
-
-
-def _beside(engine: Engine, folder: Path) -> dict[str, bytes]:
-    """The files that config.json lists beside the weights; raises ModelError for one that is
-    missing or changed.
-    """
-    found = {name: engine.sidecar(name) for name in engine.config.files}
-    for name, content in found.items():
-        own, stated = hashlib.sha256(content).hexdigest(), engine.config.files[name]
-        if own != stated:
-            raise ModelError(
-                f"{folder / name} has the sha256 {own}, but {CONFIG} states {stated}: "
-                f"{files.CHANGED}."
-            )
-    return found
+    # An export that was mistyped is looked for on no hub. In the hub's cache a folder is named by
+    # its commit.
+    if Path(model).is_dir() or str(model).endswith(".onnx"):
+        return Classifier(model, "", runtime)
+    return Classifier(locate(model), str(model), runtime)

@@ -1,22 +1,23 @@
-"""A model folder -> one ONNX file that answers and explains without PyTorch. The only importer of
-onnx.
-"""
+"""Exports: folders that answer and explain without PyTorch. The only importer of onnx."""
 
 from __future__ import annotations
 
-import dataclasses
 import io
+import tempfile
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dermhub import files, layout
 from dermhub.arrays import Floats32
 from dermhub.errors import ConfigError, ModelError
-from dermhub.models.engines import onnx_file, onnx_runtime
+from dermhub.layout import CONFIG, GRAPH
+from dermhub.models.config import ModelConfig
+from dermhub.models.engines import graph_metadata, onnx_runtime, select
 from dermhub.models.engines.base import Engine
+from dermhub.models.engines.onnx_runtime import OnnxEngine
+from dermhub.models.folder import ModelFolder
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,64 +50,95 @@ class Unsuited(ModelError):
 
 
 def export(classifier: Classifier, to: Path) -> float:
-    """Write a model as an ONNX file with a free batch size; returns the largest difference from
-    PyTorch.
+    """Write a model as a folder that answers without PyTorch: its graph, with a free batch size,
+    its configuration, and the files beside the weights, but no weights.
 
-    The file is compared with PyTorch on random images before it is written. Raises ModelError for a
-    model whose class maps need more than its last layer, or whose file answers otherwise;
-    ConfigError for a name without .onnx, when onnx is not installed, and when the file can't be
+    The graph is the folder's own where it has one. It is compared with PyTorch on random images
+    before anything is written; returns the largest difference. An earlier export at `to` is
+    replaced. Raises ModelError for an export, for a model whose class maps need more than its last
+    layer, and for a graph that answers otherwise; ConfigError where `to` is anything but an earlier
+    export or an empty folder, when onnx is not installed and needed, and when the folder can't be
     written.
     """
-    if to.suffix != onnx_file.SUFFIX:
-        raise ConfigError(
-            f"{to} is no name for an ONNX file: expected one that ends in {onnx_file.SUFFIX}."
-        )
-    if not classifier.folder.is_dir():
-        raise ModelError(
-            f"{classifier.folder} is an ONNX model already: export the model's folder."
-        )
-    if to.resolve() == (classifier.folder / layout.GRAPH).resolve():
-        raise ConfigError(
-            f"{to} is the graph that belongs to the model's folder: give another name for the "
-            "export."
-        )
-    engine = onnx_runtime.by_torch(classifier.folder)
-    beside = {name: engine.sidecar(name) for name in engine.config.files if name != layout.GRAPH}
-    config = dataclasses.replace(
-        engine.config, files={name: engine.config.files[name] for name in beside}
+    folder = classifier.engine.folder
+    if folder.is_export:
+        raise ModelError(f"{folder.path} is an export already: export the model's own folder.")
+    to = to.resolve()
+    _check_free(to)
+    engine = select.load_torch(folder)
+    exported = (
+        OnnxEngine(folder, folder.read(GRAPH)) if GRAPH in folder.config.files else _trace(engine)
     )
-    trace, weights = _graph(engine)
-    content = onnx_file.seal(_with_metadata(trace, onnx_file.metadata(config, weights, beside)))
-    worst = _checked(engine, onnx_runtime.OnnxEngine(content, str(to)))
-    files.write_bytes(to, content)
+    worst = _checked(engine, exported)
+    contents = {name: folder.read(name) for name in folder.config.files if name != GRAPH}
+    _replace(to, folder.config, {GRAPH: exported.content, **contents})
     return worst
 
 
-def graph(folder: Path) -> bytes | None:
-    """The content of `layout.GRAPH` of a model folder: its weights as a graph, compared as `export`
-    does.
+def graph(engine: TorchEngine) -> OnnxEngine | None:
+    """The weights of a model as a graph (`layout.GRAPH`), compared as `export` does, in memory.
 
     None for a model whose class maps need more than its last layer, and for one whose graph would
     be larger than `LARGEST`. Raises ConfigError when onnx or ONNX Runtime is not installed, and
     ModelError when the graph answers otherwise than PyTorch.
     """
-    engine = onnx_runtime.by_torch(folder)
     if sum(tensor.numel() for tensor in engine.model.parameters()) * 4 > LARGEST:
         return None
     try:
-        trace, weights = _graph(engine)
+        exported = _trace(engine)
     except Unsuited:
         return None
-    content = _with_metadata(trace, onnx_file.graph_metadata(engine.config.weights_sha256, weights))
-    _checked(engine, onnx_runtime.FolderEngine(folder, engine.config, content))
-    return content
+    _checked(engine, exported)
+    return exported
 
 
-def _graph(engine: TorchEngine) -> tuple[bytes, Floats32]:
-    """The traced graph of a model and its last layer's weights (C, K)."""
+def _check_free(to: Path) -> None:
+    """Refuse a place that holds anything but an earlier export, of which nothing is lost; raises
+    ConfigError.
+    """
+    advice = "give another name for the export, or remove it first"
+    if to.exists() and not to.is_dir():
+        raise ConfigError(f"{to} is a file, but an export is a folder: {advice}.")
+    if not to.exists() or not (names := {path.name for path in to.iterdir()}):
+        return
+    try:
+        earlier = ModelFolder(to)
+        stated = {CONFIG, *earlier.config.files}
+        is_export = earlier.is_export
+    except ModelError:
+        stated, is_export = set(), False
+    if not is_export or not names <= stated:
+        raise ConfigError(f"{to} holds something else than an earlier export: {advice}.")
+
+
+def _replace(to: Path, config: ModelConfig, contents: dict[str, bytes]) -> None:
+    """Write a model folder under another name, and put it in its place only when it is whole."""
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=to.parent, prefix=f".{to.name}.") as scratch:
+            made, earlier = Path(scratch, "made"), Path(scratch, "earlier")
+            ModelFolder(made).write(config, contents)
+            if to.exists():
+                to.rename(earlier)
+            try:
+                made.rename(to)
+            except BaseException:  # the scratch folder, and all in it, is removed
+                if earlier.exists():
+                    earlier.rename(to)
+                raise
+    except OSError as error:
+        raise ConfigError(
+            f"{to} can't be written ({error.strerror or error}): choose another folder."
+        ) from error
+
+
+def _trace(engine: TorchEngine) -> OnnxEngine:
+    """The graph of a model, with its metadata, loaded; raises Unsuited."""
     shape = (3, engine.config.input.size, engine.config.input.size)
-    weights = _weights(engine.model, shape, engine.config.architecture)
-    return _trace(engine.model, shape), weights
+    head = _head_weights(engine.model, shape, engine.config.architecture)
+    metadata = graph_metadata.write(engine.config.weights_sha256, head)
+    content = _with_metadata(_trace_module(engine.model, shape), metadata)
+    return OnnxEngine(engine.folder, content)
 
 
 def _checked(engine: TorchEngine, other: Engine) -> float:
@@ -115,13 +147,12 @@ def _checked(engine: TorchEngine, other: Engine) -> float:
     if not worst <= LIMIT:
         raise ModelError(
             f"The ONNX model of {engine.config.architecture} differs from PyTorch by {worst:.1e}, "
-            "expected at most "
-            f"{LIMIT:g}: nothing was written."
+            f"expected at most {LIMIT:g}: nothing was written."
         )
     return worst
 
 
-def _weights(model: nn.Module, shape: tuple[int, ...], architecture: str) -> Floats32:
+def _head_weights(model: nn.Module, shape: tuple[int, ...], architecture: str) -> Floats32:
     """The last layer's weights (C, K), if that layer after global average pooling is all that the
     head does.
     """
@@ -142,13 +173,12 @@ def _weights(model: nn.Module, shape: tuple[int, ...], architecture: str) -> Flo
     if not alike:
         raise Unsuited(
             f"{architecture} ends in more than global average pooling and one linear layer, from "
-            "which an ONNX model "
-            "makes its class maps: it can't be exported."
+            "which an ONNX model makes its class maps: it can't be exported."
         )
     return np.asarray(last.weight.detach().numpy())
 
 
-def _trace(model: nn.Module, shape: tuple[int, ...]) -> bytes:
+def _trace_module(model: nn.Module, shape: tuple[int, ...]) -> bytes:
     """The graph with both outputs, by PyTorch's exporter."""
     import torch
 
@@ -166,7 +196,7 @@ def _trace(model: nn.Module, shape: tuple[int, ...]) -> bytes:
             return backbone.head(self.inner, maps), maps
 
     stream = io.BytesIO()
-    names = (onnx_file.INPUT, onnx_file.LOGITS, onnx_file.FEATURES)
+    names = (graph_metadata.INPUT, graph_metadata.LOGITS, graph_metadata.FEATURES)
     _onnx()
     with warnings.catch_warnings():
         # The exporter that needs nothing but onnx is an old one, and says so; what it traced is

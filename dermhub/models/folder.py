@@ -1,38 +1,121 @@
-"""A model folder on disk: its configuration and the files beside the weights."""
+"""A model folder on disk: its configuration, read once, and its files, hashed as they are read."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from dermhub import files
 from dermhub.errors import DataError, ModelError
-from dermhub.layout import CONFIG
+from dermhub.layout import CONFIG, GRAPH, WEIGHTS
 from dermhub.models.config import ModelConfig
 
-
-def read_config(folder: Path) -> ModelConfig:
-    """Read a model folder's config.json; raises ModelError."""
-    path = folder / CONFIG
-    if not path.is_file():
-        raise ModelError(f"{folder} is not a model folder: it has no {CONFIG}.")
-    try:
-        return ModelConfig.from_json(files.read_json(path), str(path))
-    except DataError as error:
-        raise ModelError(str(error)) from error
+CHANGED = "the file was changed or damaged; fetch or copy the model again"
+"""Advice about a file of a model with other bytes than its config.json states."""
 
 
-def add_file(folder: Path, name: str, content: bytes) -> None:
-    """Write another file of a model beside its weights, and state its sha256 in config.json, in
-    place of an older one.
+class ModelFolder:
+    """A model folder at `path`, which need not be there before `write`.
 
-    Raises ModelError for a folder without a configuration, and ConfigError when it can't be
-    written.
+    config.json is read when `config` is first asked for, and never again.
     """
-    config = read_config(folder)
-    files.write_bytes(folder / name, content)
-    stated = {**config.files, name: hashlib.sha256(content).hexdigest()}
-    files.write_json(
-        folder / CONFIG, dataclasses.replace(config, files=dict(sorted(stated.items()))).to_json()
-    )
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    @functools.cached_property
+    def config(self) -> ModelConfig:
+        """The content of config.json; raises ModelError when it is missing or wrong."""
+        path = self.path / CONFIG
+        if self.path.suffix == ".onnx" and self.path.is_file():
+            raise ModelError(
+                f"{self.path} is a single ONNX file, but an exported model is a folder now: give "
+                f"the folder that holds {CONFIG} and {GRAPH}, or export the model again with "
+                "python -m dermhub export."
+            )
+        if not path.is_file():
+            raise ModelError(f"{self.path} is not a model folder: it has no {CONFIG}.")
+        try:
+            return ModelConfig.from_json(files.read_json(path), str(path))
+        except DataError as error:
+            raise ModelError(str(error)) from error
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The sha256 that config.json states of each file of the model."""
+        return {WEIGHTS: self.config.weights_sha256, **self.config.files}
+
+    @property
+    def is_export(self) -> bool:
+        """Whether this is a model without model.safetensors, which answers by its graph alone."""
+        return GRAPH in self.config.files and not (self.path / WEIGHTS).exists()
+
+    def absolute(self) -> ModelFolder:
+        """The same folder, with the same configuration, wherever the process goes."""
+        other = ModelFolder(self.path.absolute())
+        other.config = self.config
+        return other
+
+    def read(self, name: str) -> bytes:
+        """The content of a file of the model, read once: what is hashed is what is returned.
+
+        Raises ModelError when the file can't be read, and, naming both hashes, when its bytes are
+        not those that config.json states.
+        """
+        path = self.path / name
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ModelError(
+                f"{path} can't be read ({error.strerror or error}): fetch or copy the model again."
+            ) from error
+        self._compare(name, hashlib.sha256(content).hexdigest())
+        return content
+
+    def check(self, name: str) -> None:
+        """Refuse a file as `read` does, without holding its content in memory."""
+        path = self.path / name
+        try:
+            actual = files.sha256(path)
+        except OSError as error:
+            raise ModelError(
+                f"{path} can't be read ({error.strerror or error}): {CHANGED}."
+            ) from error
+        self._compare(name, actual)
+
+    def check_whole(self) -> None:
+        """Refuse an export where the weights are needed; raises ModelError."""
+        if self.is_export:
+            raise ModelError(
+                f"{self.path} has no {WEIGHTS}, which PyTorch needs: it is an export, or was not "
+                "copied whole. Give the whole model folder."
+            )
+
+    def write(self, config: ModelConfig, contents: Mapping[str, bytes]) -> ModelFolder:
+        """Write files of the model, and after them config.json, which states their sha256.
+
+        Other files that `config` states stay as they are. Before config.json is written, the
+        folder is the one it was, as long as that stated none of these files otherwise. Raises
+        ConfigError when the folder can't be written.
+        """
+        for name, content in contents.items():
+            files.write_bytes(self.path / name, content)
+        made = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+        weights = made.pop(WEIGHTS, config.weights_sha256)
+        stated = dict(sorted({**config.files, **made}.items()))
+        written = ModelFolder(self.path)
+        written.config = dataclasses.replace(config, weights_sha256=weights, files=stated)
+        files.write_json(self.path / CONFIG, written.config.to_json())
+        return written
+
+    def _compare(self, name: str, actual: str) -> None:
+        stated = self.hashes[name]
+        if actual != stated:
+            raise ModelError(
+                f"{self.path / name} has the sha256 {actual}, but {CONFIG} states {stated}: "
+                f"{CHANGED}."
+            )

@@ -7,8 +7,6 @@ A model folder holds config.json and model.safetensors in the names that timm it
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import hashlib
 from pathlib import Path
 
 import safetensors
@@ -16,15 +14,14 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from dermhub import files
 from dermhub.errors import ConfigError, ModelError, some
 from dermhub.layout import CONFIG, WEIGHTS
 from dermhub.models import backbone
 from dermhub.models.config import ModelConfig
-from dermhub.models.folder import read_config
+from dermhub.models.folder import ModelFolder
 
 
-def save(folder: Path, model: nn.Module, config: ModelConfig, half: bool = False) -> None:
+def save(path: Path, model: nn.Module, config: ModelConfig, half: bool = False) -> ModelFolder:
     """Write model.safetensors and config.json, with the weights' sha256, into a folder.
 
     With `half` the weight matrices are written in half precision, which loses nothing of those of
@@ -42,9 +39,7 @@ def save(folder: Path, model: nn.Module, config: ModelConfig, half: bool = False
         }
     _check_finite(tensors, "The model")
     content = safetensors.torch.save(tensors, metadata={"format": "pt"})
-    config = dataclasses.replace(config, weights_sha256=hashlib.sha256(content).hexdigest())
-    files.write_bytes(folder / WEIGHTS, content)
-    files.write_json(folder / CONFIG, config.to_json())
+    return ModelFolder(path).write(config, {WEIGHTS: content})
 
 
 @torch.no_grad()
@@ -65,19 +60,26 @@ def round_half(model: nn.Module) -> None:
             tensor.copy_(half)
 
 
-def load(folder: Path) -> tuple[nn.Module, ModelConfig]:
-    """The model of a folder, in evaluation mode on the CPU, and what it means.
+def load(path: Path) -> tuple[nn.Module, ModelConfig]:
+    """The model of a folder and its configuration; see `read`."""
+    folder = ModelFolder(path)
+    return read(folder), folder.config
+
+
+def read(folder: ModelFolder) -> nn.Module:
+    """The model of a folder, in evaluation mode on the CPU.
 
     Every tensor must be there, in its shape and finite, none may be left over, and the file must be
     the one whose sha256 config.json states. Raises ModelError naming the tensor, what stands there
     in place of a safetensors file, or both hashes.
     """
-    config = read_config(folder)
+    config, path = folder.config, folder.path / WEIGHTS
+    folder.check_whole()
     try:
         model = backbone.build(config.architecture, len(config.task.classes))
     except (ConfigError, RuntimeError) as error:
-        raise ModelError(f"{folder / CONFIG}: {error}") from error
-    tensors = read_tensors(folder / WEIGHTS)
+        raise ModelError(f"{folder.path / CONFIG}: {error}") from error
+    tensors = read_tensors(path)
     expected = model.state_dict()
     last = next(
         name for name, module in model.named_modules() if module is backbone.classifier(model)
@@ -89,7 +91,7 @@ def load(folder: Path) -> tuple[nn.Module, ModelConfig]:
     )
     if rows != len(config.task.classes):
         raise ModelError(
-            f"{folder / WEIGHTS} has {rows} classes but {CONFIG} names {len(config.task.classes)}: "
+            f"{path} has {rows} classes but {CONFIG} names {len(config.task.classes)}: "
             "the two files do not belong together."
         )
     for problem, names in (
@@ -101,14 +103,12 @@ def load(folder: Path) -> tuple[nn.Module, ModelConfig]:
         ),
     ):
         if names:
-            raise ModelError(
-                f"{folder / WEIGHTS} {problem} tensor(s) {some(names)} of {config.architecture}."
-            )
-    _check_finite(tensors, str(folder / WEIGHTS))
+            raise ModelError(f"{path} {problem} tensor(s) {some(names)} of {config.architecture}.")
+    _check_finite(tensors, str(path))
     # Last, because "lacks tensor x" helps more than two hashes.
-    files.check_sha256(folder / WEIGHTS, config.weights_sha256, CONFIG, files.CHANGED)
+    folder.check(WEIGHTS)
     model.load_state_dict(tensors, strict=True)
-    return model.eval(), config
+    return model.eval()
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -1,6 +1,4 @@
-"""A model's class maps against the lesion masks that people made: the table maps.csv, and what is
-kept of it.
-"""
+"""A model's class maps against the lesion masks that people made: the table maps.csv."""
 
 from __future__ import annotations
 
@@ -21,8 +19,7 @@ from dermhub.images.decode import to_rgb
 from dermhub.images.view import InputSpec, view_box
 from dermhub.models import explanation
 from dermhub.models.classifier import Classifier
-from dermhub.release.previous import PreviousMaps
-from dermhub.release.randomisation import cascade, predicted_maps
+from dermhub.release.randomisation import predicted_maps
 from dermhub.scoring import inference
 
 
@@ -44,25 +41,19 @@ def write(
     test: pd.DataFrame,
     called: NDArray[np.int64],
     masks: Path | None,
-    before: PreviousMaps | None,
+    kept: bool = False,
     workers: int = 0,
-) -> dict[str, Any] | None:
-    """Write maps.csv for the test rows of a table, whose answers are the classes `called`; returns
-    the block `cascade`.
+) -> None:
+    """Write maps.csv for the test rows of a table, whose answers are the classes `called`; without
+    `masks`, the one that is there stays if it is to be `kept`, and goes otherwise.
 
-    Without `masks`, both are what was kept `before`; without either, there is no such file and the
-    result is None. Raises DataError for a mask that can't be used.
+    Raises DataError for a mask that can't be used.
     """
-    path = folder / layout.MAPS
-    path.unlink(missing_ok=True)
     if masks:
-        files.write_text(
-            path, predictions.to_csv(against_masks(saved, test, called, masks, workers))
-        )
-        return cascade(saved, test, workers)
-    if before:
-        files.write_bytes(path, before.table)
-    return before.cascade if before else None
+        table = against_masks(saved, test, called, masks, workers)
+        files.write_text(folder / layout.MAPS, predictions.to_csv(table))
+    elif not kept:
+        (folder / layout.MAPS).unlink(missing_ok=True)
 
 
 def against_masks(

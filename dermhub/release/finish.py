@@ -14,7 +14,8 @@ from dermhub.errors import ConfigError
 from dermhub.evaluation import calibration, metrics
 from dermhub.models import backbone, prediction, weights
 from dermhub.models.config import ModelConfig
-from dermhub.release import measure, previous
+from dermhub.release import measure
+from dermhub.release.previous import Previous
 from dermhub.training import transfer
 from dermhub.training.fit import Fit, predict_all
 
@@ -28,9 +29,9 @@ def finish(fit: Fit, folder: Path, provenance: dict[str, Any]) -> dict[str, Any]
     """
     partition.check(fit.table)
     model, config, chosen = choose(fit, provenance)
-    weights.save(folder, model, config, half=fit.config.weights == "fp16")
-    before = previous.Previous(fit.config.name or fit.task.name, chosen)
-    return measure.measure(folder, fit.table, before, fit.history, workers=fit.config.workers)
+    saved = weights.save(folder, model, config, half=fit.config.weights == "fp16")
+    before = Previous.after_training(saved, fit.config.name or fit.task.name, chosen)
+    return measure.measure(saved, fit.table, before, fit.history, workers=fit.config.workers)
 
 
 def choose(fit: Fit, provenance: dict[str, Any]) -> tuple[nn.Module, ModelConfig, dict[str, Any]]:

@@ -1,89 +1,77 @@
-"""What an earlier measurement left in a model folder and a new one keeps."""
+"""Results of an earlier measurement in a model folder that a new one keeps."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from dermhub import files, layout
+from dermhub import files
 from dermhub.errors import DataError, ModelError
 from dermhub.evaluation.external import read_external
-from dermhub.layout import EXTERNAL
-from dermhub.models.folder import read_config
-
-
-def previous_external(folder: Path) -> pd.DataFrame | None:
-    """A folder's external.csv, if the weights are still those that its metrics.json was measured
-    with.
-    """
-    try:
-        return (
-            read_external(folder / EXTERNAL, read_config(folder).task)
-            if same_weights(folder)
-            else None
-        )
-    except DataError:
-        return None
-
-
-def same_weights(folder: Path) -> bool:
-    """Whether a folder's metrics.json, if there is one, was measured with the weights that
-    config.json names.
-    """
-    try:
-        measured = files.read_json(folder / layout.METRICS)["weights"]["sha256"]
-    except (DataError, LookupError, TypeError):
-        return False
-    return bool(measured == read_config(folder).weights_sha256)
+from dermhub.layout import EXTERNAL, MAPS, METRICS
+from dermhub.models.folder import ModelFolder
 
 
 @dataclass(frozen=True)
 class Previous:
-    """What is known of a model before it is measured: its name in the card, and what was chosen on
-    validation.
+    """What is known of a model before it is measured.
+
+    `name` is its name in the card, and `selection` what was chosen on validation. What was measured
+    with the same weights may stay: `external` says that the folder's external.csv does, and
+    `cascade`, the block of metrics.json, that its maps.csv does; None where there is none.
     """
 
     name: str
     selection: dict[str, Any]
+    external: bool = False
+    cascade: dict[str, Any] | None = None
+
+    @classmethod
+    def read(cls, folder: ModelFolder) -> Previous:
+        """Read a folder's metrics.json; raises ModelError when it tells of no choice on
+        validation.
+        """
+        path = folder.path / METRICS
+        try:
+            content = files.read_json(path)
+            name, selection = str(content["model"]), dict(content["selection"])
+        except (DataError, LookupError, TypeError, ValueError) as error:
+            raise ModelError(
+                f"{path} does not tell what was chosen on validation ({error}): only a model that "
+                "train.py made can be measured again."
+            ) from error
+        if not _has_weights(content, folder.config.weights_sha256):
+            return cls(name, selection)
+        return cls(name, selection, _has_external(folder), _cascade(folder, content))
+
+    @classmethod
+    def after_training(cls, folder: ModelFolder, name: str, selection: dict[str, Any]) -> Previous:
+        """What is known of a model that was just trained, or trained to its end once more."""
+        try:
+            earlier = cls.read(folder)
+        except ModelError:
+            return cls(name, selection)
+        return cls(name, selection, earlier.external, earlier.cascade)
 
 
-def previous(folder: Path) -> Previous:
-    """Name and selection of a model that was measured before; raises ModelError when its
-    metrics.json has none.
-    """
-    path = folder / layout.METRICS
+def _has_weights(content: dict[str, Any], weights_sha256: str) -> bool:
     try:
-        content = files.read_json(path)
-        return Previous(str(content["model"]), dict(content["selection"]))
-    except (DataError, LookupError, TypeError, ValueError) as error:
-        raise ModelError(
-            f"{path} does not tell what was chosen on validation ({error}): only a model that "
-            "train.py made can be "
-            "measured again."
-        ) from error
+        return bool(content["weights"]["sha256"] == weights_sha256)
+    except (LookupError, TypeError):
+        return False
 
 
-@dataclass(frozen=True)
-class PreviousMaps:
-    """What was measured of a model's maps: the bytes of maps.csv, and the block `cascade` of
-    metrics.json.
-    """
-
-    table: bytes
-    cascade: dict[str, Any]
-
-
-def previous_maps(folder: Path) -> PreviousMaps | None:
-    """What a folder tells of its model's maps, if it was measured with the weights that are
-    there.
-    """
+def _has_external(folder: ModelFolder) -> bool:
     try:
-        told = files.read_json(folder / layout.METRICS)["maps"]
-        if same_weights(folder) and told:
-            return PreviousMaps((folder / layout.MAPS).read_bytes(), told["cascade"])
-    except (DataError, LookupError, TypeError, OSError):
-        pass
-    return None
+        read_external(folder.path / EXTERNAL, folder.config.task)
+    except DataError:  # there is none, or it is damaged
+        return False
+    return True
+
+
+def _cascade(folder: ModelFolder, content: dict[str, Any]) -> dict[str, Any] | None:
+    try:
+        cascade = content["maps"]["cascade"]
+    except (LookupError, TypeError):
+        return None
+    return dict(cascade) if isinstance(cascade, dict) and (folder.path / MAPS).is_file() else None

@@ -8,6 +8,7 @@ as it was explains no model.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from dermhub.data import partition
 from dermhub.evaluation import bootstrap
 from dermhub.evaluation.class_maps import rank_correlation
 from dermhub.models import backbone
-from dermhub.models.classifier import Classifier
 from dermhub.models.engines.base import Engine
 from dermhub.models.engines.pytorch import TorchEngine
 from dermhub.scoring import inference
@@ -49,8 +49,10 @@ def predicted_maps(
     return maps
 
 
-def cascade(saved: Classifier, test: pd.DataFrame, workers: int = 0) -> dict[str, Any]:
+def cascade(engine: TorchEngine, test: pd.DataFrame, workers: int = 0) -> dict[str, Any]:
     """The block `cascade` of metrics.json, for some of the test rows of a table.
+
+    `engine` is the trained model, and stays as it is.
 
     Of each stage: `layer`, the first layer that is drawn anew (it and all that come after it), the
     mean Spearman correlation of the cells (h * w) of the map before and after, over images and
@@ -60,14 +62,14 @@ def cascade(saved: Classifier, test: pd.DataFrame, workers: int = 0) -> dict[str
     """
     rows = sample(test)
     batch = np.concatenate(
-        inference.run(lambda images: images, saved.config.input, list(rows["path"]), workers)
+        inference.run(lambda images: images, engine.config.input, list(rows["path"]), workers)
     )
-    engine = unfolded(saved)
-    targets = engine.forward(batch)[0].argmax(axis=1)
-    own = predicted_maps(engine, batch, targets)
+    trained = unfolded(engine)
+    targets = trained.forward(batch)[0].argmax(axis=1)
+    own = predicted_maps(trained, batch, targets)
     flat = own.reshape(len(own), -1)
-    drawn = [maps_of_draw(saved, batch, targets, SEED + draw) for draw in range(DRAWS)]
-    names = [names[0].rpartition(".")[0] for names in reversed(backbone.stage_names(saved.model))]
+    drawn = [maps_of_draw(engine, batch, targets, SEED + draw) for draw in range(DRAWS)]
+    names = [names[0].rpartition(".")[0] for names in reversed(backbone.stage_names(engine.model))]
     stages = [
         _stage(name, flat, [draw[number] for draw in drawn]) for number, name in enumerate(names)
     ]
@@ -91,30 +93,30 @@ def sample(test: pd.DataFrame) -> pd.DataFrame:
     return first.iloc[np.sort(chosen)]
 
 
-def unfolded(saved: Classifier) -> TorchEngine:
-    """The model loaded anew, to be changed: it answers from its torch module itself instead of a
-    folded copy.
+def unfolded(engine: TorchEngine) -> TorchEngine:
+    """A copy of a model, to be changed: it answers from its torch module itself instead of a folded
+    copy.
     """
-    engine = TorchEngine(saved.folder)
-    engine.folded = engine.model
-    return engine
+    changed = copy.deepcopy(engine)
+    changed.folded = changed.model
+    return changed
 
 
 def maps_of_draw(
-    saved: Classifier, batch: Floats32, targets: NDArray[np.int64], seed: int
+    engine: TorchEngine, batch: Floats32, targets: NDArray[np.int64], seed: int
 ) -> list[Floats32]:
     """Maps (N, h * w) after each stage, the last stage first, with weights as a new model of that
     seed has them.
     """
-    # Drawing must not change what the caller draws next; loading draws as well.
+    changed, config = unfolded(engine), engine.config
+    # Drawing must not change what the caller draws next.
     with torch.random.fork_rng(devices=[]):
-        engine = unfolded(saved)
         torch.manual_seed(seed)
-        fresh = backbone.build(saved.config.architecture, len(saved.classes))
+        fresh = backbone.build(config.architecture, len(config.task.classes))
     maps = []
-    for names in reversed(backbone.stage_names(engine.model)):
-        backbone.renew(engine.model, fresh, names)
-        maps.append(predicted_maps(engine, batch, targets).reshape(len(batch), -1))
+    for names in reversed(backbone.stage_names(changed.model)):
+        backbone.renew(changed.model, fresh, names)
+        maps.append(predicted_maps(changed, batch, targets).reshape(len(batch), -1))
     return maps
 
 

@@ -25,7 +25,7 @@ from dermhub.layout import CARD, CONFIG, METRICS, WEIGHTS
 from dermhub.models import conformal, prediction
 from dermhub.models.classifier import Classifier
 from dermhub.models.config import ModelConfig
-from dermhub.models.folder import read_config
+from dermhub.models.folder import ModelFolder
 from dermhub.scoring import inference
 
 TOLERANCE = 2e-6
@@ -69,24 +69,25 @@ class Report:
     differences: tuple[str, ...]
 
 
-def verify(folder: Path) -> Report:
+def verify(path: Path) -> Report:
     """Compare a model folder's metrics.json, card and hashes with what its predictions give.
 
     Raises LeakError when the tables show a lesion on both sides of a split, and DataError or
     ModelError when a file is missing or can't be read.
     """
-    config = read_config(folder)
-    content = files.read_json(folder / METRICS)
+    folder = ModelFolder(path)
+    config = folder.config
+    content = files.read_json(path / METRICS)
     if not isinstance(content, dict):
-        raise DataError(f"{folder / METRICS} is no JSON object: measure the model again.")
-    table = read_table(folder, config)
-    found = _blocks(folder, table, config)
+        raise DataError(f"{path / METRICS} is no JSON object: measure the model again.")
+    table = read_table(folder)
+    found = _blocks(folder, table)
     pairs = [
         pair for block, value in found.items() for pair in leaves(content.get(block), value, block)
     ]
     differs = [f"{METRICS} has {place} {stated!r}, the predictions give {due!r}" for place, stated, due in pairs
                if not same(stated, due)]  # fmt: skip
-    differs += list(_files(folder, config, content))
+    differs += list(_files(folder, content))
     validation = table[table["split"] == "validation"]
     chosen = list(choices(validation, config))
     differs += [f"{CONFIG} has {place} {stated!r}, the validation images give {due!r}"
@@ -97,8 +98,8 @@ def verify(folder: Path) -> Report:
                 if not as_due]  # fmt: skip
     if not differs:
         # Only then: the card of wrong figures is wrong in the same places.
-        differs += _card(folder, config, content)
-    return Report(folder, len(pairs) + len(chosen) + len(told), tuple(differs))
+        differs += _card(path, config, content)
+    return Report(path, len(pairs) + len(chosen) + len(told), tuple(differs))
 
 
 def choices(part: pd.DataFrame, config: ModelConfig) -> Iterator[tuple[str, float, float, float]]:
@@ -143,28 +144,29 @@ def _selection(
     yield "ece_before_temperature", ece, due, type(ece) is float and abs(ece - due) <= CHOSEN["ece"]
 
 
-def recompute(folder: Path, config: ModelConfig) -> dict[str, Any]:
+def recompute(folder: ModelFolder) -> dict[str, Any]:
     """All blocks of metrics.json that the two tables of predictions in a model folder give.
 
     Raises what `read_table` raises.
     """
-    return _blocks(folder, read_table(folder, config), config)
+    return _blocks(folder, read_table(folder))
 
 
-def read_table(folder: Path, config: ModelConfig) -> pd.DataFrame:
+def read_table(folder: ModelFolder) -> pd.DataFrame:
     """The predictions of a model folder.
 
     Raises LeakError when a lesion stands in two splits, or where the model says that it never does:
     in another split than the shipped partition gives it.
     """
-    table = predictions.read_predictions(folder / layout.PREDICTIONS, config.task)
+    config = folder.config
+    table = predictions.read_predictions(folder.path / layout.PREDICTIONS, config.task)
     partition.check(table)
     _check_places(table, config)
     return table
 
 
-def _blocks(folder: Path, table: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:
-    path = folder / layout.EXTERNAL
+def _blocks(folder: ModelFolder, table: pd.DataFrame) -> dict[str, Any]:
+    path, config = folder.path / layout.EXTERNAL, folder.config
     others = (
         external.external_figures(external.read_external(path, config.task), config)
         if path.is_file()
@@ -173,7 +175,7 @@ def _blocks(folder: Path, table: pd.DataFrame, config: ModelConfig) -> dict[str,
     return {
         **summary.recompute(table, config),
         "external": others,
-        "maps": _maps(folder, table, config),
+        "maps": _maps(folder.path, table, config),
         "data": summary.describe(table, config.task, partition.SPLITS[1:]),
     }
 
@@ -223,25 +225,23 @@ def _check_places(table: pd.DataFrame, config: ModelConfig) -> None:
         )
 
 
-def _files(folder: Path, config: ModelConfig, content: dict[str, Any]) -> Iterator[str]:
-    """What differs between the files of a folder and the hashes that are stated of them."""
-    expected = {WEIGHTS: config.weights_sha256, **config.files}
-    for name, stated in expected.items():
-        if not (folder / name).is_file():
+def _files(folder: ModelFolder, content: dict[str, Any]) -> Iterator[str]:
+    """Differences between the files of a folder and the hashes that are stated of them."""
+    for name, stated in folder.hashes.items():
+        path = folder.path / name
+        if not path.is_file():
             yield f"there is no {name}, of which {CONFIG} states the sha256"
-        elif (found := files.sha256(folder / name)) != stated:
-            yield f"{name} has the sha256 {found}, {CONFIG} states {stated}"
-    weights = content.get("weights")
+        elif (actual := files.sha256(path)) != stated:
+            yield f"{name} has the sha256 {actual}, {CONFIG} states {stated}"
+    weights, path = content.get("weights"), folder.path / WEIGHTS
     weights = weights if isinstance(weights, dict) else {}
-    if (folder / WEIGHTS).is_file():
-        size, told = round((folder / WEIGHTS).stat().st_size / 1e6, 1), weights.get("megabytes")
-        if not same(told, size):
-            yield f"{METRICS} has weights.megabytes {told!r}, the file has {size!r}"
-    measured = weights.get("sha256")
-    if measured != config.weights_sha256:
-        yield (
-            f"{METRICS} has weights.sha256 {measured!r}, {CONFIG} states {config.weights_sha256!r}"
-        )
+    if path.is_file():
+        size, megabytes = round(path.stat().st_size / 1e6, 1), weights.get("megabytes")
+        if not same(megabytes, size):
+            yield f"{METRICS} has weights.megabytes {megabytes!r}, the file has {size!r}"
+    measured, stated = weights.get("sha256"), folder.config.weights_sha256
+    if measured != stated:
+        yield f"{METRICS} has weights.sha256 {measured!r}, {CONFIG} states {stated!r}"
 
 
 def _card(folder: Path, config: ModelConfig, content: dict[str, Any]) -> list[str]:

@@ -12,11 +12,11 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from dermhub import files
-from dermhub.errors import DataError, ImageError, ModelError
+from dermhub.errors import ImageError, ModelError
 from dermhub.images.near_duplicates import SeenImages
 from dermhub.images.photo import Photo
-from dermhub.layout import CONFIG, SEEN
-from dermhub.models.config import ModelConfig
+from dermhub.layout import SEEN
+from dermhub.models.folder import ModelFolder
 
 COPY, DUPLICATE, UNREADABLE = "copy", "duplicate", "unreadable"
 
@@ -42,18 +42,13 @@ def manifest_of(folder: Path) -> SeenImages:
     """The manifest of a model folder; raises ModelError when it has none, or not the one that
     config.json states.
     """
-    try:
-        config = ModelConfig.from_json(files.read_json(folder / CONFIG), str(folder / CONFIG))
-    except DataError as error:
-        raise ModelError(str(error)) from error
-    if SEEN not in config.files:
+    model = ModelFolder(folder)
+    if SEEN not in model.config.files:
         raise ModelError(
             f"{folder} does not tell what the model has seen: it has no {SEEN}. It was made before "
-            "there was one; "
-            "`measure` adds it, given the training images."
+            "there was one; `measure` adds it, given the training images."
         )
-    files.check_sha256(folder / SEEN, config.files[SEEN], CONFIG, "fetch or copy the model again")
-    return SeenImages.from_bytes((folder / SEEN).read_bytes(), str(folder / SEEN))
+    return SeenImages.from_bytes(model.read(SEEN), str(folder / SEEN))
 
 
 def examine(manifest: SeenImages, paths: Sequence[Path], root: Path) -> Iterator[Row]:

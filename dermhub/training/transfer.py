@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from dermhub import files, layout
+from dermhub import layout
 from dermhub.errors import ConfigError, LeakError, ModelError
 from dermhub.models import backbone, weights
 from dermhub.models.config import ModelConfig
-from dermhub.models.folder import read_config
+from dermhub.models.folder import ModelFolder
 from dermhub.tasks import TASKS
 from dermhub.training.config import TrainConfig
 
@@ -77,7 +77,7 @@ def model_names(given: str, option: str) -> list[str]:
 
 def describe_models(folders: list[Path]) -> list[dict[str, str]]:
     """What a card says of the models in folders: the architecture, task and weights of each."""
-    known = [read_config(folder) for folder in folders]
+    known = [ModelFolder(folder).config for folder in folders]
     return [
         {
             "architecture": one.architecture,
@@ -109,9 +109,11 @@ def initialise(folder: Path, config: TrainConfig, tables: Collection[str]) -> nn
     Raises LeakError as `load` does, and ModelError for a model of another architecture and for
     changed weights.
     """
-    known, path = read_config(folder), folder / layout.WEIGHTS
+    saved, path = ModelFolder(folder), folder / layout.WEIGHTS
+    known = saved.config
     check_table(folder, known, "init", tables)
-    files.check_sha256(path, known.weights_sha256, layout.CONFIG, files.CHANGED)
+    saved.check_whole()
+    saved.check(layout.WEIGHTS)
     task = TASKS[config.task]
     same = known.task == task
     return backbone.from_file(
@@ -125,7 +127,7 @@ def check_file(path: Path, tables: Collection[str]) -> None:
     """
     if path.name == layout.WEIGHTS and (path.parent / layout.CONFIG).is_file():
         try:
-            known = read_config(path.parent)
+            known = ModelFolder(path.parent).config
         except ModelError:  # weights of timm, or of another program
             return
         check_table(path, known, "init", tables)

@@ -28,7 +28,7 @@ from dermhub.images.decode import to_rgb
 from dermhub.models import catalog, prediction
 from dermhub.models.classifier import Classifier
 from dermhub.models.config import ModelConfig
-from dermhub.models.folder import read_config
+from dermhub.models.folder import ModelFolder
 from tests.support.tiny import to_tensor
 
 MODELS = [pytest.param(path, id=name) for name, path in catalog.shipped().items()] or [
@@ -40,7 +40,7 @@ SHIPPED = pytest.mark.parametrize("folder", MODELS)
 
 @pytest.fixture
 def config(finished_run: Path) -> ModelConfig:
-    return read_config(finished_run / "model")
+    return ModelFolder(finished_run / "model").config
 
 
 @pytest.fixture
@@ -435,7 +435,7 @@ def test_nothing_of_a_model_folder_names_a_place_on_the_machine(
 def test_the_card_of_a_shipped_model_is_rendered_from_its_files(folder: Path) -> None:
     content = json.loads((folder / "metrics.json").read_text())
     text = (folder / "README.md").read_text()
-    assert text == render.render(read_config(folder), content)
+    assert text == render.render(ModelFolder(folder).config, content)
     assert content["model"] == folder.name
     card = ModelCard.load(folder / "README.md")
     assert (
@@ -451,7 +451,7 @@ def test_the_card_of_a_shipped_model_is_rendered_from_its_files(folder: Path) ->
 def test_the_predictions_of_a_shipped_model_give_its_figures(folder: Path) -> None:
     if not (folder / "predictions.csv").exists():
         pytest.skip(f"{folder.name} ships no predictions.csv")
-    config, content = read_config(folder), json.loads((folder / "metrics.json").read_text())
+    config, content = ModelFolder(folder).config, json.loads((folder / "metrics.json").read_text())
     table = pd.read_csv(folder / "predictions.csv")
     for split in ("validation", "test"):
         part = table[table["split"] == split]

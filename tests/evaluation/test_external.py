@@ -1,4 +1,4 @@
-"""The external test and photographs of other things: read, measured, kept, and told in the card."""
+"""The external test: read, measured, kept, and told in the card."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from dermhub.errors import DataError
 from dermhub.evaluation import external
 from dermhub.images.drawing import draw
 from dermhub.models.classifier import Classifier
-from dermhub.release import measure, previous, verify
-from dermhub.release.measure import Sources
+from dermhub.models.folder import ModelFolder
+from dermhub.release import external as release_external
+from dermhub.release import measure, verify
+from dermhub.release.previous import Previous
 from dermhub.tasks import LESION
 from tests.support.tiny import Command
 
@@ -40,29 +42,17 @@ def ph2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ood(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two folders of drawn pictures that stand for photographs of other things. Read only."""
-    folder = tmp_path_factory.mktemp("ood")
-    for place in ("hands", "natural"):
-        (folder / place).mkdir()
-        for number in range(2):
-            draw(number, (70, 50), 0.5).save(folder / place / f"{place}_{number}.jpg")
-    return folder
-
-
-@pytest.fixture(scope="module")
 def measured(
     finished_run: Path,
     tiny_data: Path,
     ph2: Path,
-    ood: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """A model that was measured on both. Read only."""
+    """A model that was measured on it. Read only."""
     folder = Path(
         shutil.copytree(finished_run / "model", tmp_path_factory.mktemp("measured") / "model")
     )
-    measure.measure(folder, tables.read_table(tiny_data, LESION), sources=Sources(ph2, ood))
+    measure.measure(ModelFolder(folder), tables.read_table(tiny_data, LESION), ph2=ph2)
     return folder
 
 
@@ -88,10 +78,10 @@ def test_the_figures_are_those_of_predict(measured: Path, ph2: Path) -> None:
     assert low <= told["malignancy_auroc"] <= high
 
 
-def test_the_table_holds_every_source(measured: Path) -> None:
+def test_the_table_names_its_source(measured: Path) -> None:
     table = external.read_external(measured / layout.EXTERNAL, LESION)
-    assert dict(table["source"].value_counts()) == {"ph2": 12, "hands": 2, "natural": 2}
-    assert set(table["dx"][table["source"] != "ph2"]) == {""}
+    assert dict(table["source"].value_counts()) == {"ph2": 12}
+    assert dict(table["dx"].value_counts()) == {"nv": 8, "mel": 4}
 
 
 def test_the_card_tells_it_and_meets_the_checklist(measured: Path) -> None:
@@ -113,15 +103,15 @@ def test_without_the_source_its_figures_are_kept(
     folder = Path(shutil.copytree(measured, tmp_path / "model"))
     before = (folder / layout.EXTERNAL).read_bytes()
     table = tables.read_table(tiny_data, LESION)
-    measure.measure(folder, table)
+    measure.measure(ModelFolder(folder), table)
     assert (folder / layout.EXTERNAL).read_bytes() == before
     assert content(folder)["external"] == content(measured)["external"]
     # Of new weights they would say nothing.
     metrics = content(folder)
     metrics["weights"]["sha256"] = "0" * 64
     (folder / "metrics.json").write_text(json.dumps(metrics))
-    assert previous.previous_external(folder) is None
-    measure.measure(folder, table)
+    assert not Previous.read(ModelFolder(folder)).external
+    measure.measure(ModelFolder(folder), table)
     assert not (folder / layout.EXTERNAL).exists()
     assert content(folder)["external"] == {}
     assert "## External test\n\n**None.**" in (folder / "README.md").read_text()
@@ -131,7 +121,7 @@ def test_a_binary_model_has_no_probability_of_melanoma(
     tiny_binary_model: Path, ph2: Path, tmp_path: Path
 ) -> None:
     classifier = Classifier(tiny_binary_model)
-    Sources(ph2).write(tmp_path, classifier, None)
+    release_external.write(tmp_path, classifier, ph2)
     table = external.read_external(tmp_path / layout.EXTERNAL, classifier.config.task)
     told = external.external_figures(table, classifier.config)
     assert told["melanoma_auroc"] is None
@@ -147,7 +137,7 @@ def test_labels_of_another_kind_are_refused(ph2: Path, tmp_path: Path) -> None:
         with pytest.raises(
             DataError, match=rf"labels\.csv has the dx {told}, expected mel and nv\.$"
         ):
-            measure.ph2_table(folder)
+            release_external.read_table(folder)
 
 
 def test_places_that_are_none(
@@ -156,11 +146,7 @@ def test_places_that_are_none(
     folder = Path(shutil.copytree(finished_run / "model", tmp_path / "model"))
     before = (folder / "metrics.json").read_bytes()
     (tmp_path / "empty").mkdir()
-    for option, told in (
-        ("--ph2", "There is no file"),
-        ("--ood", f"{tmp_path / 'empty'} holds no folders"),
-    ):
-        code, _, err = command("measure", folder, "--data", tiny_data, option, tmp_path / "empty")
-        assert code == 2
-        assert err.startswith(f"dermhub: {told}")
+    code, _, err = command("measure", folder, "--data", tiny_data, "--ph2", tmp_path / "empty")
+    assert code == 2
+    assert err.startswith("dermhub: There is no file")
     assert (folder / "metrics.json").read_bytes() == before

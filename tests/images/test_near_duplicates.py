@@ -26,8 +26,8 @@ from dermhub.images import near_duplicates
 from dermhub.images.drawing import draw
 from dermhub.images.near_duplicates import Match, SeenImages
 from dermhub.images.photo import Photo
-from dermhub.models import folder as models_folder
 from dermhub.models.classifier import Classifier
+from tests.support.tiny import add_file
 
 IMAGES = {f"TEST_{seed}": draw(seed, (200, 150), seed % 5 / 4) for seed in range(12)}
 SPLITS = ["train"] * 8 + ["validation"] * 2 + ["test"] * 2
@@ -339,7 +339,7 @@ def test_it_needs_no_torch() -> None:
 def test_a_model_says_so(tiny_lesion_model: Path, tmp_path: Path, manifest: SeenImages) -> None:
     folder = tmp_path / "knowing"
     shutil.copytree(tiny_lesion_model, folder)
-    models_folder.add_file(folder, layout.SEEN, manifest.to_bytes())
+    add_file(folder, layout.SEEN, manifest.to_bytes())
     knowing, plain = Classifier(folder), Classifier(tiny_lesion_model)
     copy = jpeg(square(IMAGES["TEST_9"]).transpose(Image.Transpose.ROTATE_180), 70)
     said, without = knowing.predict([copy, draw(99)]), plain.predict([copy, draw(99)])
@@ -368,6 +368,6 @@ def test_a_model_with_a_bad_manifest(
     tiny_lesion_model: Path, tmp_path: Path, content: bytes, said: str
 ) -> None:
     shutil.copytree(tiny_lesion_model, tmp_path / "bad")
-    models_folder.add_file(tmp_path / "bad", layout.SEEN, content)
+    add_file(tmp_path / "bad", layout.SEEN, content)
     with pytest.raises(ModelError, match=rf"^{tmp_path / 'bad' / 'seen.safetensors'} {said}"):
         Classifier(tmp_path / "bad")

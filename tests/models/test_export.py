@@ -1,10 +1,10 @@
-"""A model folder as one ONNX file: the same answers and maps as PyTorch's, from one file and
-without PyTorch.
+"""Exports: the same answers and maps as PyTorch's, from a folder without weights and without
+PyTorch.
 """
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
 import json
 import os
 import re
@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ import pytest
 import torch
 
 import dermhub
-from dermhub import files
+from dermhub import files, layout
 from dermhub.errors import ConfigError, ModelError
 from dermhub.images.decode import ImageInput
 from dermhub.images.drawing import draw
@@ -28,8 +29,10 @@ from dermhub.images.photo import Photo
 from dermhub.images.view import to_array
 from dermhub.models import backbone, export
 from dermhub.models.classifier import Classifier
+from dermhub.models.engines import onnx_runtime
+from dermhub.models.folder import ModelFolder
 from dermhub.tasks import BINARY, LESION
-from tests.support.tiny import Command, make_model
+from tests.support.tiny import Command, add_file, make_model
 
 ROOT = Path(dermhub.__file__).parent.parent
 Pair = tuple[Classifier, Classifier]
@@ -98,12 +101,13 @@ def test_maps_of_a_batch(pair: Pair) -> None:
 
 
 def test_everything_that_config_json_says_is_carried(pair: Pair) -> None:
-    assert pair[1].config == pair[0].config
+    graph = {layout.GRAPH: files.sha256(pair[1].folder / layout.GRAPH)}
+    assert pair[1].config == dataclasses.replace(pair[0].config, files=graph)
     assert (pair[1].name, pair[1].folder.name) == ("model", "model.onnx")
 
 
 def test_the_file_is_what_the_documentation_says(pair: Pair) -> None:
-    model = onnx.load(pair[1].folder)
+    model = onnx.load(pair[1].folder / "model.onnx")
     assert [(one.domain, one.version) for one in model.opset_import] == [("", 17)]
     size = pair[0].config.input.size
     (images,) = model.graph.input
@@ -116,23 +120,104 @@ def test_the_file_is_what_the_documentation_says(pair: Pair) -> None:
     assert [one.name for one in model.graph.output] == ["logits", "features"]
     assert all(one.type.tensor_type.shape.dim[0].dim_param == "batch" for one in model.graph.output)
     keys = {one.key: one.value for one in model.metadata_props}
-    assert json.loads(keys["dermhub.config"]) == pair[0].config.to_json()
+    assert keys.keys() == {"dermhub.weights", "dermhub.head"}
+    assert keys["dermhub.weights"] == pair[0].config.weights_sha256
+
+
+def test_onnx_runtime_alone_runs_the_graph(pair: Pair) -> None:
+    size = pair[0].config.input.size
+    images = np.random.default_rng(0).standard_normal((2, 3, size, size), np.float32)
+    session = onnx_runtime.module("The test").InferenceSession(pair[1].folder / "model.onnx")
+    (logits,) = session.run(["logits"], {"images": images})
+    np.testing.assert_array_equal(logits, pair[1].engine.forward(images)[0])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_twice_the_same_bytes(pair: Pair, tmp_path: Path) -> None:
     export.export(pair[0], tmp_path / "again.onnx")
-    assert (tmp_path / "again.onnx").read_bytes() == pair[1].folder.read_bytes()
+    assert contents(tmp_path / "again.onnx") == contents(pair[1].folder)
+
+
+def test_an_earlier_export_is_replaced(pair: Pair, tmp_path: Path) -> None:
+    shutil.copytree(pair[1].folder, tmp_path / "x.onnx")
+    add_file(tmp_path / "x.onnx", "extra.safetensors", b"extra")
+    (tmp_path / "link").symlink_to(tmp_path / "x.onnx")
+    export.export(pair[0], tmp_path / "link")
+    assert contents(tmp_path / "x.onnx") == contents(pair[1].folder)
+    assert {path.name for path in tmp_path.iterdir()} == {"x.onnx", "link"}
+
+
+def test_an_empty_folder_is_taken(pair: Pair, tmp_path: Path) -> None:
+    (tmp_path / "x.onnx").mkdir()
+    export.export(pair[0], tmp_path / "x.onnx")
+    assert contents(tmp_path / "x.onnx") == contents(pair[1].folder)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda folder: (folder / "notes.txt").write_text("mine"),
+        lambda folder: (folder / "model.safetensors").write_bytes(b"weights"),
+        lambda folder: (folder / "config.json").write_text("{}"),
+        lambda folder: (folder / "config.json").unlink(),
+    ],
+)
+def test_what_is_no_earlier_export_stays(
+    pair: Pair, tmp_path: Path, spoil: Callable[[Path], object]
+) -> None:
+    folder = Path(shutil.copytree(pair[1].folder, tmp_path / "x.onnx"))
+    spoil(folder)
+    before = contents(folder)
+    with pytest.raises(
+        ConfigError,
+        match=r"x\.onnx holds something else than an earlier export: give another name for the "
+        r"export, or remove it first\.$",
+    ):
+        export.export(pair[0], folder)
+    assert contents(folder) == before
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_file_is_not_overwritten(pair: Pair, tmp_path: Path) -> None:
+    (tmp_path / "x.onnx").write_bytes(b"an older export")
+    with pytest.raises(
+        ConfigError, match=r"x\.onnx is a file, but an export is a folder: give ano"
+    ):
+        export.export(pair[0], tmp_path / "x.onnx")
+    assert (tmp_path / "x.onnx").read_bytes() == b"an older export"
+
+
+def test_an_earlier_export_stays_where_the_new_one_can_not_be_put(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(pair[1].folder, tmp_path / "x.onnx"))
+    before, real = contents(folder), Path.rename
+
+    def rename(path: Path, to: Path) -> Path:
+        if path.name == "made":
+            raise KeyboardInterrupt
+        return real(path, to)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(KeyboardInterrupt):
+        export.export(pair[0], folder)
+    assert contents(folder) == before
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_files_beside_the_weights_are_carried(tiny_lesion_model: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_lesion_model, tmp_path / "model")
     content = bytes(range(256))
-    (folder / "extra.safetensors").write_bytes(content)
-    config = files.read_json(folder / "config.json")
-    config["dermhub"]["files"] = {"extra.safetensors": hashlib.sha256(content).hexdigest()}
-    files.write_json(folder / "config.json", config)
+    add_file(folder, "extra.safetensors", content)
     export.export(Classifier(folder), tmp_path / "model.onnx")
-    assert Classifier(tmp_path / "model.onnx").engine.sidecar("extra.safetensors") == content
+    assert ModelFolder(tmp_path / "model.onnx").read("extra.safetensors") == content
+    assert list(Classifier(tmp_path / "model.onnx").config.files) == [
+        "extra.safetensors",
+        "model.onnx",
+    ]
 
 
 def test_command_line(
@@ -156,7 +241,7 @@ def test_command_line(
     assert rows[0]["malignancy"] == pytest.approx(rows[1]["malignancy"], abs=1e-5)
 
 
-def test_evaluate_takes_an_onnx_file(pair: Pair, tiny_data: Path, command: Command) -> None:
+def test_evaluate_takes_an_export(pair: Pair, tiny_data: Path, command: Command) -> None:
     labels = tiny_data / "tiny_metadata.csv"
     answers = []
     for model in pair:
@@ -184,17 +269,16 @@ def test_head_with_more_than_a_mean_is_refused_by_name(tmp_path: Path, command: 
 
 def test_an_export_can_not_be_exported(pair: Pair, tmp_path: Path) -> None:
     with pytest.raises(
-        ModelError, match=r"model\.onnx is an ONNX model already: export the model's folder\."
+        ModelError, match=r"model\.onnx is an export already: export the model's own folder\.$"
     ):
         export.export(pair[1], tmp_path / "x.onnx")
 
 
 @pytest.mark.parametrize("name", ["model", "model.pt", "onnx", "model.onnx.zip"])
-def test_other_names_are_refused(pair: Pair, tmp_path: Path, name: str) -> None:
-    with pytest.raises(
-        ConfigError, match=r"is no name for an ONNX file: expected one that ends in \.onnx\.$"
-    ):
-        export.export(pair[0], tmp_path / name)
+def test_any_name_will_do(pair: Pair, tmp_path: Path, name: str) -> None:
+    export.export(pair[0], tmp_path / name)
+    assert contents(tmp_path / name) == contents(pair[1].folder)
+    assert dermhub.load(tmp_path / name).name == name
 
 
 def test_folder_that_can_not_be_written(pair: Pair, photo: Path) -> None:
@@ -211,7 +295,7 @@ def test_without_onnx(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         export.export(pair[0], tmp_path / "x.onnx")
 
 
-def test_file_that_answers_otherwise_is_not_written(
+def test_a_graph_that_answers_otherwise_is_not_written(
     pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The traced graph is another one than that which answers.

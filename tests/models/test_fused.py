@@ -16,6 +16,7 @@ from dermhub.models import backbone, prediction
 from dermhub.models.classifier import Classifier
 from dermhub.models.engines import fused
 from dermhub.models.engines.pytorch import TorchEngine
+from dermhub.models.folder import ModelFolder
 
 
 def shaken(architecture: str) -> nn.Module:
@@ -132,7 +133,7 @@ def test_the_model_is_left_alone() -> None:
 def test_the_engine_answers_from_the_folded_model_and_keeps_the_other(
     tiny_lesion_model: Path,
 ) -> None:
-    engine = TorchEngine(tiny_lesion_model)
+    engine = TorchEngine(ModelFolder(tiny_lesion_model))
     size = engine.config.input.size
     images = np.random.default_rng(0).standard_normal((2, 3, size, size), np.float32)
     with torch.inference_mode():
@@ -142,7 +143,7 @@ def test_the_engine_answers_from_the_folded_model_and_keeps_the_other(
     found = prediction.softmax(engine.forward(images)[0], engine.config.temperature)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
     assert number(engine.model, nn.BatchNorm2d) > 0
-    again = TorchEngine(tiny_lesion_model).forward(images)[0]
+    again = TorchEngine(ModelFolder(tiny_lesion_model)).forward(images)[0]
     np.testing.assert_array_equal(engine.forward(images)[0], again)
 
 

@@ -25,15 +25,14 @@ from dermhub import files, layout
 from dermhub.errors import ConfigError, ModelError
 from dermhub.images.drawing import draw
 from dermhub.models import export, weights
-from dermhub.models import folder as models_folder
 from dermhub.models.classifier import Classifier
-from dermhub.models.engines import onnx_runtime
-from dermhub.models.engines.onnx_runtime import FolderEngine
+from dermhub.models.engines import onnx_runtime, select
+from dermhub.models.engines.onnx_runtime import OnnxEngine
 from dermhub.models.engines.pytorch import TorchEngine
-from dermhub.models.folder import read_config
+from dermhub.models.folder import ModelFolder
 from dermhub.release import sidecars
 from dermhub.tasks import LESION
-from tests.support.tiny import Command, make_model
+from tests.support.tiny import Command, add_file, add_graph, make_model
 
 GRAPH = layout.GRAPH
 
@@ -42,8 +41,7 @@ GRAPH = layout.GRAPH
 def whole(tiny_lesion_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder with a graph. Read only."""
     folder = shutil.copytree(tiny_lesion_model, tmp_path_factory.mktemp("graph") / "model")
-    sidecars.clear(folder)
-    return folder
+    return add_graph(folder)
 
 
 @pytest.fixture
@@ -60,7 +58,7 @@ def refusal(folder: Path) -> str:
 
 def test_both_runtimes_answer_and_explain_alike(whole: Path) -> None:
     mine, its = Classifier(whole, runtime="torch"), Classifier(whole)
-    assert (type(mine.engine), type(its.engine)) == (TorchEngine, FolderEngine)
+    assert (type(mine.engine), type(its.engine)) == (TorchEngine, OnnxEngine)
     assert (mine.config, mine.name) == (its.config, its.name)
     for seed in range(4):
         pairs = [one.explain_pairs(draw(seed, (72, 64), seed / 4)) for one in (mine, its)]
@@ -74,9 +72,9 @@ def test_both_runtimes_answer_and_explain_alike(whole: Path) -> None:
 
 def test_a_trained_model_has_one(finished_run: Path) -> None:
     folder = finished_run / "model"
-    assert read_config(folder).files[GRAPH] == files.sha256(folder / GRAPH)
-    assert type(dermhub.load(folder).engine) is FolderEngine
-    assert type(dermhub.load(folder, runtime="onnx").engine) is FolderEngine
+    assert ModelFolder(folder).config.files[GRAPH] == files.sha256(folder / GRAPH)
+    assert type(dermhub.load(folder).engine) is OnnxEngine
+    assert type(dermhub.load(folder, runtime="onnx").engine) is OnnxEngine
     assert type(dermhub.load(folder, runtime="torch").engine) is TorchEngine
 
 
@@ -123,7 +121,7 @@ def test_a_copy_answers_the_same(
 ) -> None:
     classifier = Classifier(whole)
     other = again(classifier)
-    assert type(other.engine) is FolderEngine
+    assert type(other.engine) is OnnxEngine
     assert other.predict(photo) == classifier.predict(photo)
 
 
@@ -133,7 +131,7 @@ def test_a_copy_needs_no_folder(folder: Path, photo: Path, monkeypatch: pytest.M
     saved = [pickle.dumps(Classifier(name)) for name in (folder.name, "x.onnx")]
     expected = Classifier(folder).predict(photo)
     shutil.rmtree(folder)
-    Path("x.onnx").unlink()
+    shutil.rmtree("x.onnx")
     monkeypatch.chdir("/")
     assert [pickle.loads(one).predict(photo) for one in saved] == [expected] * 2
 
@@ -176,21 +174,22 @@ def test_runtimes_that_can_not_run_it(whole: Path, tiny_lesion_model: Path, tmp_
         Classifier(tmp_path / "nowhere", runtime="onnx")
     with pytest.raises(
         ModelError,
-        match=r"model\.onnx is the graph of a model's folder: give the folder, or an exp",
+        match=r"model\.onnx is a single ONNX file, but an exported model is a folder now: give the",
     ):
         dermhub.load(whole / GRAPH)
     export.export(Classifier(whole), tmp_path / "x.onnx")
     with pytest.raises(
         ConfigError,
-        match=r"x\.onnx is an exported graph, which PyTorch can't run: give the model's",
+        match=r"x\.onnx is an exported model without model\.safetensors, which PyTorch can't run: ",
     ):
         dermhub.load(tmp_path / "x.onnx", runtime="torch")
 
 
-def test_an_export_does_not_carry_the_graph_twice(whole: Path, tmp_path: Path) -> None:
-    export.export(Classifier(whole), tmp_path / "x.onnx")
-    assert dermhub.load(tmp_path / "x.onnx").config.files == {}
-    assert (tmp_path / "x.onnx").stat().st_size < 1.2 * (whole / GRAPH).stat().st_size
+def test_an_export_carries_the_graph_and_no_weights(whole: Path, tmp_path: Path) -> None:
+    export.export(Classifier(whole), tmp_path / "x")
+    assert {path.name for path in (tmp_path / "x").iterdir()} == {"config.json", GRAPH}
+    for name in ("config.json", GRAPH):
+        assert (tmp_path / "x" / name).read_bytes() == (whole / name).read_bytes()
 
 
 @pytest.mark.parametrize("length", [0, 10, 5000])
@@ -220,25 +219,25 @@ def test_a_graph_that_is_not_there(folder: Path) -> None:
 
 def test_a_graph_of_other_weights(folder: Path, tmp_path: Path) -> None:
     other = make_model(tmp_path / "other", LESION, "test_resnet")
-    sidecars.clear(other)
-    models_folder.add_file(folder, GRAPH, (other / GRAPH).read_bytes())
+    add_graph(other)
+    add_file(folder, GRAPH, (other / GRAPH).read_bytes())
     assert refusal(folder) == (
-        f"{folder / GRAPH} was not made from the weights beside it: measure or fetch the model "
-        "again."
+        f"{folder / GRAPH} was not made from the weights that config.json names: measure, export "
+        "or fetch the model again."
     )
 
 
 def test_a_graph_of_somebody_else(folder: Path) -> None:
     model = onnx.load(folder / GRAPH)
     del model.metadata_props[:]
-    models_folder.add_file(folder, GRAPH, model.SerializeToString())
-    assert "was not made from the weights beside it" in refusal(folder)
-    models_folder.add_file(folder, GRAPH, b"text")
+    add_file(folder, GRAPH, model.SerializeToString())
+    assert "was not made from the weights that config.json names" in refusal(folder)
+    add_file(folder, GRAPH, b"text")
     assert "is no ONNX model that ONNX Runtime can read (" in refusal(folder)
 
 
 def test_a_graph_that_does_not_fit_the_configuration(folder: Path) -> None:
-    config = read_config(folder)
+    config = ModelFolder(folder).config
     wider = dataclasses.replace(config, input=dataclasses.replace(config.input, size=80))
     files.write_json(folder / "config.json", wider.to_json())
     assert "model.onnx has a graph with " in refusal(folder)
@@ -251,18 +250,33 @@ def test_damaged_weights_are_told_as_ever(folder: Path) -> None:
     assert "model.safetensors has the sha256" in refusal(folder)
     with pytest.raises(ModelError, match=r"model\.safetensors has the sha256"):
         Classifier(folder, runtime="onnx")
+
+
+def test_without_the_weights_it_answers_as_an_export(folder: Path, photo: Path) -> None:
+    expected = Classifier(folder).predict(photo)
     (folder / "model.safetensors").unlink()
-    assert "There is no " in refusal(folder)
+    assert Classifier(folder).predict(photo) == expected
+    with pytest.raises(ConfigError, match=r"without model\.safetensors, which PyTorch can't run"):
+        Classifier(folder, runtime="torch")
+    with pytest.raises(ModelError, match=r"has no model\.safetensors, which PyTorch needs: it is"):
+        weights.load(folder)
+
+
+def remake(folder: Path) -> ModelFolder:
+    """Make the graph of a folder anew, as measuring does."""
+    model = sidecars.clear(ModelFolder(folder))
+    return sidecars.write(model, model.config, {}, sidecars.graph(select.load_torch(model)))
 
 
 def test_measuring_again_makes_it_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (folder / GRAPH).read_bytes()
-    models_folder.add_file(folder, GRAPH, b"stale")
-    sidecars.clear(folder)
+    add_file(folder, GRAPH, b"stale")
+    remake(folder)
     assert (folder / GRAPH).read_bytes() == before
+    assert type(Classifier(folder).engine) is OnnxEngine
     # Without the package onnx the folder is whole as well, and PyTorch answers.
     monkeypatch.setattr(export, "installed", lambda: False)
-    sidecars.clear(folder)
+    remake(folder)
     assert not (folder / GRAPH).exists()
     assert type(Classifier(folder).engine) is TorchEngine
 
@@ -272,9 +286,9 @@ def test_models_that_get_none(
 ) -> None:
     # A norm behind the pooling, so that no class map can be made in closed form.
     deep = make_model(tmp_path / "deep", LESION, "test_convnext")
-    assert export.graph(deep) is None
+    assert export.graph(TorchEngine(ModelFolder(deep))) is None
     monkeypatch.setattr(export, "LARGEST", 1000)
-    assert export.graph(tiny_lesion_model) is None
+    assert export.graph(TorchEngine(ModelFolder(tiny_lesion_model))) is None
 
 
 def test_a_graph_that_answers_otherwise_is_not_written(
@@ -282,19 +296,18 @@ def test_a_graph_that_answers_otherwise_is_not_written(
 ) -> None:
     monkeypatch.setattr(export, "LIMIT", -1.0)
     with pytest.raises(ModelError, match=r"differs from PyTorch by .*: nothing was written\.$"):
-        export.graph(folder)
+        export.graph(TorchEngine(ModelFolder(folder)))
     code, _, error = command("export", "--model", folder, "--to", folder / "x.onnx")
     assert (code, (folder / "x.onnx").exists()) == (2, False)
     assert error.count("\n") == 1
 
 
 def test_an_export_onto_the_graph_itself(folder: Path) -> None:
-    with pytest.raises(
-        ConfigError,
-        match=r"model\.onnx is the graph that belongs to the model's folder: give another",
-    ):
+    with pytest.raises(ConfigError, match=r"model\.onnx is a file, but an export is a folder: "):
         export.export(Classifier(folder), folder / "." / GRAPH)
-    assert type(Classifier(folder).engine) is FolderEngine
+    with pytest.raises(ConfigError, match=r"model holds something else than an earlier export: "):
+        export.export(Classifier(folder), folder)
+    assert type(Classifier(folder).engine) is OnnxEngine
 
 
 @pytest.mark.parametrize("limit", [None, -1.0])
@@ -306,7 +319,7 @@ def test_a_graph_that_can_not_be_made_costs_no_model(
 ) -> None:
     # Written wrongly, and not written at all: torch's exporter knows no operator of the 0th set.
     monkeypatch.setattr(export, "LIMIT" if limit else "OPSET", limit or 0)
-    sidecars.clear(folder)
+    remake(folder)
     assert type(Classifier(folder).engine) is TorchEngine
     told = capsys.readouterr().err
     assert told.startswith(f"{folder} gets no model.onnx, and PyTorch answers instead: ")

@@ -1,9 +1,9 @@
-"""ONNX files that are none, are damaged, or mean something else: one sentence each."""
+"""Exports and graphs that are none, are damaged, or mean something else: one sentence each."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,15 +15,18 @@ import pytest
 from onnx import TensorProto, helper
 
 import dermhub
+from dermhub import files
 from dermhub.errors import ModelError
 from dermhub.images.view import InputSpec
+from dermhub.layout import CONFIG, GRAPH, OOD_GATE
 from dermhub.models import export
 from dermhub.models.classifier import Classifier
 from dermhub.models.config import FORMAT_VERSION
-from dermhub.models.engines import onnx_file, onnx_runtime
+from dermhub.models.engines import graph_metadata, onnx_runtime, select
 from dermhub.models.engines.onnx_runtime import OnnxEngine
+from dermhub.models.folder import ModelFolder
 from dermhub.tasks import BINARY, LESION
-from tests.support.tiny import Command, make_config
+from tests.support.tiny import Command, add_file, make_config
 
 Shapes = dict[str, list[Any]]
 SHAPES: Shapes = {
@@ -39,6 +42,12 @@ def exported(tiny_lesion_model: Path, tmp_path_factory: pytest.TempPathFactory) 
     path = tmp_path_factory.mktemp("exported") / "tiny.onnx"
     export.export(Classifier(tiny_lesion_model), path)
     return path
+
+
+@pytest.fixture
+def damaged(exported: Path, tmp_path: Path) -> Path:
+    """A copy of it, to damage."""
+    return Path(shutil.copytree(exported, tmp_path / "tiny.onnx"))
 
 
 def graph(shapes: Shapes = SHAPES, /, **texts: str) -> bytes:
@@ -67,53 +76,61 @@ def graph(shapes: Shapes = SHAPES, /, **texts: str) -> bytes:
     return content
 
 
-def meaning(**changes: Any) -> dict[str, str]:
-    """Metadata that fits `graph`, with some of the configuration's fields replaced."""
-    config = dataclasses.replace(make_config(LESION), **changes)
-    whole = onnx_file.metadata(config, np.ones((len(config.task.classes), 3), np.float32), {})
+def metadata(classes: int = 7) -> dict[str, str]:
+    """Metadata that fits `graph`, by the last part of its keys."""
+    whole = graph_metadata.write("0" * 64, np.ones((classes, 3), np.float32))
     return {key.removeprefix("dermhub."): value for key, value in whole.items()}
 
 
-def refusal(content: bytes) -> str:
-    """The one sentence with which a file is refused."""
+def engine(content: bytes, **changes: Any) -> OnnxEngine:
+    """The engine of a graph in a folder M, with some of the configuration's fields replaced."""
+    folder = ModelFolder("M")
+    folder.config = dataclasses.replace(make_config(LESION), **changes)
+    return OnnxEngine(folder, content)
+
+
+def refusal(content: bytes, **changes: Any) -> str:
+    """The one sentence with which a graph is refused."""
     with pytest.raises(ModelError) as raised:
-        OnnxEngine(content, "m.onnx")
+        engine(content, **changes)
     text = str(raised.value)
     assert "\n" not in text
-    assert text.startswith("m.onnx")
+    assert text.startswith("M/model.onnx")
     assert text.endswith(".")
     return text
 
 
+def refusal_of(folder: Path) -> str:
+    """The one sentence with which an export is refused."""
+    with pytest.raises(ModelError) as raised:
+        dermhub.load(folder)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
 def test_graph_by_hand() -> None:
     # Guards the tests below, which all change this one.
-    engine = OnnxEngine(onnx_file.seal(graph(**meaning())), "m.onnx")
+    by_hand = engine(graph(**metadata()))
     images = np.zeros((2, 3, 64, 64), np.float32)
     images[1, 0, 5, 6] = 64 * 64
     images[1, 1, 0, 0] = -64 * 64 * 3
-    logits, features = engine.forward(images)
+    logits, features = by_hand.forward(images)
     assert logits.tolist() == [[0.0] * 7, [-2.0] * 7]
-    evidence = engine.class_maps(features, np.eye(7, dtype=np.float32)[:1])
+    evidence = by_hand.class_maps(features, np.eye(7, dtype=np.float32)[:1])
     # All weights are 1: each place counts with 1 / (64 * 64), and what speaks against the class is
     # 0.
     assert evidence.shape == (2, 1, 64, 64)
     assert (evidence[1, 0, 5, 6], evidence[1, 0, 0, 0], float(evidence.sum())) == (1.0, 0.0, 1.0)
 
 
-def test_paths_that_can_not_be_read(tmp_path: Path, command: Command) -> None:
-    (tmp_path / "empty.onnx").write_bytes(b"")
-    with pytest.raises(
-        ModelError,
-        match=r"none\.onnx' can't be read \(No such file or directory\): expected an ONNX f",
-    ):
-        dermhub.load(tmp_path / "none.onnx")
-    with pytest.raises(
-        ModelError, match=r"can't be read \(embedded null byte\): expected an ONNX file\.$"
-    ):
-        dermhub.load("a\0b.onnx")
-    code, out, error = command("predict", "x.jpg", "--model", tmp_path / "empty.onnx")
+def test_paths_that_are_no_folders(tmp_path: Path, command: Command) -> None:
+    (tmp_path / "old.onnx").write_bytes(b"")
+    for name in (tmp_path / "none.onnx", "a\0b.onnx", "runs/none.onnx"):
+        with pytest.raises(ModelError, match=r"is not a model folder: it has no config\.json\.$"):
+            dermhub.load(name)
+    code, out, error = command("predict", "x.jpg", "--model", tmp_path / "old.onnx")
     assert (code, out) == (2, "")
-    assert "empty.onnx is no ONNX model that ONNX Runtime can read (" in error
+    assert error.startswith(f"dermhub: {tmp_path / 'old.onnx'} is a single ONNX file, but an exp")
     assert error.count("\n") == 1
 
 
@@ -142,43 +159,63 @@ def test_weights_of_a_model_folder(tiny_lesion_model: Path) -> None:
     assert "is no ONNX model" in refusal((tiny_lesion_model / "model.safetensors").read_bytes())
 
 
-@pytest.mark.parametrize("share", [0.01, 0.5, 0.9, 0.999])
-def test_cut_short(exported: Path, share: float) -> None:
-    content = exported.read_bytes()
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.9, 0.999])
+def test_cut_short(damaged: Path, share: float) -> None:
+    content = (damaged / GRAPH).read_bytes()
+    (damaged / GRAPH).write_bytes(content[: int(len(content) * share)])
+    assert "model.onnx has the sha256 " in refusal_of(damaged)
     assert "is no ONNX model" in refusal(content[: int(len(content) * share)])
 
 
-def test_cut_at_the_seal(exported: Path) -> None:
-    assert refusal(exported.read_bytes()[:-84]) == (
-        "m.onnx was changed or damaged after its export: copy it again, or export the model with "
-        "python -m dermhub export."
-    )
-
-
-def test_one_flipped_bit(exported: Path) -> None:
-    content = bytearray(exported.read_bytes())
+def test_one_flipped_bit(damaged: Path) -> None:
+    content = bytearray((damaged / GRAPH).read_bytes())
     content[len(content) // 2] ^= 1
-    assert "was changed or damaged after its export" in refusal(
-        bytes(content)
-    ) or "is no ONNX model" in refusal(bytes(content))
+    (damaged / GRAPH).write_bytes(content)
+    assert "the file was changed or damaged; fetch or copy the model again" in refusal_of(damaged)
 
 
-def test_bytes_after_the_end(exported: Path) -> None:
-    assert "was changed or damaged" in refusal(exported.read_bytes() + onnx_file.seal(b"")[-84:])
+def test_bytes_after_the_end(damaged: Path) -> None:
+    with (damaged / GRAPH).open("ab") as stream:
+        stream.write(b"\0")
+    assert "model.onnx has the sha256 " in refusal_of(damaged)
 
 
-def test_model_of_somebody_else() -> None:
-    expected = (
-        "m.onnx is an ONNX model, but not one that dermhub exported: export the model with "
-        "python -m dermhub export."
-    )
-    assert refusal(graph()) == refusal(onnx_file.seal(graph())) == expected
-
-
-def test_saved_again_by_another_program(exported: Path) -> None:
-    model = onnx.load(exported)
+def test_saved_again_by_another_program(damaged: Path) -> None:
+    model = onnx.load(damaged / GRAPH)
     model.graph.doc_string = "optimised"
-    assert "was changed or damaged after its export" in refusal(model.SerializeToString())
+    onnx.save(model, damaged / GRAPH)
+    assert "model.onnx has the sha256 " in refusal_of(damaged)
+
+
+def test_without_its_graph(damaged: Path) -> None:
+    (damaged / GRAPH).unlink()
+    assert "model.onnx can't be read (No such file or directory): " in refusal_of(damaged)
+
+
+def test_without_its_configuration(damaged: Path) -> None:
+    (damaged / CONFIG).unlink()
+    assert refusal_of(damaged) == f"{damaged} is not a model folder: it has no config.json."
+
+
+def test_a_file_beside_the_graph_that_is_changed_or_missing(damaged: Path) -> None:
+    add_file(damaged, OOD_GATE, b"gate")
+    (damaged / OOD_GATE).write_bytes(b"other")
+    assert "gate.safetensors has the sha256 " in refusal_of(damaged)
+    (damaged / OOD_GATE).unlink()
+    assert "gate.safetensors can't be read (No such file or directory): " in refusal_of(damaged)
+
+
+def test_graph_of_other_weights(damaged: Path) -> None:
+    expected = (
+        "was not made from the weights that config.json names: measure, export or fetch the model "
+        "again."
+    )
+    model = ModelFolder(damaged)
+    model.write(dataclasses.replace(model.config, weights_sha256="1" * 64), {})
+    assert refusal_of(damaged) == f"{damaged / GRAPH} {expected}"
+    assert refusal(graph(**metadata()), weights_sha256="1" * 64) == f"M/{GRAPH} {expected}"
+    # That of somebody else names none.
+    assert refusal(graph()) == f"M/{GRAPH} {expected}"
 
 
 @pytest.mark.parametrize(
@@ -188,70 +225,65 @@ def test_saved_again_by_another_program(exported: Path) -> None:
             lambda block: block["dermhub"].update(format_version=FORMAT_VERSION + 1),
             "newer than the",
         ),
-        (lambda block: block["dermhub"].pop("temperature"), "m.onnx lacks temperature."),
+        (lambda block: block["dermhub"].pop("temperature"), "config.json lacks temperature."),
         (lambda block: block["dermhub"].update(temperature=0), "expected a finite number above 0"),
         (lambda block: block.update(num_classes=6), "num_classes is 6"),
-        (lambda block: block.pop("pretrained_cfg"), "m.onnx lacks pretrained_cfg."),
-        (lambda block: block.pop("dermhub"), "m.onnx has no 'dermhub' block"),
+        (lambda block: block.pop("pretrained_cfg"), "config.json lacks pretrained_cfg."),
+        (lambda block: block.pop("dermhub"), "config.json has no 'dermhub' block"),
     ],
 )
-def test_wrong_configuration(change: Callable[[dict[str, Any]], Any], expected: str) -> None:
-    texts = meaning()
-    block = json.loads(texts["config"])
+def test_wrong_configuration(
+    damaged: Path, change: Callable[[dict[str, Any]], Any], expected: str
+) -> None:
+    block = files.read_json(damaged / CONFIG)
     change(block)
-    assert expected in refusal(onnx_file.seal(graph(**{**texts, "config": json.dumps(block)})))
+    files.write_json(damaged / CONFIG, block)
+    assert expected in refusal_of(damaged)
 
 
 @pytest.mark.parametrize(
-    ("texts", "expected"),
-    [
-        ({"config": "not JSON"}, "is not valid JSON"),
-        ({"head": "not base64!"}, "is not base64"),
-        ({"head": ""}, "is no complete safetensors file"),
-    ],
+    ("head", "expected"),
+    [("not base64!", "is not base64"), ("", "is no complete safetensors file")],
 )
-def test_garbled_metadata(texts: dict[str, str], expected: str) -> None:
-    assert expected in refusal(onnx_file.seal(graph(**{**meaning(), **texts})))
+def test_garbled_metadata(head: str, expected: str) -> None:
+    assert expected in refusal(graph(**{**metadata(), "head": head}))
 
 
 def test_missing_weights_of_the_head() -> None:
-    texts = {key: value for key, value in meaning().items() if key != "head"}
-    assert "has no dermhub.head in its metadata" in refusal(onnx_file.seal(graph(**texts)))
+    texts = {key: value for key, value in metadata().items() if key != "head"}
+    assert "has no dermhub.head in its metadata" in refusal(graph(**texts))
 
 
 @pytest.mark.parametrize(
-    ("texts", "shapes"),
+    ("changes", "classes", "shapes"),
     [
-        (meaning(input=InputSpec(48)), SHAPES),
-        (meaning(task=BINARY), SHAPES),
-        (meaning(), {**SHAPES, "logits": ["batch", 5]}),
+        ({"input": InputSpec(48)}, 7, SHAPES),
+        ({"task": BINARY}, 2, SHAPES),
+        ({}, 7, {**SHAPES, "logits": ["batch", 5]}),
         (
-            meaning(),
+            {},
+            7,
             {
                 "pixels": ["batch", 3, 64, 64],
                 "logits": ["batch", 7],
                 "features": ["batch", 3, 64, 64],
             },
         ),
-        (meaning(), {"images": ["batch", 3, 64, 64], "logits": ["batch", 7]}),
+        ({}, 7, {"images": ["batch", 3, 64, 64], "logits": ["batch", 7]}),
     ],
 )
-def test_graph_that_does_not_fit_its_meaning(texts: dict[str, str], shapes: Shapes) -> None:
-    assert "does not fit its configuration (" in refusal(onnx_file.seal(graph(shapes, **texts)))
-
-
-def test_file_that_was_not_beside_the_weights(exported: Path) -> None:
-    with pytest.raises(
-        ModelError,
-        match=r"tiny\.onnx has no dermhub\.file\.gate\.safetensors in its metadata: export ",
-    ):
-        Classifier(exported).engine.sidecar("gate.safetensors")
+def test_graph_that_does_not_fit_its_meaning(
+    changes: dict[str, Any], classes: int, shapes: Shapes
+) -> None:
+    assert "does not fit its configuration (" in refusal(
+        graph(shapes, **metadata(classes)), **changes
+    )
 
 
 def test_there_is_no_torch_module(exported: Path) -> None:
     with pytest.raises(
         ModelError,
-        match=r"tiny\.onnx is an ONNX model, without a PyTorch module: use the model folder",
+        match=r"tiny\.onnx has no model\.safetensors, which PyTorch needs: it is an export, or was",
     ):
         _ = Classifier(exported).model
 
@@ -266,13 +298,24 @@ def test_without_onnx_runtime(
     assert error.endswith("): pip install -r requirements-onnx.txt.\n")
 
 
+def test_an_export_answers_on_any_machine(
+    exported: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # On s390x PyTorch is preferred, where there are weights.
+    expected = Classifier(exported).predict(photo)
+    monkeypatch.setattr(select, "prefers_graph", lambda: False)
+    assert Classifier(exported).predict(photo) == expected
+    assert Classifier(exported, runtime="onnx").predict(photo) == expected
+
+
 @pytest.mark.parametrize(("text", "expected"), [("1", 1), ("3", 3), ("", 0), ("all", 0)])
 def test_threads_are_those_of_the_environment(
     exported: Path, monkeypatch: pytest.MonkeyPatch, text: str, expected: int
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", text)
-    session = OnnxEngine.load(exported)._session
-    assert session.get_session_options().intra_op_num_threads == expected
+    loaded = Classifier(exported).engine
+    assert isinstance(loaded, OnnxEngine)
+    assert loaded._session.get_session_options().intra_op_num_threads == expected
 
 
 def test_version() -> None:

@@ -16,13 +16,12 @@ from dermhub.data import tables
 from dermhub.errors import ModelError
 from dermhub.images.drawing import draw
 from dermhub.images.view import InputSpec, to_array
-from dermhub.models import folder as models_folder
 from dermhub.models import ood_gate
 from dermhub.models.classifier import Classifier
 from dermhub.models.ood_gate import LOOKS, OodGate
 from dermhub.scoring import inference
 from dermhub.tasks import LESION
-from tests.support.tiny import TINY_SPEC, Command
+from tests.support.tiny import TINY_SPEC, Command, add_file
 
 PLAIN = InputSpec(size=64, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
@@ -256,7 +255,7 @@ def gated(tiny_lesion_model: Path, tmp_path: Path) -> Path:
     _, maps = Classifier(folder).engine.forward(images)
     described = ood_gate.feature_vector(maps, images, TINY_SPEC)
     fitted = ood_gate.fit(described[:40], described[40:])
-    models_folder.add_file(folder, layout.OOD_GATE, fitted.to_bytes())
+    add_file(folder, layout.OOD_GATE, fitted.to_bytes())
     return folder
 
 
@@ -294,13 +293,13 @@ def test_model_whose_gate_is_damaged(gated: Path, content: bytes) -> None:
         ModelError, match=r"gate\.safetensors has the sha256 \w{64}, but config\.json states"
     ):
         Classifier(gated)
-    models_folder.add_file(gated, layout.OOD_GATE, content)
+    add_file(gated, layout.OOD_GATE, content)
     with pytest.raises(ModelError, match=r"gate\.safetensors is no "):
         Classifier(gated)
 
 
 def test_gate_of_another_model(gated: Path, photo: Path) -> None:
-    models_folder.add_file(gated, layout.OOD_GATE, by_hand().to_bytes())
+    add_file(gated, layout.OOD_GATE, by_hand().to_bytes())
     with pytest.raises(
         ModelError, match=r"^The gate was fitted on 2 features, but the model has \d+: measure"
     ):
@@ -341,6 +340,6 @@ def test_the_gate_of_a_run_was_fitted_on_varied_images(finished_run: Path, tiny_
         ood_gate.fit(look(saved, paths["train"]).described, limits)
         for look in (inference.varied_outputs, inference.outputs)
     )
-    kept = OodGate.from_bytes(saved.engine.sidecar(layout.OOD_GATE), layout.OOD_GATE)
+    kept = OodGate.from_bytes(saved.engine.folder.read(layout.OOD_GATE), layout.OOD_GATE)
     assert np.allclose(kept.mean, found.mean, atol=1e-5)
     assert not np.allclose(kept.mean, plain.mean, atol=1e-5)

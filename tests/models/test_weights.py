@@ -27,7 +27,7 @@ from dermhub.images.decode import to_rgb
 from dermhub.images.drawing import draw
 from dermhub.models import backbone
 from dermhub.models import weights as models_weights
-from dermhub.models.folder import read_config
+from dermhub.models.folder import ModelFolder
 from dermhub.tasks import BINARY, LESION
 from dermhub.training import state as training_state
 from tests.support.tiny import make_config, make_model, pixels, to_tensor
@@ -421,5 +421,5 @@ def test_damaged_state(tmp_path: Path, damage: str) -> None:
 
 
 def test_binary_and_lesion_folders_differ(tiny_binary_model: Path, tiny_lesion_model: Path) -> None:
-    assert read_config(tiny_binary_model).task is BINARY
-    assert read_config(tiny_lesion_model).task is LESION
+    assert ModelFolder(tiny_binary_model).config.task is BINARY
+    assert ModelFolder(tiny_lesion_model).config.task is LESION

@@ -28,9 +28,11 @@ from dermhub.images.decode import to_rgb
 from dermhub.images.view import InputSpec, to_array
 from dermhub.models import backbone, explanation
 from dermhub.models.classifier import Classifier
-from dermhub.models.folder import read_config
+from dermhub.models.engines.pytorch import TorchEngine
+from dermhub.models.folder import ModelFolder
 from dermhub.release import class_maps as release_class_maps
-from dermhub.release import measure, previous, randomisation, verify
+from dermhub.release import measure, randomisation, verify
+from dermhub.release.previous import Previous
 from dermhub.tasks import LESION
 from tests.support.tiny import Command
 
@@ -59,7 +61,7 @@ def measured(
     folder = Path(
         shutil.copytree(finished_run / "model", tmp_path_factory.mktemp("measured") / "model")
     )
-    measure.measure(folder, tables.read_table(tiny_data, LESION), masks=masks)
+    measure.measure(ModelFolder(folder), tables.read_table(tiny_data, LESION), masks=masks)
     return folder
 
 
@@ -96,7 +98,7 @@ def predictions(count: int, dx: str = "nv", called: str = "nv") -> pd.DataFrame:
 
 
 def of_maps(table: pd.DataFrame, test: pd.DataFrame, folder: Path) -> dict[str, Any]:
-    return class_maps.map_figures(table, test, read_config(folder))
+    return class_maps.map_figures(table, test, ModelFolder(folder).config)
 
 
 def test_a_mask_as_the_model_sees_it(tmp_path: Path) -> None:
@@ -252,18 +254,18 @@ def test_maps_are_those_of_the_predicted_class(
 def test_an_identical_model_has_the_same_maps_and_a_random_one_has_not(
     tiny_lesion_model: Path, test_images: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    classifier = Classifier(tiny_lesion_model)
-    before = {name: value.clone() for name, value in classifier.model.state_dict().items()}
-    told = randomisation.cascade(classifier, test_images)
+    engine = TorchEngine(ModelFolder(tiny_lesion_model))
+    before = {name: value.clone() for name, value in engine.model.state_dict().items()}
+    told = randomisation.cascade(engine, test_images)
     assert all(
-        torch.equal(value, before[name]) for name, value in classifier.model.state_dict().items()
+        torch.equal(value, before[name]) for name, value in engine.model.state_dict().items()
     )
     assert (told["images"], told["draws"], len(told["stages"])) == (7, 5, 7)
     assert (told["stages"][0]["layer"], told["stages"][-1]["layer"]) == ("classifier", "conv_stem")
     assert abs(told["stages"][-1]["correlation"]) < 0.5
-    assert told == randomisation.cascade(classifier, test_images)
+    assert told == randomisation.cascade(engine, test_images)
     monkeypatch.setattr(backbone, "renew", lambda *_: None)
-    for stage in randomisation.cascade(classifier, test_images)["stages"]:
+    for stage in randomisation.cascade(engine, test_images)["stages"]:
         assert (stage["correlation"], stage["lowest"], stage["highest"], stage["bounds"]) == (
             1.0,
             1.0,
@@ -273,9 +275,9 @@ def test_an_identical_model_has_the_same_maps_and_a_random_one_has_not(
 
 
 def test_drawing_weights_leaves_the_random_numbers_of_others(tiny_lesion_model: Path) -> None:
-    classifier, state = Classifier(tiny_lesion_model), torch.get_rng_state()
+    engine, state = TorchEngine(ModelFolder(tiny_lesion_model)), torch.get_rng_state()
     batch = np.zeros((2, 3, 64, 64), np.float32)
-    maps = randomisation.maps_of_draw(classifier, batch, np.array([0, 1]), 0)
+    maps = randomisation.maps_of_draw(engine, batch, np.array([0, 1]), 0)
     assert (len(maps), maps[0].shape) == (7, (2, 4))
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -314,20 +316,15 @@ def test_without_masks_it_is_kept_while_the_weights_are_the_same(
 ) -> None:
     folder = Path(shutil.copytree(measured, tmp_path / "model"))
     table, before = tables.read_table(tiny_data, LESION), content(folder)["maps"]
-    measure.measure(folder, table)
+    measure.measure(ModelFolder(folder), table)
     assert content(folder)["maps"] == before
     assert (folder / layout.MAPS).read_bytes() == (measured / layout.MAPS).read_bytes()
     other = content(folder)
     other["weights"]["sha256"] = "0" * 64
     files.write_json(folder / "metrics.json", other)
-    assert previous.previous_maps(folder) is None
+    assert Previous.read(ModelFolder(folder)).cascade is None
     test = table[table["split"] == "test"]
-    assert (
-        release_class_maps.write(
-            folder, Classifier(folder), test, np.zeros(len(test), np.int64), None, None
-        )
-        is None
-    )
+    release_class_maps.write(folder, Classifier(folder), test, np.zeros(len(test), np.int64), None)
     assert not (folder / layout.MAPS).exists()
 
 

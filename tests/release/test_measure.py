@@ -17,6 +17,7 @@ from dermhub.data import tables
 from dermhub.errors import LeakError
 from dermhub.images import near_duplicates
 from dermhub.images.decode import to_rgb
+from dermhub.models.folder import ModelFolder
 from dermhub.release import measure
 from dermhub.scoring import overlap
 from dermhub.tasks import LESION
@@ -98,7 +99,7 @@ def test_a_leaky_table_is_refused(folder: Path, tiny_data: Path) -> None:
     with pytest.raises(
         LeakError, match=rf"^1 lesion\(s\) stand in more than one split \({lesion}\)"
     ):
-        measure.measure(folder, table)
+        measure.measure(ModelFolder(folder), table)
 
 
 @pytest.mark.parametrize(

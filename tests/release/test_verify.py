@@ -21,7 +21,7 @@ from dermhub.errors import DataError, LeakError, ModelError
 from dermhub.evaluation.predictions import logit_columns
 from dermhub.layout import EXTERNAL
 from dermhub.models import catalog
-from dermhub.models.folder import read_config
+from dermhub.models.folder import ModelFolder
 from dermhub.release import verify
 from dermhub.tasks import LESION
 from tests.support.tiny import Command
@@ -156,8 +156,8 @@ def test_what_was_not_chosen_on_validation_is_told(folder: Path, place: str) -> 
             block["conformal"]["least"]["mel"] += 0.01
 
     change(folder / "config.json", edit)
-    config, content = read_config(folder), files.read_json(folder / "metrics.json")
-    found = verify.recompute(folder, config)
+    config, content = ModelFolder(folder).config, files.read_json(folder / "metrics.json")
+    found = verify.recompute(ModelFolder(folder))
     content |= {name: found[name] for name in ("validation", "test")}
     files.write_json(folder / "metrics.json", content)
     files.write_text(folder / "README.md", render.render(config, content))

@@ -24,7 +24,7 @@ from dermhub.evaluation import predictions as evaluation_predictions
 from dermhub.models import backbone
 from dermhub.models.classifier import Classifier
 from dermhub.models.export import export
-from dermhub.models.folder import read_config
+from dermhub.models.folder import ModelFolder
 from dermhub.release import finish
 from dermhub.scoring.evaluate import Labelled, evaluate, read_labelled
 from dermhub.tasks import BINARY, LESION, Task
@@ -168,7 +168,7 @@ def test_copies_are_counted_whatever_the_table_says(
         assert content["copies_of_images_learnt_from"] == found
 
 
-def test_an_exported_file_knows_what_its_model_has_seen(
+def test_an_export_knows_what_its_model_has_seen(
     finished_run: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("onnx")
@@ -250,7 +250,7 @@ def test_the_shipped_predictions_give_the_same_figures(finished_run: Path) -> No
     table = pd.read_csv(finished_run / "model" / "predictions.csv")
     assert Counter(table["split"]) == {"validation": 7, "test": 7}
     part = table[table["split"] == "test"]
-    config = read_config(finished_run / "model")
+    config = ModelFolder(finished_run / "model").config
     logits = part[[f"logit_{name}" for name in LESION.classes]].to_numpy(np.float32)
     again = summary.summarize(logits, tables.targets(part, LESION), config)
     assert again == {name: written["test"][name] for name in again}
@@ -271,7 +271,7 @@ def test_what_is_broken_down_comes_from_the_shipped_predictions(
     finished_run: Path, tiny_data: Path
 ) -> None:
     content = json.loads((finished_run / "model" / "metrics.json").read_text())
-    config = read_config(finished_run / "model")
+    config = ModelFolder(finished_run / "model").config
     rows = pd.read_csv(finished_run / "model" / "predictions.csv")
     rows = rows[rows["split"] == "test"].reset_index(drop=True)
     table = (

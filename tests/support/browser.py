@@ -19,9 +19,9 @@ from demo.reading import reasons
 from dermhub import layout
 from dermhub.images import near_duplicates
 from dermhub.images.drawing import draw
-from dermhub.models import folder as models_folder
 from dermhub.tasks import LESION
 from tests.support.demo_process import Demo, serve
+from tests.support.tiny import add_file
 
 PATIENCE = 60_000
 """Milliseconds that a loaded machine gets for an answer."""
@@ -74,7 +74,7 @@ def models(trained: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
             key: value for key, value in content["dermhub"].items() if key != "conformal"
         } | block
         path.write_text(json.dumps(content))
-        models_folder.add_file(
+        add_file(
             folder / task,
             layout.SEEN,
             near_duplicates.build([learnt()], ["DRAWING"], ["train"]).to_bytes(),

@@ -12,10 +12,13 @@ import torch
 from PIL import Image
 
 import train
+from dermhub import layout
 from dermhub.images.drawing import draw
 from dermhub.images.view import InputSpec, to_array
-from dermhub.models import backbone, weights
+from dermhub.models import backbone, export, weights
 from dermhub.models.config import ModelConfig, Threshold
+from dermhub.models.engines import select
+from dermhub.models.folder import ModelFolder
 from dermhub.tasks import Task
 
 Command = Callable[..., tuple[int, str, str]]
@@ -69,6 +72,20 @@ def make_model(folder: Path, task: Task, architecture: str = "test_efficientnet"
             model(images)
         backbone.classifier(model).weight.normal_(std=1.0)
     weights.save(folder, model, make_config(task, architecture))
+    return folder
+
+
+def add_file(folder: Path, name: str, content: bytes) -> ModelFolder:
+    """Write a file beside a model's weights, and state it in config.json."""
+    model = ModelFolder(folder)
+    return model.write(model.config, {name: content})
+
+
+def add_graph(folder: Path) -> Path:
+    """Give a model folder its graph, as measuring does."""
+    graph = export.graph(select.load_torch(ModelFolder(folder)))
+    assert graph is not None
+    add_file(folder, layout.GRAPH, graph.content)
     return folder
 
 

@@ -16,7 +16,7 @@ from dermhub import files
 from dermhub.data import partition, tables
 from dermhub.errors import ConfigError, LeakError, ModelError
 from dermhub.models import backbone
-from dermhub.models.folder import read_config
+from dermhub.models.folder import ModelFolder
 from dermhub.tasks import BINARY, LESION
 from dermhub.training import losses, transfer
 from dermhub.training.config import TrainConfig
@@ -218,12 +218,8 @@ def test_a_run_with_two_teachers_names_both(
     card = (tmp_path / "taught" / "model" / "README.md").read_text()
     assert "--teacher tiny,second " in card
     assert "\nThe mean answers of 2 other models (`--teacher`) were learned as well:\n" in card
-    assert (
-        card.count(
-            f"weights with sha256 `{read_config(finished_run / 'model').weights_sha256[:12]}`"
-        )
-        == 2
-    )
+    sha256 = ModelFolder(finished_run / "model").config.weights_sha256
+    assert card.count(f"weights with sha256 `{sha256[:12]}`") == 2
     assert str(tmp_path) not in card
 
 
@@ -273,7 +269,7 @@ def test_a_run_with_a_teacher_and_mixup(
     assert not torch.equal(taught["conv1.0.weight"], alone["conv1.0.weight"])
     card = (tmp_path / "taught" / "model" / "README.md").read_text()
     assert "--teacher tiny " in card
-    known = read_config(finished_run / "model")
+    known = ModelFolder(finished_run / "model").config
     assert (
         "\nThe answers of another model (`--teacher`) were learned as well:\n"
         f"`{known.architecture}`, task `lesion`, weights with sha256 "
@@ -305,7 +301,7 @@ def test_a_teacher_that_knew_some_of_the_test_lesions_as_further_images(
     # Each of the two tables is divided without a leak, but one's training images are held out by
     # the other.
     folder = make_model(tmp_path / "teacher", LESION)
-    config = read_config(folder)
+    config = ModelFolder(folder).config
     data = {
         "table_sha256": "0" * 64,
         "partition_sha256": partition.shipped_hash(),

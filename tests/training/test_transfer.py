@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 import dermhub
 from dermhub.errors import LeakError, ModelError
-from dermhub.models.folder import read_config
+from dermhub.models.folder import ModelFolder
 from dermhub.tasks import LESION
 from dermhub.training import transfer
 from dermhub.training.config import TrainConfig
@@ -25,7 +25,7 @@ HEAD = ("fc.weight", "fc.bias")
 
 def table_of(folder: Path) -> str:
     """The fingerprint of the table that a model was trained on."""
-    return str(read_config(folder).provenance["data"]["table_sha256"])
+    return str(ModelFolder(folder).config.provenance["data"]["table_sha256"])
 
 
 def test_a_model_of_the_same_task_is_taken_over_whole(finished_run: Path) -> None:

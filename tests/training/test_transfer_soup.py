@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from dermhub import files
 from dermhub.errors import ConfigError, LeakError, ModelError
 from dermhub.models import backbone, weights
-from dermhub.models.folder import read_config
+from dermhub.models.folder import ModelFolder
 from dermhub.tasks import BINARY, LESION
 from dermhub.training import transfer
 from dermhub.training.config import TrainConfig
@@ -77,7 +77,7 @@ def test_a_run_keeps_the_mean_of_its_weights_and_of_others(
         if tensor.is_floating_point():
             assert torch.allclose(tensor, (alone[name] + other[name]) / 2, atol=1e-5), name
     card = (tmp_path / "mixed" / "model" / "README.md").read_text()
-    known = read_config(finished_run / "model")
+    known = ModelFolder(finished_run / "model").config
     assert (
         "\nWhat is released is the mean of these weights, which the curves are of, and those of "
         "(`--soup`):\n"
@@ -97,7 +97,7 @@ def test_a_run_keeps_the_mean_of_its_weights_and_of_others(
 
 def test_a_model_of_another_task(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "other", BINARY)
-    name = read_config(folder).architecture
+    name = ModelFolder(folder).config.architecture
     with pytest.raises(
         ConfigError,
         match=rf"^--soup .*other is a {name} of the task 'binary', expected a {name} of the task "
@@ -122,13 +122,13 @@ def test_a_model_that_may_have_seen_the_test_lesions(tmp_path: Path) -> None:
         match=r"^--soup .*other was trained on another table, and may have seen the lesions",
     ):
         transfer.load_soup(
-            [folder], TrainConfig(model=read_config(folder).architecture), ["2" * 64]
+            [folder], TrainConfig(model=ModelFolder(folder).config.architecture), ["2" * 64]
         )
 
 
 def test_a_model_of_the_same_table_is_read(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "other", LESION)
-    config = read_config(folder)
+    config = ModelFolder(folder).config
     told = dataclasses.replace(config, provenance={"data": {"table_sha256": "1" * 64}})
     files.write_json(folder / "config.json", told.to_json())
     (model,) = transfer.load_soup([folder], TrainConfig(model=config.architecture), ["1" * 64])

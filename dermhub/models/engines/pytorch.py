@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from dermhub import files
 from dermhub.arrays import Floats32
-from dermhub.models import backbone
-from dermhub.models import weights as models_weights
+from dermhub.models import backbone, weights
 from dermhub.models.engines import fused
+from dermhub.models.folder import ModelFolder
 
 
 class TorchEngine:
@@ -25,9 +23,9 @@ class TorchEngine:
 
     runtime = "PyTorch"
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._model, self.config = models_weights.load(folder)
+    def __init__(self, folder: ModelFolder) -> None:
+        self.folder, self.config = folder, folder.config
+        self._model = weights.read(folder)
         self._model.to(memory_format=backbone.memory_format(self.config.architecture))
         self._fold()
 
@@ -62,10 +60,6 @@ class TorchEngine:
             [self._class_map(maps, torch.from_numpy(one)) for one in directions], axis=1
         )
 
-    def sidecar(self, name: str) -> bytes:
-        """The content of another file of the folder; raises ModelError when it can't be read."""
-        return files.read_part(self.folder / name)
-
     def _fold(self) -> None:
         self.folded = fused.fold(
             self._model, self.config.input.size, backbone.memory_format(self.config.architecture)
@@ -77,6 +71,6 @@ class TorchEngine:
             leaf = maps.clone().requires_grad_(True)
             score = (backbone.head(self.folded, leaf) @ direction.clone()).sum()
             (gradient,) = torch.autograd.grad(score, leaf)
-        weights = gradient.mean(dim=(2, 3), keepdim=True)
-        evidence: Floats32 = torch.relu((weights * maps).sum(dim=1)).numpy()
+        shares = gradient.mean(dim=(2, 3), keepdim=True)
+        evidence: Floats32 = torch.relu((shares * maps).sum(dim=1)).numpy()
         return evidence

@@ -1,0 +1,65 @@
+"""The cost of a model: its parameters, the size of its weights, and the time of an answer."""
+
+from __future__ import annotations
+
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from dermhub.images.drawing import draw
+from dermhub.layout import WEIGHTS
+from dermhub.models import backbone
+from dermhub.models.classifier import Classifier
+from dermhub.models.folder import ModelFolder
+
+LATENCY_SIZE = (600, 450)
+"""Width and height of the image that `latency` is measured with: those of HAM10000's
+photographs.
+"""
+
+
+def weights(folder: ModelFolder, model: nn.Module) -> dict[str, Any]:
+    """A model's parameters and memory layout, and the megabytes (10**6 bytes) and sha256 of its
+    weight file.
+    """
+    return {
+        "parameters": sum(tensor.numel() for tensor in model.parameters()),
+        "megabytes": round((folder.path / WEIGHTS).stat().st_size / 1e6, 1),
+        "sha256": folder.config.weights_sha256,
+        "memory_format": str(backbone.memory_format(folder.config.architecture)),
+    }
+
+
+def latency(classifier: Classifier, repeats: int = 20) -> dict[str, Any]:
+    """Median time of `predict` for one drawn image in memory (decoding not counted), and the
+    machine that it was measured on.
+    """
+    image, seconds = draw(0, LATENCY_SIZE), []
+    classifier.predict(image)  # the first call also picks its kernels
+    for _ in range(repeats):
+        start = time.perf_counter()
+        classifier.predict(image)
+        seconds.append(time.perf_counter() - start)
+    return {
+        "median_ms": round(1000 * float(np.median(seconds)), 1),
+        "n": repeats,
+        "runtime": classifier.engine.runtime,
+        "image": list(LATENCY_SIZE),
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or "unknown processor"
