@@ -21,7 +21,7 @@ from huggingface_hub import ModelCard
 
 from dermhub import files
 from dermhub.cards import render
-from dermhub.cards.performance import HEADLINES
+from dermhub.cards.figures import HEADLINES
 from dermhub.data import tables
 from dermhub.evaluation import metrics
 from dermhub.images.decode import to_rgb
