@@ -1,7 +1,8 @@
 """metrics.json and config.json -> the model card. Every figure in a card comes from those two
 files.
 
-The text is `card.md.jinja`; the numbers in it are written by `figures` and `tables`.
+The text is `card.md.jinja`, which includes `results.md.jinja`; `figures` and `tables` write the
+numbers in it.
 """
 
 from __future__ import annotations

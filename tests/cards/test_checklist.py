@@ -163,7 +163,10 @@ def test_data_without_a_name_are_told(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        (edit("0 lesions stand in", "2 lesions stand in"), "or selection (2 lesions stand in "),
+        (
+            edit("0 lesions stand in", "2 lesions stand in"),
+            "training or selection (2 lesions stand ",
+        ),
         (edit("license: other", "license: mit"), "license: mit"),
         (edit("| images | 35", "| images | 36"), "| images | 36 "),
         (edit("## Limits\n", "## Limits\n\nIt is 99.9 % right.\n"), "It is 99.9 % right."),
