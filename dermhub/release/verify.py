@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 
 from dermhub import files, layout
-from dermhub.cards import render
+from dermhub.cards import comparison
 from dermhub.data import partition, tables
-from dermhub.errors import DataError, LeakError, ModelError, some
+from dermhub.errors import DataError, LeakError, some
 from dermhub.evaluation import calibration, class_maps, external, metrics, predictions, summary
-from dermhub.layout import CARD, CONFIG, METRICS, WEIGHTS
+from dermhub.layout import CONFIG, METRICS, WEIGHTS
 from dermhub.models import conformal, prediction
 from dermhub.models.classifier import Classifier
 from dermhub.models.config import ModelConfig
@@ -98,7 +98,8 @@ def verify(path: Path) -> Report:
                 if not as_due]  # fmt: skip
     if not differs:
         # Only then: the card of wrong figures is wrong in the same places.
-        differs += _card(path, config, content)
+        card = comparison.difference(comparison.read_card(path), config, content)
+        differs += [card] if card else []
     return Report(path, len(pairs) + len(chosen) + len(told), tuple(differs))
 
 
@@ -242,27 +243,6 @@ def _files(folder: ModelFolder, content: dict[str, Any]) -> Iterator[str]:
     measured, stated = weights.get("sha256"), folder.config.weights_sha256
     if measured != stated:
         yield f"{METRICS} has weights.sha256 {measured!r}, {CONFIG} states {stated!r}"
-
-
-def _card(folder: Path, config: ModelConfig, content: dict[str, Any]) -> list[str]:
-    try:
-        text = (folder / CARD).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(
-            f"{folder / CARD} can't be read ({error}): measure the model again."
-        ) from error
-    try:
-        due = render.render(config, content)
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
-        return [f"{METRICS} or {CONFIG} lacks or garbles {error}"]
-    for number, (one, other) in enumerate(
-        zip(text.splitlines(), due.splitlines(), strict=False), 1
-    ):
-        if one != other:
-            return [f"{CARD} has in line {number} {one!r}, the figures give {other!r}"]
-    return (
-        [] if text == due else [f"{CARD} is longer or shorter than the card that the figures give"]
-    )
 
 
 PROBABILITY_TOLERANCE = 0.01

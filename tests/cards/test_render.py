@@ -21,7 +21,7 @@ from huggingface_hub import ModelCard
 
 from dermhub import files
 from dermhub.cards import render
-from dermhub.cards.performance import HEADLINES
+from dermhub.cards.figures import HEADLINES
 from dermhub.data import tables
 from dermhub.evaluation import metrics
 from dermhub.images.decode import to_rgb
@@ -211,16 +211,26 @@ def test_an_interval_stands_beside_its_figure(config: ModelConfig, content: dict
         text,
         re.MULTILINE,
     )
-    assert "95% intervals from\n1000 resamples of the 7 lesions, not of their images" in text
+    assert (
+        "Parentheses hold 95% intervals from 1000 resamples of the 7 lesions, not of their" in text
+    )
 
 
 @pytest.mark.parametrize(
     ("benign", "said"),
-    [([0.01, 0.02], "This one does: mean change\n0.010 to 0.020 for benign images"),
-     ([-0.01, 0.02], "This one does not, for both kinds: mean change\n-0.010 to 0.020 for benign "
-                     "images"),
-     (None, "This one does")],
-)  # fmt: skip
+    [
+        (
+            [0.01, 0.02],
+            "This model does so: the mean probability changes\nby 0.010 to 0.020 for benign images",
+        ),
+        (
+            [-0.01, 0.02],
+            "This model does not do so for both kinds of images: the mean probability changes\n"
+            "by -0.010 to 0.020 for benign images",
+        ),
+        (None, "This model does"),
+    ],
+)
 def test_whether_blur_passes_for_malignancy(
     config: ModelConfig, content: dict[str, Any], benign: list[float] | None, said: str
 ) -> None:
@@ -228,7 +238,7 @@ def test_whether_blur_passes_for_malignancy(
     half |= {"rise_benign": benign, "rise_malignant": [0.03, 0.05]}
     text = render.render(config, content)
     assert (said in text) == (benign is not None)
-    assert ("0.030 to 0.050 for malignant ones (95%)." in text) == (benign is not None)
+    assert ("by 0.030 to 0.050 for malignant ones (95% intervals)." in text) == (benign is not None)
 
 
 def test_what_is_not_known_of_images_from_elsewhere_is_told(
@@ -240,7 +250,7 @@ def test_what_is_not_known_of_images_from_elsewhere_is_told(
         dataclasses.replace(config, provenance={**config.provenance, "data": data}), content
     )
     known = "this holds as far as their lesions are known"
-    assert f"of training images from elsewhere {known}." in with_more
+    assert f"\nFor training images from elsewhere {known}." in with_more
     assert "6 of them are training images from elsewhere (`archive`: mel 6)" in with_more
     assert known not in render.render(config, content)
 
@@ -266,7 +276,7 @@ def test_subgroups_and_errors_have_their_rows(config: ModelConfig, content: dict
     content["test"] |= {"subgroups": {}, "worst_errors": []}
     text = render.render(config, content)
     assert "no subgroup could be measured" in text
-    assert "No test image was called wrongly." in text
+    assert "No test image was classified wrongly." in text
 
 
 def test_the_cost_of_an_answer_is_told(
@@ -355,12 +365,12 @@ def test_cards_of_ham10000_name_the_leak_meter(
 def test_data_without_lesion_ids_get_no_promise(
     config: ModelConfig, content: dict[str, Any]
 ) -> None:
-    promise = "no photograph of any of these lesions was used in training"
+    promise = "No photograph of any of these lesions was used in\ntraining"
     assert promise in render.render(config, content)
     text = render.render(config, content | {"overlap": None})
     assert promise not in text
     assert (
-        "**The data name no lesions: photographs of one lesion may stand in\ntraining and in test"
+        "**The data name no lesions: photographs of one lesion may be in training and in test, "
         in text
     )
     assert "images of unknown lesions." in text
@@ -389,10 +399,10 @@ def test_probabilities_that_are_off_are_called_so(
 
 def test_a_card_tells_what_is_turned_away(config: ModelConfig, content: dict[str, Any]) -> None:
     text = render.render(config, content)
-    assert "shows no answer, where the gate (`gate.safetensors`)" in text
+    assert "dermhub adds a gate (`gate.safetensors`)" in text
     assert "`seen.safetensors` recognises copies" in text
     bare = render.render(dataclasses.replace(config, files={}), content)
-    assert "No gate ships with it that would turn such images away." in bare
+    assert "No gate ships with the model that would turn such images away." in bare
 
 
 def test_a_share_of_nearly_one_is_not_called_one(
@@ -409,8 +419,9 @@ def test_a_share_of_nearly_one_is_not_called_one(
 def test_missed_malignant_images_are_counted(config: ModelConfig, content: dict[str, Any]) -> None:
     for name, n, recall in (("akiec", 3, 1 / 3), ("bcc", 10, 0.7), ("mel", 6, 0.0)):
         content["test"]["per_class"][name].update(n=n, recall=recall)
-    assert "misses 2 of 3 `akiec`, 3 of 10 `bcc`, 6 of 6 `mel` of the test images" in render.render(
-        config, content
+    assert (
+        "misses 2 of 3 `akiec`, 3 of 10 `bcc`, 6 of 6 `mel` of the test\nimages."
+        in render.render(config, content)
     )
 
 

@@ -5,6 +5,7 @@ loads everywhere.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,10 +18,12 @@ import torch
 
 import dermhub
 from dermhub import files
+from dermhub.cards import render
 from dermhub.cli import main
 from dermhub.hub.pins import Entry
 from dermhub.images.decode import to_rgb
 from dermhub.models import backbone
+from dermhub.models.folder import ModelFolder
 from tests.support import hub_environment
 from tests.support.hub_routes import TOKEN
 from tests.support.hub_server import Hub
@@ -99,8 +102,10 @@ def test_pushed_again_nothing_is_sent(hub: Hub, run: Run, folder: Path) -> None:
 
 def test_a_change_is_one_commit_that_sends_no_weights(hub: Hub, run: Run, folder: Path) -> None:
     assert run("push", folder, "--repo", NAME)[::2] == (0, "")
-    with (folder / "README.md").open("a") as stream:
-        stream.write("\nOne more sentence.\n")
+    content = files.read_json(folder / "metrics.json")
+    content["latency"]["median_ms"] = 1.5
+    files.write_json(folder / "metrics.json", content)
+    files.write_text(folder / "README.md", render.render(ModelFolder(folder).config, content))
     hub.requests.clear()
     assert run("push", folder, "--repo", NAME)[::2] == (0, "")
     assert len(hub.repositories[NAME].messages) == 3
@@ -157,6 +162,9 @@ def spoil(how: str, hub: Hub, folder: Path, patch: pytest.MonkeyPatch) -> None:
         patch.delenv("HF_TOKEN")
     elif how == "no card":
         (folder / "README.md").unlink()
+    elif how == "edited card":
+        card = folder / "README.md"
+        card.write_text(card.read_text().replace("## Limits", "## Praise"))
     elif how == "flipped bit":
         weights.write_bytes(weights.read_bytes()[:-1] + bytes([weights.read_bytes()[-1] ^ 1]))
     elif how == "down":
@@ -178,8 +186,14 @@ def spoil(how: str, hub: Hub, folder: Path, patch: pytest.MonkeyPatch) -> None:
         ("no card", "FOLDER can't be published: it lacks README.md"),
         (
             "flipped bit",
-            "FOLDER meets 42 of 43 items of the reporting checklist, expected all: weights and "
+            "FOLDER meets 7 of 8 items of the reporting checklist, expected all: weights and "
             "their sha256 ",
+        ),
+        (
+            "edited card",
+            "FOLDER meets 7 of 8 items of the reporting checklist, expected all: card equal to its "
+            "figures (README.md has in line LINE '## Praise', the figures give '## Limits'). Train "
+            "or measure the model again.",
         ),
         ("down", "HOST can't be reached ([Errno 111] Connection refused): connect"),
         ("wrong token", "HOST wants to know who asks for user/lesion (401): log in"),
@@ -194,10 +208,11 @@ def test_push_that_fails_is_one_sentence_and_no_commit(
     spoil(how, hub, folder, monkeypatch)
     code, out, err = run("push", folder, "--repo", NAME)
     assert (code, out) == (2, "")
-    assert err.replace(str(folder), "FOLDER").startswith(f"dermhub: {message}")
+    said = re.sub(r"line \d+", "line LINE", err.replace(str(folder), "FOLDER"))
+    assert said.startswith(f"dermhub: {message}")
     assert err.count("\n") == 1
     assert NAME not in hub.repositories or hub.repositories[NAME].messages == ["initial commit"]
-    if how in ("no token", "no card", "flipped bit"):
+    if how in ("no token", "no card", "edited card", "flipped bit"):
         assert hub.requests == []
 
 

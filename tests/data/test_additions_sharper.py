@@ -184,7 +184,7 @@ def test_a_run_with_copies_tells_of_them(
     told = files.read_json(model / "config.json")["dermhub"]["provenance"]
     assert told["options"]["sharper"] == "copies"
     assert (
-        "\nSharper copies (`copies`) stood in for some training images, as often"
+        "\nSharper copies (`copies`) replaced some training images, equally often"
         in (model / "README.md").read_text()
     )
     # Other copies are other data.

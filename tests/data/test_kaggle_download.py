@@ -299,9 +299,7 @@ def test_a_run_names_the_version_that_it_used(
     text = (out / "model" / "README.md").read_text()
     assert "--data kaggle:someone/drawings/versions/4" in text
     assert "datasets:\n- someone/drawings\n" in text
-    assert {o.item for o in checklist.lint(out / "model").missing} <= {
-        "code revision and environment"
-    }
+    assert {o.item for o in checklist.lint(out / "model").missing} <= {"code revision"}
     # Resumed, it takes that version, whatever is new, and asks nobody.
     server.publish("someone/drawings", 5, FILES)
     handle = kaggle.parse(train.options(["--resume", str(out)])[0].data)

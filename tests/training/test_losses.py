@@ -217,7 +217,9 @@ def test_a_run_with_two_teachers_names_both(
     run_training(*options, "--out", tmp_path / "taught")
     card = (tmp_path / "taught" / "model" / "README.md").read_text()
     assert "--teacher tiny,second " in card
-    assert "\nThe mean answers of 2 other models (`--teacher`) were learned as well:\n" in card
+    assert (
+        "\nThe model also learned from the mean answers of 2 other models (`--teacher`):\n" in card
+    )
     sha256 = ModelFolder(finished_run / "model").config.weights_sha256
     assert card.count(f"weights with sha256 `{sha256[:12]}`") == 2
     assert str(tmp_path) not in card
@@ -271,7 +273,7 @@ def test_a_run_with_a_teacher_and_mixup(
     assert "--teacher tiny " in card
     known = ModelFolder(finished_run / "model").config
     assert (
-        "\nThe answers of another model (`--teacher`) were learned as well:\n"
+        "\nThe model also learned from the answers of another model (`--teacher`):\n"
         f"`{known.architecture}`, task `lesion`, weights with sha256 "
         f"`{known.weights_sha256[:12]}`;\nit had learned "
     ) in card

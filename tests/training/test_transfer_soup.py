@@ -79,8 +79,8 @@ def test_a_run_keeps_the_mean_of_its_weights_and_of_others(
     card = (tmp_path / "mixed" / "model" / "README.md").read_text()
     known = ModelFolder(finished_run / "model").config
     assert (
-        "\nWhat is released is the mean of these weights, which the curves are of, and those of "
-        "(`--soup`):\n"
+        "\nThe released weights are the mean of the trained ones, which the curves show, and those "
+        "of (`--soup`):\n"
         f"`{known.architecture}`, task `lesion`, weights with sha256 "
         f"`{known.weights_sha256[:12]}`;\n"
     ) in card
