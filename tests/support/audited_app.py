@@ -1,4 +1,4 @@
-"""app.py, watched by the interpreter's own audit events: python watched.py NOTES [options of
+"""app.py, watched by the interpreter's own audit events: python audited_app.py NOTES [options of
 app.py].
 
 NOTES gets a line for every file that is opened to write, renamed or made ("write PATH"), and for

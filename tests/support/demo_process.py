@@ -55,7 +55,7 @@ def serve(
     """Start app.py with a private temporary folder and wait until it says that it is ready.
 
     With `watched`, every file that it writes and every address that it asks for is noted there (see
-    watched.py).
+    audited_app.py).
     """
     temporary = home / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ def serve(
     program = (
         [str(ROOT / "app.py")]
         if watched is None
-        else [str(ROOT / "tests" / "watched.py"), str(watched)]
+        else [str(ROOT / "tests/support/audited_app.py"), str(watched)]
     )
     command = [sys.executable, *program, "--port", str(port), *map(str, options)]
     process = subprocess.Popen(
