@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -148,16 +149,15 @@ def compared(
     write(tmp_path / "x86", "little", {**ANSWER}, 0.5, here or page())
     write(tmp_path / "s390x", "big", {**ANSWER, **changes}, heat, html or page())
     write_onnx(tmp_path / "s390x", **(onnx or {}))
-    command = [
-        sys.executable,
-        str(FOLDER / "compare.py"),
-        "x86",
-        "s390x",
-        "out.md",
-        f"tests={tests}",
-        "emulator=none",
-    ]
-    return subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode
+    paths = [str(tmp_path / name) for name in ("x86", "s390x", "out.md")]
+    command = ["compare.py", *paths, f"tests={tests}", "emulator=none"]
+    # In this process, because a new one takes longer than the comparison.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(FOLDER / "compare.py"), run_name="__main__")
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
 
 
 def test_a_colour_that_is_hardly_seen_hardly_counts(tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ def upload(url: str, files: Sequence[tuple[str, bytes]]) -> list[str]:
     Refused.
     """
     parts = b"".join(
-        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n'.encode()
+        f"--{BOUNDARY}\r\n".encode()
+        + f'Content-Disposition: form-data; name="files"; filename="{name}"\r\n'.encode()
         + b"Content-Type: application/octet-stream\r\n\r\n"
         + content
         + b"\r\n"
