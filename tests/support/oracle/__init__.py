@@ -11,8 +11,8 @@ that equal means equal to the bit. Two recordings can be compared when one machi
 one set of libraries.
 
 How to use it: record the commit before a large change into a folder outside of the checkout, and
-again after each step; all ten parts take a quarter of an hour on two cores. pytest does
-not run it.
+again after each step. All ten parts take a quarter of an hour on two cores. pytest does not run
+them.
 
 It imports nothing of the project itself, because it must not change with what it watches: what it
 needs of a checkout, `probes` asks in a Python of its own. Recording writes nothing into the

@@ -37,16 +37,8 @@ DARKNESS = {
 }
 """Darkness of the lesions of each diagnosis in the tiny data, in the order of the classes."""
 
-HEAVY = (
-    "torch",
-    "torchvision",
-    "timm",
-    "pandas",
-    "matplotlib",
-    "onnxruntime",
-    "gradio",
-    "safetensors",
-)
+HEAVY = ("torch", "torchvision", "timm", "pandas", "matplotlib")
+HEAVY += ("onnxruntime", "gradio", "safetensors")
 """Packages of which it matters whether a command imports them."""
 
 PRELOADED = (
