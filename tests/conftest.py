@@ -2,6 +2,10 @@
 photo.
 
 Everything is drawn or seeded here; no test needs data, weights or a network.
+
+The tests run in two processes (pytest-xdist), and each makes its own of what is shared. The process
+that hands them out imports this file, too: so that it does not need seconds for PyTorch, what
+imports it is imported in the fixtures.
 """
 
 from __future__ import annotations
@@ -9,17 +13,17 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import pytest
-import torch
 
 from dermhub.cli.main import main as dermhub_main
-from dermhub.images.drawing import draw
 from dermhub.tasks import BINARY, LESION, LESION_NAMES
 from tests.support import hub_environment
 from tests.support.hub_server import Hub
-from tests.support.tiny import DARKNESS, TINY_RUN, Command, make_model, run_training
+
+if TYPE_CHECKING:
+    from tests.support.tiny import Command
 
 pytest_plugins = ["tests.support.demo_process", "tests.support.browser"]
 
@@ -27,6 +31,8 @@ pytest_plugins = ["tests.support.demo_process", "tests.support.browser"]
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     """Tiny tensors are slower with more threads, and the tests should not take a whole machine."""
+    import torch
+
     torch.set_num_threads(1)
 
 
@@ -35,12 +41,16 @@ def tiny_lesion_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved model folder of the seven-class task; its outputs differ from image to image. Read
     only.
     """
+    from tests.support.tiny import make_model
+
     return make_model(tmp_path_factory.mktemp("models") / "tiny-lesion", LESION)
 
 
 @pytest.fixture(scope="session")
 def tiny_binary_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved model folder of the benign / malignant task. Read only."""
+    from tests.support.tiny import make_model
+
     return make_model(tmp_path_factory.mktemp("models") / "tiny-binary", BINARY)
 
 
@@ -49,6 +59,11 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder laid out like HAM10000: a metadata table and 49 drawn JPEGs of 42 lesions, six a
     class. Read only.
     """
+    import pandas as pd
+
+    from dermhub.images.drawing import draw
+    from tests.support.tiny import DARKNESS
+
     folder = tmp_path_factory.mktemp("tiny-data")
     (folder / "images").mkdir()
     rows = []
@@ -100,6 +115,8 @@ def model(tiny_lesion_model: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="session")
 def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One drawn lesion as a JPEG of 200 x 150 pixels. Read only."""
+    from dermhub.images.drawing import draw
+
     path = tmp_path_factory.mktemp("photo") / "lesion.jpg"
     draw(3, (200, 150), 0.8).save(path, quality=95)
     return path
@@ -119,6 +136,8 @@ def command(capsys: pytest.CaptureFixture[str]) -> Command:
 @pytest.fixture(scope="session")
 def finished_run(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a real training run on the tiny data, seven classes, six epochs. Read only."""
+    from tests.support.tiny import TINY_RUN, run_training
+
     out = tmp_path_factory.mktemp("runs") / "tiny"
     run_training("--data", tiny_data, "--out", out, *TINY_RUN)
     return out

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import pytest
 from PIL import Image
 
 import dermhub
-from dermhub import files
+from dermhub import files, layout
 from dermhub.cards import checklist, render
 from dermhub.models.config import ModelConfig
 from tests.support.tiny import pixels
@@ -80,6 +81,69 @@ def test_the_certificate_is_that_of_the_shipped_models_and_lists() -> None:
         ), name
     for name in ("packages.txt", "requirements.txt"):
         assert hashlib.sha256((FOLDER / name).read_bytes()).hexdigest() in text, name
+
+
+def test_every_shipped_weight_file_and_graph_is_one_that_was_proven() -> None:
+    proven = files.read_json(FOLDER / "parity.json")
+    text = (FOLDER / "PARITY.md").read_text(encoding="utf-8")
+    for name, folder in dermhub.shipped().items():
+        weights = files.sha256(folder / layout.WEIGHTS)
+        assert weights in proven, name
+        assert weights in text, name
+        if (folder / layout.GRAPH).exists():
+            # A graph states the weights that it was made from, and config.json states the graph:
+            # loading it by ONNX Runtime refuses another one.
+            assert dermhub.load(folder, runtime="onnx").config.weights_sha256 == weights, name
+    assert len(proven) == len(dermhub.shipped())
+
+
+def test_a_certificate_names_weights_and_graph(tmp_path: Path) -> None:
+    for machine, order in (("x86", "little"), ("s390x", "big")):
+        write(tmp_path / machine, order, {**ANSWER}, 0.5, page())
+        content = files.read_json(tmp_path / machine / "answers.json")
+        content["models"]["lesion"]["files"][layout.GRAPH] = "1" * 64
+        files.write_json(tmp_path / machine / "answers.json", content)
+    write_onnx(tmp_path / "s390x")
+    assert compare(tmp_path, "9 passed") == 0
+    lines = (tmp_path / "out.md").read_text().splitlines()
+    assert f"- lesion/model.safetensors: sha256 `{WEIGHTS}`" in lines
+    assert f"- lesion/model.onnx: sha256 `{'1' * 64}`" in lines
+
+
+def test_the_proof_runs_tests_that_are_there() -> None:
+    script = (FOLDER / "prove.sh").read_text(encoding="utf-8")
+    lists = re.findall(r"^(?:quick_)?tests=\(.*?\)$", script, re.MULTILINE | re.DOTALL)
+    assert len(lists) == 2
+
+    def names(name: str) -> set[str]:
+        command = "\n".join([*lists, f'printf "%s\\n" "${{{name}[@]}}"'])
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+        return set(done.stdout.split())
+
+    assert len(names("tests")) > len(names("quick_tests")) > 3
+    assert names("quick_tests") < names("tests")
+    assert [name for name in names("tests") if not (ROOT / f"tests/{name}.py").is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--fast"],
+            "prove.sh: got --fast, expected --quick, --root or a certificate's path.",
+        ),
+        (["--quick"], f"prove.sh: --quick proves a part and can't write {FOLDER}/PARITY.md: "),
+        (
+            ["--quick", f"{FOLDER}/other.md"],
+            f"prove.sh: --quick proves a part and can't write {FOLDER}/other.md: ",
+        ),
+    ],
+)
+def test_options_that_the_proof_refuses(arguments: list[str], message: str) -> None:
+    command = ["bash", str(FOLDER / "prove.sh"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "")
+    assert done.stdout.startswith(message)
 
 
 def page(shade: int = 0, share: str = "9.8%") -> str:
@@ -148,16 +212,20 @@ def compared(
     write(tmp_path / "x86", "little", {**ANSWER}, 0.5, here or page())
     write(tmp_path / "s390x", "big", {**ANSWER, **changes}, heat, html or page())
     write_onnx(tmp_path / "s390x", **(onnx or {}))
-    command = [
-        sys.executable,
-        str(FOLDER / "compare.py"),
-        "x86",
-        "s390x",
-        "out.md",
-        f"tests={tests}",
-        "emulator=none",
-    ]
-    return subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode
+    return compare(tmp_path, tests)
+
+
+def compare(folder: Path, tests: str) -> int:
+    """The exit code of compare.py for the answers of two machines in a folder."""
+    paths = [str(folder / name) for name in ("x86", "s390x", "out.md")]
+    command = ["compare.py", *paths, f"tests={tests}", "emulator=none"]
+    # In this process, because a new one takes longer than the comparison.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(FOLDER / "compare.py"), run_name="__main__")
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
 
 
 def test_a_colour_that_is_hardly_seen_hardly_counts(tmp_path: Path) -> None:

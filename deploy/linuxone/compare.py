@@ -198,8 +198,10 @@ def certificate(
         "",
         *(f"- {name}: {value}" for name, value in facts.items()),
         *(
-            f"- {name}/model.safetensors: sha256 `{model['files']['model.safetensors']}`"
+            f"- {name}/{file}: sha256 `{model['files'][file]}`"
             for name, model in there["models"].items()
+            for file in ("model.safetensors", "model.onnx")
+            if file in model["files"]
         ),
     ]
     return "\n".join(lines) + "\n"

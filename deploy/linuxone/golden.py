@@ -1,14 +1,16 @@
 """The golden answers of one machine; prove.sh runs this on x86-64 and on s390x and compares what
 they wrote.
 
-python golden.py draw DIR          draw the images and the tiny training set, export the shipped
-models, for ONNX Runtime
+python golden.py draw DIR [MODEL ...]
+    Draw the images and the tiny training set, and export the models (once, on
+    x86-64, so that both machines read the same files).
+python golden.py answer DIR OUT [MODEL ...]
+    Each model on every image, and one epoch of training.
+python golden.py onnx DIR OUT
+    The exports on every image by ONNX Runtime, without PyTorch.
 
-                                   (once, on x86-64, so that both machines read the same files)
-python golden.py answer DIR OUT    every shipped model on every image, and one epoch of training, into OUT
-python golden.py onnx DIR OUT      the exports on every image by ONNX Runtime, without PyTorch, into OUT
-
-Numbers are written as little-endian float32 or as JSON, so that either machine reads the other's.
+MODEL is the name of a shipped model; all of them where none is named. Answers go into OUT. Numbers
+are written as little-endian float32 or as JSON, so that either machine reads the other's.
 """
 
 from __future__ import annotations
@@ -87,16 +89,24 @@ def machine() -> dict[str, str]:
     }
 
 
-def answer(images: Path, out: Path) -> dict[str, Any]:
-    """Each shipped model's files, and its answers on the golden images; class maps go to `out` as
-    .npy.
+def chosen(names: list[str]) -> dict[str, Path]:
+    """The shipped models of these names, all of them where there are none. Raises KeyError."""
+    import dermhub
+
+    shipped = dermhub.shipped()
+    return {name: shipped[name] for name in names or shipped}
+
+
+def answer(images: Path, out: Path, names: list[str]) -> dict[str, Any]:
+    """The files of each chosen model, and its answers on the golden images; class maps go to `out`
+    as .npy.
     """
     import dermhub
     from dermhub.images.decode import to_rgb
     from dermhub.images.view import to_array
 
     models: dict[str, Any] = {}
-    for name, folder in dermhub.shipped().items():
+    for name, folder in chosen(names).items():
         model = dermhub.load(folder, runtime="torch")
         files = {
             p.relative_to(folder).as_posix(): digest(p.read_bytes())
@@ -150,12 +160,12 @@ def explained(model: Classifier, image: Path, maps: Path) -> dict[str, Any]:
     }
 
 
-def export_all(folder: Path) -> None:
-    """Every shipped model as an export, a folder with its graph."""
+def export_all(folder: Path, names: list[str]) -> None:
+    """Export each chosen model, a folder with its graph."""
     import dermhub
     from dermhub.models.export import export
 
-    for name, model in dermhub.shipped().items():
+    for name, model in chosen(names).items():
         export(dermhub.load(model), folder / f"{name}.onnx")
 
 
@@ -228,7 +238,7 @@ def main() -> int:
     images = Path(sys.argv[2])
     if sys.argv[1] == "draw":
         draw_all(images)
-        export_all(images)
+        export_all(images, sys.argv[3:])
         return 0
     out = Path(sys.argv[3])
     out.mkdir(parents=True, exist_ok=True)
@@ -238,7 +248,8 @@ def main() -> int:
     import torch
 
     torch.set_num_threads(1)
-    content = {"machine": machine(), "models": answer(images, out), "epoch": train(images, out)}
+    models = answer(images, out, sys.argv[4:])
+    content = {"machine": machine(), "models": models, "epoch": train(images, out)}
     (out / "answers.json").write_text(json.dumps(content, indent=1))
     return 0
 

@@ -97,6 +97,7 @@ def test_the_card_tells_it_and_meets_the_checklist(measured: Path) -> None:
     assert verify.verify(measured).differences == ()
 
 
+@pytest.mark.slow
 def test_without_the_source_its_figures_are_kept(
     measured: Path, tiny_data: Path, tmp_path: Path
 ) -> None:

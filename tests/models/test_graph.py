@@ -326,7 +326,9 @@ def test_a_graph_that_can_not_be_made_costs_no_model(
     assert told.count("\n") == 1
 
 
-@pytest.mark.parametrize("threads", ["1", "0", "99999999999", "x"])
+@pytest.mark.parametrize(
+    "threads", ["1", "0", pytest.param("99999999999", marks=pytest.mark.slow), "x"]
+)
 def test_any_number_of_threads(
     whole: Path, photo: Path, monkeypatch: pytest.MonkeyPatch, threads: str
 ) -> None:

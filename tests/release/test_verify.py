@@ -26,9 +26,10 @@ from dermhub.release import verify
 from dermhub.tasks import LESION
 from tests.support.tiny import Command
 
-MODELS = [pytest.param(path, id=name) for name, path in catalog.shipped().items()] or [
-    pytest.param(None, id="none", marks=pytest.mark.skip("no model is shipped in model_cards"))
-]
+MODELS = [
+    pytest.param(path, id=name, marks=[pytest.mark.slow] * name.endswith("-accurate"))
+    for name, path in catalog.shipped().items()
+] or [pytest.param(None, id="none", marks=pytest.mark.skip("no model is shipped in model_cards"))]
 
 
 @pytest.fixture

@@ -333,6 +333,7 @@ def test_describe_counts_each_split(tiny_data: Path) -> None:
     assert train["age"] == {"median": 26.0, "q25": 23.5, "q75": 28.5, "unknown": 3}
 
 
+@pytest.mark.slow
 def test_a_run_on_poor_data_ends_with_a_model(tiny_data: Path, tmp_path: Path) -> None:
     """No age, no sex, no histology, no dermatofibroma, and bcc in training alone: everything
     undefined is left out.

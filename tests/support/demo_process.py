@@ -17,8 +17,6 @@ from typing import Any
 
 import pytest
 
-from tests.support.tiny import TINY_RUN, run_training
-
 ROOT = Path(__file__).resolve().parents[2]
 
 READY = 240
@@ -112,6 +110,8 @@ def trained(
     """Model folders of both tasks from real runs on drawings, with their cards and figures. Read
     only.
     """
+    from tests.support.tiny import TINY_RUN, run_training
+
     out = tmp_path_factory.mktemp("runs") / "tiny-binary"
     run_training("--task", "binary", "--data", tiny_data, "--out", out, *TINY_RUN)
     return {"lesion": finished_run / "model", "binary": out / "model"}

@@ -4,19 +4,28 @@ the real client.
 Reading, for a repository `org/name` (a Space has `spaces/` before its name, and `/api/spaces/` for
 `/api/models/`):
 
-    GET  /api/models/org/name/revision/main       -> the commit ("sha") that a branch points to, and who may see it
-    GET  /api/models/org/name/tree/<sha>          -> path, size and git hash of each file; the sha256 too of an LFS file
-    HEAD /org/name/resolve/<sha>/<path>           -> X-Repo-Commit, ETag (git hash), Content-Length
-                                                     LFS: 302, X-Linked-Etag (sha256), X-Linked-Size, Location
-    GET  the same, or the Location                -> the bytes; 206 and the rest of them for a Range
+    GET  /api/models/org/name/revision/main
+        -> the commit ("sha") that a branch points to, and who may see it
+    GET  /api/models/org/name/tree/<sha>
+        -> path, size and git hash of each file; the sha256 too of an LFS file
+    HEAD /org/name/resolve/<sha>/<path>
+        -> X-Repo-Commit, ETag (git hash), Content-Length
+           LFS: 302, X-Linked-Etag (sha256), X-Linked-Size, Location
+    GET  the same, or the Location
+        -> the bytes; 206 and the rest of them for a Range
 
 Writing, with a token that may write:
 
-    POST /api/validate-yaml                       -> errors in the front matter of a README.md
-    POST /api/repos/create                        -> 409 where it exists
-    POST /api/models/org/name/preupload/main      -> for each file: by LFS or regular, and the hash of what is there
-    POST /org/name.git/info/lfs/objects/batch     -> where to PUT each LFS file that is not there, and what to verify
-    POST /api/models/org/name/commit/main         -> one line of JSON for the message, then one for each file
+    POST /api/validate-yaml
+        -> errors in the front matter of a README.md
+    POST /api/repos/create
+        -> 409 where it exists
+    POST /api/models/org/name/preupload/main
+        -> for each file: by LFS or regular, and the hash of what is there
+    POST /org/name.git/info/lfs/objects/batch
+        -> where to PUT each LFS file that is not there, and what to verify
+    POST /api/models/org/name/commit/main
+        -> one line of JSON for the message, then one for each file
 
 An error has its reason in X-Error-Code. The answers are in `hub_routes`; `Hub.refusal` and
 `Hub.spoil` switch failures on.

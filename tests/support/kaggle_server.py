@@ -6,7 +6,7 @@
         -> 302 to the archive, which is in another store
     GET  /archives/OWNER/NAME/N.zip
         -> 200, Content-Length, Accept-Ranges: bytes, x-goog-hash: md5=BASE64
-    GET  the same with Range: bytes=START-               when that many bytes of it, whole MiB, have arrived
+    GET  the same with Range: bytes=START-               when so many bytes, whole MiB, have arrived
         -> 206
 
 The client has one address of Kaggle in a table, which the fixture changes; the variable
@@ -18,11 +18,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import inspect
 import io
 import json
 import re
 import sys
 import threading
+import traceback
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -148,9 +150,24 @@ class Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
+def note_frames_without_a_module() -> None:
+    """Let `inspect` know the frames of the call stack that belong to no module.
+
+    kagglehub looks through the call stack six times a download, for libraries that may be using it.
+    For a frame of no module, as `python -m` and pytest-xdist have, `inspect` goes through all
+    imported modules each time, which takes half a second of each test; its answer is the same.
+    """
+    for frame, _ in traceback.walk_stack(None):
+        if inspect.getmodule(frame) is None:
+            path = Path(frame.f_code.co_filename)
+            for name in (str(path), str(path.absolute())):
+                inspect.modulesbyfile[name] = ""
+
+
 @contextmanager
 def serve() -> Iterator[Kaggle]:
     """A running server on a free port of localhost."""
+    note_frames_without_a_module()
     kaggle = Kaggle()
     server = Server(("127.0.0.1", 0), type("Bound", (Handler,), {"kaggle": kaggle}))
     kaggle.port = server.server_address[1]

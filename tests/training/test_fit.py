@@ -51,45 +51,25 @@ class Stopped:
     errors: str
 
 
-@pytest.fixture(scope="module")
-def stopped(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Stopped]:
-    """Two runs in processes of their own, side by side because each needs seconds to import
-    torch.
-    """
-    folder = tmp_path_factory.mktemp("stopped")
-    command = [
-        sys.executable,
-        str(ROOT / "train.py"),
-        "--data",
-        str(tiny_data),
-        *map(str, TINY_RUN),
-        "--out",
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+def stopped(tiny_data: Path, out: Path, name: str) -> Stopped:
+    """Start train.py as a process of its own, and send it a signal after its first epoch."""
+    command = [sys.executable, str(ROOT / "train.py"), "--data", str(tiny_data)]
     # Where the tests themselves run in the background of a script, processes would inherit that
     # SIGINT is ignored.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    processes = {
-        name: subprocess.Popen(
-            [*command, str(folder / name)], env=environment, text=True, stdout=-1, stderr=-1
-        )
-        for name in ("SIGINT", "SIGKILL")
-    }
+    process = subprocess.Popen(
+        [*command, *map(str, TINY_RUN), "--out", str(out)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     signal.signal(signal.SIGINT, before)
-    waiting = set(processes)
-    while waiting:
-        for name in sorted(waiting):
-            if (folder / name / training_state.STATE).exists() or processes[
-                name
-            ].poll() is not None:
-                processes[name].send_signal(signal.Signals[name])
-                waiting.remove(name)
+    while not (out / training_state.STATE).exists() and process.poll() is None:
         time.sleep(0.001)
-    errors = {name: process.communicate(timeout=60)[1] for name, process in processes.items()}
-    return {
-        name: Stopped(folder / name, process.returncode, errors[name])
-        for name, process in processes.items()
-    }
+    process.send_signal(signal.Signals[name])
+    errors = process.communicate(timeout=60)[1]
+    return Stopped(out, process.returncode, errors)
 
 
 def test_everything_promised_is_there(finished_run: Path) -> None:
@@ -151,9 +131,9 @@ def test_the_learning_rate_goes_through_the_whole_run(finished_run: Path) -> Non
 
 
 def test_a_killed_run_ends_with_the_same_bits(
-    stopped: dict[str, Stopped], finished_run: Path
+    tiny_data: Path, finished_run: Path, tmp_path: Path
 ) -> None:
-    run = stopped["SIGKILL"]
+    run = stopped(tiny_data, tmp_path / "run", "SIGKILL")
     assert run.code == -signal.SIGKILL
     assert not (run.out / "model").exists()
     run_training("--resume", run.out)
@@ -163,10 +143,11 @@ def test_a_killed_run_ends_with_the_same_bits(
     assert {path.name for path in (run.out / "model").iterdir()} == names
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_in_one_sentence_and_the_run_can_go_on(
-    stopped: dict[str, Stopped], finished_run: Path
+    tiny_data: Path, finished_run: Path, tmp_path: Path
 ) -> None:
-    run = stopped["SIGINT"]
+    run = stopped(tiny_data, tmp_path / "run", "SIGINT")
     assert run.code == 130
     assert "Traceback" not in run.errors
     assert (

@@ -217,6 +217,7 @@ def test_an_unknown_task_with_the_nearest_one() -> None:
         train.options(["--task", "leison"])
 
 
+@pytest.mark.slow
 def test_a_damaged_image_is_exit_code_2_and_one_sentence(tiny_data: Path, tmp_path: Path) -> None:
     # A worker process finds it here, and torch hands on its whole traceback as the error's text.
     folder = Path(shutil.copytree(tiny_data, tmp_path / "data"))
