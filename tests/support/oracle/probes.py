@@ -32,13 +32,13 @@ PLACES = {
 }
 """Functions of inner modules: the old home of each, and its new one."""
 
-DARKNESS = {
-    **{"akiec": 0.5, "bcc": 0.6, "bkl": 0.3, "df": 0.2, "mel": 1.0, "nv": 0.0, "vasc": 0.8},
-}
+DARKNESS = {"akiec": 0.5, "bcc": 0.6, "bkl": 0.3, "df": 0.2, "mel": 1.0, "nv": 0.0, "vasc": 0.8}
 """Darkness of the lesions of each diagnosis in the tiny data, in the order of the classes."""
 
-HEAVY = ("torch", "torchvision", "timm", "pandas", "matplotlib")
-HEAVY += ("onnxruntime", "gradio", "safetensors")
+HEAVY = (
+    *("torch", "torchvision", "timm", "pandas", "matplotlib"),
+    *("onnxruntime", "gradio", "safetensors"),
+)
 """Packages of which it matters whether a command imports them."""
 
 PRELOADED = (
