@@ -55,7 +55,7 @@ WITHOUT_TORCH = ("", "images", "hub", "evaluation", "cards")
 """Rooms whose modules never import PyTorch."""
 
 TORCH_IN_MODELS = {"backbone", "weights", "export", "engines.pytorch", "engines.fused"}
-TORCH_IN_MODELS |= {"classifier", "engines.onnx_runtime"}
+TORCH_IN_MODELS |= {"classifier", "engines.select"}
 """Of the models' room, the modules that may import PyTorch; all others answer without it."""
 
 WITHOUT_PANDAS = ("", "images", "hub", "models")
