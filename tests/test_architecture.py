@@ -60,7 +60,7 @@ TORCH_IN_DATA = {"data.datasets", "data.augment"}
 """Of the data's room, the modules that may import PyTorch; all others read images without it."""
 
 TORCH_IN_MODELS = {"backbone", "weights", "export", "engines.pytorch", "engines.fused"}
-TORCH_IN_MODELS |= {"classifier", "engines.onnx_runtime"}
+TORCH_IN_MODELS |= {"classifier", "engines.select"}
 """Of the models' room, the modules that may import PyTorch; all others answer without it."""
 
 WITHOUT_PANDAS = ("", "images", "hub", "models")
