@@ -68,7 +68,7 @@ def layer(channels: int, kernel: int, stride: int, size: int, rounds: int) -> st
     given = gradient, images, weight, strides, padding
     cells = []
     for which, ours in enumerate((cpu.input_gradient, cpu.weight_gradient)):
-        theirs, own = turns(lambda w=which: cpu._own(*given, w), lambda f=ours: f(*given), rounds)  # type: ignore[misc]
+        theirs, own = turns(lambda w=which: cpu.pytorch_gradient(*given, w), lambda f=ours: f(*given), rounds)  # type: ignore[misc]
         cells += [f"{theirs:.1f}", f"{own:.1f}"]
     return f"| {channels}, {kernel} x {kernel}, {stride}, {size} | {' | '.join(cells)} |"
 
@@ -86,7 +86,7 @@ def step(name: str, size: int, freeze: int, faster: bool) -> Callable[[], None]:
     labels = torch.randint(7, (BATCH,))
 
     def run() -> None:
-        mode = cpu.Faster() if faster else contextlib.nullcontext()
+        mode = cpu.FasterDepthwise() if faster else contextlib.nullcontext()
         with mode, torch.autocast("cpu", torch.bfloat16):
             logits = model(images)
         optimizer.zero_grad(set_to_none=True)
