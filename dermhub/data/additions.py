@@ -134,6 +134,8 @@ def add_sharper(table: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, int, i
 
 def _same_view(path: str, copy: str) -> bool:
     """Compare an image with its copy; raises DataError for a copy that is not larger."""
+    image = to_rgb(path)
+    sharper = to_rgb(copy)
     # Very large images are decoded at a reduced size, so the sizes are read from the files.
     width, height = _size(path)
     copy_width, copy_height = _size(copy)
@@ -142,7 +144,7 @@ def _same_view(path: str, copy: str) -> bool:
             f"{copy} is {copy_width} x {copy_height} pixels, not larger than {path} "
             f"({width} x {height}): expected a sharper copy."
         )
-    difference = np.abs(_thumbnail(to_rgb(path)) - _thumbnail(to_rgb(copy)))
+    difference = np.abs(_thumbnail(image) - _thumbnail(sharper))
     return float(difference.mean()) <= DIFFERENCE
 
 

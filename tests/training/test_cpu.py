@@ -26,20 +26,20 @@ def learn(
     layer.zero_grad()
     mode = cpu.FasterDepthwise() if faster else contextlib.nullcontext()
     with mode, torch.autocast("cpu", dtype):
-        found = layer(images)
+        output = layer(images)
     generator = torch.Generator().manual_seed(1)
-    (found.float() * torch.randn(found.shape, generator=generator)).sum().backward()
+    (output.float() * torch.randn(output.shape, generator=generator)).sum().backward()
     weights = next(layer.parameters())
     assert images.grad is not None
     assert weights.grad is not None
-    return found.detach(), images.grad, weights.grad
+    return output.detach(), images.grad, weights.grad
 
 
 def kind(layer: nn.Module, dtype: torch.dtype = torch.bfloat16) -> str:
-    """What the backward pass of a layer will do."""
+    """The name of a layer's backward pass."""
     with cpu.FasterDepthwise(), torch.autocast("cpu", dtype):
-        found = layer(torch.ones(2, 8, 12, 12, requires_grad=True))
-    return str(type(found.grad_fn).__name__)
+        output = layer(torch.ones(2, 8, 12, 12, requires_grad=True))
+    return str(type(output.grad_fn).__name__)
 
 
 def test_gradient_of_a_kernel_by_hand() -> None:
@@ -66,11 +66,11 @@ def test_gradients_are_those_of_pytorch(
         memory_format=torch.channels_last
     )
     images = torch.randn(4, 8, 17, 22).to(memory_format=torch.channels_last)
-    for own, theirs in zip(learn(layer, True, images), learn(layer, False, images), strict=True):
-        assert own.dtype == theirs.dtype
-        assert own.shape == theirs.shape
+    for ours, theirs in zip(learn(layer, True, images), learn(layer, False, images), strict=True):
+        assert ours.dtype == theirs.dtype
+        assert ours.shape == theirs.shape
         # bfloat16 keeps 8 bits, and sums are ordered otherwise.
-        assert float((own - theirs).abs().max() / theirs.abs().max()) < 2**-6
+        assert float((ours - theirs).abs().max() / theirs.abs().max()) < 2**-6
 
 
 def test_a_whole_backbone_learns_the_same() -> None:
@@ -82,9 +82,9 @@ def test_a_whole_backbone_learns_the_same() -> None:
         parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None
     ]
     learn(model, True, images)
-    own = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    ours = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     # All gradients as one vector: those of single layers may be all but zero.
-    first, second = (torch.cat([one.flatten() for one in group]) for group in (own, theirs))
+    first, second = (torch.cat([part.flatten() for part in group]) for group in (ours, theirs))
     assert float(nn.functional.cosine_similarity(first, second, dim=0)) > 0.999
 
 
