@@ -11,6 +11,7 @@ AdamW's step on random images. Both sides take turns in every round. Prints Mark
 from __future__ import annotations
 
 import argparse
+import functools
 import contextlib
 import statistics
 import time
@@ -68,7 +69,8 @@ def layer(channels: int, kernel: int, stride: int, size: int, rounds: int) -> st
     given = gradient, images, weight, strides, padding
     cells = []
     for which, ours in enumerate((cpu.input_gradient, cpu.weight_gradient)):
-        theirs, own = turns(lambda w=which: cpu._own(*given, w), lambda f=ours: f(*given), rounds)  # type: ignore[misc]
+        pytorch = functools.partial(cpu.pytorch_gradient, *given, which)
+        theirs, own = turns(pytorch, functools.partial(ours, *given), rounds)
         cells += [f"{theirs:.1f}", f"{own:.1f}"]
     return f"| {channels}, {kernel} x {kernel}, {stride}, {size} | {' | '.join(cells)} |"
 
@@ -86,7 +88,7 @@ def step(name: str, size: int, freeze: int, faster: bool) -> Callable[[], None]:
     labels = torch.randint(7, (BATCH,))
 
     def run() -> None:
-        mode = cpu.Faster() if faster else contextlib.nullcontext()
+        mode = cpu.FasterDepthwise() if faster else contextlib.nullcontext()
         with mode, torch.autocast("cpu", torch.bfloat16):
             logits = model(images)
         optimizer.zero_grad(set_to_none=True)

@@ -46,7 +46,8 @@ ONLY_IN = {
     "onnx": {"models.export"},
     "onnxruntime": {"models.engines.onnx_runtime"},
     "gradio": set(),
-    "huggingface_hub": {"hub.client"},
+    "huggingface_hub": {"hub.client", "hub.errors"},
+    "httpx2": {"hub.errors"},
     "pyarrow": {"scoring.results"},
     "torchvision": {"data.augment"},
     "sklearn": set(),
@@ -67,7 +68,7 @@ WITHOUT_PANDAS = ("", "images", "hub", "models")
 """Rooms that a light installation needs, which has no pandas."""
 
 HEAVY = {"torch", "timm", "numpy", "pandas", "PIL", "safetensors", "matplotlib", "gradio"}
-HEAVY |= {"kagglehub", "yaml", "jinja2", "tqdm", "huggingface_hub", "pyarrow"}
+HEAVY |= {"kagglehub", "yaml", "jinja2", "tqdm", "huggingface_hub", "httpx2", "pyarrow"}
 
 
 @functools.cache

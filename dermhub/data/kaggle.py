@@ -1,4 +1,4 @@
-"""Training data through kagglehub: the only module that imports it.
+"""Training data from Kaggle, through kagglehub.
 
 kagglehub keeps `$KAGGLEHUB_CACHE/datasets/OWNER/NAME/versions/N/`, with an empty file `N.complete`
 beside `versions` once all of it has arrived, and `N.archive` while it arrives. A complete version
@@ -11,6 +11,8 @@ from __future__ import annotations
 import errno
 import re
 import sys
+import tarfile
+import zipfile
 from pathlib import Path
 from textwrap import shorten
 
@@ -21,26 +23,26 @@ HAM10000 = "kmader/skin-cancer-mnist-ham10000/versions/2"
 
 
 PREFIX = "kaggle:"
-"""What marks a dataset of Kaggle where a folder could stand, as in kaggle:OWNER/NAME."""
+"""Prefix of a dataset of Kaggle where a folder could stand, as in kaggle:OWNER/NAME."""
 
 
 ATTEMPTS = 3
-"""How often a download that breaks off is taken up again, each time where it stopped."""
+"""Tries for a download that breaks off; each goes on where the last stopped."""
 
 
 _SLUG = r"[A-Za-z0-9][\w-]*"
 
 
 def parse(data: str) -> str:
-    """The handle in `kaggle:OWNER/NAME` or `kaggle:OWNER/NAME/versions/N`; raises ConfigError for
-    anything else.
+    """The handle in `kaggle:OWNER/NAME` or `kaggle:OWNER/NAME/versions/N`.
+
+    Raises ConfigError for anything else.
     """
     handle = data.removeprefix(PREFIX)
     if not re.fullmatch(rf"{_SLUG}/{_SLUG}(/versions/[1-9]\d*)?", handle, re.ASCII):
         raise ConfigError(
             f"--data is {data!r}, expected a folder, {PREFIX}OWNER/NAME or "
-            f"{PREFIX}OWNER/NAME/versions/N, "
-            "as in the dataset's address on kaggle.com."
+            f"{PREFIX}OWNER/NAME/versions/N, as in the dataset's address on kaggle.com."
         )
     return handle
 
@@ -50,7 +52,7 @@ def download(handle: str = HAM10000) -> Path:
 
     A handle that names a version costs no request when the cache holds it. One that doesn't means
     the newest version; where Kaggle can't be reached, the newest in the cache. Raises
-    DownloadError, and ConfigError for a handle that is none.
+    DownloadError, and ConfigError for a text that is no handle.
     """
     parse(handle)
     try:
@@ -88,65 +90,67 @@ def pinned(handle: str, folder: Path) -> str:
 
 
 def _explained(handle: str, error: Exception) -> DownloadError:
-    """One sentence for a person: what happened, what is left, what to do."""
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    kind = type(error).__name__
-    if kind == "ChunkedEncodingError":
+    """Describe an error of kagglehub in one sentence: what happened, what is left, what to do."""
+    import requests
+    from kagglehub.exceptions import DataCorruptionError
+
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
         arrived = sum(path.stat().st_size for path in _home(handle).glob("*.archive"))
         return DownloadError(
             f"The download of {handle} broke off {ATTEMPTS} times; {arrived / 1e6:.1f} MB have "
-            "arrived and are kept: "
-            "try again, and it goes on from there."
+            "arrived and are kept: try again, and it goes on from there."
         )
-    if kind == "DataCorruptionError":
+    if isinstance(error, DataCorruptionError):
         return DownloadError(
             f"The download of {handle} was damaged on its way (its md5 is not the one that Kaggle "
-            "states) and was "
-            "thrown away: try again."
+            "states) and was thrown away: try again."
         )
-    if kind in ("BadZipFile", "ReadError") or str(error) == "Unsupported archive type.":
+    # kagglehub has no class for the third: a ValueError with this text.
+    broken = isinstance(error, zipfile.BadZipFile | tarfile.ReadError)
+    if broken or str(error) == "Unsupported archive type.":
         # kagglehub would take the file for a finished download the next time, and fail again.
         for path in _home(handle).glob("*.archive"):
             path.unlink()
         return DownloadError(
             f"What arrived for {handle} is no archive and was thrown away: try again, or download "
-            "it in a browser and "
-            "give its folder with --data."
+            "it in a browser and give its folder with --data."
         )
-    if status in (401, 403):
-        return DownloadError(
-            f"Kaggle does not give {handle} to this user ({status}): set KAGGLE_API_TOKEN to a "
-            "token from "
-            "kaggle.com/settings and accept the dataset's terms on its page, or give a folder with "
-            "--data."
-        )
-    if status == 404:
-        return DownloadError(
-            f"Kaggle has no dataset {handle} (404): check owner, name and version on kaggle.com, "
-            "or give a folder "
-            "with --data."
-        )
-    if isinstance(status, int):
-        return DownloadError(
-            f"Kaggle answered {handle} with an error ({status}): try again later, or give a folder "
-            "with --data."
-        )
+    if isinstance(error, requests.exceptions.RequestException) and error.response is not None:
+        return _refused(handle, error.response.status_code)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return DownloadError(
             f"There is no space left for {handle} in {_home(handle)}: make room, or set "
-            "KAGGLEHUB_CACHE to a folder "
-            "with space."
+            "KAGGLEHUB_CACHE to a folder with space."
         )
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else kind
+    lines = str(error).strip().splitlines()
+    reason = shorten(lines[0], 200) if lines else type(error).__name__
     return DownloadError(
-        f"{handle} could not be fetched from Kaggle ({shorten(reason, 200)}): connect to the "
-        "network and try "
+        f"{handle} could not be fetched from Kaggle ({reason}): connect to the network and try "
         "again, or give a folder that holds the data with --data."
     )
 
 
+def _refused(handle: str, status: int) -> DownloadError:
+    """Describe a request that Kaggle answered with an error, by its status."""
+    if status in (401, 403):
+        return DownloadError(
+            f"Kaggle does not give {handle} to this user ({status}): set KAGGLE_API_TOKEN to a "
+            "token from kaggle.com/settings and accept the dataset's terms on its page, or give a "
+            "folder with --data."
+        )
+    if status == 404:
+        return DownloadError(
+            f"Kaggle has no dataset {handle} (404): check owner, name and version on kaggle.com, "
+            "or give a folder with --data."
+        )
+    return DownloadError(
+        f"Kaggle answered {handle} with an error ({status}): try again later, or give a folder "
+        "with --data."
+    )
+
+
 def _home(handle: str) -> Path:
-    """Where kagglehub keeps all versions of a dataset."""
+    """The folder in which kagglehub keeps all versions of a dataset."""
     from kagglehub.config import get_cache_folder
 
     return Path(get_cache_folder(), "datasets", *handle.split("/")[:2])

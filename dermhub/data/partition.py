@@ -16,6 +16,7 @@ from dermhub import files
 from dermhub.errors import LeakError, some
 
 SPLITS = ("train", "validation", "test")
+"""The splits, in the order in which a lesion is offered to them."""
 
 
 SHARES = {"train": 0.72, "validation": 0.12, "test": 0.16}
@@ -23,18 +24,18 @@ SHARES = {"train": 0.72, "validation": 0.12, "test": 0.16}
 
 
 SAME_LESION = {"HAM_0004919": "HAM_0000140"}
-"""Lesion ids that are photographs of one lesion: ISIC_0025226 and ISIC_0030074 are
-near-identical.
-"""
+"""Second id of a lesion -> its first: ISIC_0025226 and ISIC_0030074 are near-identical."""
 
 
 FILE_ID = r"[0-9a-f]{16}"
-"""What an id looks like that stands for the bytes of a file, where the data name no lesions
-(`dermhub.data.tables`).
+"""Pattern of an id made of a file's bytes, where the data name no lesions.
+
+See `dermhub.data.tables`.
 """
 
 
 SHIPPED = Path(__file__).with_name("partition.csv")
+"""The partition of HAM10000: a table with the columns lesion_id and split."""
 
 
 @cache
@@ -50,16 +51,14 @@ def shipped_hash() -> str:
 
 
 def fingerprint(table: pd.DataFrame) -> str:
-    """sha256 of what matters of a table: ids, lesions, labels and splits of its images, whatever
-    their order.
-    """
+    """sha256 over ids, lesions, labels and splits of a table's images, whatever their order."""
     columns = ["image_id", "lesion_id", "dx", "split"]
     rows = table[columns].sort_values("image_id").to_csv(index=False, lineterminator="\n")
     return hashlib.sha256(rows.encode()).hexdigest()
 
 
 def canonical(lesions: pd.Series) -> pd.Series:
-    """Lesion ids with one name for each lesion, also where it has two."""
+    """Replace the second id of a lesion that has two by the first."""
     return lesions.replace(SAME_LESION)
 
 
@@ -76,76 +75,71 @@ def assign(table: pd.DataFrame) -> pd.Series:
 
 
 def divide(table: pd.DataFrame) -> dict[str, str]:
-    """lesion_id -> split for a table with columns `lesion_id` and `dx`; see `assign` for the
-    rule.
-    """
-    group = canonical(table["lesion_id"])
-    lesions = (
-        table.groupby(group, sort=True)
-        .agg(dx=("dx", "min"), images=("dx", "size"))
-        .reset_index(names="lesion")
-    )
+    """lesion_id -> split for a table with columns `lesion_id` and `dx`, by the rule of `assign`."""
+    groups = table.groupby(canonical(table["lesion_id"]), sort=True)
+    lesions = groups.agg(dx=("dx", "min"), images=("dx", "size")).reset_index(names="lesion")
     lesions["key"] = [hashlib.sha256(name.encode()).hexdigest() for name in lesions["lesion"]]
     # Lesions with many photographs come first, so that each split gets its part of them.
     lesions = lesions.sort_values(["dx", "images", "key"], ascending=[True, False, True])
     places: dict[str, str] = {}
     for _, same_class in lesions.groupby("dx", sort=True):
-        held = dict.fromkeys(SPLITS, 0)
+        assigned = dict.fromkeys(SPLITS, 0)
         total = 0
-        for name, images in zip(same_class["lesion"], same_class["images"], strict=True):
+        for lesion, images in zip(same_class["lesion"], same_class["images"], strict=True):
             total += images
-            split = max(SPLITS, key=lambda s: SHARES[s] * total - held[s])
-            held[split] += images
-            places[name] = split
+            lacking = {split: SHARES[split] * total - assigned[split] for split in SPLITS}
+            split = max(SPLITS, key=lacking.__getitem__)
+            assigned[split] += images
+            places[lesion] = split
     return {
         lesion: places[SAME_LESION.get(lesion, lesion)] for lesion in table["lesion_id"].unique()
     }
 
 
 def overlap(table: pd.DataFrame) -> int | None:
-    """The number of lesions of a table that stand in more than one `split`; 0 for a table that does
-    not leak.
+    """Number of lesions of a table in more than one `split`; 0 for a table that does not leak.
 
-    None where the data name no lesions of the images that are held out, so that nobody can tell.
+    None where the data name no lesions for images held out, so that nobody can tell.
     """
-    held = table["lesion_id"][table["split"] != "train"]
-    return None if held.str.fullmatch(FILE_ID).any() else len(_torn(table))
+    held_out = table["lesion_id"][table["split"] != "train"]
+    if held_out.str.fullmatch(FILE_ID).any():
+        return None
+    return len(_divided_lesions(table))
 
 
 def check(table: pd.DataFrame) -> None:
-    """Raise LeakError, naming lesions, when a lesion of the table stands in more than one
-    `split`.
-    """
-    torn = _torn(table)
-    if torn:
+    """Raise LeakError, naming lesions, when a lesion of the table is in more than one `split`."""
+    divided = _divided_lesions(table)
+    if divided:
         raise LeakError(
-            f"{len(torn)} lesion(s) stand in more than one split ({some(torn)}): "
+            f"{len(divided)} lesion(s) stand in more than one split ({some(divided)}): "
             "put all images of a lesion into one split, or leave the split column out."
         )
 
 
-def _torn(table: pd.DataFrame) -> list[str]:
-    group = canonical(table["lesion_id"])
-    count = table.groupby(group)["split"].nunique()
-    ids = table.groupby(group)["lesion_id"].unique()
-    return [" = ".join(sorted(ids[name])) for name in sorted(count[count > 1].index)]
+def _divided_lesions(table: pd.DataFrame) -> list[str]:
+    """The lesions in more than one split; both ids of a lesion that has two."""
+    groups = table.groupby(canonical(table["lesion_id"]))
+    splits = groups["split"].nunique()
+    ids = groups["lesion_id"].unique()
+    return [" = ".join(sorted(ids[lesion])) for lesion in sorted(splits[splits > 1].index)]
 
 
 def check_copies(table: pd.DataFrame) -> None:
-    """Raise LeakError where two image files in different splits are the same, byte for byte,
-    whatever their ids.
+    """Raise LeakError where image files in different splits are the same, byte for byte.
+
+    Whatever their ids.
     """
     sizes = pd.Series([Path(path).stat().st_size for path in table["path"]], index=table.index)
     # Only files of one length can be equal; the others are not read for this.
-    alike = table[table["split"].groupby(sizes).transform("nunique") > 1]
-    hashes = pd.Series(
-        [files.sha256(Path(path)) for path in alike["path"]], index=alike.index, dtype=object
-    )
-    torn = alike[alike["split"].groupby(hashes).transform("nunique") > 1]
-    if len(torn):
-        first = torn[hashes[torn.index] == hashes[torn.index[0]]].drop_duplicates("split")
+    same_size = table[table["split"].groupby(sizes).transform("nunique") > 1]
+    sha256 = [files.sha256(Path(path)) for path in same_size["path"]]
+    hashes = pd.Series(sha256, index=same_size.index, dtype=object)
+    copies = same_size[same_size["split"].groupby(hashes).transform("nunique") > 1]
+    if len(copies):
+        first = copies[hashes[copies.index] == hashes[copies.index[0]]].drop_duplicates("split")
         raise LeakError(
-            f"{len(torn)} image file(s) stand in more than one split under several ids "
-            f"({some(first['image_id'])} are "
-            "one image): give all photographs of one lesion the same lesion_id."
+            f"{len(copies)} image file(s) stand in more than one split under several ids "
+            f"({some(first['image_id'])} are one image): give all photographs of one lesion the "
+            "same lesion_id."
         )

@@ -1,12 +1,11 @@
-"""Tables of images: read, checked, divided by lesion, and served to the training loop.
+"""Tables of images: read, checked, and divided by lesion.
 
 A table is a pandas DataFrame with one row an image and the columns image_id, lesion_id, dx, path,
-split, and where known dx_type, age, sex, localization.
+split, and, where the data have them, dx_type, age, sex, localization.
 """
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -22,21 +21,21 @@ from dermhub.tasks import LESION_NAMES, Task
 
 
 def find_images(folder: Path) -> dict[str, Path]:
-    """image id (file name without extension) -> path of every image below a folder.
+    """Image id (file name without extension) -> path of every image below a folder.
 
     The Kaggle copy of HAM10000 holds each folder twice, in two spellings: of copies with one name
     the first in sorted order is taken. Raises DataError for a folder without images, and where
     files with one name differ (in length: reading 10,000 images twice would take minutes).
     """
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for path in files.image_files(folder):
-        first = found.setdefault(path.stem, path)
+        first = paths.setdefault(path.stem, path)
         if first is not path and first.stat().st_size != path.stat().st_size:
             raise DataError(
                 f"{first} and {path} differ but have one name, and so one image id: rename or "
                 "remove one."
             )
-    return found
+    return paths
 
 
 def read_labels(csv: Path) -> pd.DataFrame:
@@ -68,7 +67,8 @@ def read_labels(csv: Path) -> pd.DataFrame:
         )
     if table.empty:
         raise DataError(f"{csv} has a heading but no rows.")
-    for name in ("image_id", "dx", *(c for c in ("lesion_id", "split") if c in table)):
+    optional = [name for name in ("lesion_id", "split") if name in table]
+    for name in ("image_id", "dx", *optional):
         table[name] = table[name].str.strip()
         empty = table.index[table[name].isna() | (table[name] == "")] + 2
         if len(empty):
@@ -86,14 +86,14 @@ def read_labels(csv: Path) -> pd.DataFrame:
 
 def attach_paths(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
     """Add the column `path`; raises DataError naming the ids that have no file below the folder."""
-    found = find_images(folder)
-    missing = [name for name in table["image_id"] if name not in found]
+    paths = find_images(folder)
+    missing = [name for name in table["image_id"] if name not in paths]
     if missing:
         raise DataError(
             f"{len(missing)} of {len(table)} image ids have no file below {folder}: "
             f"{some(missing)}."
         )
-    return table.assign(path=[str(found[name]) for name in table["image_id"]])
+    return table.assign(path=[str(paths[name]) for name in table["image_id"]])
 
 
 def read_table(folder: Path, task: Task) -> pd.DataFrame:
@@ -111,9 +111,10 @@ def read_table(folder: Path, task: Task) -> pd.DataFrame:
         # measured.
         classes = {str(task.class_of(dx)) for dx in table["dx"][table["split"] == split]}
         if not classes & task.positive or not classes - task.positive:
-            held = f"holds only {some(sorted(classes))}" if classes else "is empty"
+            content = f"holds only {some(sorted(classes))}" if classes else "is empty"
             raise DataError(
-                f"The {split} split of {folder} {held}: expected malignant and benign images there."
+                f"The {split} split of {folder} {content}: expected malignant and benign images "
+                "there."
             )
     return table.reset_index(drop=True)
 
@@ -125,14 +126,15 @@ def check_classes(table: pd.DataFrame, folder: Path, task: Task) -> None:
         known = (*LESION_NAMES, *task.classes)
         raise DataError(
             f"{folder} has {len(unknown)} class(es) that the task {task.name!r} does not know "
-            f"({some(unknown)}); "
-            f"expected {', '.join(dict.fromkeys(known))}.{suggest(unknown[0], known)}"
+            f"({some(unknown)}); expected "
+            f"{', '.join(dict.fromkeys(known))}.{suggest(unknown[0], known)}"
         )
 
 
 def read_folder(folder: Path) -> pd.DataFrame:
-    """The one CSV table of a folder with each image's path and lesion_id; raises DataError where
-    there is none.
+    """Read the one CSV table of a folder, with each image's path and lesion_id.
+
+    Raises DataError where there is none, or several.
     """
     find_images(folder)
     tables = sorted(folder.glob("*.csv"))
@@ -142,8 +144,7 @@ def read_folder(folder: Path) -> pd.DataFrame:
     if len(tables) != 1:
         raise DataError(
             f"{folder} holds {len(tables)} CSV tables, expected one with the columns image_id, dx "
-            "and lesion_id, "
-            "or folders train|test/benign|malignant."
+            "and lesion_id, or folders train|test/benign|malignant."
         )
     table = attach_paths(read_labels(tables[0]), folder)
     if "lesion_id" not in table:
@@ -188,18 +189,13 @@ def _has_layout(folder: Path) -> bool:
 
 
 def _read_layout(folder: Path) -> pd.DataFrame:
-    rows = []
-    for part in ("train", "test"):
-        for dx in ("benign", "malignant"):
-            for image_id, path in find_images(folder / part / dx).items():
-                rows.append(
-                    {
-                        "image_id": f"{part}/{dx}/{image_id}",
-                        "dx": dx,
-                        "path": str(path),
-                        "split": part,
-                    }
-                )
+    """Read the folders train|test/benign|malignant; validation is taken from the train folder."""
+    rows = [
+        {"image_id": f"{part}/{dx}/{image_id}", "dx": dx, "path": str(path), "split": part}
+        for part in ("train", "test")
+        for dx in ("benign", "malignant")
+        for image_id, path in find_images(folder / part / dx).items()
+    ]
     table = pd.DataFrame(rows)
     table["lesion_id"] = _content_ids(table["path"])
     # A copy of a test image in train/ would be a leak: it leaves the training data.
@@ -209,12 +205,14 @@ def _read_layout(folder: Path) -> pd.DataFrame:
     places = partition.divide(training)
     # `divide` also sets a test part aside; here the test images are given, so that part goes back
     # to training.
-    chosen = training["lesion_id"].map(places).replace({"test": "train"})
-    table.loc[training.index, "split"] = chosen
+    splits = training["lesion_id"].map(places).replace({"test": "train"})
+    table.loc[training.index, "split"] = splits
     return table
 
 
 def _content_ids(paths: pd.Series) -> list[str]:
-    # Without lesion ids, at least copies of one file count as one lesion. They look like
-    # partition.FILE_ID.
-    return [hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16] for path in paths]
+    """An id of the form `partition.FILE_ID` for each file, from its bytes.
+
+    Without lesion ids, at least copies of one file count as one lesion.
+    """
+    return [files.sha256(Path(path))[:16] for path in paths]

@@ -1,5 +1,13 @@
-"""What is chosen after training, on the validation split alone: class prior, temperature,
-thresholds.
+"""Calibration: choosing class prior, temperature and thresholds, and measuring how well they hold.
+
+Everything is chosen on the validation split alone, after training.
+
+On the test split, slope and intercept of calibration are measured: the outcome is regressed on the
+logit of the probability of malignancy (Cox, "Two further applications of a model for binary
+regression", Biometrika 45, 1958). Slope 1 and intercept 0 are ideal: a slope below 1 says that
+probabilities are too extreme, an intercept above 0 (at slope 1, "calibration in the large") that
+malignancy is more frequent than they say. These are weak and mean calibration in Van Calster et
+al., "A calibration hierarchy for risk models was defined", J Clin Epidemiol 74, 2016, section 2.
 """
 
 from __future__ import annotations
@@ -10,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dermhub.arrays import Floats64
-from dermhub.evaluation import bootstrap, metrics
+from dermhub.evaluation import metrics
+from dermhub.evaluation.bootstrap import Resamples, bounds
 from dermhub.models import prediction
 from dermhub.models.config import Threshold
 from dermhub.tasks import Task
@@ -25,8 +34,22 @@ SENSITIVITY = 0.95
 """The stated aim of the default operating point: share of malignant images that must be called."""
 
 
-def prior_offset(targets: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
-    """(C,) log of each class's share among the images with these targets (N,), less the mean log
+CURVE_BINS = 10
+"""Equal-width bins of the calibration curve."""
+
+
+NEWTON_STEPS = 30
+"""Newton steps at most; a handful is enough unless the data separate."""
+
+
+STEEPEST = 100.0
+"""A slope beyond this in either direction means that the two groups are separated, and no slope
+exists.
+"""
+
+
+def prior_offset(targets: NDArray[np.int64], classes: int) -> Floats64:
+    """(C,) log of each class's share of the images with these targets (N,), less the mean log
     share.
 
     A class without images, of which nothing is known, counts as much as the rarest.
@@ -37,34 +60,34 @@ def prior_offset(targets: NDArray[np.int64], classes: int) -> NDArray[np.float64
     return np.asarray(logs - logs[shares > 0].mean())
 
 
-def directions(targets: NDArray[np.int64], task: Task) -> NDArray[np.float64]:
-    """(C,) what is added to the logits, times an exponent, to move the prior that a model has
-    learned from N images.
+def directions(targets: NDArray[np.int64], task: Task) -> Floats64:
+    """(C,) direction in which to move the logits, to change the prior learned from N images.
 
-    Of several classes it is `prior_offset` of the training images: positive exponents move the
-    prior towards that of the data, negative ones towards equal classes (post-hoc logit adjustment,
-    Menon et al. 2021, section 4.1), and training that draws classes with share**sampling is undone
-    by 1 - sampling (Saerens et al. 2002, eq. 2.4). Two classes have but one direction, whatever
-    their shares and however their diagnoses were drawn.
+    The chosen exponent times this is added to the logits. With several classes it is `prior_offset`
+    of the training images: positive exponents move the prior towards that of the data, negative
+    ones towards equal classes (post-hoc logit adjustment, Menon et al. 2021, section 4.1), and
+    training that draws classes with share**sampling is undone by 1 - sampling (Saerens et al. 2002,
+    eq. 2.4). Two classes have but one direction, whatever their shares and however their diagnoses
+    were drawn.
     """
-    return (
-        prior_offset(targets, len(task.classes)) if len(task.classes) > 2 else np.array([1.0, -1.0])
-    )
+    if len(task.classes) == 2:
+        return np.array([1.0, -1.0])
+    return prior_offset(targets, len(task.classes))
 
 
 def choose_exponent(
-    logits: NDArray[Any], targets: NDArray[np.int64], offset: NDArray[np.float64], task: Task
+    logits: NDArray[Any], targets: NDArray[np.int64], offset: Floats64, task: Task
 ) -> float:
-    """How much of the prior correction to apply, by what the task's answer is.
+    """Choose how much of the prior correction to apply, by how the task's answer is read.
 
-    Of two classes it is a threshold on the probability of malignancy, whose calls the correction
-    does not change: the exponent has the smallest negative log-likelihood after `fit_temperature`,
-    so that the probability can be taken at its word. The more probable of the two classes is then
-    benign more often. Of several classes it is the most probable one: with the data's own prior
-    rare classes are called too rarely to be useful, with an equal one too often. There accuracy
-    plus balanced accuracy count against the negative log-likelihood: without it a few validation
-    images more or less of a rare class would decide, at the price of what the probabilities are
-    worth.
+    With two classes the answer is a threshold on the probability of malignancy, whose calls the
+    correction does not change: the exponent has the smallest negative log-likelihood after
+    `fit_temperature`, so that the probability can be taken at its word. The more probable of the
+    two classes is then benign more often. With several classes the answer is the most probable one:
+    with the data's own prior rare classes are called too rarely to be useful, with an equal one too
+    often. There accuracy plus balanced accuracy count against the negative log-likelihood: without
+    it a few validation images more or less of a rare class would decide, at the price of what the
+    probabilities are worth.
     """
 
     def goodness(exponent: float) -> float:
@@ -81,22 +104,25 @@ def choose_exponent(
 
 
 def fit_temperature(logits: NDArray[Any], targets: NDArray[np.int64]) -> float:
-    """The temperature in [0.2, 5] with the smallest negative log-likelihood (Guo et al. 2017,
-    section 4.2).
+    """The temperature in [0.2, 5] with the smallest negative log-likelihood.
+
+    Guo et al. 2017, section 4.2.
     """
     grid = np.geomspace(0.2, 5.0, 81)
+    # The second round searches a finer grid around the best of the first.
     for _ in range(2):
         losses = [
-            metrics.negative_log_likelihood(prediction.softmax(logits, t), targets) for t in grid
+            metrics.negative_log_likelihood(prediction.softmax(logits, temperature), targets)
+            for temperature in grid
         ]
         best = int(np.argmin(losses))
-        grid = np.geomspace(grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)], 41)
+        lowest = grid[max(best - 1, 0)]
+        highest = grid[min(best + 1, len(grid) - 1)]
+        grid = np.geomspace(lowest, highest, 41)
     return round(float(grid[len(grid) // 2]), 4)
 
 
-def choose_thresholds(
-    scores: NDArray[np.float64], positive: NDArray[np.bool_]
-) -> dict[str, Threshold]:
+def choose_thresholds(scores: Floats64, positive: NDArray[np.bool_]) -> dict[str, Threshold]:
     """Operating points on the probability of malignancy; the first is the default.
 
     Values are rounded down, so that the case that set the threshold stays on its malignant side.
@@ -105,105 +131,98 @@ def choose_thresholds(
     youden = metrics.threshold_youden(scores, positive)
     return {
         "sensitivity_95": Threshold(
-            _down(sensitive), f"at least {SENSITIVITY:.0%} sensitivity for malignancy"
+            _rounded_down(sensitive), f"at least {SENSITIVITY:.0%} sensitivity for malignancy"
         ),
-        "youden": Threshold(_down(youden), "largest sensitivity + specificity - 1 (Youden)"),
+        "youden": Threshold(
+            _rounded_down(youden), "largest sensitivity + specificity - 1 (Youden)"
+        ),
     }
 
 
-def _down(value: float) -> float:
-    return float(np.floor(value * 1e6) / 1e6)
-
-
-BINS = 10
-"""Equal-width bins of the curve."""
-
-
-STEPS = 30
-"""Newton steps at most; a handful is enough unless the data separate."""
-
-
-STEEPEST = 100.0
-"""A slope beyond this in either direction means that the two groups are separated, and no slope
-exists.
-"""
-
-
 def recalibration(
-    scores: Floats64, positive: NDArray[np.bool_], lesions: NDArray[Any]
+    scores: Floats64, positive: NDArray[np.bool_], resamples: Resamples
 ) -> dict[str, Any]:
-    """Slope, intercept and their 95% intervals over resampled lesions, and the curve, of (N,)
-    scores in [0, 1].
+    """Calibration slope, intercept, their 95% intervals and the curve, of (N,) scores in [0, 1].
 
     `curve` lists mean score, observed share and n of each bin that holds an image. Slope and
     intercept are None where they don't exist: one group is empty, or the score separates the two.
     """
-    own = slope_and_intercept(scores, positive, np.ones((1, len(scores))))
-    parts = [
-        slope_and_intercept(scores, positive, weights)
-        for weights in bootstrap.lesion_weights(lesions)
-    ]
-    names = ("slope", "intercept")
+    once = np.ones((1, len(scores)))
+    slope, intercept = slope_and_intercept(scores, positive, once)
+    parts = [slope_and_intercept(scores, positive, weights) for weights in resamples.chunks]
+    curve = metrics.reliability(scores, positive, CURVE_BINS)
     return {
-        **{name: _number(own[i][0]) for i, name in enumerate(names)},
+        "slope": _finite_or_none(slope[0]),
+        "intercept": _finite_or_none(intercept[0]),
         "bounds": {
-            name: bootstrap.bounds(np.concatenate([part[i] for part in parts]))
-            for i, name in enumerate(names)
+            "slope": bounds(np.concatenate([slopes for slopes, _ in parts])),
+            "intercept": bounds(np.concatenate([intercepts for _, intercepts in parts])),
         },
-        "curve": [
-            [round(a, 6), round(b, 6), n] for a, b, n in metrics.reliability(scores, positive, BINS)
-        ],
+        "curve": [[round(score, 6), round(share, 6), n] for score, share, n in curve],
     }
 
 
 def slope_and_intercept(
     scores: Floats64, positive: NDArray[np.bool_], weights: Floats64
 ) -> tuple[Floats64, Floats64]:
-    """(B,) slopes, and (B,) intercepts at slope 1, for B rows of image weights (B, N); NaN where
-    there is none.
+    """(B,) slopes, and (B,) intercepts at slope 1, for B rows of image weights (B, N).
+
+    NaN where there is none.
     """
     clipped = np.clip(scores, 1e-9, 1 - 1e-9)
     logit = np.log(clipped / (1 - clipped))
-    _, slopes = _fit(logit, positive, weights, slope=True)
-    intercepts, _ = _fit(logit, positive, weights, slope=False)
+    _, slopes = _logistic_regression(logit, positive, weights, fit_slope=True)
+    intercepts, _ = _logistic_regression(logit, positive, weights, fit_slope=False)
     return slopes, intercepts
 
 
-def _fit(
-    x: Floats64, positive: NDArray[np.bool_], weights: Floats64, slope: bool
+def _logistic_regression(
+    x: Floats64, positive: NDArray[np.bool_], weights: Floats64, fit_slope: bool
 ) -> tuple[Floats64, Floats64]:
-    """Newton's method for intercept and slope of a logistic regression in each row; slope stays 1
-    if not asked.
+    """(B,) intercepts and slopes by Newton's method, one regression for each row of weights.
+
+    Without `fit_slope` the slope stays 1. NaN where the method does not converge.
     """
-    a, b = np.zeros(len(weights)), np.full(len(weights), 0.0 if slope else 1.0)
-    still = np.ones(len(weights), bool)
-    for _ in range(STEPS):
-        mean = 1 / (1 + np.exp(-np.clip(a[:, None] + b[:, None] * x, -500, 500)))
-        rest, spread = weights * (positive - mean), weights * mean * (1 - mean)
-        down, across = rest.sum(axis=1), rest @ x
-        aa, ab, bb = spread.sum(axis=1), spread @ x, spread @ (x * x)
+    intercept = np.zeros(len(weights))
+    slope = np.full(len(weights), 0.0 if fit_slope else 1.0)
+    unfinished = np.ones(len(weights), bool)
+    for _ in range(NEWTON_STEPS):
+        exponent = np.clip(intercept[:, None] + slope[:, None] * x, -500, 500)
+        mean = 1 / (1 + np.exp(-exponent))
+        # Gradient and Hessian of the log-likelihood, with respect to intercept (a) and slope (b).
+        residual = weights * (positive - mean)
+        variance = weights * mean * (1 - mean)
+        gradient_a = residual.sum(axis=1)
+        gradient_b = residual @ x
+        hessian_aa = variance.sum(axis=1)
+        hessian_ab = variance @ x
+        hessian_bb = variance @ (x * x)
         with np.errstate(all="ignore"):
-            if slope:
-                determinant = aa * bb - ab * ab
-                # Where all scores are one, there is no slope.
-                determinant[determinant <= 1e-12 * aa * bb] = np.nan
-                step_a, step_b = (
-                    (bb * down - ab * across) / determinant,
-                    (aa * across - ab * down) / determinant,
-                )
+            if fit_slope:
+                determinant = hessian_aa * hessian_bb - hessian_ab * hessian_ab
+                # Where all scores are equal, there is no slope.
+                determinant[determinant <= 1e-12 * hessian_aa * hessian_bb] = np.nan
+                step_a = (hessian_bb * gradient_a - hessian_ab * gradient_b) / determinant
+                step_b = (hessian_aa * gradient_b - hessian_ab * gradient_a) / determinant
             else:
-                step_a, step_b = down / aa, np.zeros_like(b)
+                step_a = gradient_a / hessian_aa
+                step_b = np.zeros_like(slope)
             # Far off, a whole step may overshoot for ever; what is not finite has separated.
-            length = np.maximum(1.0, np.maximum(np.abs(step_a), np.abs(step_b)) / 2.0)
-            a, b = a + step_a / length, b + step_b / length
-        still = ~(np.maximum(np.abs(step_a), np.abs(step_b)) < 1e-9)
-        if not still.any():
+            largest = np.maximum(np.abs(step_a), np.abs(step_b))
+            shortened = np.maximum(1.0, largest / 2.0)
+            intercept = intercept + step_a / shortened
+            slope = slope + step_b / shortened
+        unfinished = ~(largest < 1e-9)
+        if not unfinished.any():
             break
-    lost = (
-        still | ~np.isfinite(a) | ~np.isfinite(b) | (np.abs(b) > STEEPEST) | (np.abs(a) > STEEPEST)
-    )
-    return np.where(lost, np.nan, a), np.where(lost, np.nan, b)
+    lost = unfinished | ~np.isfinite(intercept) | ~np.isfinite(slope)
+    lost |= (np.abs(slope) > STEEPEST) | (np.abs(intercept) > STEEPEST)
+    return np.where(lost, np.nan, intercept), np.where(lost, np.nan, slope)
 
 
-def _number(value: np.float64) -> float | None:
+def _rounded_down(value: float) -> float:
+    return float(np.floor(value * 1e6) / 1e6)
+
+
+def _finite_or_none(value: np.float64) -> float | None:
     return float(value) if np.isfinite(value) else None

@@ -1,5 +1,4 @@
-"""Whether class maps lie on the lesion: figures of the table maps.csv, which `verify` works out
-again.
+"""Localisation of class maps: do they lie on the lesion? The figures of the table maps.csv.
 
 The table has a row for each test image: `image_id`; `lesion_share`, the share of the model's view
 that the lesion covers in the mask that people made; `inside`, the share of the energy of the
@@ -21,12 +20,18 @@ from numpy.typing import NDArray
 from dermhub.arrays import Floats64
 from dermhub.data import partition
 from dermhub.errors import DataError, some
-from dermhub.evaluation import bootstrap, predictions
+from dermhub.evaluation import metrics, predictions
+from dermhub.evaluation.bootstrap import FEWEST, Resamples, bounds
 from dermhub.models import prediction
 from dermhub.models.config import ModelConfig
 from dermhub.models.explanation import WHOLE
 
 MAP_COLUMNS = ("lesion_share", "inside", "hit", "inside_other", "hit_other")
+"""Columns of maps.csv beside image_id."""
+
+
+MAP_FIGURES = (*MAP_COLUMNS, "ratio")
+"""Means of the columns, and the ratio of `inside` to `lesion_share`."""
 
 
 def map_figures(table: pd.DataFrame, test: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:
@@ -35,16 +40,16 @@ def map_figures(table: pd.DataFrame, test: pd.DataFrame, config: ModelConfig) ->
 
     Images whose view the lesion does not reach, or fills by 95 % or more, leave nothing to judge
     and are left out; a blank map counts as one with no energy inside and no hit. `right`, `wrong`
-    and `per_class` (by the true class) are parts of `all`; see `_row` for what is told of each.
+    and `per_class` (by the true class) are parts of `all`; `_row` has the figures of each.
     """
     true = prediction.class_indices(test["dx"], config.task)
     right = predictions.logits_of(test, config.task).argmax(axis=1) == true
     share = table["lesion_share"].to_numpy(float)
     judged = (share > 0) & (share < WHOLE)
-    # A blank map has nothing inside; where there is no other map, there is nothing to tell.
-    known = table[list(MAP_COLUMNS)].fillna({"inside": 0.0, "inside_other": 0.0})
-    known["inside_other"] = known["inside_other"].where(known["hit_other"].notna())
-    values = known.to_numpy(float)
+    # A blank map has nothing inside; without another map both of its cells stay empty.
+    filled = table[list(MAP_COLUMNS)].fillna({"inside": 0.0, "inside_other": 0.0})
+    filled["inside_other"] = filled["inside_other"].where(filled["hit_other"].notna())
+    values = filled.to_numpy(float)
     lesions = partition.canonical(test["lesion_id"]).to_numpy(str)
     parts = {"all": judged, "right": judged & right, "wrong": judged & ~right}
     return {
@@ -61,8 +66,9 @@ def map_figures(table: pd.DataFrame, test: pd.DataFrame, config: ModelConfig) ->
 
 
 def read_maps(path: Path, test: pd.DataFrame) -> pd.DataFrame:
-    """Read maps.csv; raises DataError when it is damaged or not of the test images, in the order of
-    `test`.
+    """Read maps.csv, whose rows are those of `test` in the same order.
+
+    Raises DataError when it is damaged or belongs to other images.
     """
     try:
         table = pd.read_csv(path, dtype={"image_id": str})
@@ -84,57 +90,54 @@ def read_maps(path: Path, test: pd.DataFrame) -> pd.DataFrame:
     if wrong.any():
         raise DataError(
             f"{path} has line(s) {some(table.index[wrong] + 2)} with something else than a number "
-            "from 0 to 1: "
-            "measure the model again."
+            "from 0 to 1: measure the model again."
         )
     return table
 
 
-def rank_correlation(one: NDArray[np.floating], other: NDArray[np.floating]) -> Floats64:
+def rank_correlation(left: NDArray[np.floating], right: NDArray[np.floating]) -> Floats64:
     """(N,) Spearman correlations of the rows of two arrays (N, P), ties ranked by their mean.
 
-    NaN where a row of `one` is constant, so that it has no order; 0 where only that of `other` is.
+    NaN where a row of `left` is constant, so that it has no order; 0 where only that of `right` is.
     """
-    a, b = (pd.DataFrame(values).rank(axis=1).to_numpy() for values in (one, other))
-    a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
+    a = _centred_ranks(left)
+    b = _centred_ranks(right)
     size = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
-    found = np.divide((a * b).sum(axis=1), size, out=np.zeros(len(a)), where=size > 0)
-    return np.asarray(np.where(a.any(axis=1), found, np.nan))
+    correlation = np.divide((a * b).sum(axis=1), size, out=np.zeros(len(a)), where=size > 0)
+    return np.asarray(np.where(a.any(axis=1), correlation, np.nan))
+
+
+def _centred_ranks(values: NDArray[np.floating]) -> Floats64:
+    ranks = pd.DataFrame(values).rank(axis=1).to_numpy()
+    return np.asarray(ranks - ranks.mean(axis=1, keepdims=True))
 
 
 def _row(values: Floats64, lesions: Any) -> dict[str, Any]:
-    """Number of images and lesions, the mean of each column, `ratio` of `inside` to `lesion_share`,
-    and their bounds.
+    """Number of images and lesions, the figures of `MAP_FIGURES`, and their `bounds`.
 
-    None for what rests on fewer than `bootstrap.FEWEST` images, or on none. Chance gives a hit as
-    often as `lesion_share`.
+    None for a figure that rests on fewer than `FEWEST` images. Chance gives a hit as often as
+    `lesion_share`.
     """
     row: dict[str, Any] = {"n": len(values), "lesions": len(np.unique(lesions))}
-    if len(values) < bootstrap.FEWEST:
-        return (
-            row
-            | dict.fromkeys((*MAP_COLUMNS, "ratio"))
-            | {"bounds": dict.fromkeys((*MAP_COLUMNS, "ratio"))}
-        )
-    own = _means(np.ones((1, len(values))), values)
-    resampled = [_means(weights, values) for weights in bootstrap.lesion_weights(lesions)]
-    bounds = {
-        name: bootstrap.bounds(np.concatenate([part[name] for part in resampled])) for name in own
+    if len(values) < FEWEST:
+        undefined = dict.fromkeys(MAP_FIGURES)
+        return row | undefined | {"bounds": dict(undefined)}
+    means = _means(np.ones((1, len(values))), values)
+    parts = [_means(weights, values) for weights in Resamples.draw(lesions).chunks]
+    for name in MAP_FIGURES:
+        mean = means[name][0]
+        row[name] = float(mean) if np.isfinite(mean) else None
+    row["bounds"] = {
+        name: bounds(np.concatenate([part[name] for part in parts])) for name in MAP_FIGURES
     }
-    told = {name: float(value[0]) if np.isfinite(value[0]) else None for name, value in own.items()}
-    return row | told | {"bounds": bounds}
+    return row
 
 
 def _means(weights: Floats64, values: Floats64) -> dict[str, Floats64]:
-    """Column -> (B,) weighted means of what is known, for B rows of image weights (B, N); NaN where
-    nothing is.
+    """Column -> (B,) means of the values that are not NaN, for B rows of image weights (B, N).
+
+    NaN where there is no value.
     """
-    total, whole = weights @ np.isfinite(values), weights @ np.nan_to_num(values)
-    means = dict(
-        zip(
-            MAP_COLUMNS,
-            np.divide(whole, total, out=np.full(whole.shape, np.nan), where=total > 0).T,
-            strict=True,
-        )
-    )
-    return means | {"ratio": means["inside"] / means["lesion_share"]}
+    means = metrics.ratio(weights @ np.nan_to_num(values), weights @ np.isfinite(values))
+    by_column = dict(zip(MAP_COLUMNS, means.T, strict=True))
+    return by_column | {"ratio": by_column["inside"] / by_column["lesion_share"]}

@@ -1,7 +1,8 @@
-"""The external test: melanomas and nevi of another hospital.
+"""External test: figures of a model on melanomas and nevi of another hospital.
 
 Their predictions are a second table, external.csv: `source` (ph2), image_id, dx, and
-`logit_<class>`. No probability or threshold is ever chosen on them.
+`logit_<class>`. No probability or threshold is ever chosen on them; `models.ood_gate` says what of
+the gate was made with them in view.
 """
 
 from __future__ import annotations
@@ -11,23 +12,25 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from dermhub.arrays import Floats64
 from dermhub.errors import DataError, some
-from dermhub.evaluation import bootstrap, calibration, metrics, predictions
+from dermhub.evaluation import calibration, metrics, predictions
+from dermhub.evaluation.bootstrap import Resamples, bounds
 from dermhub.models import prediction
 from dermhub.models.config import ModelConfig
 from dermhub.tasks import Task
 
 PH2 = "ph2"
-"""The source of the external test: melanomas and nevi of another hospital (Mendonca et al., EMBC
-2013).
+"""The source of the external test: melanomas and nevi of another hospital.
+
+Mendonca et al., EMBC 2013.
 """
 
 
 def external_figures(table: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:
-    """The figures of the external test, melanoma against nevus, or {} when there are no such
-    images.
+    """The figures of the external test, melanoma against nevus; {} when there are no such images.
 
     Every photograph shows another lesion, so that intervals come from resampling photographs.
     `melanoma_auroc` is that of the probability of melanoma alone; None for a model that has no such
@@ -36,33 +39,51 @@ def external_figures(table: pd.DataFrame, config: ModelConfig) -> dict[str, Any]
     part = table[table["source"] == PH2]
     if part.empty:
         return {}
-    task, sick = config.task, (part["dx"] == "mel").to_numpy(bool)
+    task = config.task
+    malignant = (part["dx"] == "mel").to_numpy(bool)
     probabilities = prediction.softmax(predictions.logits_of(part, task), config.temperature)
     score = prediction.malignancy(probabilities, task)
-    ids = part["image_id"].to_numpy(str)
-    weights = list(bootstrap.lesion_weights(ids))
-    melanoma = probabilities[:, task.classes.index("mel")] if "mel" in task.classes else None
-    bounds = {"malignancy_auroc": _interval(weights, score, sick)}
-    if melanoma is not None:
-        bounds["melanoma_auroc"] = _interval(weights, melanoma, sick)
-    points = {}
-    for name, threshold in config.thresholds.items():
-        points[name] = metrics.operating_point(score, sick, threshold.value)
-        called = score >= threshold.value
-        points[name]["bounds"] = {
-            "sensitivity": _share(weights, called, sick),
-            "specificity": _share(weights, ~called, ~sick),
-        }
+    resamples = Resamples.draw(part["image_id"].to_numpy(str))
+    intervals = {"malignancy_auroc": _auroc_interval(resamples, score, malignant)}
+    melanoma_auroc = None
+    if "mel" in task.classes:
+        melanoma = probabilities[:, task.classes.index("mel")]
+        melanoma_auroc = metrics.auroc(melanoma, malignant)
+        intervals["melanoma_auroc"] = _auroc_interval(resamples, melanoma, malignant)
     return {
         "source": PH2,
         "n": len(part),
-        "melanoma": int(sick.sum()),
-        "nevus": int((~sick).sum()),
-        "malignancy_auroc": metrics.auroc(score, sick),
-        "melanoma_auroc": None if melanoma is None else metrics.auroc(melanoma, sick),
-        "bounds": bounds,
-        "operating_points": points,
-        "calibration": calibration.recalibration(score, sick, ids),
+        "melanoma": int(malignant.sum()),
+        "nevus": int((~malignant).sum()),
+        "malignancy_auroc": metrics.auroc(score, malignant),
+        "melanoma_auroc": melanoma_auroc,
+        "bounds": intervals,
+        "operating_points": {
+            name: _operating_point(resamples, score, malignant, threshold.value)
+            for name, threshold in config.thresholds.items()
+        },
+        "calibration": calibration.recalibration(score, malignant, resamples),
+    }
+
+
+def _auroc_interval(
+    resamples: Resamples, score: Floats64, malignant: NDArray[np.bool_]
+) -> list[float] | None:
+    return resamples.interval(lambda weights: metrics.weighted_auroc(weights, score, malignant))
+
+
+def _operating_point(
+    resamples: Resamples, score: Floats64, malignant: NDArray[np.bool_], threshold: float
+) -> dict[str, Any]:
+    parts = [
+        metrics.weighted_operating_point(weights, score, malignant, threshold)
+        for weights in resamples.chunks
+    ]
+    return metrics.operating_point(score, malignant, threshold) | {
+        "bounds": {
+            name: bounds(np.concatenate([part[name] for part in parts]))
+            for name in ("sensitivity", "specificity")
+        }
     }
 
 
@@ -76,11 +97,8 @@ def read_external(path: Path, task: Task) -> pd.DataFrame:
         raise DataError(
             f"{path} can't be read ({' '.join(str(error).split())}): measure the model again."
         ) from error
-    if missing := [
-        name
-        for name in ("source", "image_id", "dx", *predictions.logit_columns(task))
-        if name not in table
-    ]:
+    needed = ("source", "image_id", "dx", *predictions.logit_columns(task))
+    if missing := [name for name in needed if name not in table]:
         raise DataError(f"{path} lacks the column(s) {some(missing)}: measure the model again.")
     numbers = table[predictions.logit_columns(task)].apply(pd.to_numeric, errors="coerce")
     wrong = ~np.isfinite(numbers).all(axis=1) | table.duplicated(["source", "image_id"])
@@ -88,20 +106,7 @@ def read_external(path: Path, task: Task) -> pd.DataFrame:
     if wrong.any():
         raise DataError(
             f"{path} has line(s) {some(table.index[wrong] + 2)} with a logit that is no number, "
-            "another diagnosis than "
-            "mel and nv, or an image that was there before: measure the model again."
+            "another diagnosis than mel and nv, or an image that was there before: measure the "
+            "model again."
         )
     return table
-
-
-def _interval(weights: list[Floats64], score: Floats64, positive: Any) -> list[float] | None:
-    return bootstrap.bounds(
-        np.concatenate([bootstrap.weighted_auroc(w, score, positive) for w in weights])
-    )
-
-
-def _share(weights: list[Floats64], part: Any, whole: Any) -> list[float] | None:
-    with np.errstate(invalid="ignore"):
-        return bootstrap.bounds(
-            np.concatenate([(w @ (part & whole)) / (w @ whole) for w in weights])
-        )

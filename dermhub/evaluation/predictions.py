@@ -1,4 +1,4 @@
-"""The table predictions.csv: logits and what is known of each image."""
+"""The table predictions.csv: logits, split, diagnosis and patient of each image."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ ABOUT = ("dx_type", "age", "sex", "localization")
 """Columns that describe the patient and the ground truth: reported, never an input of a model."""
 
 
+TEXT = dict.fromkeys(
+    ("image_id", "lesion_id", "split", "dx", "dx_type", "sex", "localization"), str
+)
+"""Columns that are read as text, also where they look like numbers."""
+
+
 def logits_of(table: pd.DataFrame, task: Task) -> NDArray[np.float32]:
     """(N, C) float32 logits of a table of predictions."""
     return np.asarray(table[logit_columns(task)].to_numpy(np.float32))
@@ -28,19 +34,19 @@ def logit_columns(task: Task) -> list[str]:
 
 
 def to_csv(table: pd.DataFrame) -> str:
-    """A table as text. Nine digits give each float32 back exactly, and with it every figure."""
+    """Format a table as CSV. Nine digits give each float32 back exactly, and with it every
+    figure.
+    """
     return str(table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
 
 
 def read_predictions(path: Path, task: Task) -> pd.DataFrame:
-    """Read a model's predictions; raises DataError when the file is missing, damaged or of another
-    task.
+    """Read a model's predictions.
+
+    Raises DataError when the file is missing, damaged or of another task.
     """
-    text = ("image_id", "lesion_id", "split", "dx", "dx_type", "sex", "localization")
     try:
-        table = pd.read_csv(
-            path, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=[""]
-        )
+        table = pd.read_csv(path, dtype=TEXT, keep_default_na=False, na_values=[""])
     except OSError as error:
         raise DataError(
             f"{path} can't be read ({error.strerror or error}): measure the model again."
@@ -57,24 +63,25 @@ def read_predictions(path: Path, task: Task) -> pd.DataFrame:
 
 
 def _check_rows(path: Path, table: pd.DataFrame, needed: list[str], task: Task) -> None:
-    numbers = table[logit_columns(task)].apply(pd.to_numeric, errors="coerce")
-    wrong = table[needed].isna().any(axis=1) | ~np.isfinite(numbers).all(axis=1)
-    wrong |= ~table["split"].isin(partition.SPLITS[1:]) | table["dx"].map(
-        lambda dx: task.class_of(str(dx)) is None
-    )
+    held_out = partition.SPLITS[1:]
+    logits = table[logit_columns(task)].apply(pd.to_numeric, errors="coerce")
+    wrong = table[needed].isna().any(axis=1)
+    wrong |= ~np.isfinite(logits).all(axis=1)
+    wrong |= ~table["split"].isin(held_out)
+    wrong |= table["dx"].map(lambda dx: task.class_of(str(dx)) is None)
     wrong |= table["image_id"].duplicated()
-    known = [name for name in ("age", *robustness.TRAITS) if name in table]
-    wrong |= (table[known].notna() & table[known].apply(pd.to_numeric, errors="coerce").isna()).any(
-        axis=1
-    )
+    for name in ("age", *robustness.TRAITS):
+        if name in table:
+            number = pd.to_numeric(table[name], errors="coerce")
+            wrong |= table[name].notna() & number.isna()
     if wrong.any():
         lines = some(table.index[wrong] + 2)
         raise DataError(
             f"{path} has line(s) {lines} with an empty cell, a logit or another figure that is no "
-            "number, an unknown "
-            "split or diagnosis, or an image that was there before: measure the model again."
+            "number, an unknown split or diagnosis, or an image that was there before: measure "
+            "the model again."
         )
-    if empty := [split for split in partition.SPLITS[1:] if not (table["split"] == split).any()]:
+    if empty := [split for split in held_out if not (table["split"] == split).any()]:
         raise DataError(
             f"{path} has no image of the split(s) {some(empty)}: measure the model again."
         )

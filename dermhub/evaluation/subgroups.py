@@ -10,7 +10,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dermhub.arrays import Floats64, Ints
-from dermhub.evaluation.bootstrap import FEWEST, bounds, resampled, weighted
+from dermhub.evaluation.bootstrap import (
+    FEWEST,
+    Resamples,
+    bounds,
+    resampled_figures,
+    weighted_figures,
+)
 from dermhub.models import prediction
 from dermhub.tasks import Task
 
@@ -28,9 +34,10 @@ def subgroups(
     """Column -> value -> n, lesions, malignant, the figures of `BY_GROUP`, and their `intervals`.
 
     `table` has the N rows of the images with `lesion_id` and any of sex, age, localization,
-    dx_type; ages are in the bands of `AGE_BANDS`, and what is not known is the value "unknown".
+    dx_type; ages are in the bands of `AGE_BANDS`, and a missing value is called "unknown". A figure
+    that rests on fewer than `bootstrap.FEWEST` lesions is None.
     """
-    sick = np.isin(targets, task.positive_indices)
+    malignant = np.isin(targets, task.positive_indices)
     lesions = table["lesion_id"].to_numpy(str)
     content: dict[str, dict[str, dict[str, Any]]] = {}
     for column, values in _columns(table).items():
@@ -40,102 +47,113 @@ def subgroups(
             content[column][value] = {
                 "n": int(rows.sum()),
                 "lesions": len(np.unique(lesions[rows])),
-                "malignant": int(sick[rows].sum()),
-                **_group(probabilities[rows], targets[rows], lesions[rows], task, threshold),
+                "malignant": int(malignant[rows].sum()),
+                **_group_figures(
+                    probabilities[rows], targets[rows], lesions[rows], task, threshold
+                ),
             }
     return content
+
+
+def _columns(table: pd.DataFrame) -> dict[str, NDArray[Any]]:
+    """Column -> (N,) values as text, of the columns that hold any."""
+    content = {}
+    for column in ("sex", "age", "localization", "dx_type"):
+        if column in table and table[column].notna().any():
+            values = table[column].astype(str).where(table[column].notna(), "unknown")
+            content[column] = values.to_numpy(str)
+    if "age" in content:
+        years = pd.to_numeric(table["age"], errors="coerce").to_numpy(float)
+        in_band = [(years >= low) & (years < high) for low, high in AGE_BANDS.values()]
+        content["age"] = np.select(in_band, list(AGE_BANDS), "unknown")
+    return content
+
+
+def _group_figures(
+    probabilities: Floats64, targets: Ints, lesions: NDArray[Any], task: Task, threshold: float
+) -> dict[str, Any]:
+    malignant = np.isin(targets, task.positive_indices)
+    lesions_malignant = len(np.unique(lesions[malignant]))
+    lesions_benign = len(np.unique(lesions[~malignant]))
+    # Number of lesions that each figure rests on.
+    rests_on = {
+        "accuracy": len(np.unique(lesions)),
+        "malignancy_auroc": min(lesions_malignant, lesions_benign),
+        "sensitivity": lesions_malignant,
+        "specificity": lesions_benign,
+    }
+    reported = [name for name in BY_GROUP if rests_on[name] >= FEWEST]
+    row: dict[str, Any] = dict.fromkeys(BY_GROUP) | {"intervals": dict.fromkeys(BY_GROUP)}
+    if reported:
+        once = np.ones((1, len(targets)))
+        figures = weighted_figures(once, probabilities, targets, task, threshold)
+        resampled = resampled_figures(
+            Resamples.draw(lesions), probabilities, targets, task, threshold
+        )
+        row |= {name: float(figures[name][0]) for name in reported}
+        row["intervals"] |= {name: bounds(resampled[name]) for name in reported}
+    return row
 
 
 def worst_errors(
     probabilities: Floats64, targets: Ints, ids: NDArray[Any], task: Task, count: int = 10
 ) -> list[dict[str, Any]]:
-    """The `count` wrong images of the highest probability: image_id, truth, predicted, probability;
-    worst first.
-    """
-    called, top = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    wrong = np.flatnonzero(called != targets)
-    order = wrong[np.argsort(-top[wrong], kind="stable")][:count]
+    """The `count` most confident errors: image_id, truth, predicted, probability; worst first."""
+    predicted = probabilities.argmax(axis=1)
+    confidence = probabilities.max(axis=1)
+    wrong = np.flatnonzero(predicted != targets)
+    order = wrong[np.argsort(-confidence[wrong], kind="stable")][:count]
     return [
         {
-            "image_id": str(ids[i]),
-            "truth": task.classes[targets[i]],
-            "predicted": task.classes[called[i]],
-            "probability": round(float(top[i]), 6),
+            "image_id": str(ids[index]),
+            "truth": task.classes[targets[index]],
+            "predicted": task.classes[predicted[index]],
+            "probability": round(float(confidence[index]), 6),
         }
-        for i in order
+        for index in order
     ]
-
-
-def _group(
-    probabilities: Floats64, targets: Ints, lesions: NDArray[Any], task: Task, threshold: float
-) -> dict[str, Any]:
-    ill = np.isin(targets, task.positive_indices)
-    every, sick, healthy = (
-        len(np.unique(lesions[rows])) for rows in (np.ones(len(ill), bool), ill, ~ill)
-    )
-    rests_on = dict(zip(BY_GROUP, (every, min(sick, healthy), sick, healthy), strict=True))
-    known = [name for name in BY_GROUP if rests_on[name] >= FEWEST]
-    row: dict[str, Any] = dict.fromkeys(BY_GROUP) | {"intervals": dict.fromkeys(BY_GROUP)}
-    if known:
-        own = weighted(np.ones((1, len(targets))), probabilities, targets, task, threshold)
-        figures = resampled(probabilities, targets, lesions, task, threshold)
-        row |= {name: float(own[name][0]) for name in known}
-        row["intervals"] |= {name: bounds(figures[name]) for name in known}
-    return row
-
-
-def _columns(table: pd.DataFrame) -> dict[str, NDArray[Any]]:
-    content = {}
-    for column in ("sex", "age", "localization", "dx_type"):
-        if column in table and table[column].notna().any():
-            content[column] = (
-                table[column].astype(str).where(table[column].notna(), "unknown").to_numpy(str)
-            )
-    if "age" in content:
-        years = pd.to_numeric(table["age"], errors="coerce").to_numpy(float)
-        inside = [(years >= low) & (years < high) for low, high in AGE_BANDS.values()]
-        content["age"] = np.select(inside, list(AGE_BANDS), "unknown")
-    return content
 
 
 def retest_figures(
     probabilities: Floats64, lesions: NDArray[Any], task: Task, threshold: float
 ) -> dict[str, Any]:
-    """Compare all pairs of photographs of each lesion; `probabilities` is (N, C), `lesions` (N,)
-    ids.
+    """Compare all pairs of photographs of each lesion: how often does the answer change?
 
-    `class_differs` and `decision_differs` are the shares of a lesion's pairs whose most probable
-    class, or whose side of the operating point `threshold`, is not the same, and
-    `malignancy_difference` the absolute difference of P(malignant): means over lesions, so that one
-    with fifteen pairs counts no more than one with a single pair. `lesions_class` and
-    `lesions_decision` count the lesions with any such pair. None where no lesion has two.
+    `probabilities` is (N, C), `lesions` (N,) ids. `class_differs` and `decision_differs` are the
+    shares of a lesion's pairs whose most probable class, or whose side of the operating point
+    `threshold`, is not the same, and `malignancy_difference` the absolute difference of
+    P(malignant): means over lesions, so that a lesion with fifteen pairs counts no more than one
+    with a single pair. `lesions_class` and `lesions_decision` count the lesions with any such pair.
+    The means are None where no lesion has two photographs.
     """
-    called = probabilities.argmax(axis=1)
+    predicted = probabilities.argmax(axis=1)
     score = prediction.malignancy(probabilities, task)
-    decided = score >= threshold
-    names, counts = np.unique(lesions, return_counts=True)
-    images, pairs, rows = 0, 0, []
-    for name in names[counts > 1]:
-        own = np.flatnonzero(lesions == name)
-        both = np.array(list(combinations(own, 2)))
-        one, other = both[:, 0], both[:, 1]
-        images, pairs = images + len(own), pairs + len(both)
+    decision = score >= threshold
+    ids, photographs = np.unique(lesions, return_counts=True)
+    images = 0
+    pairs = 0
+    rows = []
+    for lesion in ids[photographs > 1]:
+        of_lesion = np.flatnonzero(lesions == lesion)
+        first, second = np.array(list(combinations(of_lesion, 2))).T
+        images += len(of_lesion)
+        pairs += len(first)
         rows.append(
             [
-                (called[one] != called[other]).mean(),
-                (decided[one] != decided[other]).mean(),
-                np.abs(score[one] - score[other]).mean(),
+                (predicted[first] != predicted[second]).mean(),
+                (decision[first] != decision[second]).mean(),
+                np.abs(score[first] - score[second]).mean(),
             ]
         )
-    differs = np.array(rows).reshape(-1, 3)
-    mean = [float(v) for v in differs.mean(axis=0)] if rows else [None, None, None]
+    differences = np.array(rows).reshape(-1, 3)
+    means = [float(value) for value in differences.mean(axis=0)] if rows else [None, None, None]
     return {
         "lesions": len(rows),
         "images": images,
         "pairs": pairs,
-        "class_differs": mean[0],
-        "decision_differs": mean[1],
-        "malignancy_difference": mean[2],
-        "lesions_class": int((differs[:, 0] > 0).sum()),
-        "lesions_decision": int((differs[:, 1] > 0).sum()),
+        "class_differs": means[0],
+        "decision_differs": means[1],
+        "malignancy_difference": means[2],
+        "lesions_class": int((differences[:, 0] > 0).sum()),
+        "lesions_decision": int((differences[:, 1] > 0).sum()),
     }

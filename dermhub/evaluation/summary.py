@@ -1,8 +1,8 @@
-"""From predictions to every figure of a card, without an image or a network.
+"""All figures of a card from a table of predictions, without an image or a network.
 
-`measure` writes what this gives and `verify` works it out again, so the two can't drift apart. A
-table of predictions has one row an image: image_id, lesion_id, split (validation or test), dx, what
-is known of the patient, and `logit_<class>` for each class.
+`measure` writes these figures and `verify` works them out again, so the two can't drift apart. A
+table of predictions has one row an image: image_id, lesion_id, split (validation or test), dx, any
+columns on the patient, and `logit_<class>` for each class.
 """
 
 from __future__ import annotations
@@ -13,28 +13,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dermhub.arrays import Floats64, Ints
 from dermhub.data import partition
 from dermhub.evaluation import bootstrap, calibration, metrics, robustness, subgroups
+from dermhub.evaluation.bootstrap import Resamples
 from dermhub.evaluation.predictions import logits_of
 from dermhub.models import conformal, prediction
-from dermhub.models.config import ModelConfig
+from dermhub.models.config import Conformal, ModelConfig
 from dermhub.tasks import Task
 
 PREVALENCES = (0.01, 0.02, 0.1, 0.2)
 """Shares of malignant lesions among those examined, from screening to a specialist's clinic."""
 
 
-HEADLINE = (
-    "n",
-    "accuracy",
-    "balanced_accuracy",
-    "macro_f1",
-    "macro_auroc",
-    "malignancy_auroc",
-    "ece",
-    "brier",
-)
-"""What is told of a part of a split."""
+HEADLINE = ("n", *metrics.HEADLINE)
+"""Figures reported for a subset of a split."""
 
 
 def recompute(table: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:
@@ -53,76 +46,89 @@ def recompute(table: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:
 
 
 def of_split(part: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:
-    """Headline figures of the predictions of one split, and of those among them that histology
-    proved.
+    """Figures of the predictions of one split, and of the images with a diagnosis from histology.
+
+    The second are under `histology_only`, where there are any.
     """
-    logits, true = logits_of(part, config.task), prediction.class_indices(part["dx"], config.task)
+    logits = logits_of(part, config.task)
+    true = prediction.class_indices(part["dx"], config.task)
     content = {"lesions": int(part["lesion_id"].nunique()), **summarize(logits, true, config)}
-    proven = (
-        (part["dx_type"] == "histo").to_numpy(bool)
-        if "dx_type" in part
-        else np.zeros(len(part), bool)
-    )
-    if proven.any():
-        summary = summarize(logits[proven], true[proven], config)
-        content["histology_only"] = {name: summary[name] for name in HEADLINE}
+    if "dx_type" in part:
+        proven = (part["dx_type"] == "histo").to_numpy(bool)
+        if proven.any():
+            summary = summarize(logits[proven], true[proven], config)
+            content["histology_only"] = {name: summary[name] for name in HEADLINE}
     return content
 
 
 def at_prevalences(point: dict[str, Any]) -> dict[str, Any]:
-    """Prevalence in percent -> what an operating point means there; {} where sensitivity or
-    specificity is None.
+    """Prevalence in percent -> predictive values and errors there (`metrics.at_prevalence`).
+
+    {} where the point's sensitivity or specificity is None.
     """
-    measured = point["sensitivity"], point["specificity"]
-    if None in measured:
+    rates = point["sensitivity"], point["specificity"]
+    if None in rates:
         return {}
-    return {f"{share:.0%}": metrics.at_prevalence(*measured, share) for share in PREVALENCES}
+    return {f"{share:.0%}": metrics.at_prevalence(*rates, share) for share in PREVALENCES}
 
 
 def break_down(part: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:
-    """Intervals, subgroups, worst errors, calibration, prediction sets and test-retest of one
-    split's predictions.
+    """Break the figures of one split's predictions down.
 
-    Sensitivity and specificity are those of the first, the default operating point.
+    Intervals, subgroups, worst errors, calibration, test-retest, prediction sets and robustness.
+    Sensitivity and specificity are those of the first operating point, the default.
     """
-    task, true = config.task, prediction.class_indices(part["dx"], config.task)
+    task = config.task
+    true = prediction.class_indices(part["dx"], task)
     probabilities = prediction.softmax(logits_of(part, task), config.temperature)
     threshold = next(iter(config.thresholds.values())).value
-    whole = part.assign(lesion_id=partition.canonical(part["lesion_id"]))
-    lesions = whole["lesion_id"].to_numpy(str)
-    score, sick = prediction.malignancy(probabilities, task), np.isin(true, task.positive_indices)
-    sets = {}
-    if config.conformal:
-        answered = ~conformal.abstains(probabilities, config.conformal, task.classes)
-        told = metrics.operating_point(score[answered], sick[answered], threshold)
-        rates = {f"{name}_answered": told[name] for name in ("sensitivity", "specificity")}
-        sets = {
-            "conformal": conformal.set_figures(
-                probabilities, true, lesions, task.classes, config.conformal
-            )
-            | rates
-        }
-    return {
-        "intervals": bootstrap.intervals(probabilities, true, lesions, task, threshold),
-        "subgroups": subgroups.subgroups(probabilities, true, whole, task, threshold),
-        "worst_errors": subgroups.worst_errors(
-            probabilities, true, part["image_id"].to_numpy(str), task
-        ),
-        "calibration": calibration.recalibration(score, sick, lesions),
+    score = prediction.malignancy(probabilities, task)
+    malignant = np.isin(true, task.positive_indices)
+    canonical = part.assign(lesion_id=partition.canonical(part["lesion_id"]))
+    lesions = canonical["lesion_id"].to_numpy(str)
+    resamples = Resamples.draw(lesions)
+    ids = part["image_id"].to_numpy(str)
+    content = {
+        "intervals": bootstrap.intervals(resamples, probabilities, true, task, threshold),
+        "subgroups": subgroups.subgroups(probabilities, true, canonical, task, threshold),
+        "worst_errors": subgroups.worst_errors(probabilities, true, ids, task),
+        "calibration": calibration.recalibration(score, malignant, resamples),
         "retest": subgroups.retest_figures(probabilities, lesions, task, threshold),
-        **sets,
-        **robustness.robustness_figures(part, score, sick, lesions),
     }
+    if config.conformal:
+        content["conformal"] = _set_figures(
+            probabilities, true, lesions, task, config.conformal, threshold
+        )
+    return content | robustness.robustness_figures(part, score, malignant, resamples)
+
+
+def _set_figures(
+    probabilities: Floats64,
+    true: Ints,
+    lesions: NDArray[np.str_],
+    task: Task,
+    limits: Conformal,
+    threshold: float,
+) -> dict[str, Any]:
+    """Figures of prediction sets, and sensitivity and specificity of the answers they leave."""
+    figures = conformal.set_figures(probabilities, true, lesions, task.classes, limits)
+    answered = ~conformal.abstains(probabilities, limits, task.classes)
+    score = prediction.malignancy(probabilities[answered], task)
+    malignant = np.isin(true[answered], task.positive_indices)
+    point = metrics.operating_point(score, malignant, threshold)
+    return figures | {f"{name}_answered": point[name] for name in ("sensitivity", "specificity")}
 
 
 def summarize(
     logits: NDArray[np.float32], true: NDArray[np.int64], config: ModelConfig
 ) -> dict[str, Any]:
-    """`metrics.summarize` of (N, C) logits at a model's temperature and thresholds."""
+    """`metrics.summarize` of (N, C) logits at a model's temperature and thresholds.
+
+    Each operating point also has its predictive values at several prevalences.
+    """
     values = {name: threshold.value for name, threshold in config.thresholds.items()}
-    content = metrics.summarize(
-        prediction.softmax(logits, config.temperature), true, config.task, values
-    )
+    probabilities = prediction.softmax(logits, config.temperature)
+    content = metrics.summarize(probabilities, true, config.task, values)
     for point in content["operating_points"].values():
         point["at_prevalence"] = at_prevalences(point)
     return content
@@ -131,35 +137,34 @@ def summarize(
 def describe(
     table: pd.DataFrame, task: Task, splits: tuple[str, ...] = partition.SPLITS
 ) -> dict[str, Any]:
-    """Counts of a table for each split: images, lesions, classes, diagnoses, and what is known of
-    the patients.
-    """
-    content = {}
-    for split in splits:
-        part = table[table["split"] == split]
-        counts: dict[str, Any] = {"images": len(part), "lesions": int(part["lesion_id"].nunique())}
-        classes = pd.Series([task.class_of(dx) for dx in part["dx"]])
-        counts["classes"] = {name: int((classes == name).sum()) for name in task.classes}
-        for column in ("dx", *(c for c in ("dx_type", "sex", "localization") if c in part)):
-            values = (
-                part[column]
-                .astype(str)
-                .where(part[column].notna(), "unknown")
-                .value_counts()
-                .sort_index()
-            )
-            counts[column] = {str(k): int(v) for k, v in values.items()}
-        ages = pd.to_numeric(part["age"], errors="coerce") if "age" in part else pd.Series()
+    """Counts of a table for each split: images, lesions, classes, diagnoses, and patients."""
+    return {split: _counts(table[table["split"] == split], task) for split in splits}
+
+
+def _counts(part: pd.DataFrame, task: Task) -> dict[str, Any]:
+    counts: dict[str, Any] = {"images": len(part), "lesions": int(part["lesion_id"].nunique())}
+    classes = [task.class_of(dx) for dx in part["dx"]]
+    counts["classes"] = {name: classes.count(name) for name in task.classes}
+    for column in ("dx", "dx_type", "sex", "localization"):
+        if column in part:
+            values = part[column].astype(str).where(part[column].notna(), "unknown")
+            frequencies = values.value_counts().sort_index()
+            counts[column] = {str(value): int(count) for value, count in frequencies.items()}
+    if "age" in part:
+        ages = pd.to_numeric(part["age"], errors="coerce")
         if ages.notna().any():
-            counts["age"] = {"median": float(ages.median()), "q25": float(ages.quantile(0.25)),
-                             "q75": float(ages.quantile(0.75)), "unknown": int(ages.isna().sum())}  # fmt: skip
-        content[split] = counts
-    return content
+            counts["age"] = {
+                "median": float(ages.median()),
+                "q25": float(ages.quantile(0.25)),
+                "q75": float(ages.quantile(0.75)),
+                "unknown": int(ages.isna().sum()),
+            }
+    return counts
 
 
-def headline(content: dict[str, dict[str, float]]) -> str:
-    """The figures that a person looks at first, in one line."""
-    test = content["test"]
+def headline(figures: dict[str, dict[str, float]]) -> str:
+    """The figures of the test split that a person looks at first, in one line."""
+    test = figures["test"]
     return (
         f"test, {test['n']} images of {test['lesions']} lesions: accuracy {test['accuracy']:.4f}, "
         f"balanced accuracy {test['balanced_accuracy']:.4f}, malignancy AUROC "

@@ -1,8 +1,7 @@
-"""Models on a Hugging Face hub: found, fetched, verified and pushed; the only module that imports
-huggingface_hub.
+"""Models on a Hugging Face hub: fetched, verified and pushed.
 
-What is in the cache stays usable whatever happens to the hub, and a host that is down is given up
-within 10 s.
+A copy in the cache stays usable whatever happens to the hub, and a host that is down is given up
+within 10 s. The hub's client, huggingface_hub, is imported late.
 """
 
 from __future__ import annotations
@@ -25,16 +24,16 @@ from dermhub.hub.timeouts import AGENT, bounded, silenced, within
 from dermhub.layout import CONFIG, PATTERNS, WEIGHTS
 
 HANDLE = re.compile(r"(\w(?:[\w.-]*\w)?/\w(?:[\w.-]*\w)?)(?:@([\w-][\w./-]*))?", re.ASCII)
+"""The form org/name or org/name@revision, in two groups."""
 
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
+"""A commit, and also the git hash of a file."""
 
 
 @dataclass(frozen=True)
 class Pushed:
-    """What a push came to: the address, the commit that holds everything, and whether it is a new
-    one.
-    """
+    """The result of a push: the address, the commit that holds everything, and if it is new."""
 
     url: str
     revision: str
@@ -42,8 +41,9 @@ class Pushed:
 
 
 def parse(handle: str) -> tuple[str, str]:
-    """'org/name' or 'org/name@revision' -> (repository, revision), main where none is given. Raises
-    ModelError.
+    """Split 'org/name' or 'org/name@revision' into repository and revision ('main' if not given).
+
+    Raises ModelError for any other text.
     """
     match = HANDLE.fullmatch(handle)
     if match is None or ".." in handle or "--" in match[1] or match[1].endswith((".git", ".")):
@@ -52,14 +52,14 @@ def parse(handle: str) -> tuple[str, str]:
 
 
 def is_handle(text: str) -> bool:
-    """Whether a text has the form org/name or org/name@revision."""
+    """Tell if a text has the form org/name or org/name@revision."""
     return HANDLE.fullmatch(text) is not None
 
 
 def fetch(
     repository: str, revision: str = "main", stated: Mapping[str, tuple[str, int]] | None = None
 ) -> Path:
-    """The folder of a repository's files in the cache, fetched if need be and verified.
+    """Fetch a repository's files if need be, verify them, and return their folder in the cache.
 
     A commit (40 hexadecimal digits) that is in the cache costs no request. A branch is looked up
     each time; where that fails and a copy is in the cache, a line on stderr says so and the copy is
@@ -95,12 +95,11 @@ def push(
     message: str,
     private: bool = False,
 ) -> Pushed:
-    """Send files (path in the repository -> content) as one commit; the repository is made if need
-    be.
+    """Send files (path in the repository -> content) as one commit.
 
-    `kind` is "model" or "space". What is already there, byte for byte, makes no commit. Raises
-    ConfigError without a token or when `private` is asked of a public repository, DownloadError
-    when the hub can't be reached or refuses.
+    `kind` is "model" or "space". The repository is made if need be. Contents that are already
+    there, byte for byte, make no commit. Raises ConfigError without a token or when `private` is
+    asked of a public repository, DownloadError when the hub can't be reached or refuses.
     """
     import huggingface_hub
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
@@ -137,30 +136,26 @@ def push(
 
 
 def model_files(folder: Path) -> dict[str, Path]:
-    """Name -> file of all that belongs into a model's repository: weights, JSON, Markdown and
-    figures.
-    """
-    found = [
+    """Name -> path of the files of a model's repository: weights, JSON, Markdown and figures."""
+    paths = [
         path for pattern in PATTERNS for path in sorted(folder.glob(pattern)) if path.is_file()
     ]
-    return {path.relative_to(folder).as_posix(): path for path in found}
+    return {path.relative_to(folder).as_posix(): path for path in paths}
 
 
 def describe(folder: Path, id: str, repository: str, revision: str, task: str) -> Entry:
     """The catalogue's entry of a folder that was pushed to a commit."""
-    named = model_files(folder).items()
-    return Entry(
-        id,
-        repository,
-        revision,
-        {n: Stated(files.sha256(path), path.stat().st_size) for n, path in named},
-        task,
-    )
+    stated = {
+        name: Stated(files.sha256(path), path.stat().st_size)
+        for name, path in model_files(folder).items()
+    }
+    return Entry(id, repository, revision, stated, task)
 
 
 def _cached(repository: str, revision: str, needed: Iterable[str], whole: bool) -> Path | None:
-    """The snapshot in the cache, without any request; `whole`: only if the commit's own list says
-    that all is there.
+    """The snapshot in the cache, without any request; None where it lacks one of `needed`.
+
+    With `whole` only if the commit's own list of files is in the cache and nothing is missing.
     """
     import huggingface_hub
     from huggingface_hub.errors import (
@@ -184,23 +179,20 @@ def _cached(repository: str, revision: str, needed: Iterable[str], whole: bool) 
 
 def _download(repository: str, revision: str, needed: Iterable[str]) -> Path:
     with _client(repository, revision, timeouts.ANSWER) as api:
-        sha = str(
-            within(
-                timeouts.GIVE_UP,
-                lambda: api.model_info(repository, revision=revision, timeout=timeouts.ANSWER),
-            ).sha
+        info = within(
+            timeouts.GIVE_UP,
+            lambda: api.model_info(repository, revision=revision, timeout=timeouts.ANSWER),
         )
-        folder = Path(
-            api.snapshot_download(
-                repository, revision=sha, allow_patterns=PATTERNS, etag_timeout=timeouts.ANSWER
-            )
+        sha = str(info.sha)
+        snapshot = api.snapshot_download(
+            repository, revision=sha, allow_patterns=PATTERNS, etag_timeout=timeouts.ANSWER
         )
+    folder = Path(snapshot)
     missing = [name for name in needed if not (folder / name).is_file()]
     if missing:
         raise DownloadError(
             f"{repository}@{revision} has no {', '.join(missing)}: it is not a model that dermhub "
-            "wrote; pickles and "
-            "code are never fetched."
+            "wrote; pickles and code are never fetched."
         )
     if revision != sha:
         # Only now, as the client's documentation of the cache has it: a fetch that failed must not
@@ -211,26 +203,28 @@ def _download(repository: str, revision: str, needed: Iterable[str]) -> Path:
 
 
 def _verify(folder: Path, repository: str, stated: Mapping[str, tuple[str, int]]) -> None:
-    """Compare every file with what is stated, else with the hash that it has in the hub's listing.
+    """Compare every file with its stated hash and size, else with its hash in the hub's listing.
 
-    The client checks sizes alone over plain HTTP. It names a file in the cache by its ETag: the
-    sha256 of an LFS file, the git hash of another
-    (https://huggingface.co/docs/huggingface_hub/guides/manage-cache). Wrong files are removed from
-    the cache, so that the next fetch gets them anew.
+    Raises ModelError where one differs. Wrong files are removed from the cache, so that the next
+    fetch gets them anew. The client checks sizes alone over plain HTTP. It names a file in the
+    cache by its ETag: the sha256 of an LFS file, the git hash of another
+    (https://huggingface.co/docs/huggingface_hub/guides/manage-cache).
     """
     wrong = []
     for name, path in model_files(folder).items():
         blob = path.resolve()
         content = blob.read_bytes()
         if name in stated:
-            problem, by = _difference(content, *stated[name]), "the catalogue"
+            source = "the catalogue"
+            difference = _difference(content, *stated[name])
         else:
-            problem, by = _difference(content, blob.name, len(content)), "the hub"
-        if problem is not None:
-            kind, found, expected = problem
+            source = "the hub"
+            difference = _difference(content, blob.name, len(content))
+        if difference is not None:
+            kind, actual, expected = difference
             wrong.append(
-                f"{name} of {repository}@{folder.name} has the {kind} {found}, but {by} states "
-                f"{expected}"
+                f"{name} of {repository}@{folder.name} has the {kind} {actual}, but {source} "
+                f"states {expected}"
             )
             with contextlib.suppress(OSError):
                 path.unlink()
@@ -239,32 +233,32 @@ def _verify(folder: Path, repository: str, stated: Mapping[str, tuple[str, int]]
         more = f" (and {len(wrong) - 1} more such)" if len(wrong) > 1 else ""
         raise ModelError(
             f"{wrong[0]}{more}: this copy was removed from the cache; fetch it again, and tell the "
-            "owner if it "
-            "comes back."
+            "owner if it comes back."
         )
 
 
 def _difference(content: bytes, expected: str, size: int) -> tuple[str, object, object] | None:
-    """In what a content differs from a hash and a size: its kind, what was found, what was
-    expected.
+    """The difference between a content and a hash and size: its kind, actual and expected value.
+
+    None where there is no difference, and where `expected` is no hash.
     """
     if len(content) != size:
         return "size", len(content), size
     if COMMIT.fullmatch(expected):
-        kind, found = "git hash", hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+        kind = "git hash"
+        actual = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
     elif re.fullmatch("[0-9a-f]{64}", expected):
-        kind, found = "sha256", hashlib.sha256(content).hexdigest()
+        kind = "sha256"
+        actual = hashlib.sha256(content).hexdigest()
     else:
-        # a cache without symbolic links, where files have their own names and not their hashes
+        # A cache without symbolic links, where files have their own names and not their hashes.
         return None
-    return None if found == expected else (kind, found, expected)
+    return None if actual == expected else (kind, actual, expected)
 
 
 @contextlib.contextmanager
 def _client(repository: str, revision: str, answer: float) -> Iterator[Any]:
-    """The hub's client, silent and bounded; what goes wrong becomes a DownloadError of one
-    sentence.
-    """
+    """The hub's client, silent and bounded; its errors become a DownloadError of one sentence."""
     import huggingface_hub
 
     api = huggingface_hub.HfApi(user_agent=AGENT)

@@ -1,8 +1,8 @@
-"""What went wrong between here and a hub, as one sentence: the client's errors have many kinds and
-several lines.
+"""Errors of the hub's client, each turned into one sentence.
 
-Status codes and the header X-Error-Code are the hub's protocol; see "Errors" in the documentation
-of huggingface_hub. Classes are told apart by name, because `hub` alone imports the client.
+The client raises many kinds of errors, of its own, of its transport and of the file system, with
+several lines each. Status codes and the header X-Error-Code are the hub's protocol; see "Errors" in
+the documentation of huggingface_hub. The client and its transport, httpx2, are imported late.
 """
 
 from __future__ import annotations
@@ -12,104 +12,138 @@ from textwrap import shorten
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from dermhub.hub.timeouts import BusyError
+
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 
 
 def sentence(error: BaseException, repository: str, revision: str, host: str, cache: str) -> str:
-    """One sentence on an error of the hub's client: what came, and what to do.
+    """Describe an error of the hub's client: what came, and what to do.
 
     `host` is the hub's address and `cache` the folder that downloads go to.
     """
-    what = f"{repository}@{revision}"
+    from httpx2 import HTTPStatusError
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+    )
+
     # The client says "not in the cache" and keeps why it could not be fetched as the cause.
-    while error.__cause__ is not None and {"LocalEntryNotFoundError", "RuntimeError"} & kinds(
-        error
-    ):
+    while error.__cause__ and isinstance(error, LocalEntryNotFoundError | RuntimeError):
         error = error.__cause__
-    names, response = kinds(error), getattr(error, "response", None)
-    if response is not None:
-        return _status(response, repository, revision, host)
-    if "OfflineModeIsEnabled" in names:
+    if isinstance(error, HfHubHTTPError | HTTPStatusError | BusyError):
+        return _refusal(error, error.response, repository, revision, host)
+    if isinstance(error, OfflineModeIsEnabled):
         return (
-            f"{what} is not whole in the cache and HF_HUB_OFFLINE is set: fetch it once with a "
-            "network, or unset it."
-        )
-    if {"TimeoutException", "TimeoutError"} & names:
-        return f"{host} does not answer, or breaks off again and again: try again later."
-    if {"ConnectError", "ProxyError", "ConnectionError"} & names:
-        return (
-            f"{host} can't be reached ({first_line(error)}): connect to the network and try again."
-        )
-    if {"RemoteProtocolError", "NetworkError"} & names:
-        return f"{host} broke off while it sent {what} ({first_line(error)}): try again."
-    if isinstance(error, OSError) and "Consistency check failed" in str(error):
-        reason = first_line(error).removeprefix("Consistency check failed: ").rstrip(".")
-        return f"{what} came incomplete ({reason}): try again."
-    if isinstance(error, OSError) and error.errno is not None:
-        space = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        advice = "make room there, or set" if space else "set"
-        reason = error.strerror or str(error)
-        return (
-            f"The cache {cache} can't be written ({reason}): {advice} HF_HOME to a folder that "
-            "can be written."
+            f"{repository}@{revision} is not whole in the cache and HF_HUB_OFFLINE is set: fetch "
+            "it once with a network, or unset it."
         )
     return (
-        f"{what}: {host} or its client failed ({type(error).__name__}: {first_line(error)}): "
-        "try again."
+        _lost_connection(error, f"{repository}@{revision}", host)
+        or _failed_write(error, f"{repository}@{revision}", cache)
+        or (
+            f"{repository}@{revision}: {host} or its client failed "
+            f"({type(error).__name__}: {_first_line(error)}): try again."
+        )
     )
 
 
-def _status(response: Any, repository: str, revision: str, host: str) -> str:
-    status, code = int(response.status_code), response.headers.get("X-Error-Code", "")
-    if code == "GatedRepo":
+def _lost_connection(error: BaseException, wanted: str, host: str) -> str:
+    """The sentence for an error of the network, "" for any other."""
+    from httpx2 import (
+        ConnectError,
+        NetworkError,
+        ProxyError,
+        RemoteProtocolError,
+        TimeoutException,
+    )
+
+    if isinstance(error, TimeoutException | TimeoutError):
+        return f"{host} does not answer, or breaks off again and again: try again later."
+    # ConnectError is a NetworkError, and comes first.
+    if isinstance(error, ConnectError | ProxyError | ConnectionError):
+        return (
+            f"{host} can't be reached ({_first_line(error)}): connect to the network and try again."
+        )
+    if isinstance(error, RemoteProtocolError | NetworkError):
+        return f"{host} broke off while it sent {wanted} ({_first_line(error)}): try again."
+    return ""
+
+
+def _failed_write(error: BaseException, wanted: str, cache: str) -> str:
+    """The sentence for a file that came incomplete or can't be written, "" for any other error."""
+    if not isinstance(error, OSError):
+        return ""
+    if "Consistency check failed" in str(error):
+        reason = _first_line(error).removeprefix("Consistency check failed: ").rstrip(".")
+        return f"{wanted} came incomplete ({reason}): try again."
+    if error.errno is None:
+        return ""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    advice = "make room there, or set" if full else "set"
+    reason = error.strerror or str(error)
+    return (
+        f"The cache {cache} can't be written ({reason}): {advice} HF_HOME to a folder that can be "
+        "written."
+    )
+
+
+def _refusal(error: BaseException, response: Any, repository: str, revision: str, host: str) -> str:
+    """The sentence for a request that the hub answered with an error."""
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        RemoteEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    status = int(response.status_code)
+    # A GatedRepoError is a RepositoryNotFoundError, and comes first.
+    if isinstance(error, GatedRepoError):
         return (
             f"{repository} is gated ({status}): ask for access on {host}/{repository}, then "
             f"{LOG_IN}."
         )
-    if code == "RevisionNotFound":
+    if isinstance(error, RevisionNotFoundError):
         return (
             f"{repository} has no revision {revision!r} ({status}): look at "
             f"{host}/{repository}/commits."
         )
-    if code == "EntryNotFound":
-        name = unquote(urlsplit(str(response.request.url)).path).partition(f"/resolve/{revision}/")[
-            2
-        ]
+    if isinstance(error, RemoteEntryNotFoundError):
+        path = unquote(urlsplit(str(response.request.url)).path)
+        name = path.partition(f"/resolve/{revision}/")[2]
         return (
             f"{repository}@{revision} has no file {name or 'of that name'} ({status}): ask its "
             "owner."
         )
-    if code == "RepoNotFound" or status == 404:
-        return (
-            f"{host} has no repository {repository}, or it is private ({status}): check the "
-            f"name, or {LOG_IN}."
-        )
-    if status == 401:
+    if status == 401 and response.headers.get("X-Error-Code") != "RepoNotFound":
+        # The client takes most of these for a missing repository, also where a token has expired.
         return (
             f"{host} wants to know who asks for {repository} (401): {LOG_IN}; an old token may "
             "have expired."
         )
+    if isinstance(error, RepositoryNotFoundError) or status == 404:
+        return (
+            f"{host} has no repository {repository}, or it is private ({status}): check the "
+            f"name, or {LOG_IN}."
+        )
     if status == 403:
         return f"{host} does not permit this on {repository} (403): {LOG_IN} to a token that may."
     if status == 429:
-        wait = response.headers.get("Retry-After", "")
-        pause = f"in {wait} s" if wait.isdigit() else "in a few minutes"
+        seconds = response.headers.get("Retry-After", "")
+        pause = f"in {seconds} s" if seconds.isdigit() else "in a few minutes"
         return (
             f"{host} has had too many requests (429): try again {pause}; a token (HF_TOKEN) "
             "allows more."
         )
     if status >= 500:
         return f"{host} is out of order ({status}): try again later."
-    told = response.headers.get("X-Error-Message") or "no reason given"
-    return f"{host} refuses {repository}@{revision} ({status}: {shorten(told, 200)})."
+    reason = response.headers.get("X-Error-Message") or "no reason given"
+    return f"{host} refuses {repository}@{revision} ({status}: {shorten(reason, 200)})."
 
 
-def kinds(error: BaseException) -> set[str]:
-    """The names of an error's class and of all that it inherits from."""
-    return {kind.__name__ for kind in type(error).__mro__}
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, shortened; its kind where it has no text."""
+def _first_line(error: BaseException) -> str:
+    """The first line of an error's text, shortened; its class's name where it has no text."""
     lines = str(error).strip().splitlines()
     return shorten(lines[0], 200).rstrip(".") if lines else type(error).__name__

@@ -20,11 +20,10 @@ class Stated(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """A published model as a value: repository "org/name", commit, and every file with its hash and
-    size.
+    """A published model: repository "org/name", commit, and every file with its hash and size.
 
-    Raises ConfigError for a revision that is no commit (a branch can move) and for hashes that are
-    none.
+    Raises ConfigError for a revision that is no commit (a branch can move) and for a hash that is
+    not a sha256.
     """
 
     id: str

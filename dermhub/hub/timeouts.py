@@ -1,5 +1,6 @@
-"""Bounds on how long a hub may take. The client has no timeout on some requests and tries others
-again for a minute.
+"""Bounds on how long a hub may take.
+
+The hub's client has no timeout on some requests, and tries others again for a minute.
 """
 
 from __future__ import annotations
@@ -10,12 +11,19 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-CONNECT, ANSWER, GIVE_UP = 4.0, 8.0, 9.0
-"""Seconds for a connection, for the next bytes of an answer, and for the first question as a
-whole.
-"""
+CONNECT = 4.0
+"""Seconds for a connection."""
+
+
+ANSWER = 8.0
+"""Seconds for the next bytes of an answer."""
+
+
+GIVE_UP = 9.0
+"""Seconds for the first question as a whole."""
 
 
 PATIENT = 120.0
@@ -32,8 +40,9 @@ T = TypeVar("T")
 
 
 class BusyError(Exception):
-    """The hub answered 429 or 5xx; the client would wait and try again, for as long as the hub
-    says, without a word.
+    """The hub answered 429 or 5xx.
+
+    The client would wait and try again, for as long as the hub says, without a word.
     """
 
     def __init__(self, response: Any) -> None:
@@ -41,11 +50,20 @@ class BusyError(Exception):
         self.response = response
 
 
+@dataclass(frozen=True)
+class _Request:
+    """A request that a thread makes: how often in a row it was made, and when it was made last."""
+
+    key: tuple[str, str, str]
+    times: int
+    started: float
+
+
 def within(seconds: float, call: Callable[[], T]) -> T:
     """The result of a call, or TimeoutError after `seconds`.
 
-    A thread of its own, because neither the look-up of a name nor a host of many addresses heeds a
-    timeout.
+    The call runs in its own thread, because neither the look-up of a name nor a host of many
+    addresses heeds a timeout.
     """
     answers: queue.SimpleQueue[tuple[T | None, Exception | None]] = queue.SimpleQueue()
 
@@ -67,15 +85,14 @@ def within(seconds: float, call: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def bounded(session: Any, answer: float) -> Iterator[None]:
-    """While it holds, requests of an httpx session that carry our name wait `answer` seconds for
-    the next bytes.
+    """Bound the requests of an httpx session that carry our name, while the context lasts.
 
-    A GET that had no answer in that time is not made again, one that broke off is made once more
-    (the rest of a file is another request), and 429 or 5xx ends the matter: TimeoutError and
-    BusyError. Other users of the session notice nothing.
+    They wait `answer` seconds for the next bytes. A GET that had no answer in that time is not made
+    again, one that broke off is made once more (the rest of a file is another request), and 429 or
+    5xx ends the matter: TimeoutError and BusyError. Other users of the session notice nothing.
     """
     # By thread, because the client fetches files in several and repeats a request in the same one.
-    last: dict[int, tuple[tuple[str, ...], int, float]] = {}
+    last: dict[int, _Request] = {}
 
     def before(request: Any) -> None:
         if AGENT not in request.headers.get("User-Agent", ""):
@@ -88,11 +105,16 @@ def bounded(session: Any, answer: float) -> Iterator[None]:
         }
         if request.method not in ("GET", "HEAD"):
             return  # files that are uploaded are verified one after the other, at one address
-        asked = (request.method, str(request.url), request.headers.get("Range", ""))
-        previous, times, since = last.get(threading.get_ident(), ((), 0, 0.0))
-        if asked == previous and (times == 2 or time.monotonic() - since >= answer):
-            raise TimeoutError
-        last[threading.get_ident()] = asked, times + 1 if asked == previous else 1, time.monotonic()
+        key = (request.method, str(request.url), request.headers.get("Range", ""))
+        thread = threading.get_ident()
+        now = time.monotonic()
+        previous = last.get(thread)
+        times = 0
+        if previous is not None and previous.key == key:
+            times = previous.times
+            if times == 2 or now - previous.started >= answer:
+                raise TimeoutError
+        last[thread] = _Request(key, times + 1, now)
 
     def after(response: Any) -> None:
         busy = response.status_code == 429 or response.status_code >= 500
@@ -111,9 +133,7 @@ def bounded(session: Any, answer: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def silenced(name: str) -> Iterator[None]:
-    """While it holds, a library's logger prints nothing: what matters is said in one sentence
-    afterwards.
-    """
+    """Keep a library's logger from printing: what matters is said in one sentence afterwards."""
 
     def nothing(_: logging.LogRecord) -> bool:
         return False

@@ -1,10 +1,10 @@
-"""Gradients of depthwise convolutions in bfloat16 on CPUs with matrix tiles (Intel AMX), where
-PyTorch's own are slow.
+"""Workarounds for slow training on CPUs: depthwise convolutions, and memory that is given back.
 
-Measured with PyTorch 2.14 (oneDNN; `benchmarks/depthwise.py`): there its weight gradient is fast
+On CPUs with matrix tiles (Intel AMX) PyTorch's gradients of depthwise convolutions in bfloat16 are
+slow. Measured with PyTorch 2.14 (oneDNN; `benchmarks/depthwise.py`): its weight gradient is fast
 for kernels of 3 x 3 and up to 100 times slower for 5 x 5, and its input gradient at stride 2 is up
-to 100 times slower in bfloat16 than in float32. So a larger kernel's gradient is put together of 3
-x 3 parts, and that input gradient is taken in float32. The results are PyTorch's to within
+to 100 times slower in bfloat16 than in float32. So a larger kernel's gradient is put together of
+3 x 3 parts, and that input gradient is taken in float32. The results are PyTorch's to within
 bfloat16's rounding.
 """
 
@@ -26,17 +26,18 @@ PART = 3
 Pair = tuple[int, int]
 
 
-def steps(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """The context for the forward pass of a training step: `Faster` on a CPU that it is for, else
-    none.
+def training_context(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """The context for the forward pass of a training step.
+
+    `FasterDepthwise` on a CPU with matrix tiles, and one without any effect elsewhere.
     """
     tiles = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
-    return Faster() if tiles else contextlib.nullcontext()
+    return FasterDepthwise() if tiles else contextlib.nullcontext()
 
 
-class Faster(TorchFunctionMode):
-    """While it is active, depthwise convolutions under autocast to bfloat16 learn by the gradients
-    of this module.
+class FasterDepthwise(TorchFunctionMode):
+    """A mode in which depthwise convolutions under autocast to bfloat16 use this module's
+    gradients.
     """
 
     def __torch_function__(
@@ -70,11 +71,11 @@ class _Depthwise(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         images, weight = context.saved_tensors
-        given = gradients[0], images, weight, context.stride, context.padding
-        wanted = context.needs_input_grad
+        arguments = (gradients[0], images, weight, context.stride, context.padding)
+        for_images, for_weight, *_ = context.needs_input_grad
         return (
-            input_gradient(*given) if wanted[0] else None,
-            weight_gradient(*given) if wanted[1] else None,
+            input_gradient(*arguments) if for_images else None,
+            weight_gradient(*arguments) if for_weight else None,
             None,
             None,
         )
@@ -85,59 +86,67 @@ def input_gradient(
 ) -> torch.Tensor:
     """The gradient for images (N, C, H, W), of that for the convolution's output (N, C, h, w)."""
     if stride == (1, 1):
-        return _own(gradient, images, weight, stride, padding, 0)
-    return _own(gradient.float(), images.float(), weight.float(), stride, padding, 0).to(
-        images.dtype
+        return pytorch_gradient(gradient, images, weight, stride, padding, 0)
+    in_float32 = pytorch_gradient(
+        gradient.float(), images.float(), weight.float(), stride, padding, 0
     )
+    return in_float32.to(images.dtype)
 
 
 def weight_gradient(
     gradient: torch.Tensor, images: torch.Tensor, weight: torch.Tensor, stride: Pair, padding: Pair
 ) -> torch.Tensor:
-    """The gradient for weights (C, 1, k, l): every 3 x 3 part of them is a kernel of its own over
-    shifted images.
+    """The gradient for weights (C, 1, k, l).
+
+    Every 3 x 3 part of the weights is a kernel of its own over shifted images.
     """
     height, width = weight.shape[2:]
     if max(height, width) <= PART:
-        return _own(gradient, images, weight, stride, padding, 1)
-    # What a 3 x 3 kernel reads for an output of this size.
-    seen_h, seen_w = ((n - 1) * s + PART for n, s in zip(gradient.shape[2:], stride, strict=True))
-    tops, lefts = range(0, height, PART), range(0, width, PART)
-    below = tops[-1] + seen_h - images.shape[2] - padding[0]
-    right = lefts[-1] + seen_w - images.shape[3] - padding[1]
+        return pytorch_gradient(gradient, images, weight, stride, padding, 1)
+    # Height and width that a 3 x 3 kernel reads for an output of this size.
+    read_height = (gradient.shape[2] - 1) * stride[0] + PART
+    read_width = (gradient.shape[3] - 1) * stride[1] + PART
+    tops = range(0, height, PART)
+    lefts = range(0, width, PART)
+    below = tops[-1] + read_height - images.shape[2] - padding[0]
+    right = lefts[-1] + read_width - images.shape[3] - padding[1]
     padded = nn.functional.pad(images, (padding[1], right, padding[0], below))
-    kernel = (
-        weight[:, :, :1, :1]
-        .expand(-1, -1, PART, PART)
-        .contiguous(memory_format=torch.channels_last)
-    )
+    # Its values play no part: the gradient for weights depends on their shape alone.
+    kernel = _channels_last(weight[:, :, :1, :1].expand(-1, -1, PART, PART))
     rows = []
     for top in tops:
-        parts = (padded[:, :, top : top + seen_h, left : left + seen_w] for left in lefts)
-        dense = (part.contiguous(memory_format=torch.channels_last) for part in parts)
-        rows.append(
-            torch.cat([_own(gradient, part, kernel, stride, (0, 0), 1) for part in dense], dim=3)
-        )
+        row = []
+        for left in lefts:
+            part = padded[:, :, top : top + read_height, left : left + read_width]
+            row.append(pytorch_gradient(gradient, _channels_last(part), kernel, stride, (0, 0), 1))
+        rows.append(torch.cat(row, dim=3))
     return torch.cat(rows, dim=2)[:, :, :height, :width]
 
 
-def keep_memory() -> bool:
-    """Let the process keep the memory that it frees, for the next step: fresh pages cost more than
-    what is done there.
+def _channels_last(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.contiguous(memory_format=torch.channels_last)
 
-    Returns whether the C library has the switch (glibc, man page of mallopt).
+
+def keep_memory() -> bool:
+    """Let the process keep the memory that it frees, for the next step.
+
+    Fresh pages cost more time than the work that is done there. Returns True where the C library
+    has the switch (glibc, man page of mallopt).
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return False
-    trim_threshold, top_pad, mmap_max = -1, -2, -4
+    # Parameters of mallopt, by the numbers of malloc.h.
+    trim_threshold = -1
+    top_pad = -2
+    mmap_max = -4
     limits = ((mmap_max, 0), (trim_threshold, 2**31 - 1), (top_pad, 2**26))
     return [mallopt(name, value) for name, value in limits] == [1] * len(limits)
 
 
 def _fits(arguments: tuple[Any, ...]) -> bool:
-    """Whether a convolution, given by what it is called with, is one that this module is for."""
+    """Tell by its arguments if a convolution is one that this module is for."""
     images, weight, bias, _, padding, dilation, groups = arguments
     return (
         images.ndim == 4
@@ -157,7 +166,7 @@ def _pair(value: Any) -> Pair:
     return (value, value) if isinstance(value, int) else (value[0], value[-1])
 
 
-def _own(
+def pytorch_gradient(
     gradient: torch.Tensor,
     images: torch.Tensor,
     weight: torch.Tensor,
@@ -165,9 +174,9 @@ def _own(
     padding: Pair,
     which: int,
 ) -> torch.Tensor:
-    """PyTorch's gradient for the images (0) or the weights (1)."""
+    """PyTorch's own gradient for the images (`which` is 0) or the weights (1)."""
     wanted = [which == 0, which == 1, False]
-    found: tuple[torch.Tensor, ...] = torch.ops.aten.convolution_backward(
+    gradients: tuple[torch.Tensor, ...] = torch.ops.aten.convolution_backward(
         gradient, images, weight, None, stride, padding, (1, 1), False, (0, 0), len(weight), wanted
     )
-    return found[which]
+    return gradients[which]

@@ -1,9 +1,8 @@
-"""Several processes, as `torchrun` starts them: who one is, and what those that train one model do
-together.
+"""Distributed training helpers: rank, world size, process group, rows of each process.
 
-In training each takes its own rows of every batch, and DistributedDataParallel averages their
-gradients (Li et al. 2020), so that a step is that of one process with the whole batch. Outside
-torchrun there is one process, and this costs nothing.
+Under `torchrun` each process takes its own rows of every batch, and DistributedDataParallel
+averages their gradients (Li et al. 2020), so that a step is that of one process with the whole
+batch. Outside torchrun there is one process, and this costs nothing.
 """
 
 from __future__ import annotations
@@ -23,17 +22,15 @@ if TYPE_CHECKING:
 
 
 PATIENCE = datetime.timedelta(hours=2)
-"""How long processes wait for each other: the first one alone fetches the data, validates and
-saves.
-"""
+"""Longest wait of a process for another: the first alone fetches the data, validates and saves."""
 
 
 LOST = re.compile("closed by peer|reset by peer|NCCL|Broken pipe")
-"""How Gloo and NCCL tell that another process is gone."""
+"""Pattern of the errors of Gloo and NCCL for a process that is gone."""
 
 
 def launched() -> bool:
-    """Whether this is one of the processes that torchrun started."""
+    """Tell if torchrun started this process."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
@@ -43,18 +40,19 @@ def rank() -> int:
 
 
 def world() -> int:
-    """How many processes train together."""
+    """The number of processes that train together."""
     return int(os.environ["WORLD_SIZE"]) if launched() else 1
 
 
 def is_main() -> bool:
-    """Whether this is the process that fetches, validates, saves and prints."""
+    """Tell if this is the process that fetches, validates, saves and prints."""
     return rank() == 0
 
 
 def reports_errors() -> bool:
-    """Whether this process tells an error: until they are joined all meet the same ones, and the
-    first tells them.
+    """Tell if this process prints its errors.
+
+    Until they are joined all processes meet the same errors, and the first one prints them.
     """
     if is_main():
         return True
@@ -65,8 +63,7 @@ def reports_errors() -> bool:
 
 @contextlib.contextmanager
 def main_process_first() -> Iterator[None]:
-    """What is done here, the first process does alone; the others begin when it is through, and all
-    are joined then.
+    """A block that the first process runs alone; then the others run it, and all are joined.
 
     Where the first one fails the others are still waiting, and torchrun ends them.
     """
@@ -79,8 +76,9 @@ def main_process_first() -> Iterator[None]:
 
 @contextlib.contextmanager
 def process_group() -> Iterator[None]:
-    """What all do side by side; raises DermhubError in one that waits for another that has
-    ended.
+    """A block that all processes run side by side.
+
+    Raises DermhubError in a process that waits for another that has ended.
     """
     try:
         yield
@@ -88,8 +86,7 @@ def process_group() -> Iterator[None]:
         if launched() and LOST.search(str(error)):
             raise DermhubError(
                 "Another process of this training has ended, and this one with it: look for what "
-                "the other one said, "
-                "then go on with --resume RUN."
+                "the other one said, then go on with --resume RUN."
             ) from None
         raise
     if launched():
@@ -99,8 +96,9 @@ def process_group() -> Iterator[None]:
 
 
 def device(name: str) -> str:
-    """This process's own device for a `--device` option; raises ConfigError for one GPU that all
-    would share.
+    """The device of this process for a `--device` option.
+
+    Raises ConfigError for one GPU that all processes would share.
     """
     import torch
 
@@ -116,33 +114,28 @@ def device(name: str) -> str:
 
 
 def rows(step: int, steps: int) -> range:
-    """The positions in an epoch of `steps` steps of `step` images whose images are this
-    process's.
-    """
+    """The positions of this process's images in an epoch of `steps` steps of `step` images."""
     return range(rank(), steps * step, world())
 
 
 def check_rows(step: int) -> None:
-    """Refuse a number of images a step that the processes can't share equally; raises
-    ConfigError.
-    """
+    """Raise ConfigError for a number of images a step that the processes can't share equally."""
     if step % world() or (world() > 1 and step // world() < 2):
         raise ConfigError(
             f"A step has {step} images for {world()} processes, expected the same number for each, "
-            "at least 2: "
-            "give another --batch-size, or torchrun another --nproc-per-node."
+            "at least 2: give another --batch-size, or torchrun another --nproc-per-node."
         )
 
 
-def check_same(what: Any) -> None:
-    """Refuse processes that were given different options or data; raises ConfigError."""
+def check_same(inputs: Any) -> None:
+    """Raise ConfigError for processes that were given different options or data."""
     if world() == 1:
         return
     import torch.distributed as dist
 
-    told: list[Any] = [None] * world()
-    dist.all_gather_object(told, what)
-    others = [str(number) for number, one in enumerate(told) if one != told[0]]
+    gathered: list[Any] = [None] * world()
+    dist.all_gather_object(gathered, inputs)
+    others = [str(number) for number, other in enumerate(gathered) if other != gathered[0]]
     if others:
         raise ConfigError(
             f"Process {', '.join(others)} has other options or other data than process 0: give all "
@@ -151,8 +144,7 @@ def check_same(what: Any) -> None:
 
 
 def parallel(model: nn.Module) -> nn.Module:
-    """The model to train with: its weights are the first process's, and its gradients the mean over
-    all.
+    """Wrap the model to train: the first process's weights, and the mean of all gradients.
 
     Each process normalises a batch by its own rows; the running statistics are those of the first
     one.

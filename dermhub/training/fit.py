@@ -49,7 +49,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_bf16(option: str, device: torch.device) -> bool:
-    """Whether bfloat16 pays: on CUDA, and on CPUs with native bf16 arithmetic."""
+    """Tell if a step is run in bfloat16; `auto`: on CUDA, and on CPUs with bf16 arithmetic."""
     if option != "auto":
         return option == "on"
     if device.type == "cuda":
@@ -58,8 +58,9 @@ def pick_bf16(option: str, device: torch.device) -> bool:
 
 
 def learning_rate(step: int, steps: int, warmup: int) -> float:
-    """Share of the peak rate at a step: linear warm-up, then half a cosine (Loshchilov & Hutter
-    2017).
+    """Share of the peak rate at a step: linear warm-up, then half a cosine.
+
+    Loshchilov & Hutter 2017.
     """
     if step < warmup:
         return (step + 1) / warmup
@@ -68,29 +69,35 @@ def learning_rate(step: int, steps: int, warmup: int) -> float:
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     """AdamW; the backbone learns slower than the fresh classifier, norms and biases don't decay."""
-    last = {id(p) for p in backbone.classifier(model).parameters()}
+    head = {id(parameter) for parameter in backbone.classifier(model).parameters()}
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = []
     for in_head in (False, True):
         for matrix in (False, True):
-            learning = (p for p in model.parameters() if p.requires_grad)
-            chosen = [p for p in learning if (id(p) in last) == in_head and (p.ndim > 1) == matrix]
+            chosen = [
+                parameter
+                for parameter in learning
+                if (id(parameter) in head) == in_head and (parameter.ndim > 1) == matrix
+            ]
             scale = 1.0 if in_head else config.backbone_lr
             decay = config.weight_decay if matrix else 0.0
             groups.append({"params": chosen, "scale": scale, "weight_decay": decay})
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.lr)
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.lr)
 
 
 @torch.no_grad()
 def update_average(average: nn.Module, model: nn.Module, step: int, decay: float) -> None:
-    """Move the averaged weights towards the model's; early steps move them faster, so that they
-    start warm.
+    """Move the averaged weights towards the model's.
+
+    Early steps move them faster, so that they start warm.
     """
     share = 1 - min(decay, (1 + step) / (10 + step))
-    for kept, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
-        if kept.is_floating_point():
-            kept.lerp_(new, share)
+    current = model.state_dict()
+    for name, tensor in average.state_dict().items():
+        if tensor.is_floating_point():
+            tensor.lerp_(current[name], share)
         else:
-            kept.copy_(new)
+            tensor.copy_(current[name])
 
 
 @torch.inference_mode()
@@ -126,12 +133,14 @@ class Fit:
         teacher: nn.Module | None = None,
         soup: Sequence[nn.Module] = (),
     ) -> None:
-        self.config, self.spec, self.out = config, spec, out
+        self.config = config
+        self.spec = spec
+        self.out = out
         self.task = TASKS[config.task]
-        self.table, self.soup = table, soup
-        self.train, self.held_out = (
-            table[table["split"] == split] for split in ("train", "validation")
-        )
+        self.table = table
+        self.train = table[table["split"] == "train"]
+        self.held_out = table[table["split"] == "validation"]
+        self.soup = soup
         self.device = pick_device(distributed.device(config.device))
         self.model = model.to(self.device).to(memory_format=backbone.memory_format(config.model))
         self.parallel = self.model
@@ -140,19 +149,9 @@ class Fit:
         self.frozen = backbone.freeze(self.model, config.freeze)
         self.optimizer = make_optimizer(self.model, config)
         self.targets = tables.targets(self.train, self.task)
-        self.diagnoses = np.unique(self.train["dx"].to_numpy(str), return_inverse=True)[1].astype(
-            np.int64
-        )
-        drawn = self.targets[
-            datasets.epoch_order(self.diagnoses, config.sampling, (config.seed, 0))
-        ]
-        # What the loss adds to the logits: the prior as it is drawn (Menon et al. 2021, section
-        # 4.2).
-        self.prior = (
-            torch.tensor(calibration.prior_offset(drawn, len(self.task.classes)))
-            .float()
-            .to(self.device)
-        )
+        _, diagnoses = np.unique(self.train["dx"].to_numpy(str), return_inverse=True)
+        self.diagnoses = diagnoses.astype(np.int64)
+        self.prior = self._drawn_prior().to(self.device)
         self.copies = None
         if additions.SHARPER in self.train:
             self.copies = (
@@ -166,34 +165,47 @@ class Fit:
         self.history: list[dict[str, Any]] = []
         self.done = 0
 
+    def _drawn_prior(self) -> torch.Tensor:
+        """(C,) float32 prior of the classes as they are drawn, which the loss adds to the logits.
+
+        Menon et al. 2021, section 4.2.
+        """
+        first_epoch = (self.config.seed, 0)
+        order = datasets.epoch_order(self.diagnoses, self.config.sampling, first_epoch)
+        offset = calibration.prior_offset(self.targets[order], len(self.task.classes))
+        return torch.tensor(offset).float()
+
     def resume(self) -> None:
-        """Go back to the last complete epoch, if there is one."""
-        if (self.out / STATE).exists():
-            self.done = state.load_state(
-                self.out / STATE, self.model, self.average, self.optimizer
-            )["epochs"]
-            try:
-                rows = pd.read_csv(self.out / HISTORY).to_dict("records")
-            except (OSError, ValueError) as error:
-                raise DataError(
-                    f"{self.out / HISTORY} can't be read ({error}): start a new run."
-                ) from error
-            known = {"epoch", "seconds", "images_per_second", "train_loss"}
-            if any(
-                not known <= row.keys() or any(pd.isna(row[name]) for name in known) for row in rows
-            ):
-                raise DataError(f"{self.out / HISTORY} is damaged or cut short: start a new run.")
-            if len(rows) < self.done:
-                raise DataError(
-                    f"{self.out / HISTORY} has {len(rows)} rows, expected the {self.done} epochs "
-                    f"of {STATE}: "
-                    "start a new run."
-                )
-            self.history = rows[: self.done]
+        """Go back to the last complete epoch, if there is one.
+
+        Raises ModelError and DataError for a state or history that is damaged.
+        """
+        path = self.out / STATE
+        if path.exists():
+            progress = state.load_state(path, self.model, self.average, self.optimizer)
+            self.done = progress["epochs"]
+            self.history = self._read_history()[: self.done]
+
+    def _read_history(self) -> list[dict[str, Any]]:
+        path = self.out / HISTORY
+        try:
+            rows: list[dict[str, Any]] = pd.read_csv(path).to_dict("records")
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} can't be read ({error}): start a new run.") from error
+        needed = ("epoch", "seconds", "images_per_second", "train_loss")
+        if any(pd.isna(row.get(name)) for row in rows for name in needed):
+            raise DataError(f"{path} is damaged or cut short: start a new run.")
+        if len(rows) < self.done:
+            raise DataError(
+                f"{path} has {len(rows)} rows, expected the {self.done} epochs of {STATE}: start a "
+                "new run."
+            )
+        return rows
 
     def run(self) -> None:
-        """Train the epochs that are left, saving after each; of several processes the first
-        validates and saves.
+        """Train the epochs that are left, saving after each.
+
+        Of several processes the first validates and saves.
         """
         self.parallel = distributed.parallel(self.model)
         for epoch in range(self.done, self.last):
@@ -203,9 +215,7 @@ class Fit:
             self.done = epoch + 1
 
     def save(self, row: dict[str, Any]) -> None:
-        """Write all that an interrupted run needs after an epoch, of which the history gets a
-        row.
-        """
+        """Write all that an interrupted run needs, after an epoch with this row of the history."""
         self.history.append(row)
         # The history is written first: a crash in between repeats the epoch and its row.
         files.write_text(self.out / HISTORY, pd.DataFrame(self.history).to_csv(index=False))
@@ -214,33 +224,21 @@ class Fit:
         )
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
-        """One pass over the training images; returns its mean loss, last rate, images/s and
-        seconds.
-        """
-        config, key = self.config, (self.config.seed, epoch)
+        """Train one epoch; returns its mean loss, last learning rate, images/s and seconds."""
         # The rank stands above all seeds and epochs: each process drops other features.
-        torch.manual_seed(config.seed * 100_003 + epoch + (distributed.rank() << 52))
-        order = datasets.epoch_order(self.diagnoses, config.sampling, key)
-        about = (
-            self.spec,
-            config.train_size,
-            config.min_scale,
-            key,
-            self.copies,
-            config.randaugment,
-        )
-        images = datasets.TrainingImages(list(self.train["path"]), self.targets, order, *about)
-        own = distributed.rows(self.rows, self.steps)
-        loader = DataLoader(
-            images, self.rows // distributed.world(), sampler=own, num_workers=config.workers
-        )
+        torch.manual_seed(self.config.seed * 100_003 + epoch + (distributed.rank() << 52))
         self.model.train()
         for layer in self.frozen:
             layer.eval()
-        total, start = torch.zeros((), device=self.device), time.perf_counter()
-        name, silent = f"epoch {epoch + 1}/{self.last}", not distributed.is_main()
+        total = torch.zeros((), device=self.device)
+        start = time.perf_counter()
         bar = tqdm(
-            one_sentence(loader), name, self.steps, unit="batch", mininterval=0.5, disable=silent
+            one_sentence(self._loader(epoch)),
+            f"epoch {epoch + 1}/{self.last}",
+            self.steps,
+            unit="batch",
+            mininterval=0.5,
+            disable=not distributed.is_main(),
         )
         for index, (views, labels) in enumerate(bar):
             loss = self.train_step(views, labels, epoch * self.steps + index)
@@ -256,37 +254,51 @@ class Fit:
             "seconds": seconds,
         }
 
+    def _loader(self, epoch: int) -> DataLoader[Any]:
+        """Batches of this process's rows of an epoch."""
+        config = self.config
+        key = (config.seed, epoch)
+        images = datasets.TrainingImages(
+            list(self.train["path"]),
+            self.targets,
+            datasets.epoch_order(self.diagnoses, config.sampling, key),
+            self.spec,
+            config.train_size,
+            config.min_scale,
+            key,
+            self.copies,
+            config.randaugment,
+        )
+        return DataLoader(
+            images,
+            self.rows // distributed.world(),
+            sampler=distributed.rows(self.rows, self.steps),
+            num_workers=config.workers,
+        )
+
     def train_step(self, views: torch.Tensor, labels: torch.Tensor, step: int) -> torch.Tensor:
         """One optimizer step on a batch; returns its loss."""
         config = self.config
-        rate = config.lr * learning_rate(
-            step, self.steps * config.epochs, round(self.steps * config.warmup)
-        )
+        all_steps = self.steps * config.epochs
+        warmup = round(self.steps * config.warmup)
+        rate = config.lr * learning_rate(step, all_steps, warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
         views = views.to(self.device, memory_format=backbone.memory_format(config.model))
         rng = np.random.default_rng([config.seed, step, 0x313])
         views, partners, share = losses.mix(views, config.mixup, config.cutmix, rng)
-        lowered = pick_bf16(config.bf16, self.device)
-        with (
-            cpu.steps(self.device),
-            torch.autocast(self.device.type, torch.bfloat16, enabled=lowered),
-        ):
-            logits = self.parallel(views)
-        judged = logits.float() + config.adjust * self.prior
+        with cpu.training_context(self.device), self._autocast():
+            logits = self.parallel(views).float()
+        adjusted = logits + config.adjust * self.prior
         loss = losses.label_loss(
-            judged, labels.to(self.device), partners, share, config.label_smoothing
+            adjusted, labels.to(self.device), partners, share, config.label_smoothing
         )
         if self.teacher is not None:
             # The teacher sees the very same view: a patient teacher (Beyer et al. 2022, section 3).
-            with (
-                torch.inference_mode(),
-                torch.autocast(self.device.type, torch.bfloat16, enabled=lowered),
-            ):
-                known = self.teacher(views).float()
-            loss = torch.lerp(
-                loss, losses.distillation_loss(logits.float(), known.clone()), config.distillation
-            )
+            with torch.inference_mode(), self._autocast():
+                answers = self.teacher(views).float()
+            distillation = losses.distillation_loss(logits, answers.clone())
+            loss = torch.lerp(loss, distillation, config.distillation)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
@@ -298,22 +310,24 @@ class Fit:
             )
         return loss.detach()
 
+    def _autocast(self) -> torch.autocast:
+        """Autocast to bfloat16, where that is asked for or pays."""
+        enabled = pick_bf16(self.config.bf16, self.device)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+
     def validate(self) -> dict[str, float | None]:
-        """Figures of the averaged weights on the validation split; they are shown, nothing is
-        chosen by them.
+        """Figures of the averaged weights on the validation split.
+
+        They are shown; nothing is chosen by them.
         """
-        logits = predict_all(
-            self.average, list(self.held_out["path"]), self.spec, self.config.workers
-        )
-        summary = metrics.summarize(
-            prediction.softmax(logits), tables.targets(self.held_out, self.task), self.task
-        )
+        paths = list(self.held_out["path"])
+        logits = predict_all(self.average, paths, self.spec, self.config.workers)
+        targets = tables.targets(self.held_out, self.task)
+        summary = metrics.summarize(prediction.softmax(logits), targets, self.task)
         names = ("nll", "accuracy", "balanced_accuracy", "malignancy_auroc")
         row = {f"validation_{name}": summary[name] for name in names}
-        tqdm.write(
-            "  "
-            + ", ".join(f"{name} {value:.4f}" for name, value in row.items() if value is not None)
-        )
+        shown = [f"{name} {value:.4f}" for name, value in row.items() if value is not None]
+        tqdm.write("  " + ", ".join(shown))
         return row
 
 

@@ -14,6 +14,13 @@ from dermhub import files
 from dermhub.errors import ModelError
 from dermhub.models.weights import read_tensors
 
+STATE = "state.safetensors"
+"""File of a run's folder with all that `save_state` writes."""
+
+
+HISTORY = "history.csv"
+"""File of a run's folder with a row for each epoch."""
+
 
 def save_state(
     path: Path,
@@ -23,8 +30,8 @@ def save_state(
     progress: dict[str, int],
 ) -> None:
     """Write all that an interrupted run needs into one file, atomically."""
-    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
-    tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {
             f"optimizer.{index}.{key}": torch.as_tensor(value) for key, value in state.items()
@@ -39,8 +46,9 @@ def save_state(
 def load_state(
     path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
 ) -> dict[str, int]:
-    """Restore what `save_state` wrote and return its progress; raises ModelError when it does not
-    fit.
+    """Restore what `save_state` wrote and return its progress.
+
+    Raises ModelError when it does not fit the model.
     """
     tensors = read_tensors(path)
     with safetensors.safe_open(path, "pt") as stream:
@@ -78,6 +86,3 @@ def _check_moments(optimizer: torch.optim.Optimizer) -> None:
             state = optimizer.state[parameter]
             if any(state[name].shape != parameter.shape for name in ("exp_avg", "exp_avg_sq")):
                 raise ValueError("moments of another shape")
-
-
-STATE, HISTORY = "state.safetensors", "history.csv"

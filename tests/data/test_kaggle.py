@@ -1,4 +1,4 @@
-"""The data through kagglehub's real client: from its cache without a request, and in one sentence
+"""Data through kagglehub's real client: from its cache without a request, and in one sentence
 without a network.
 """
 
@@ -41,7 +41,7 @@ def test_the_handle_names_a_version() -> None:
 
 
 @pytest.mark.usefixtures("cache")
-def test_no_network_is_told_in_one_sentence() -> None:
+def test_no_network_is_one_sentence() -> None:
     with pytest.raises(DownloadError) as caught:
         kaggle.download()
     text = str(caught.value)

@@ -89,10 +89,11 @@ def test_divide_is_stratified() -> None:
     table = some_table(lesions=3000)
     split = table["lesion_id"].map(partition.divide(table))
     for dx in LESION_NAMES:
-        own = split[table["dx"] == dx]
+        of_class = split[table["dx"] == dx]
         for name, share in partition.SHARES.items():
             # No split is more than a lesion or two (of up to four images) away from its share.
-            assert (own == name).sum() == pytest.approx(share * len(own), abs=4), (dx, name)
+            due = share * len(of_class)
+            assert (of_class == name).sum() == pytest.approx(due, abs=4), (dx, name)
 
 
 def test_divide_keeps_the_near_identical_pair_together() -> None:
@@ -125,16 +126,16 @@ def test_assign_never_divides_a_lesion() -> None:
 
 
 def test_assign_leaves_the_lesions_of_ham10000_where_they_are() -> None:
-    known = list(partition.shipped().items())[:50]
+    shipped = list(partition.shipped().items())[:50]
     # The diagnosis plays no part for a lesion that has its place.
-    table = pd.DataFrame({"lesion_id": [name for name, _ in known], "dx": "mel"})
-    assert list(partition.assign(table)) == [split for _, split in known]
+    table = pd.DataFrame({"lesion_id": [name for name, _ in shipped], "dx": "mel"})
+    assert list(partition.assign(table)) == [split for _, split in shipped]
 
 
 def test_assign_divides_new_lesions_as_if_they_came_alone() -> None:
     new = some_table(5)
-    known = pd.DataFrame({"lesion_id": list(partition.shipped())[:100], "dx": "nv"})
-    together = partition.assign(pd.concat([known, new], ignore_index=True))
+    shipped = pd.DataFrame({"lesion_id": list(partition.shipped())[:100], "dx": "nv"})
+    together = partition.assign(pd.concat([shipped, new], ignore_index=True))
     assert list(together[100:]) == list(partition.assign(new))
 
 

@@ -1,5 +1,6 @@
-"""What is chosen on validation: the prior, the temperature and the thresholds, by hand and from
-known answers.
+"""Calibration: the choices made on validation, and slope and intercept of calibration.
+
+By hand, from data that were made to have a certain answer, and against scikit-learn.
 """
 
 from __future__ import annotations
@@ -8,10 +9,15 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
+from dermhub.arrays import Floats64
 from dermhub.evaluation import calibration, metrics
+from dermhub.evaluation.bootstrap import Resamples
 from dermhub.models import prediction
 from dermhub.tasks import BINARY, LESION
+
+Bools = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
 
 def test_prior_offset_by_hand() -> None:
@@ -74,9 +80,12 @@ def test_choose_exponent_by_hand() -> None:
     # An exponent e moves melanoma down by 2e against nevus. The nevus (0.55 too much of a melanoma)
     # is right above 0.275, the melanoma (2.1) below 1.05: both are, and most surely, halfway, and
     # 0.65 is nearest to 0.6625.
-    logits, offset = np.full((2, 7), -9.0), np.zeros(7)
-    nevus, melanoma = LESION.classes.index("nv"), LESION.classes.index("mel")
-    logits[:, nevus], logits[:, melanoma] = 0, [0.55, 2.1]
+    logits = np.full((2, 7), -9.0)
+    offset = np.zeros(7)
+    nevus = LESION.classes.index("nv")
+    melanoma = LESION.classes.index("mel")
+    logits[:, nevus] = 0
+    logits[:, melanoma] = [0.55, 2.1]
     offset[[nevus, melanoma]] = 1, -1
     assert calibration.choose_exponent(
         logits, np.array([nevus, melanoma]), offset, LESION
@@ -86,9 +95,12 @@ def test_choose_exponent_by_hand() -> None:
 def test_choose_exponent_helps_rare_classes_of_a_model_that_knows_the_prior() -> None:
     # The melanoma (0.55 short of a nevus) is right below -0.275, the nevus (2.1 above) above -1.05:
     # as above.
-    logits, offset = np.full((2, 7), -9.0), np.zeros(7)
-    nevus, melanoma = LESION.classes.index("nv"), LESION.classes.index("mel")
-    logits[:, nevus], logits[:, melanoma] = 0, [-2.1, -0.55]
+    logits = np.full((2, 7), -9.0)
+    offset = np.zeros(7)
+    nevus = LESION.classes.index("nv")
+    melanoma = LESION.classes.index("mel")
+    logits[:, nevus] = 0
+    logits[:, melanoma] = [-2.1, -0.55]
     offset[[nevus, melanoma]] = 1, -1
     assert calibration.choose_exponent(
         logits, np.array([nevus, melanoma]), offset, LESION
@@ -99,13 +111,17 @@ def test_choose_exponent_does_not_buy_one_rare_image_with_the_likelihood_of_many
     # All but one of 46 images are right. The last, a dermatofibroma one short of a nevus, is right
     # from -0.5 on, and balanced accuracy a seventh higher; but there each of 40 nevi is 1.2 - 1.1
     # ahead, and surely right no more.
-    logits, offset = np.full((46, 7), -9.0), np.zeros(7)
-    nevus, rare = LESION.classes.index("nv"), LESION.classes.index("df")
+    logits = np.full((46, 7), -9.0)
+    offset = np.zeros(7)
+    nevus = LESION.classes.index("nv")
+    rare = LESION.classes.index("df")
     others = [k for k in range(7) if k not in (nevus, rare)]
     targets = np.array([nevus] * 40 + others + [rare])
-    logits[:40, nevus], logits[:40, rare] = 0, -1.2
+    logits[:40, nevus] = 0
+    logits[:40, rare] = -1.2
     logits[range(40, 45), others] = 9
-    logits[45, nevus], logits[45, rare] = 0, -1.0
+    logits[45, nevus] = 0
+    logits[45, rare] = -1.0
     offset[[nevus, rare]] = 1, -1
     assert calibration.choose_exponent(logits, targets, offset, LESION) > -0.4
 
@@ -122,7 +138,8 @@ def test_choose_exponent_of_two_classes_recovers_a_known_one(
 ) -> None:
     # There the answer is a threshold's, and what counts is that the probabilities are true.
     rng = np.random.default_rng(3)
-    logits, offset = rng.normal(size=(3_000, 2)) * 2, np.array([0.6, -1.5])
+    logits = rng.normal(size=(3_000, 2)) * 2
+    offset = np.array([0.6, -1.5])
     chances = prediction.softmax(logits + exponent * offset, temperature)
     targets = (rng.random(3_000) < chances[:, 1]).astype(int)
     assert calibration.choose_exponent(logits, targets, offset, BINARY) == pytest.approx(
@@ -154,10 +171,8 @@ def test_threshold_of_95_percent_of_few_images_finds_them_all() -> None:
 
 
 def test_threshold_of_95_percent_with_ties() -> None:
-    scores, positive = (
-        np.array([0.9, 0.9, 0.3, 0.3, 0.3]),
-        np.array([True, True, True, True, False]),
-    )
+    scores = np.array([0.9, 0.9, 0.3, 0.3, 0.3])
+    positive = np.array([True, True, True, True, False])
     assert calibration.choose_thresholds(scores, positive)["sensitivity_95"].value == pytest.approx(
         0.3
     )
@@ -165,16 +180,15 @@ def test_threshold_of_95_percent_with_ties() -> None:
 
 def test_youden_by_hand() -> None:
     # At 0.6: sensitivity 1, specificity 2/3, sum - 1 = 2/3; at 0.8: 1/2 and 1, 1/2; at 0.7: 1/6.
-    scores, positive = (
-        np.array([0.8, 0.6, 0.7, 0.2, 0.1]),
-        np.array([True, True, False, False, False]),
-    )
+    scores = np.array([0.8, 0.6, 0.7, 0.2, 0.1])
+    positive = np.array([True, True, False, False, False])
     assert calibration.choose_thresholds(scores, positive)["youden"].value == pytest.approx(0.6)
 
 
 def test_youden_takes_the_higher_of_two_equal_thresholds() -> None:
     # 0.9 (sensitivity 1/2, specificity 1) and 0.6 (1 and 1/2) are equally good.
-    scores, positive = np.array([0.9, 0.6, 0.7, 0.2]), np.array([True, True, False, False])
+    scores = np.array([0.9, 0.6, 0.7, 0.2])
+    positive = np.array([True, True, False, False])
     assert calibration.choose_thresholds(scores, positive)["youden"].value == pytest.approx(0.9)
 
 
@@ -187,7 +201,8 @@ def test_youden_counts_a_score_shared_by_both_classes_once() -> None:
 
 
 def test_thresholds_are_rounded_down_and_still_catch_their_own_case() -> None:
-    scores, positive = np.array([0.1234567891, 0.01]), np.array([True, False])
+    scores = np.array([0.1234567891, 0.01])
+    positive = np.array([True, False])
     points = calibration.choose_thresholds(scores, positive)
     assert [point.value for point in points.values()] == [0.123456, 0.123456]
     assert metrics.operating_point(scores, positive, points["youden"].value)["sensitivity"] == 1
@@ -198,3 +213,102 @@ def test_the_sensitive_threshold_is_the_default_and_says_what_it_is_for() -> Non
     assert list(points) == ["sensitivity_95", "youden"]
     assert points["sensitivity_95"].aim == "at least 95% sensitivity for malignancy"
     assert {point.split for point in points.values()} == {"validation"}
+
+
+def draw_outcomes(
+    seed: int = 0, slope: float = 1.0, intercept: float = 0.0, count: int = 400
+) -> tuple[Floats64, Bools]:
+    """Scores, and outcomes that are drawn with the logit intercept + slope * logit(score)."""
+    rng = np.random.default_rng(seed)
+    logit = rng.normal(-1, 1.5, count)
+    truth = rng.random(count) < 1 / (1 + np.exp(-(intercept + slope * logit)))
+    return 1 / (1 + np.exp(-logit)), truth
+
+
+def slope_and_intercept(scores: Floats64, positive: Bools) -> tuple[float, float]:
+    """The figures of all images, each counted once."""
+    slopes, intercepts = calibration.slope_and_intercept(
+        scores, positive, np.ones((1, len(scores)))
+    )
+    return float(slopes[0]), float(intercepts[0])
+
+
+def test_one_score_for_all_by_hand() -> None:
+    # 30 of 100 are ill where the model says 20 %: the odds are 3/7 where it says 1/4.
+    scores = np.full(100, 0.2)
+    positive = np.arange(100) < 30
+    slope, intercept = slope_and_intercept(scores, positive)
+    assert intercept == pytest.approx(math.log(3 / 7) - math.log(1 / 4))
+    assert math.isnan(slope)
+
+
+def test_two_scores_by_hand() -> None:
+    # Half and 9 of 10 where the model says 1/2 and 3/4: logits 0 and log 9, of scores with the
+    # logits 0 and log 3.
+    scores = np.repeat([0.5, 0.75], 10)
+    positive = np.array([True] * 5 + [False] * 5 + [True] * 9 + [False])
+    assert slope_and_intercept(scores, positive)[0] == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("slope", [0.5, 1.0, 2.0])
+def test_the_slope_is_scikit_learns(slope: float) -> None:
+    scores, positive = draw_outcomes(1, slope, -0.5)
+    logit = np.log(scores / (1 - scores))[:, None]
+    reference = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(logit, positive)
+    fitted, _ = slope_and_intercept(scores, positive)
+    assert fitted == pytest.approx(reference.coef_[0, 0], abs=1e-5)
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [(1.0, 0.0), (0.6, 0.0), (1.0, -0.8)])
+def test_what_was_put_in_comes_out(slope: float, intercept: float) -> None:
+    scores, positive = draw_outcomes(3, slope, intercept, 20_000)
+    fitted_slope, fitted_intercept = slope_and_intercept(scores, positive)
+    assert fitted_slope == pytest.approx(slope, abs=0.05)
+    if slope == 1:
+        assert fitted_intercept == pytest.approx(intercept, abs=0.05)
+
+
+def test_weights_are_repeats() -> None:
+    scores, positive = draw_outcomes(4, count=60)
+    counts = np.random.default_rng(0).integers(0, 3, 60)
+    repeated = np.repeat(np.arange(60), counts)
+    by_weight = calibration.slope_and_intercept(scores, positive, counts[None].astype(float))
+    by_repeat = slope_and_intercept(scores[repeated], positive[repeated])
+    assert (by_weight[0][0], by_weight[1][0]) == pytest.approx(by_repeat)
+
+
+@pytest.mark.parametrize("positive", [np.zeros(20, bool), np.ones(20, bool), np.arange(20) >= 10])
+def test_where_there_is_no_slope(positive: Bools) -> None:
+    figures = calibration.recalibration(
+        np.linspace(0.05, 0.95, 20), positive, Resamples.draw(np.arange(20))
+    )
+    assert figures["slope"] is None
+    assert figures["bounds"]["slope"] is None
+
+
+def test_scores_of_0_and_1_are_taken_as_one_in_a_billion() -> None:
+    # 1 of 5 is ill where the model is sure of the opposite, and 4 of 5 where it is sure of it.
+    scores = np.repeat([0.0, 1.0], 5)
+    positive = np.array([True, False, False, False, False] + [True] * 4 + [False])
+    slope, _ = slope_and_intercept(scores, positive)
+    assert slope == pytest.approx(math.log(4) / math.log(1e9), rel=1e-4)
+
+
+def test_the_interval_holds_the_figure_and_lesions_widen_it() -> None:
+    scores, positive = draw_outcomes(5, count=200)
+    alone = calibration.recalibration(scores, positive, Resamples.draw(np.arange(200)))
+    low, high = alone["bounds"]["slope"]
+    assert low < alone["slope"] < high
+    # Four copies of each image as one lesion say no more than the image itself.
+    fourfold = calibration.recalibration(
+        np.tile(scores, 4), np.tile(positive, 4), Resamples.draw(np.tile(np.arange(200), 4))
+    )
+    assert fourfold["slope"] == pytest.approx(alone["slope"])
+    assert fourfold["bounds"]["slope"] == pytest.approx(alone["bounds"]["slope"], abs=2e-6)
+
+
+def test_the_curve_counts_every_image() -> None:
+    scores, positive = draw_outcomes(6)
+    curve = calibration.recalibration(scores, positive, Resamples.draw(np.arange(400)))["curve"]
+    assert sum(row[2] for row in curve) == 400
+    assert sum(row[1] * row[2] for row in curve) == pytest.approx(positive.sum(), abs=1e-3)

@@ -1,4 +1,4 @@
-"""The external test: read, measured, kept, and told in the card."""
+"""The external test: read, measured, kept, and reported in the card."""
 
 from __future__ import annotations
 
@@ -62,20 +62,25 @@ def content(folder: Path) -> dict[str, Any]:
 
 
 def test_the_figures_are_those_of_predict(measured: Path, ph2: Path) -> None:
-    told = content(measured)["external"]
+    figures = content(measured)["external"]
     table = pd.read_csv(ph2 / "labels.csv")
     predictions = Classifier(measured).predict([ph2 / f"{name}.jpg" for name in table["image_id"]])
-    sick = (table["dx"] == "mel").to_numpy()
+    malignant = (table["dx"] == "mel").to_numpy()
     score = np.array([p.malignancy for p in predictions])
-    assert (told["source"], told["n"], told["melanoma"], told["nevus"]) == ("ph2", 12, 4, 8)
-    assert told["malignancy_auroc"] == pytest.approx(reference.roc_auc_score(sick, score))
+    assert (figures["source"], figures["n"], figures["melanoma"], figures["nevus"]) == (
+        "ph2",
+        12,
+        4,
+        8,
+    )
+    assert figures["malignancy_auroc"] == pytest.approx(reference.roc_auc_score(malignant, score))
     melanoma = [p.probabilities["mel"] for p in predictions]
-    assert told["melanoma_auroc"] == pytest.approx(reference.roc_auc_score(sick, melanoma))
-    point = told["operating_points"]["sensitivity_95"]
+    assert figures["melanoma_auroc"] == pytest.approx(reference.roc_auc_score(malignant, melanoma))
+    point = figures["operating_points"]["sensitivity_95"]
     called = np.array([p.malignant for p in predictions])
-    assert (point["tp"], point["fp"]) == ((called & sick).sum(), (called & ~sick).sum())
-    low, high = told["bounds"]["malignancy_auroc"] or (0, 1)
-    assert low <= told["malignancy_auroc"] <= high
+    assert (point["tp"], point["fp"]) == ((called & malignant).sum(), (called & ~malignant).sum())
+    low, high = figures["bounds"]["malignancy_auroc"] or (0, 1)
+    assert low <= figures["malignancy_auroc"] <= high
 
 
 def test_the_table_names_its_source(measured: Path) -> None:
@@ -84,7 +89,7 @@ def test_the_table_names_its_source(measured: Path) -> None:
     assert dict(table["dx"].value_counts()) == {"nv": 8, "mel": 4}
 
 
-def test_the_card_tells_it_and_meets_the_checklist(measured: Path) -> None:
+def test_the_card_reports_it_and_meets_the_checklist(measured: Path) -> None:
     text = (measured / "README.md").read_text()
     assert (
         "12 images from a hospital that is not in HAM10000, 4 melanomas\nagainst 8 common" in text
@@ -124,24 +129,24 @@ def test_a_binary_model_has_no_probability_of_melanoma(
     classifier = Classifier(tiny_binary_model)
     release_external.write(tmp_path, classifier, ph2)
     table = external.read_external(tmp_path / layout.EXTERNAL, classifier.config.task)
-    told = external.external_figures(table, classifier.config)
-    assert told["melanoma_auroc"] is None
-    assert set(told["bounds"]) == {"malignancy_auroc"}
+    figures = external.external_figures(table, classifier.config)
+    assert figures["melanoma_auroc"] is None
+    assert set(figures["bounds"]) == {"malignancy_auroc"}
 
 
 def test_labels_of_another_kind_are_refused(ph2: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(ph2, tmp_path / "other"))
-    for dx, told in (("bkl", "bkl, nv"), ("nv", "nv")):
+    for dx, listed in (("bkl", "bkl, nv"), ("nv", "nv")):
         table = pd.read_csv(ph2 / "labels.csv")
         table["dx"] = table["dx"].replace({"mel": dx})
         table.to_csv(folder / "labels.csv", index=False)
         with pytest.raises(
-            DataError, match=rf"labels\.csv has the dx {told}, expected mel and nv\.$"
+            DataError, match=rf"labels\.csv has the dx {listed}, expected mel and nv\.$"
         ):
             release_external.read_table(folder)
 
 
-def test_places_that_are_none(
+def test_folders_without_the_images(
     finished_run: Path, tiny_data: Path, tmp_path: Path, command: Command
 ) -> None:
     folder = Path(shutil.copytree(finished_run / "model", tmp_path / "model"))

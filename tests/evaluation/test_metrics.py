@@ -1,6 +1,4 @@
-"""Every figure against scikit-learn on random arrays, and against small cases worked out by
-hand.
-"""
+"""Every figure against scikit-learn on random arrays, and against small cases by hand."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ THREE = Task("three", ("a", "b", "c"), frozenset({"b", "c"}))
 def some_scores(
     seed: int, ties: bool
 ) -> tuple[Floats64, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]:
-    """200 scores in [0, 1], rounded to a tenth where ties are wanted, and which of them are
-    positive.
-    """
+    """200 scores in [0, 1], rounded to a tenth where ties are wanted, and their truth."""
     rng = np.random.default_rng(seed)
     positive = rng.random(200) < 0.3
     scores = np.clip(rng.normal(0.4 + 0.2 * positive, 0.2), 0, 1)
@@ -35,9 +31,8 @@ def some_predictions(seed: int, classes: int = 7) -> tuple[Floats64, Ints]:
     """Probabilities of 300 images, right more often than not, and their classes."""
     rng = np.random.default_rng(seed)
     targets = np.append(np.arange(classes), rng.integers(0, classes, 300 - classes))
-    return prediction.softmax(
-        rng.normal(size=(300, classes)) + 1.5 * np.eye(classes)[targets]
-    ), targets
+    logits = rng.normal(size=(300, classes)) + 1.5 * np.eye(classes)[targets]
+    return prediction.softmax(logits), targets
 
 
 def test_softmax_by_hand() -> None:
@@ -81,16 +76,17 @@ def test_auroc_of_one_class_is_undefined(positive: bool) -> None:
 @pytest.mark.parametrize("ties", [False, True])
 def test_roc_curve_is_scikit_learns(ties: bool) -> None:
     scores, positive = some_scores(11, ties)
-    own = metrics.roc_curve(scores, positive)
+    ours = metrics.roc_curve(scores, positive)
     theirs = reference.roc_curve(positive, scores, drop_intermediate=False)
-    for mine, other in zip(own, theirs, strict=True):
-        assert mine == pytest.approx(other)
+    for our_values, their_values in zip(ours, theirs, strict=True):
+        assert our_values == pytest.approx(their_values)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_summary_is_scikit_learns(seed: int) -> None:
     probabilities, targets = some_predictions(seed)
-    called, truth = probabilities.argmax(axis=1), np.eye(7)[targets]
+    called = probabilities.argmax(axis=1)
+    truth = np.eye(7)[targets]
     ours = metrics.summarize(probabilities, targets, LESION)
     assert ours["n"] == 300
     assert ours["accuracy"] == pytest.approx(reference.accuracy_score(targets, called))
@@ -195,6 +191,34 @@ def test_operating_point_without_positives_has_no_sensitivity() -> None:
     )
 
 
+def test_no_image_has_no_figure() -> None:
+    nothing = np.zeros(0)
+    assert metrics.auroc(nothing, nothing.astype(bool)) is None
+    point = metrics.operating_point(nothing, nothing.astype(bool), 0.5)
+    assert (point["sensitivity"], point["specificity"], point["tp"]) == (None, None, 0)
+
+
+def test_each_row_of_weights_is_a_set_of_images_by_hand() -> None:
+    # The first row takes images 0 and 1, the second takes image 2 twice, the third takes none.
+    weights = np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 2.0], [0.0, 0.0, 0.0]])
+    probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]])
+    targets = np.array([0, 0, 1])
+    figures = metrics.weighted_summary(weights, probabilities, targets, BINARY)
+    assert figures["accuracy"] == pytest.approx([0.5, 1.0, np.nan], nan_ok=True)
+    # (0.1^2 + 0.6^2) is 0.37 for one class of two and the mean over two images; then 2 * 0.2^2.
+    assert figures["brier"] == pytest.approx([0.37, 0.08, np.nan], nan_ok=True)
+    assert figures["ece"] == pytest.approx([(0.1 + 0.6) / 2, 0.2, np.nan], nan_ok=True)
+    assert figures["confusion_matrix"].tolist() == [
+        [[1, 1], [0, 0]],
+        [[0, 0], [0, 2]],
+        [[0, 0], [0, 0]],
+    ]
+    assert np.isnan(figures["malignancy_auroc"]).all()
+    point = metrics.weighted_operating_point(weights, probabilities[:, 1], targets == 1, 0.5)
+    assert point["specificity"] == pytest.approx([0.5, np.nan, np.nan], nan_ok=True)
+    assert point["tp"].tolist() == [0, 2, 0]
+
+
 def test_a_class_that_never_occurs_has_no_figures() -> None:
     # Truth a, b; called a, c. Class c is called but never true.
     probabilities = np.array([[0.8, 0.1, 0.1], [0.1, 0.3, 0.6]])
@@ -239,10 +263,10 @@ def test_one_true_class_leaves_every_auroc_undefined() -> None:
 
 
 def test_what_an_operating_point_means_at_a_prevalence_by_hand() -> None:
-    # Of 1,000 people 20 are ill: 18 found, 2 missed; of the 980 others 196 alarms and 784 left
-    # alone.
-    told = metrics.at_prevalence(0.9, 0.8, 0.02)
-    assert told == pytest.approx(
+    # Of 1,000 people 20 are ill: 18 are called and 2 missed; of the 980 others 196 are
+    # called and 784 left alone.
+    at_two_percent = metrics.at_prevalence(0.9, 0.8, 0.02)
+    assert at_two_percent == pytest.approx(
         {"ppv": 18 / 214, "npv": 784 / 786, "missed": 2.0, "false_alarms": 196.0}
     )
 
@@ -250,8 +274,9 @@ def test_what_an_operating_point_means_at_a_prevalence_by_hand() -> None:
 def test_at_the_prevalence_of_the_test_itself_the_predictive_values_are_its_own() -> None:
     scores, positive = some_scores(0, ties=False)
     point = metrics.operating_point(scores, positive, 0.45)
-    told = metrics.at_prevalence(point["sensitivity"], point["specificity"], float(positive.mean()))
-    assert (told["ppv"], told["npv"]) == pytest.approx((point["ppv"], point["npv"]))
+    share = float(positive.mean())
+    there = metrics.at_prevalence(point["sensitivity"], point["specificity"], share)
+    assert (there["ppv"], there["npv"]) == pytest.approx((point["ppv"], point["npv"]))
 
 
 def test_where_nobody_or_everybody_is_ill() -> None:

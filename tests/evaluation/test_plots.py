@@ -62,9 +62,8 @@ def history(epochs: int, area: float | None = 0.9) -> list[dict[str, Any]]:
 def predictions(task: Task, n: int = 60) -> tuple[Floats64, Ints]:
     rng = np.random.default_rng(0)
     targets = rng.integers(0, len(task.classes), n)
-    return prediction.softmax(
-        rng.normal(size=(n, len(task.classes))) + np.eye(len(task.classes))[targets]
-    ), targets
+    logits = rng.normal(size=(n, len(task.classes))) + np.eye(len(task.classes))[targets]
+    return prediction.softmax(logits), targets
 
 
 @pytest.mark.parametrize("epochs", [1, 30])

@@ -1,28 +1,33 @@
-"""Resolution and skin tone of test images, from columns that were written by hand."""
+"""Skin tone, resolution and sharpness of images: by hand, and against values from elsewhere."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image, ImageFilter
 
+from dermhub.evaluation import robustness
+from dermhub.evaluation.bootstrap import Resamples
 from dermhub.evaluation.robustness import robustness_figures
+from dermhub.images import quality
+from dermhub.images.drawing import draw
 
 SCORE = np.array([0.9, 0.6, 0.4, 0.1])
-SICK = np.array([True, False, True, False])
-LESIONS = np.array(list("ABCD"))
+MALIGNANT = np.array([True, False, True, False])
+RESAMPLES = Resamples.draw(np.array(list("ABCD")))
 
 
 def table(**columns: list[float]) -> pd.DataFrame:
     return pd.DataFrame({"image_id": list("abcd"), **columns})
 
 
-def test_nothing_is_told_of_columns_that_are_not_there() -> None:
-    assert robustness_figures(table(), SCORE, SICK, LESIONS) == {}
+def test_columns_that_are_missing_give_no_figures() -> None:
+    assert robustness_figures(table(), SCORE, MALIGNANT, RESAMPLES) == {}
 
 
-def test_by_hand() -> None:
-    told = robustness_figures(
+def test_figures_by_hand() -> None:
+    figures = robustness_figures(
         table(
             ita=[60, 60, 30, -40],
             sharpness=[1, 2, 3, 4],
@@ -30,22 +35,106 @@ def test_by_hand() -> None:
             malignancy_double=[0.9, 0.6, 0.4, 0.1],
         ),
         SCORE,
-        SICK,
-        LESIONS,
+        MALIGNANT,
+        RESAMPLES,
     )
-    assert told["skin"] == {
-        "very light": 2, "light": 0, "intermediate": 1, "tan": 0, "brown": 0, "dark": 1, "unknown": 0
-    }  # fmt: skip
-    own = told["resolution"]
+    assert figures["skin"] == {
+        "very light": 2,
+        "light": 0,
+        "intermediate": 1,
+        "tan": 0,
+        "brown": 0,
+        "dark": 1,
+        "unknown": 0,
+    }
+    resolution = figures["resolution"]
     # Of four pairs 0.4 < 0.6 alone is the wrong way round, and at half the size none.
-    assert (own["auroc"], own["half"]["auroc"], own["double"]["auroc"]) == (0.75, 1.0, 0.75)
-    assert own["half"]["mean_benign"] == pytest.approx(0.45)
-    assert own["half"]["mean_malignant"] == pytest.approx(0.875)
+    assert resolution["auroc"] == 0.75
+    assert resolution["half"]["auroc"] == 1.0
+    assert resolution["double"]["auroc"] == 0.75
+    assert resolution["half"]["mean_benign"] == pytest.approx(0.45)
+    assert resolution["half"]["mean_malignant"] == pytest.approx(0.875)
     # Blurred first: 1 and 3 are ill, 2 and 4 are not.
-    assert own["blur_alone_auroc"] == 0.75
+    assert resolution["blur_alone_auroc"] == 0.75
     # The same probabilities in every resample: an interval of no width says nothing.
-    assert own["double"]["difference_bounds"] is None
+    assert resolution["double"]["difference_bounds"] is None
     # Benign images move by 0.2 and 0: the mean of a resample by either, or by what lies between.
-    assert own["half"]["rise_benign"] == [0.0, 0.2]
-    assert own["half"]["rise_malignant"] == [0.0, 0.45]
-    assert own["double"]["rise_benign"] is None
+    assert resolution["half"]["rise_benign"] == [0.0, 0.2]
+    assert resolution["half"]["rise_malignant"] == [0.0, 0.45]
+    assert resolution["double"]["rise_benign"] is None
+
+
+def plain(colour: tuple[int, int, int], size: tuple[int, int] = (60, 40)) -> Image.Image:
+    return Image.new("RGB", size, colour)
+
+
+@pytest.mark.parametrize(
+    ("colour", "lab"),
+    # Lindbloom's calculator, sRGB, D65, no adaptation: red, a light and a dark skin of the
+    # ColorChecker chart.
+    [
+        ((255, 255, 255), (100, 0, 0)),
+        ((0, 0, 0), (0, 0, 0)),
+        ((255, 0, 0), (53.24, 80.09, 67.20)),
+        ((0, 0, 255), (32.30, 79.19, -107.86)),
+        ((119, 119, 119), (50.03, 0, 0)),
+    ],
+)
+def test_lab(colour: tuple[int, int, int], lab: tuple[float, ...]) -> None:
+    assert robustness.to_lab(np.array([colour]))[0] == pytest.approx(lab, abs=0.05)
+
+
+def test_the_angle_of_one_colour_is_its_arctangent() -> None:
+    lightness, _, yellow = robustness.to_lab(np.array([[200, 150, 125]]))[0]
+    assert robustness.ita(plain((200, 150, 125))) == pytest.approx(
+        np.degrees(np.arctan((lightness - 50) / yellow))
+    )
+
+
+def test_lighter_skin_has_a_larger_angle() -> None:
+    angles = [
+        robustness.ita(plain(c))
+        for c in ((245, 225, 210), (200, 150, 125), (120, 80, 60), (70, 45, 35))
+    ]
+    assert angles == sorted(angles, reverse=True)  # type: ignore[type-var]
+    assert list(robustness.bands(np.array(angles, float)).values())[-3:] == [0, 2, 0]
+
+
+def test_the_lesion_in_the_middle_does_not_count() -> None:
+    image = plain((200, 150, 125))
+    image.paste((40, 20, 20), (12, 8, 48, 32))
+    assert robustness.ita(image) == robustness.ita(plain((200, 150, 125)))
+
+
+def test_a_dark_frame_is_no_skin() -> None:
+    assert robustness.ita(plain((5, 5, 5))) is None
+    image = plain((5, 5, 5))
+    image.paste((200, 150, 125), (0, 0, 60, 20))
+    assert robustness.ita(image) == robustness.ita(plain((200, 150, 125)))
+
+
+def test_a_bluish_rim_tells_no_skin_tone() -> None:
+    assert robustness.to_lab(np.array([[200, 180, 200]]))[0, 2] < 0
+    assert robustness.ita(plain((200, 180, 200))) is None
+    assert robustness.ita(plain((180, 180, 180))) is None
+
+
+def test_bands_by_hand() -> None:
+    counts = robustness.bands(np.array([80, 55, 54, 41, 40, 28, 27, 10, 9, -30, -31, np.nan]))
+    assert counts == {
+        "very light": 1,
+        "light": 2,
+        "intermediate": 2,
+        "tan": 2,
+        "brown": 2,
+        "dark": 2,
+        "unknown": 1,
+    }
+
+
+def test_blur_lowers_sharpness_and_size_alone_does_not() -> None:
+    image = draw(1, (400, 300), 0.6)
+    assert quality.laplacian_variance(
+        image.filter(ImageFilter.GaussianBlur(3))
+    ) < quality.laplacian_variance(image)
+    assert quality.laplacian_variance(plain((90, 90, 90))) == 0

@@ -1,6 +1,4 @@
-"""Models through a hub and the real client: found, pinned, verified, and used while the hub is
-gone.
-"""
+"""Models through a hub and the real client: fetched, pinned, verified, used without the hub."""
 
 from __future__ import annotations
 
@@ -29,10 +27,10 @@ FETCHED = ["README.md", "config.json", "figures/roc.png", "metrics.json", "model
 
 
 def asked(hub: Hub) -> list[str]:
-    """What the hub was asked since the last time."""
-    found = list(hub.requests)
+    """The requests that the hub got since the last call."""
+    requests = list(hub.requests)
     hub.requests.clear()
-    return found
+    return requests
 
 
 def names(folder: Path) -> list[str]:
@@ -216,8 +214,8 @@ def test_folder_comes_first_then_shipped_then_the_catalogue(
     monkeypatch.setattr(catalog, "MODEL_CARDS", tiny_lesion_model.parent)
     monkeypatch.chdir(tmp_path)
     assert locate("tiny-lesion") == tiny_lesion_model
-    own = make_model(tmp_path / "tiny-lesion", BINARY)
-    assert locate("tiny-lesion").resolve() == own
+    folder = make_model(tmp_path / "tiny-lesion", BINARY)
+    assert locate("tiny-lesion").resolve() == folder
     (tmp_path / "user").mkdir()
     assert locate(
         str(make_model(tmp_path / "user" / "lesion", BINARY).relative_to(tmp_path))

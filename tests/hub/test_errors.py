@@ -1,6 +1,4 @@
-"""Everything that can go wrong with a hub: one sentence each, in time, and what is in the cache
-stays usable.
-"""
+"""Failures of a hub: one sentence each, in time, and copies in the cache stay usable."""
 
 from __future__ import annotations
 
@@ -50,6 +48,7 @@ def fail(hub: Hub, how: str, patch: pytest.MonkeyPatch) -> None:
     """Switch a failure on, for everything that is asked from now on."""
     refusals: dict[str, tuple[int, dict[str, str]]] = {
         "unauthorized": (401, {"X-Error-Message": "Invalid credentials in Authorization header"}),
+        "expired": (401, {"X-Error-Message": "User Access Token is expired"}),
         "gated": (403, {"X-Error-Code": "GatedRepo"}),
         "forbidden": (403, {}),
         "no repository": (404, {"X-Error-Code": "RepoNotFound"}),
@@ -69,25 +68,25 @@ def fail(hub: Hub, how: str, patch: pytest.MonkeyPatch) -> None:
         hub.refusal = refusals[how]
 
 
+UNKNOWN_USER = (
+    "HOST wants to know who asks for user/lesion (401): log in with `hf auth login`, or set "
+    "HF_TOKEN; an old token may have expired."
+)
+
 FAILURES = {
-    "unauthorized": "HOST wants to know who asks for user/lesion (401): log in with `hf auth "
-    "login`, or set HF_TOKEN; "
-    "an old token may have expired.",
+    "unauthorized": UNKNOWN_USER,
+    "expired": UNKNOWN_USER,
     "gated": "user/lesion is gated (403): ask for access on HOST/user/lesion, then log in with `hf "
-    "auth login`, or set "
-    "HF_TOKEN.",
-    "forbidden": "HOST does not permit this on user/lesion (403): log in with `hf auth login`, or "
-    "set HF_TOKEN to a "
-    "token that may.",
-    "no repository": "HOST has no repository user/lesion, or it is private (404): check the name, "
-    "or log in with `hf "
     "auth login`, or set HF_TOKEN.",
+    "forbidden": "HOST does not permit this on user/lesion (403): log in with `hf auth login`, or "
+    "set HF_TOKEN to a token that may.",
+    "no repository": "HOST has no repository user/lesion, or it is private (404): check the name, "
+    "or log in with `hf auth login`, or set HF_TOKEN.",
     "no revision": "user/lesion has no revision 'main' (404): look at HOST/user/lesion/commits.",
     "too many": "HOST has had too many requests (429): try again in 300 s; a token (HF_TOKEN) "
     "allows more.",
     "too many, with no time": "HOST has had too many requests (429): try again in a few minutes; a "
-    "token (HF_TOKEN) "
-    "allows more.",
+    "token (HF_TOKEN) allows more.",
     "out of order": "HOST is out of order (503): try again later.",
     "teapot": "HOST refuses user/lesion@main (418: I am a teapot).",
     "down": "HOST can't be reached ([Errno 111] Connection refused): connect to the network and "
@@ -117,8 +116,9 @@ def test_the_cached_model_stays_usable(
 ) -> None:
     fail(hub, how, monkeypatch)
     assert client.fetch(NAME) == cached
-    told = capsys.readouterr().err.replace(HOST, "HOST")
-    assert told == f"dermhub: {FAILURES[how]} Going on with the cached copy {cached.name[:12]}.\n"
+    printed = capsys.readouterr().err.replace(HOST, "HOST")
+    going_on = f"Going on with the cached copy {cached.name[:12]}."
+    assert printed == f"dermhub: {FAILURES[how]} {going_on}\n"
     # A commit needs no hub, and so nothing is said.
     assert client.fetch(NAME, cached.name) == cached
     assert capsys.readouterr().err == ""
@@ -244,18 +244,15 @@ def test_flipped_bit_is_refused_and_the_next_fetch_heals_it(
 def test_other_bytes_than_the_catalogue_states(cached: Path) -> None:
     entry = client.describe(cached, "it", NAME, cached.name, "lesion")
     assert locate(entry) == cached
-    found, size = entry.files["model.safetensors"]
-    for stated, told in (
-        (("0" * 64, size), f"sha256 {found}, but the catalogue states {'0' * 64}"),
-        (
-            (found, size + 1),
-            f"size {size}, but the catalogue states {size + 1}",
-        ),
+    sha256, size = entry.files["model.safetensors"]
+    for stated, message in (
+        (("0" * 64, size), f"sha256 {sha256}, but the catalogue states {'0' * 64}"),
+        ((sha256, size + 1), f"size {size}, but the catalogue states {size + 1}"),
     ):
         wrong = dataclasses.replace(entry, files={**entry.files, "model.safetensors": stated})
         with pytest.raises(ModelError) as raised:
             locate(wrong)
-        assert told in str(raised.value)
+        assert message in str(raised.value)
         assert locate(entry) == cached
 
 
@@ -279,8 +276,7 @@ def test_offline_by_wish(
     hub.requests.clear()
     assert client.fetch(NAME) == client.fetch(NAME, cached.name) == cached
     expected = (
-        "is not whole in the cache and HF_HUB_OFFLINE is set: fetch it once with a "
-        "network, "
+        "is not whole in the cache and HF_HUB_OFFLINE is set: fetch it once with a network, "
         "or unset it."
     )
     assert refusal("user/other") == f"user/other@main {expected}"
@@ -309,8 +305,7 @@ def test_full_disk(hub: Hub, model: dict[str, bytes]) -> None:
     hub.put(NAME, model)
     cache = hub_environment.HOME / "hub"
     expected = (
-        f"The cache {cache} can't be written ({os.strerror(errno.EFBIG)}): make room "
-        "there, "
+        f"The cache {cache} can't be written ({os.strerror(errno.EFBIG)}): make room there, "
         "or set HF_HOME to a"
     )
     assert refusal() == f"{expected} folder that can be written."

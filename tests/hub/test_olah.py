@@ -1,5 +1,6 @@
-"""A second opinion on the protocol: olah, a mirror written by others, stands between our client and
-the tests' hub.
+"""A second opinion on the protocol: olah, a mirror written by others.
+
+It stands between our client and the tests' hub.
 
 olah pins other versions of our dependencies, so it lives in an environment of its own: DERMHUB_OLAH
 names its program.

@@ -16,7 +16,6 @@ import pytest
 import sklearn.metrics as reference
 import torch
 
-import train
 from dermhub.data import partition, tables
 from dermhub.errors import DataError, LeakError
 from dermhub.evaluation import metrics, robustness, summary
@@ -28,6 +27,7 @@ from dermhub.models.folder import ModelFolder
 from dermhub.release import finish
 from dermhub.scoring.evaluate import Labelled, evaluate, read_labelled
 from dermhub.tasks import BINARY, LESION, Task
+from dermhub.training import run
 from dermhub.training.config import TrainConfig
 from dermhub.training.fit import Fit
 from tests.support.tiny import TINY_RUN, TINY_SPEC, run_training
@@ -370,7 +370,7 @@ def test_the_provenance_names_no_place_on_the_machine() -> None:
     begun = {"table_sha256": "0" * 64, "revision": "unknown"}
     history = [{"seconds": n, "images_per_second": 60 / n} for n in (2.0, 60.0, 3.0)]
     table = pd.DataFrame({"lesion_id": ["A", "A", "B"], "split": ["train", "train", "test"]})
-    told = train.provenance(config, begun, history, table)
+    told = run.provenance(config, begun, history, table)
     assert "/" not in json.dumps(told)
     assert told["options"]["init"] == "resnet18.safetensors"
     assert told["data"]["source"] == "photos"
@@ -390,7 +390,7 @@ def test_only_the_shipped_splits_count_as_ham10000(moved: bool) -> None:
     if moved:
         table.loc[7, "split"] = "test" if table["split"][7] == "train" else "train"
     history = [{"seconds": 1.0, "images_per_second": 1.0}]
-    told = train.provenance(
+    told = run.provenance(
         TrainConfig(data="d"), {"table_sha256": "", "revision": ""}, history, table
     )
     assert told["data"]["ham10000_lesions"] is not moved

@@ -24,22 +24,22 @@ def learn(
     """Output, and the gradients for the images and the weights."""
     images = images.clone().requires_grad_()
     layer.zero_grad()
-    mode = cpu.Faster() if faster else contextlib.nullcontext()
+    mode = cpu.FasterDepthwise() if faster else contextlib.nullcontext()
     with mode, torch.autocast("cpu", dtype):
-        found = layer(images)
+        output = layer(images)
     generator = torch.Generator().manual_seed(1)
-    (found.float() * torch.randn(found.shape, generator=generator)).sum().backward()
+    (output.float() * torch.randn(output.shape, generator=generator)).sum().backward()
     weights = next(layer.parameters())
     assert images.grad is not None
     assert weights.grad is not None
-    return found.detach(), images.grad, weights.grad
+    return output.detach(), images.grad, weights.grad
 
 
 def kind(layer: nn.Module, dtype: torch.dtype = torch.bfloat16) -> str:
-    """What the backward pass of a layer will do."""
-    with cpu.Faster(), torch.autocast("cpu", dtype):
-        found = layer(torch.ones(2, 8, 12, 12, requires_grad=True))
-    return str(type(found.grad_fn).__name__)
+    """The name of a layer's backward pass."""
+    with cpu.FasterDepthwise(), torch.autocast("cpu", dtype):
+        output = layer(torch.ones(2, 8, 12, 12, requires_grad=True))
+    return str(type(output.grad_fn).__name__)
 
 
 def test_gradient_of_a_kernel_by_hand() -> None:
@@ -47,7 +47,7 @@ def test_gradient_of_a_kernel_by_hand() -> None:
     # images the weights.
     layer = nn.Conv2d(2, 2, 5, groups=2, bias=False)
     images = torch.arange(50.0).reshape(1, 2, 5, 5).requires_grad_()
-    with cpu.Faster(), torch.autocast("cpu", torch.bfloat16):
+    with cpu.FasterDepthwise(), torch.autocast("cpu", torch.bfloat16):
         layer(images).sum().backward()
     assert layer.weight.grad is not None
     assert images.grad is not None
@@ -66,11 +66,11 @@ def test_gradients_are_those_of_pytorch(
         memory_format=torch.channels_last
     )
     images = torch.randn(4, 8, 17, 22).to(memory_format=torch.channels_last)
-    for own, theirs in zip(learn(layer, True, images), learn(layer, False, images), strict=True):
-        assert own.dtype == theirs.dtype
-        assert own.shape == theirs.shape
+    for ours, theirs in zip(learn(layer, True, images), learn(layer, False, images), strict=True):
+        assert ours.dtype == theirs.dtype
+        assert ours.shape == theirs.shape
         # bfloat16 keeps 8 bits, and sums are ordered otherwise.
-        assert float((own - theirs).abs().max() / theirs.abs().max()) < 2**-6
+        assert float((ours - theirs).abs().max() / theirs.abs().max()) < 2**-6
 
 
 def test_a_whole_backbone_learns_the_same() -> None:
@@ -82,9 +82,9 @@ def test_a_whole_backbone_learns_the_same() -> None:
         parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None
     ]
     learn(model, True, images)
-    own = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    ours = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     # All gradients as one vector: those of single layers may be all but zero.
-    first, second = (torch.cat([one.flatten() for one in group]) for group in (own, theirs))
+    first, second = (torch.cat([part.flatten() for part in group]) for group in (ours, theirs))
     assert float(nn.functional.cosine_similarity(first, second, dim=0)) > 0.999
 
 
@@ -101,23 +101,23 @@ def test_only_depthwise_convolutions_in_bfloat16_are_replaced() -> None:
         assert kind(other) == "ConvolutionBackward0"
     assert kind(nn.Conv2d(8, 8, 5, groups=8, bias=False), torch.float16) == "ConvolutionBackward0"
     layer = nn.Conv2d(8, 8, 5, groups=8, bias=False)
-    with cpu.Faster(), torch.autocast("cpu", torch.bfloat16):
+    with cpu.FasterDepthwise(), torch.autocast("cpu", torch.bfloat16):
         assert layer(torch.ones(8, 12, 12)).shape == (8, 8, 8)
         assert (
             copy.deepcopy(layer).double()(torch.ones(2, 8, 12, 12).double()).dtype == torch.float64
         )
-    with cpu.Faster():
+    with cpu.FasterDepthwise():
         assert type(layer(torch.ones(2, 8, 12, 12)).grad_fn).__name__ == "ConvolutionBackward0"
-    with cpu.Faster(), torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+    with cpu.FasterDepthwise(), torch.autocast("cpu", torch.bfloat16), torch.no_grad():
         assert layer(torch.ones(2, 8, 12, 12)).grad_fn is None
 
 
 def test_nothing_is_replaced_without_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    assert isinstance(cpu.steps(torch.device("cpu")), contextlib.nullcontext)
+    assert isinstance(cpu.training_context(torch.device("cpu")), contextlib.nullcontext)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
-    assert isinstance(cpu.steps(torch.device("cpu")), cpu.Faster)
-    assert isinstance(cpu.steps(torch.device("meta")), contextlib.nullcontext)
+    assert isinstance(cpu.training_context(torch.device("cpu")), cpu.FasterDepthwise)
+    assert isinstance(cpu.training_context(torch.device("meta")), contextlib.nullcontext)
 
 
 def test_memory_is_kept_where_the_c_library_can() -> None:

@@ -1,6 +1,4 @@
-"""Real training runs of a tiny model: interrupted, resumed, begun from a file, and what they leave
-in their folder.
-"""
+"""Real training runs of a tiny model: interrupted, resumed, begun from a file, and their files."""
 
 from __future__ import annotations
 
@@ -38,8 +36,11 @@ WEIGHTS = Path("model") / "model.safetensors"
 
 
 def same_tensors(first: Path, second: Path) -> bool:
-    one, other = load_file(first), load_file(second)
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    left = load_file(first)
+    right = load_file(second)
+    if left.keys() != right.keys():
+        return False
+    return all(torch.equal(left[name], right[name]) for name in left)
 
 
 @dataclass
@@ -184,8 +185,8 @@ def test_a_run_that_stops_early_releases_what_it_has_reached(
         "--data", tiny_data, "--out", tmp_path, *TINY_RUN, "--stop-after", 2, "--weights", "fp16"
     )
     measured = ["epoch", "train_loss", "lr", "validation_nll", "validation_malignancy_auroc"]
-    own, whole = (pd.read_csv(run / "history.csv")[measured] for run in (tmp_path, finished_run))
-    pd.testing.assert_frame_equal(own, whole[:2])
+    short, whole = (pd.read_csv(run / "history.csv")[measured] for run in (tmp_path, finished_run))
+    pd.testing.assert_frame_equal(short, whole[:2])
     state, saved = load_file(tmp_path / "state.safetensors"), load_file(tmp_path / WEIGHTS)
     name = "conv1.0.weight" if "conv1.0.weight" in saved else "conv1.weight"
     assert saved[name].dtype == torch.float16

@@ -34,17 +34,20 @@ def test_without_mixup_the_images_are_the_same_object() -> None:
     assert share == 1.0
 
 
+def numbered(height: int, width: int) -> torch.Tensor:
+    """Four images (4, 3, height, width) in channels_last; all pixels of image i are i."""
+    numbers = torch.arange(4.0).reshape(4, 1, 1, 1).expand(4, 3, height, width)
+    return numbers.contiguous(memory_format=torch.channels_last)
+
+
 def test_a_blend_by_hand() -> None:
-    views = (
-        torch.arange(4.0)
-        .reshape(4, 1, 1, 1)
-        .expand(4, 3, 2, 2)
-        .contiguous(memory_format=torch.channels_last)
-    )
+    views = numbered(2, 2)
     mixed, partners, share = losses.mix(views, 0.4, 0.0, np.random.default_rng(1))
     assert 0 < share < 1
     assert sorted(partners.tolist()) == [0, 1, 2, 3]
-    expected = [share * own + (1 - share) * other for own, other in enumerate(partners.tolist())]
+    expected = [
+        share * image + (1 - share) * partner for image, partner in enumerate(partners.tolist())
+    ]
     assert mixed[:, 0, 0, 0].tolist() == pytest.approx(expected)
     assert mixed.is_contiguous(memory_format=torch.channels_last)
 
@@ -59,23 +62,19 @@ def test_a_blend_depends_on_the_generator_alone(alphas: tuple[float, float]) -> 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_cut_by_hand(seed: int) -> None:
-    views = (
-        torch.arange(4.0)
-        .reshape(4, 1, 1, 1)
-        .expand(4, 3, 10, 12)
-        .contiguous(memory_format=torch.channels_last)
-    )
+    views = numbered(10, 12)
     before = views.clone()
     mixed, partners, share = losses.mix(views, 0.0, 1.0, np.random.default_rng(seed))
     assert torch.equal(views, before)
     assert mixed.is_contiguous(memory_format=torch.channels_last)
     assert 0 <= share <= 1
-    for own, other in enumerate(partners.tolist()):
-        foreign = mixed[own, 0] != own
-        assert set(mixed[own, 0][foreign].tolist()) <= {float(other)}
-        if other != own:
+    for image, partner in enumerate(partners.tolist()):
+        foreign = mixed[image, 0] != image
+        assert set(mixed[image, 0][foreign].tolist()) <= {float(partner)}
+        if partner != image:
             assert foreign.float().mean().item() == pytest.approx(1 - share)
-            rows, columns = foreign.any(dim=1), foreign.any(dim=0)
+            rows = foreign.any(dim=1)
+            columns = foreign.any(dim=0)
             # All of a rectangle, and nothing but it.
             assert torch.equal(foreign, rows[:, None] & columns)
 
@@ -91,7 +90,7 @@ def test_with_both_every_second_batch_is_cut() -> None:
     # A blend of a black and a white image is grey; a cut leaves black and white.
     views = torch.stack([torch.zeros(3, 16, 16), torch.ones(3, 16, 16)])
     mixed = [losses.mix(views, 1.0, 1.0, np.random.default_rng(seed))[0] for seed in range(400)]
-    grey = sum(bool(((one > 0) & (one < 1)).any()) for one in mixed)
+    grey = sum(bool(((images > 0) & (images < 1)).any()) for images in mixed)
     # Half of 400 are blended, and half of those with the images' own copies (partners are drawn):
     # 100.
     assert 70 < grey < 130
@@ -99,12 +98,14 @@ def test_with_both_every_second_batch_is_cut() -> None:
 
 def test_the_loss_of_a_blend_by_hand() -> None:
     logits = torch.tensor([[math.log(3.0), 0.0], [0.0, 0.0]])
-    labels, partners = torch.tensor([0, 1]), torch.tensor([1, 0])
-    own = (math.log(4 / 3) + math.log(2)) / 2
-    assert losses.label_loss(logits, labels, partners, 1.0, 0.0).item() == pytest.approx(own)
-    other = (math.log(4) + math.log(2)) / 2
+    labels = torch.tensor([0, 1])
+    partners = torch.tensor([1, 0])
+    of_labels = (math.log(4 / 3) + math.log(2)) / 2
+    alone = losses.label_loss(logits, labels, partners, 1.0, 0.0).item()
+    assert alone == pytest.approx(of_labels)
+    of_partners = (math.log(4) + math.log(2)) / 2
     mixed = losses.label_loss(logits, labels, partners, 0.75, 0.0).item()
-    assert mixed == pytest.approx(0.75 * own + 0.25 * other)
+    assert mixed == pytest.approx(0.75 * of_labels + 0.25 * of_partners)
 
 
 def test_the_adjusted_loss_by_hand(tiny_data: Path, tmp_path: Path) -> None:
@@ -128,8 +129,8 @@ def test_the_adjusted_loss_by_hand(tiny_data: Path, tmp_path: Path) -> None:
     )
     fit = Fit(model, table, config, TINY_SPEC, tmp_path)
     nevus = torch.full((8,), LESION.classes.index("nv"))
-    found = fit.train_step(torch.zeros(8, 3, 32, 32), nevus, 0)
-    assert found.item() == pytest.approx(math.log(10 / 4))
+    loss = fit.train_step(torch.zeros(8, 3, 32, 32), nevus, 0)
+    assert loss.item() == pytest.approx(math.log(10 / 4))
 
 
 @pytest.mark.slow
@@ -154,22 +155,22 @@ def test_a_student_that_agrees_has_nothing_to_learn() -> None:
 
 def test_the_divergence_by_hand() -> None:
     # Softened by 2, the teacher says 3/4 and 1/4, the student 1/2 and 1/2.
-    master, student = torch.tensor([[2 * math.log(3.0), 0.0]]), torch.zeros(1, 2)
+    teacher = torch.tensor([[2 * math.log(3.0), 0.0]])
+    student = torch.zeros(1, 2)
     expected = 4 * (0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5))
-    assert losses.distillation_loss(student, master).item() == pytest.approx(expected)
+    assert losses.distillation_loss(student, teacher).item() == pytest.approx(expected)
 
 
 def test_a_lesion_model_teaches_the_sums_of_its_probabilities() -> None:
     class Fixed(torch.nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             # Of akiec, bcc, bkl, df, mel, nv, vasc.
-            return (
-                torch.tensor([[0.1, 0.05, 0.2, 0.05, 0.25, 0.3, 0.05]]).log().expand(len(images), 7)
-            )
+            probabilities = torch.tensor([[0.1, 0.05, 0.2, 0.05, 0.25, 0.3, 0.05]])
+            return probabilities.log().expand(len(images), 7)
 
     groups = [BINARY.classes.index(str(BINARY.class_of(name))) for name in LESION.classes]
-    found = transfer.Grouped(Fixed(), groups)(torch.zeros(2, 3, 4, 4)).softmax(dim=1)
-    assert found.tolist() == [pytest.approx([0.6, 0.4])] * 2
+    logits = transfer.Grouped(Fixed(), groups)(torch.zeros(2, 3, 4, 4))
+    assert logits.softmax(dim=1).tolist() == [pytest.approx([0.6, 0.4])] * 2
 
 
 def test_several_teachers_teach_the_mean_of_their_probabilities() -> None:
@@ -181,10 +182,9 @@ def test_several_teachers_teach_the_mean_of_their_probabilities() -> None:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return self.logits.expand(len(images), 2)
 
-    found = transfer.Mean([Fixed(0.9, 0.1), Fixed(0.3, 0.7), Fixed(0.6, 0.4)])(
-        torch.zeros(2, 3, 4, 4)
-    )
-    assert found.exp().tolist() == [pytest.approx([0.6, 0.4])] * 2
+    mean = transfer.Mean([Fixed(0.9, 0.1), Fixed(0.3, 0.7), Fixed(0.6, 0.4)])
+    logits = mean(torch.zeros(2, 3, 4, 4))
+    assert logits.exp().tolist() == [pytest.approx([0.6, 0.4])] * 2
 
 
 @pytest.mark.parametrize("named", ["a,b", " a , b"])
@@ -271,11 +271,11 @@ def test_a_run_with_a_teacher_and_mixup(
     assert not torch.equal(taught["conv1.0.weight"], alone["conv1.0.weight"])
     card = (tmp_path / "taught" / "model" / "README.md").read_text()
     assert "--teacher tiny " in card
-    known = ModelFolder(finished_run / "model").config
+    teacher = ModelFolder(finished_run / "model").config
     assert (
         "\nThe model also learned from the answers of another model (`--teacher`):\n"
-        f"`{known.architecture}`, task `lesion`, weights with sha256 "
-        f"`{known.weights_sha256[:12]}`;\nit had learned "
+        f"`{teacher.architecture}`, task `lesion`, weights with sha256 "
+        f"`{teacher.weights_sha256[:12]}`;\nit had learned "
     ) in card
     assert str(tmp_path) not in card
 

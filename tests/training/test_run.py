@@ -1,6 +1,4 @@
-"""train.py as a command: its options, and what it says about wrong ones before anything is
-written.
-"""
+"""train.py as a command: what it imports, and runs that are refused before anything is written."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ import pytest
 
 import train
 from dermhub.data import tables
-from dermhub.errors import ConfigError, DataError, DermhubError, ModelError
+from dermhub.errors import DataError, DermhubError, ModelError
 from dermhub.tasks import LESION
 from dermhub.training.config import TrainConfig
 from tests.support.tiny import TINY_RUN, run_training
@@ -41,9 +39,7 @@ def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
 
 
 def light(*options: str) -> subprocess.CompletedProcess[str]:
-    """train.py in a process of its own, whose last line of output tells which heavy packages it
-    imported.
-    """
+    """train.py in a process of its own, whose last line of output names its heavy imports."""
     return python("-c", f"import sys; sys.argv = {[TRAIN, *options]!r}\n{REPORT}")
 
 
@@ -55,79 +51,6 @@ def refusal(tmp_path: Path, *options: object) -> DermhubError:
     assert "\n" not in str(caught.value)
     assert sorted(tmp_path.rglob("*")) == before
     return caught.value
-
-
-def test_the_options_are_the_fields_of_the_configuration() -> None:
-    config, out, resumed = train.options([])
-    assert config == TrainConfig()
-    assert (out, resumed) == (Path("runs") / "lesion-mobilenetv2_100-0", False)
-
-
-def test_every_option_arrives() -> None:
-    values = {
-        **{
-            "task": "binary",
-            "data": "d",
-            "model": "resnet18",
-            "init": "scratch",
-            "name": "n",
-            "out": "o",
-        },
-        **{
-            "epochs": 3,
-            "batch_size": 4,
-            "size": 100,
-            "train_size": 90,
-            "crop_mode": "squash",
-            "lr": 0.1,
-        },
-        **{
-            "backbone_lr": 0.2,
-            "weight_decay": 0.3,
-            "warmup": 0.4,
-            "label_smoothing": 0.5,
-            "dropout": 0.6,
-        },
-        **{
-            "drop_path": 0.7,
-            "sampling": 0.8,
-            "min_scale": 0.9,
-            "ema": 0.95,
-            "bf16": "off",
-            "workers": 7,
-        },
-        **{
-            "device": "cpu",
-            "seed": 7,
-            "freeze": 1,
-            "mixup": 0.2,
-            "cutmix": 0.3,
-            "randaugment": 9,
-            "adjust": 0.5,
-            "teacher": "t",
-            "soup": "p",
-            "extra": "e",
-            "sharper": "s",
-            "distillation": 0.4,
-            "stop_after": 2,
-            "weights": "fp16",
-        },
-    }
-    defaults = dataclasses.asdict(TrainConfig())
-    assert not [name for name in defaults if values[name] == defaults[name]]
-    arguments = [
-        text
-        for name, value in values.items()
-        for text in (f"--{name.replace('_', '-')}", str(value))
-    ]
-    assert train.options(arguments) == (TrainConfig.from_json(values), Path("o"), False)
-
-
-def test_a_run_is_named_by_task_model_and_seed() -> None:
-    _, out, _ = train.options(
-        ["--task", "binary", "--model", "hf-hub:timm/resnet18", "--seed", "3"]
-    )
-    assert out == Path("runs") / "binary-hf-hub:timm-resnet18-3"
 
 
 def test_help_names_every_option_and_imports_nothing_heavy() -> None:
@@ -147,74 +70,6 @@ def test_a_wrong_option_is_exit_code_2_and_one_sentence_at_once(options: list[st
     assert (done.returncode, done.stdout) == (2, "LOADED\n")
     assert done.stderr.startswith("train.py: ")
     assert done.stderr.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("option", "value", "expected"),
-    [
-        *(
-            (f"--{name}", value, "a number above 0.")
-            for name in ("epochs", "size", "train-size")
-            for value in ("0", "-1")
-        ),
-        *(("--batch-size", value, "a number above 0.") for value in ("0", "-8")),
-        ("--batch-size", "1", "at least 2: batch normalisation needs several images."),
-        *(("--lr", value, "a number above 0.") for value in ("0.0", "-0.1", "nan", "inf")),
-        *(("--min-scale", value, "a number above 0.") for value in ("0.0", "-1.0", "nan")),
-        ("--min-scale", "1.5", "at most 1."),
-        *((f"--{name}", "-1", "a number of at least 0.") for name in ("workers", "seed")),
-        *(
-            (f"--{name}", "-1.0", "a number of at least 0.")
-            for name in ("weight-decay", "warmup", "backbone-lr")
-        ),
-        ("--sampling", "-0.5", "a number of at least 0."),
-        ("--sampling", "nan", "a number of at least 0."),
-        ("--seed", str(2**32), "a number below 2**32."),
-        *(
-            (f"--{name}", "1.0", "0 <= value < 1.")
-            for name in ("dropout", "drop-path", "label-smoothing", "ema")
-        ),
-        *(
-            (f"--{name}", "-0.1", "0 <= value < 1.")
-            for name in ("dropout", "drop-path", "label-smoothing", "ema")
-        ),
-        ("--dropout", "nan", "0 <= value < 1."),
-    ],
-)
-def test_numbers_out_of_range(option: str, value: str, expected: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        train.options([option, value])
-    assert str(caught.value) == f"{option} is {value}, expected {expected}"
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        ["--epochs", "1.5"],
-        ["--lr", "fast"],
-        ["--crop-mode", "cut"],
-        ["--bf16", "yes"],
-        ["--epoch", "3"],
-        ["more"],
-    ],
-)
-def test_options_that_argparse_refuses(
-    options: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    # Abbreviations are refused as well: one that is unique today would change its meaning with a
-    # new option.
-    with pytest.raises(SystemExit) as caught:
-        train.options(options)
-    assert caught.value.code == 2
-    assert options[-1] in capsys.readouterr().err
-
-
-def test_an_unknown_task_with_the_nearest_one() -> None:
-    with pytest.raises(
-        ConfigError,
-        match=r"^Unknown task 'leison': expected binary or lesion. Did you mean 'lesion'\?$",
-    ):
-        train.options(["--task", "leison"])
 
 
 @pytest.mark.slow
@@ -241,7 +96,9 @@ def test_a_damaged_image_is_exit_code_2_and_one_sentence(tiny_data: Path, tmp_pa
     )
 
 
-def test_a_damaged_test_image_is_told_before_the_training(tiny_data: Path, tmp_path: Path) -> None:
+def test_a_damaged_test_image_is_refused_before_the_training(
+    tiny_data: Path, tmp_path: Path
+) -> None:
     folder = Path(shutil.copytree(tiny_data, tmp_path / "data"))
     table = tables.read_table(folder, LESION)
     path = Path(table["path"][table["split"] == "test"].iloc[-1])
@@ -325,21 +182,6 @@ def test_resume_of_a_folder_that_is_no_run(tmp_path: Path, make: bool) -> None:
         folder.mkdir()
     error = refusal(tmp_path, "--resume", folder)
     assert str(error) == f"{folder} is not the folder of a run: it has no train_config.json."
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        ["--resume", "r", "--epochs", "3"],
-        ["--epochs", "3", "--resume", "r"],
-        ["--resume=r", "--epochs=3"],
-    ],
-)
-def test_resume_takes_no_other_option(options: list[str]) -> None:
-    with pytest.raises(
-        ConfigError, match=r"^--resume goes on with the run's own options: give no other"
-    ):
-        train.options(options)
 
 
 def test_resume_of_a_folder_with_an_equals_sign(finished_run: Path, tmp_path: Path) -> None:

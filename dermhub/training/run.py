@@ -1,0 +1,274 @@
+"""The steps of train.py: inputs of a run, its models, its folder, and its provenance."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import statistics
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import nn
+
+from dermhub import __version__, files
+from dermhub.data import additions, kaggle, partition, tables
+from dermhub.errors import ConfigError
+from dermhub.evaluation import plots, summary
+from dermhub.images.view import InputSpec
+from dermhub.models import backbone
+from dermhub.models.catalog import display_name, locate
+from dermhub.tasks import TASKS
+from dermhub.training import distributed, transfer
+from dermhub.training.config import RUN_CONFIG, TrainConfig
+from dermhub.training.fit import Fit
+from dermhub.training.state import STATE
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The inputs of a run: its options, its images, and the models that it learns from.
+
+    `config` names the version of a dataset of Kaggle, also where the newest was asked for. `folder`
+    holds the data, and `table` the images with those of `--extra` and `--sharper`. `tables` are the
+    hashes of the table without and with `--extra`: a model that was trained on either saw no lesion
+    that is held out here. `teachers` and `soup` are model folders.
+    """
+
+    config: TrainConfig
+    folder: Path
+    table: pd.DataFrame
+    tables: frozenset[str]
+    teachers: tuple[Path, ...]
+    soup: tuple[Path, ...]
+
+
+def read_inputs(config: TrainConfig) -> Inputs:
+    """Read the data, and locate the models of `--teacher` and `--soup`.
+
+    Raises DataError, LeakError, ImageError, DownloadError, ModelError and ConfigError for inputs
+    that can't be used.
+    """
+    config, folder = _locate_data(config)
+    table = tables.read_table(folder, TASKS[config.task])
+    if partition.overlap(table) is None:
+        _say(
+            "The data name no lesions: photographs of one may stand in training and test, and "
+            "figures be too high."
+        )
+    hashes = {partition.fingerprint(table)}
+    table = _with_additions(table, config)
+    hashes.add(partition.fingerprint(table))
+    return Inputs(
+        config,
+        folder,
+        table,
+        frozenset(hashes),
+        teachers=_located(config.teacher, "teacher"),
+        soup=_located(config.soup, "soup"),
+    )
+
+
+def _locate_data(config: TrainConfig) -> tuple[TrainConfig, Path]:
+    """The options with the version of a dataset of Kaggle, and the folder of the data."""
+    if not config.data:
+        return config, kaggle.download()
+    if not config.data.startswith(kaggle.PREFIX):
+        return config, Path(config.data)
+    handle = kaggle.parse(config.data)
+    folder = kaggle.download(handle)
+    pinned = kaggle.PREFIX + kaggle.pinned(handle, folder)
+    return dataclasses.replace(config, data=pinned), folder
+
+
+def _with_additions(table: pd.DataFrame, config: TrainConfig) -> pd.DataFrame:
+    if config.extra:
+        table, left_out = additions.add_images(table, Path(config.extra), TASKS[config.task])
+        count = len(additions.added_rows(table))
+        _say(f"{config.extra}: {count} more training images, {left_out} left out")
+    if config.sharper:
+        table, count, left_out = additions.add_sharper(table, Path(config.sharper))
+        _say(f"{config.sharper}: sharper copies of {count} training images, {left_out} left out")
+    return table
+
+
+def _located(names: str, option: str) -> tuple[Path, ...]:
+    return tuple(locate(name) for name in transfer.model_names(names, option))
+
+
+def _say(line: str) -> None:
+    if distributed.is_main():
+        print(line)
+
+
+def build(inputs: Inputs, out: Path, resumed: bool) -> Fit:
+    """Build a run's models and its training loop; nothing is written yet.
+
+    Raises ModelError and ConfigError for models that don't fit, LeakError for one that may have
+    seen the lesions that are held out, and DownloadError.
+    """
+    config = inputs.config
+    torch.manual_seed(config.seed)
+    # The weights of a run with a saved state are there.
+    saved = resumed and (out / STATE).exists()
+    model = _initial_model(inputs, "scratch" if saved else config.init)
+    teacher = transfer.load_teachers(inputs.teachers, config, inputs.tables)
+    soup = transfer.load_soup(inputs.soup, config, inputs.tables)
+    spec = InputSpec(config.size, config.crop_mode)
+    return Fit(model, inputs.table, config, spec, out, teacher, soup)
+
+
+def _initial_model(inputs: Inputs, init: str) -> nn.Module:
+    config = inputs.config
+    sizes = (config.model, len(TASKS[config.task].classes), config.dropout, config.drop_path)
+    if init == "scratch":
+        return backbone.build(*sizes)
+    if init == "pretrained":
+        return backbone.pretrained(*sizes)
+    path = Path(init)
+    if path.is_file() or init.endswith(".safetensors"):
+        transfer.check_file(path, inputs.tables)
+        return backbone.from_file(path, *sizes)
+    return transfer.initialise(locate(init), config, inputs.tables)
+
+
+def begin(inputs: Inputs, out: Path, revision: str) -> None:
+    """Begin the folder of a new run; raises ImageError for a test image that can't be read."""
+    task = TASKS[inputs.config.task]
+    tables.check_images(inputs.table, "test")
+    options = dataclasses.asdict(inputs.config)
+    files.write_json(out / "data.json", summary.describe(inputs.table, task))
+    plots.overview(out / "data.png", inputs.table)
+    # Written last: from here on the folder is that of a run, and --resume finds all of it.
+    files.write_json(
+        out / RUN_CONFIG, {"options": options, "revision": revision, **_fingerprints(inputs)}
+    )
+
+
+def resume(inputs: Inputs, out: Path, fit: Fit) -> None:
+    """Go back to the last complete epoch; raises ConfigError where the inputs have changed."""
+    begun = files.read_json(out / RUN_CONFIG)
+    if any(begun.get(name) != value for name, value in _fingerprints(inputs).items()):
+        config = inputs.config
+        places = (str(inputs.folder), config.extra, config.sharper, config.teacher, config.soup)
+        raise ConfigError(
+            f"The data in {' or '.join(filter(None, places))} changed since {out} was begun: start "
+            "a new run with --out."
+        )
+    fit.resume()
+
+
+def _fingerprints(inputs: Inputs) -> dict[str, Any]:
+    """Hashes of the table and of sharper copies, and the models learned from, as JSON values."""
+    content: dict[str, Any] = {"table_sha256": partition.fingerprint(inputs.table)}
+    if inputs.config.sharper:
+        content["sharper_sha256"] = additions.sharper_fingerprint(inputs.table)
+    if inputs.teachers:
+        content["teachers"] = transfer.describe_models(inputs.teachers)
+    if inputs.soup:
+        content["soup"] = transfer.describe_models(inputs.soup)
+    return content
+
+
+def recipe(config: TrainConfig) -> dict[str, Any]:
+    """The options that decide the result: without places of this machine and without processes."""
+    options = dataclasses.asdict(config)
+    for name in ("init", "extra", "sharper"):
+        if options[name]:
+            options[name] = display_name(options[name])
+    for name in ("teacher", "soup"):
+        models = transfer.model_names(options[name], name)
+        options[name] = ",".join(display_name(model) for model in models)
+    for name in ("out", "workers", "device"):
+        del options[name]
+    if not config.data.startswith(kaggle.PREFIX):
+        # A folder's place says nothing to others, and is theirs to choose; a dataset of Kaggle is
+        # part of the recipe.
+        del options["data"]
+    return options
+
+
+def provenance(
+    config: TrainConfig, begun: dict[str, Any], history: list[dict[str, Any]], table: pd.DataFrame
+) -> dict[str, Any]:
+    """Where a model comes from: data, code, options, environment and cost, as JSON-ready values.
+
+    `begun` is the content of the run's `RUN_CONFIG`. Nothing names a place of this machine.
+    """
+    return {
+        "data": {
+            "source": _source(config),
+            # The card says that such a run was divided by the shipped partition, so a split column
+            # must agree with it.
+            "ham10000_lesions": by_partition(table),
+            "images": len(table),
+            "lesions": int(table["lesion_id"].nunique()),
+            "table_sha256": begun["table_sha256"],
+            "partition_sha256": partition.shipped_hash(),
+            **_extra_images(config, table),
+        },
+        "code": {"dermhub": __version__, "revision": begun.get("revision", "unknown")},
+        "options": recipe(config),
+        **{name: begun[name] for name in ("sharper_sha256", "teachers", "soup") if name in begun},
+        "environment": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "timm": backbone.version(),
+            "machine": platform.machine(),
+            "threads": torch.get_num_threads(),
+        },
+        # Medians: an epoch beside other work says nothing of the others.
+        "epoch_seconds": round(statistics.median(row["seconds"] for row in history), 1),
+        "images_per_second": round(
+            statistics.median(row["images_per_second"] for row in history), 1
+        ),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+    }
+
+
+def _source(config: TrainConfig) -> str:
+    """The name of the data's folder, or "kaggle: " and the dataset's handle."""
+    if config.data.startswith(kaggle.PREFIX):
+        return f"kaggle: {config.data.removeprefix(kaggle.PREFIX)}"
+    return Path(config.data).resolve().name if config.data else f"kaggle: {kaggle.HAM10000}"
+
+
+def _extra_images(config: TrainConfig, table: pd.DataFrame) -> dict[str, Any]:
+    """Source and counts of the images of `--extra`, which are among those counted above."""
+    if not config.extra:
+        return {}
+    rows = additions.added_rows(table)
+    counts = {str(dx): int(count) for dx, count in rows["dx"].value_counts().sort_index().items()}
+    return {"extra": {"source": Path(config.extra).name, "images": len(rows), "dx": counts}}
+
+
+def by_partition(table: pd.DataFrame) -> bool:
+    """Tell if the shipped partition divided a table.
+
+    Then validation and test lesions are of HAM10000, and all that are of it have the partition's
+    split.
+    """
+    splits = table["lesion_id"].map(partition.shipped())
+    new_in_training = splits.isna() & (table["split"] == "train")
+    return bool(((splits == table["split"]) | new_in_training).all())
+
+
+def revision(checkout: Path) -> str:
+    """The git revision of the code, with "+changes" where some are not committed, or "unknown"."""
+    try:
+        head = _git(checkout, "rev-parse", "HEAD")
+        changed = _git(checkout, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head + ("+changes" if changed else "")
+
+
+def _git(checkout: Path, *command: str) -> str:
+    done = subprocess.run(
+        ["git", *command], cwd=checkout, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
