@@ -11,8 +11,8 @@ AdamW's step on random images. Both sides take turns in every round. Prints Mark
 from __future__ import annotations
 
 import argparse
-import functools
 import contextlib
+import functools
 import statistics
 import time
 from collections.abc import Callable

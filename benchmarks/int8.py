@@ -134,8 +134,8 @@ def report(engines: dict[str, Side], saved: Classifier, images: Floats, truth: A
             "" if name == "fp32" else "yes" if abs(apart) <= APART and faster >= FASTER else "no"
         )
         print(
-            f"| {name} | {accuracy:.3f} ({apart:+.3f}) | {summary['malignancy_auroc']:.3f} "
-            f"| {(classes != first[0]).mean():.1%} | {times[name]:.1f} | {faster:.2f} | {verdict} |",
+            f"| {name} | {accuracy:.3f} ({apart:+.3f}) | {summary['malignancy_auroc']:.3f} | "
+            f"{(classes != first[0]).mean():.1%} | {times[name]:.1f} | {faster:.2f} | {verdict} |",
             flush=True,
         )
 

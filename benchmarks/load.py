@@ -148,10 +148,9 @@ def report(single: float, load: Load) -> tuple[str, bool]:
     errors = {told: count for told, count in load.told.items() if told != "busy"}
     lines = [
         f"One client alone: {single:.3f} s a request (median of {ALONE}). Under load "
-        f"{len(load.answers)} answers, "
-        f"{load.told['busy']} told busy, {sum(errors.values())} "
-        f"errors{f': {errors}' if errors else ''}. "
-        f"Upload: {statistics.median(load.uploads):.3f} s (median).",
+        f"{len(load.answers)} answers, {load.told['busy']} told busy, {sum(errors.values())} "
+        f"errors{f': {errors}' if errors else ''}. Upload: {statistics.median(load.uploads):.3f} s "
+        "(median).",
         f"\nLatency / (position x latency alone): {ratio:.2f} (median; at most {RATIO} is asked "
         "for).",
         f"\nMemory by quarter: {', '.join(f'{one:.0f}' for one in quarters)} MB; {growth:+.1%} "

@@ -126,9 +126,8 @@ def _disagreement(second: Prediction) -> str:
     side = "at or above" if second.malignant else "below"
     return (
         f"The seven-class model gives its malignant classes together {second.malignancy:.1%}, "
-        f"which is {side} its own "
-        f"operating threshold of {second.threshold:.1%}; the other model says the opposite. Rely "
-        "on neither."
+        f"which is {side} its own operating threshold of {second.threshold:.1%}; the other model "
+        "says the opposite. Rely on neither."
     )
 
 

@@ -139,8 +139,7 @@ def test_many_images_are_run_without_torch() -> None:
 def test_labels_errors_and_options_are_light() -> None:
     code = (
         "import sys, dermhub; dermhub.LESION, dermhub.ModelError, dermhub.TrainConfig, "
-        "dermhub.shipped; "
-        "print(*sorted({name.split('.')[0] for name in sys.modules}))"
+        "dermhub.shipped; print(*sorted({name.split('.')[0] for name in sys.modules}))"
     )
     assert not set(run(code).split()) & HEAVY
 

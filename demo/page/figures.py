@@ -45,8 +45,8 @@ def summary(model: Any) -> str:
         for name in ("sensitivity", "specificity")
     ]
     caption = (
-        f"{model.name}: {test['n']:,} test images, none of a lesion that was used for "
-        "training or for any choice"
+        f"{model.name}: {test['n']:,} test images, none of a lesion that was used for training or "
+        "for any choice"
     )
     title = f"<h2>{TITLES[model.config.task.name]}</h2>"
     shown = title + table(escape(caption), ("figure", "value", "95% interval"), rows)

@@ -10,8 +10,8 @@ from html import escape
 from PIL import Image
 
 NOTICE = (
-    "Research software, not a medical device. Do not use it to decide about a patient, or "
-    "about yourself: see a doctor."
+    "Research software, not a medical device. Do not use it to decide about a patient, or about "
+    "yourself: see a doctor."
 )
 """Stands beside every answer, also in what the API returns."""
 

@@ -29,8 +29,7 @@ and how far that can be relied on."""
 
 CONFIRM = (
     "I understand: this is research software, not a medical device. I will not use it to decide "
-    "about a patient, or "
-    "about myself."
+    "about a patient, or about myself."
 )
 
 PRIVACY = """**Privacy.** Uploads stay on this server, are deleted within minutes, \

@@ -21,8 +21,8 @@ MOST = 100
 EMPTY = '<p class="derm-note">The table appears here.</p>'
 
 TOO_MANY = (
-    f"Too many files: expected at most {MOST} in one go. Choose fewer, or use 'python -m "
-    "dermhub predict'."
+    f"Too many files: expected at most {MOST} in one go. Choose fewer, or use 'python -m dermhub "
+    "predict'."
 )
 
 

@@ -78,8 +78,8 @@ class WaitingRoom(HookedQueue):
         if waiting >= self.limit:
             return "busy", (
                 f"The server is busy: {waiting} requests wait and yours would be number "
-                f"{waiting + 1}. "
-                f"Try again in about {max(round(request.seconds * (waiting + 1)), 1)} seconds."
+                f"{waiting + 1}. Try again in about "
+                f"{max(round(request.seconds * (waiting + 1)), 1)} seconds."
             )
         return "", ""
 
@@ -94,15 +94,15 @@ class WaitingRoom(HookedQueue):
         path = (value.get("path") or value.get("url")) if isinstance(value, dict) else value
         if isinstance(path, str) and ("://" in path or path.startswith("data:")):
             return (
-                "An address came, which this server does not fetch: download the image and "
-                "send the file."
+                "An address came, which this server does not fetch: download the image and send "
+                "the file."
             )
         if isinstance(value, dict) and isinstance(path, str):
             if self._folder.holds(path):
                 return ""
             return (
-                "A path came that is no upload of yours, or no longer: upload the image again, "
-                "as a file."
+                "A path came that is no upload of yours, or no longer: upload the image again, as "
+                "a file."
             )
         return f"No file came but {_kind(value)}: expected an image, sent as a file."
 

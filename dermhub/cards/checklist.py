@@ -112,8 +112,8 @@ def intervals(card: Card) -> str:
     stated = card.content["test"]["intervals"]
     if stated["resamples"] < RESAMPLES or stated["level"] != LEVEL:
         return (
-            f"{METRICS} has {stated['resamples']} resamples at level {stated['level']}, "
-            f"expected {RESAMPLES} at {LEVEL}"
+            f"{METRICS} has {stated['resamples']} resamples at level {stated['level']}, expected "
+            f"{RESAMPLES} at {LEVEL}"
         )
     return ""
 

@@ -46,8 +46,7 @@ def run_list(_: argparse.Namespace) -> int:
             test, megabytes = content["test"], (folder / "model.safetensors").stat().st_size / 1e6
             print(
                 f"{name:16} {config['dermhub']['task']:8} {config['architecture']:20} "
-                f"{megabytes:5.1f}  "
-                f"{test['accuracy']:14.4f} {test['balanced_accuracy']:9.4f} "
+                f"{megabytes:5.1f}  {test['accuracy']:14.4f} {test['balanced_accuracy']:9.4f} "
                 f"{test['malignancy_auroc']:17.4f}"
             )
         except (KeyError, TypeError, ValueError, OSError) as error:

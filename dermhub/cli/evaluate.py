@@ -80,10 +80,8 @@ def run_evaluate(options: argparse.Namespace) -> int:
 
 OVERLAP = (
     "Find a model's training and validation images in a folder, by perceptual hash. Copies may be "
-    "scaled, compressed, "
-    "turned by quarters, mirrored, cut to the central square, or stretched or padded from 4:3 to a "
-    "square; other crops "
-    "and turns are found in part or not at all."
+    "scaled, compressed, turned by quarters, mirrored, cut to the central square, or stretched or "
+    "padded from 4:3 to a square; other crops and turns are found in part or not at all."
 )
 
 

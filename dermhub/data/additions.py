@@ -25,10 +25,8 @@ from dermhub.tasks import Task
 SHARPER = "sharper"
 """Column with the path of an image's sharper copy, "" for none."""
 
-
 SIDE = 32
 """Height and width in pixels at which a copy is compared with its image."""
-
 
 DIFFERENCE = 5.0
 """Largest mean difference, of 255, between an image and its copy.
@@ -142,8 +140,8 @@ def _same_view(path: str, copy: str) -> bool:
     copy_width, copy_height = _size(copy)
     if min(copy_width, copy_height) <= min(width, height):
         raise DataError(
-            f"{copy} is {copy_width} x {copy_height} pixels, not larger than {path} "
-            f"({width} x {height}): expected a sharper copy."
+            f"{copy} is {copy_width} x {copy_height} pixels, not larger than {path} ({width} x "
+            f"{height}): expected a sharper copy."
         )
     difference = np.abs(_thumbnail(image) - _thumbnail(sharper))
     return float(difference.mean()) <= DIFFERENCE

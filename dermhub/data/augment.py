@@ -18,9 +18,7 @@ from dermhub.images.view import InputSpec, normalise, view_box
 
 JPEG_SHARE = 0.3
 
-
 BLUR_SHARE = 0.3
-
 
 TURNS = (None, *Image.Transpose)
 """Identity and the seven other symmetries of the square: a lesion has no upright position."""

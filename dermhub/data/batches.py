@@ -26,10 +26,8 @@ Item = TypeVar("Item")
 View = TypeVar("View")
 Result = TypeVar("Result")
 
-
 AHEAD = 3
 """Results a thread that are in work or wait to be taken."""
-
 
 LEAST_CROP = 0.35
 """Smallest crop of a view that stands for another photograph of a training image, as a share of the

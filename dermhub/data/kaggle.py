@@ -21,14 +21,11 @@ from dermhub.errors import ConfigError, DownloadError
 HAM10000 = "kmader/skin-cancer-mnist-ham10000/versions/2"
 """The pinned dataset: with its version in the handle, a cached copy costs no request."""
 
-
 PREFIX = "kaggle:"
 """Prefix of a dataset of Kaggle where a folder could stand, as in kaggle:OWNER/NAME."""
 
-
 ATTEMPTS = 3
 """Tries for a download that breaks off; each goes on where the last stopped."""
-
 
 _SLUG = r"[A-Za-z0-9][\w-]*"
 

@@ -18,21 +18,17 @@ from dermhub.errors import LeakError, some
 SPLITS = ("train", "validation", "test")
 """The splits, in the order in which a lesion is offered to them."""
 
-
 SHARES = {"train": 0.72, "validation": 0.12, "test": 0.16}
 """Share of a class's images in each split."""
 
-
 SAME_LESION = {"HAM_0004919": "HAM_0000140"}
 """Second id of a lesion -> its first: ISIC_0025226 and ISIC_0030074 are near-identical."""
-
 
 FILE_ID = r"[0-9a-f]{16}"
 """Pattern of an id made of a file's bytes, where the data name no lesions.
 
 See `dermhub.data.tables`.
 """
-
 
 SHIPPED = Path(__file__).with_name("partition.csv")
 """The partition of HAM10000: a table with the columns lesion_id and split."""
@@ -112,8 +108,8 @@ def check(table: pd.DataFrame) -> None:
     divided = _divided_lesions(table)
     if divided:
         raise LeakError(
-            f"{len(divided)} lesion(s) stand in more than one split ({some(divided)}): "
-            "put all images of a lesion into one split, or leave the split column out."
+            f"{len(divided)} lesion(s) stand in more than one split ({some(divided)}): put all "
+            "images of a lesion into one split, or leave the split column out."
         )
 
 

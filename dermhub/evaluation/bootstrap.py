@@ -22,17 +22,13 @@ from dermhub.tasks import Task
 
 RESAMPLES = 1000
 
-
 SEED = 0
-
 
 LEVEL = 0.95
 """Share of the resamples that lie inside an interval."""
 
-
 FEWEST = 10
 """A figure of a subgroup that rests on fewer lesions says nothing and is not reported."""
-
 
 CHUNK = 100
 """Resamples worked on at a time, so that memory stays small for ten thousand images."""

@@ -29,18 +29,14 @@ EXPONENTS = np.array(sorted(np.linspace(-1.5, 1.5, 61).round(2), key=abs))
 taken.
 """
 
-
 SENSITIVITY = 0.95
 """The stated aim of the default operating point: share of malignant images that must be called."""
-
 
 CURVE_BINS = 10
 """Equal-width bins of the calibration curve."""
 
-
 NEWTON_STEPS = 30
 """Newton steps at most; a handful is enough unless the data separate."""
-
 
 STEEPEST = 100.0
 """A slope beyond this in either direction means that the two groups are separated, and no slope

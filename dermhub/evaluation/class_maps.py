@@ -29,7 +29,6 @@ from dermhub.models.explanation import WHOLE
 MAP_COLUMNS = ("lesion_share", "inside", "hit", "inside_other", "hit_other")
 """Columns of maps.csv beside image_id."""
 
-
 MAP_FIGURES = (*MAP_COLUMNS, "ratio")
 """Means of the columns, and the ratio of `inside` to `lesion_share`."""
 

@@ -25,17 +25,14 @@ from dermhub.tasks import Task
 
 Bools = NDArray[np.bool_]
 
-
 ECE_BINS = 15
 """Equal-width bins of the expected calibration error (Guo et al. 2017 use 15)."""
-
 
 HEADLINE = (
     *("accuracy", "balanced_accuracy", "macro_f1", "macro_auroc"),
     *("malignancy_auroc", "ece", "brier"),
 )
 """Figures of `weighted_summary` that a model card shows first, with their intervals."""
-
 
 COUNTS = ("tp", "fn", "fp", "tn")
 """True positives, false negatives, false positives and true negatives."""

@@ -16,7 +16,6 @@ from dermhub.tasks import Task
 ABOUT = ("dx_type", "age", "sex", "localization")
 """Columns that describe the patient and the ground truth: reported, never an input of a model."""
 
-
 TEXT = dict.fromkeys(
     ("image_id", "lesion_id", "split", "dx", "dx_type", "sex", "localization"), str
 )

@@ -27,10 +27,8 @@ from dermhub.evaluation.bootstrap import Resamples, bounds
 TRAITS = ("ita", "sharpness", "malignancy_half", "malignancy_double")
 """Columns of a table of predictions that describe the image itself."""
 
-
 SCALES = {"half": 0.5, "double": 2.0}
 """Scales at which the test images are classified again."""
-
 
 BANDS = {
     "very light": 55.0,
@@ -42,18 +40,15 @@ BANDS = {
 }
 """Degrees above which an angle is in the band, from light to dark."""
 
-
 RIM = 0.1
 """Share of the height and width, on each side, whose pixels are taken for skin: lesions are in the
 middle.
 """
 
-
 DARK = 40
 """A pixel whose brightest channel is below this is the tube's shadow or a hair; black skin reflects
 more.
 """
-
 
 FEWEST_PIXELS = 100
 """Skin pixels below which an image says nothing about skin tone."""

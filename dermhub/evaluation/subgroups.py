@@ -23,7 +23,6 @@ from dermhub.tasks import Task
 BY_GROUP = ("accuracy", "malignancy_auroc", "sensitivity", "specificity")
 """Figures of a subgroup: those that keep their meaning where some classes are missing."""
 
-
 AGE_BANDS = {"0-39": (0, 40), "40-59": (40, 60), "60+": (60, np.inf)}
 """Years, from the first to below the second."""
 

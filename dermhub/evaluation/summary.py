@@ -25,7 +25,6 @@ from dermhub.tasks import Task
 PREVALENCES = (0.01, 0.02, 0.1, 0.2)
 """Shares of malignant lesions among those examined, from screening to a specialist's clinic."""
 
-
 HEADLINE = ("n", *metrics.HEADLINE)
 """Figures reported for a subset of a split."""
 

@@ -26,7 +26,6 @@ from dermhub.layout import CONFIG, PATTERNS, WEIGHTS
 HANDLE = re.compile(r"(\w(?:[\w.-]*\w)?/\w(?:[\w.-]*\w)?)(?:@([\w-][\w./-]*))?", re.ASCII)
 """The form org/name or org/name@revision, in two groups."""
 
-
 COMMIT = re.compile(r"[0-9a-f]{40}")
 """A commit, and also the git hash of a file."""
 

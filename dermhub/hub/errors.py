@@ -43,8 +43,8 @@ def sentence(error: BaseException, repository: str, revision: str, host: str, ca
         _lost_connection(error, f"{repository}@{revision}", host)
         or _failed_write(error, f"{repository}@{revision}", cache)
         or (
-            f"{repository}@{revision}: {host} or its client failed "
-            f"({type(error).__name__}: {_first_line(error)}): try again."
+            f"{repository}@{revision}: {host} or its client failed ({type(error).__name__}: "
+            f"{_first_line(error)}): try again."
         )
     )
 
@@ -125,8 +125,8 @@ def _refusal(error: BaseException, response: Any, repository: str, revision: str
         )
     if isinstance(error, RepositoryNotFoundError) or status == 404:
         return (
-            f"{host} has no repository {repository}, or it is private ({status}): check the "
-            f"name, or {LOG_IN}."
+            f"{host} has no repository {repository}, or it is private ({status}): check the name, "
+            f"or {LOG_IN}."
         )
     if status == 403:
         return f"{host} does not permit this on {repository} (403): {LOG_IN} to a token that may."
@@ -134,8 +134,8 @@ def _refusal(error: BaseException, response: Any, repository: str, revision: str
         seconds = response.headers.get("Retry-After", "")
         pause = f"in {seconds} s" if seconds.isdigit() else "in a few minutes"
         return (
-            f"{host} has had too many requests (429): try again {pause}; a token (HF_TOKEN) "
-            "allows more."
+            f"{host} has had too many requests (429): try again {pause}; a token (HF_TOKEN) allows "
+            "more."
         )
     if status >= 500:
         return f"{host} is out of order ({status}): try again later."

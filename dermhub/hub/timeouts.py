@@ -17,24 +17,19 @@ from typing import Any, TypeVar
 CONNECT = 4.0
 """Seconds for a connection."""
 
-
 ANSWER = 8.0
 """Seconds for the next bytes of an answer."""
 
-
 GIVE_UP = 9.0
 """Seconds for the first question as a whole."""
-
 
 PATIENT = 120.0
 """Seconds for an answer to an upload, after the host has proved to be up: a commit takes a hub a
 while.
 """
 
-
 AGENT = "dermhub"
 """Our name in the header User-Agent, which also marks the requests that are ours to bound."""
-
 
 T = TypeVar("T")
 

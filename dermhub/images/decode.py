@@ -244,8 +244,7 @@ def _checked_size(image: Image.Image, name: str) -> Image.Image:
     if max(width, height) > MAX_RATIO * min(width, height):
         raise ImageError(
             f"{name} is {width} x {height} pixels, too narrow to classify: expected one side to be "
-            "at most "
-            f"{MAX_RATIO} times the other; cut the lesion out first."
+            f"at most {MAX_RATIO} times the other; cut the lesion out first."
         )
     return image
 
@@ -257,8 +256,8 @@ def _checked_format(image: Image.Image, name: str) -> None:
     if image.width * image.height > limit:
         raise ImageError(
             f"{name} ({image.width} x {image.height} pixels) has more than the "
-            f"{limit // 1_000_000} million pixels "
-            f"that are accepted of a {kind}; scale it down first."
+            f"{limit // 1_000_000} million pixels that are accepted of a {kind}; scale it down "
+            "first."
         )
 
 

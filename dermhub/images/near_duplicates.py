@@ -29,43 +29,34 @@ from dermhub.layout import SEEN
 SPLITS = ("train", "validation")
 """The splits whose images a model has seen; the test images are not among them."""
 
-
 SIDE = 64
 """Height and width in pixels of the grey square that is transformed."""
-
 
 PAIRS = tuple(
     (u, v) for total in range(26, 0, -1) for u, v in ((u, total - u) for u in range(total + 1))
 )
 """The 377 frequencies (u, v) with 0 < u + v < 27 whose signs make the hash, the highest first."""
 
-
 BYTES = 48
 """Length of a hash: bit k lies in byte k // 8 at the value 2 ** (k % 8), and the last 7 bits are
 zero.
 """
-
 
 THRESHOLD = 60
 """Largest Hamming distance, of 377 bits, at which two images are one photograph;
 benchmarks/near_duplicates.py shows why.
 """
 
-
 SQUARE, STRETCHED = 1.02, ((0.125, 0.0), (0.0, 0.125), (0.125, 0.125))
 """Up to which ratio of its sides an image is square, and what is cut off left and above for each of
 `boxes`.
 """
 
-
 FORMAT = "dermhub seen 1"
-
 
 _LARGE = 1024
 
-
 _WORDS = BYTES // 8
-
 
 Box = tuple[float, float, float, float]
 
@@ -87,8 +78,7 @@ class Match:
         return Concern(
             "seen",
             f"This image looks like a copy of the {name} image {self.image_id}: if it is one, the "
-            "answer says nothing "
-            "about how well the model does on new images.",
+            "answer says nothing about how well the model does on new images.",
         )
 
 

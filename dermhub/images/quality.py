@@ -28,18 +28,15 @@ pixels it is 11 %, at 48 15 %, and there the AUROC of malignancy falls as well
 (`benchmarks/small.py`).
 """
 
-
 SIDE = 128
 """The central square is measured in at most this many pixels a side: what is finer does not reach a
 model.
 """
 
-
 SHARPNESS = 0.9
 """Least sharpness: 99 % of the validation images have more. A blur of 1.5 pixels in 150 takes all
 of them below it.
 """
-
 
 LIGHTEST = 110
 """Least luminance, 0 to 255, of the lightest twentieth of what the surround leaves.
@@ -48,16 +45,13 @@ The darkest validation image has 133; the limit is lower, because nearly all of 
 skin.
 """
 
-
 BURNT = 0.02
 """Largest share of pixels with two channels of at least `WHITE`; 99.5 % of the validation images
 have less.
 """
 
-
 WHITE = 250
 """A channel from here on holds no detail."""
-
 
 SURROUND = 0.15
 """Largest share of the image that a dark surround may take; 99.5 % of the validation images have
@@ -140,8 +134,7 @@ def _judge(found: Quality) -> Iterator[Concern]:
         yield Concern(
             "too-small",
             f"The image has {width} x {height} pixels, too few to show a lesion's structures: use "
-            "one with at least "
-            f"{SHORT} on its short side.",
+            f"one with at least {SHORT} on its short side.",
         )
     if found.sharpness < SHARPNESS and not (small or burnt):
         yield Concern(
@@ -152,15 +145,13 @@ def _judge(found: Quality) -> Iterator[Concern]:
         yield Concern(
             "too-dark",
             f"The image is too dark, even its lightest parts reach only {found.lightest / 255:.0%} "
-            "of white: take it "
-            "with more light or a longer exposure.",
+            "of white: take it with more light or a longer exposure.",
         )
     if burnt:
         yield Concern(
             "too-bright",
             f"The image is overexposed, {found.burnt:.0%} of it shows no detail: take it with less "
-            "light or a shorter "
-            "exposure.",
+            "light or a shorter exposure.",
         )
     if found.surround > SURROUND and not dark:
         yield Concern(
@@ -172,8 +163,8 @@ def _judge(found: Quality) -> Iterator[Concern]:
         yield Concern(
             "no-lesion",
             "Nothing that stands out from the skin was found near the middle of the image: take "
-            "one with the lesion in "
-            "the middle, and do not rely on an answer about a lesion as pale as its skin.",
+            "one with the lesion in the middle, and do not rely on an answer about a lesion as "
+            "pale as its skin.",
         )
 
 

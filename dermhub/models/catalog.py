@@ -14,7 +14,6 @@ from dermhub.layout import CONFIG
 
 MODEL_CARDS = Path(__file__).resolve().parents[2] / "model_cards"
 
-
 CATALOGUE: dict[str, Entry] = {}
 """id -> published model. `python -m dermhub push` prints the entry of what it has sent."""
 

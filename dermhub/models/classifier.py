@@ -44,14 +44,11 @@ BATCH = 8
 a layer's maps pass the 32 MB from which on glibc fetches memory anew from the system for each.
 """
 
-
 LARGE = 2_000_000
 """Pixels from which on a photograph is measured in another thread while it is scaled."""
 
-
 Several = list[ImageInput | Photo] | tuple[ImageInput | Photo, ...] | Iterator[ImageInput | Photo]
 """Several images, as `Classifier.predict` takes them."""
-
 
 Looked = tuple[Floats32, tuple[Concern, ...]]
 """What is kept of a photograph for an answer, so that its pixels need not stay in memory: the
@@ -280,8 +277,8 @@ class Classifier:
     def _index(self, name: str) -> int:
         if name not in self.classes:
             raise ConfigError(
-                f"The model has no class {name!r}, expected one of {', '.join(self.classes)}."
-                f"{suggest(name, self.classes)}"
+                f"The model has no class {name!r}, expected one of "
+                f"{', '.join(self.classes)}.{suggest(name, self.classes)}"
             )
         return self.classes.index(name)
 

@@ -32,12 +32,10 @@ compiler supports the operators of up to opset 18 since 2023 and of 22 now (onnx
 docs/SupportedONNXOps-cpu.md and -NNPA.md).
 """
 
-
 LIMIT = 1e-4
 """Largest accepted difference from PyTorch, as a share of the largest value where that is above
 1.
 """
-
 
 LARGEST = 40_000_000
 """Bytes above which a folder gets no graph, the most that this project ships of a model: that of

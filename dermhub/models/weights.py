@@ -91,8 +91,8 @@ def read(folder: ModelFolder) -> nn.Module:
     )
     if rows != len(config.task.classes):
         raise ModelError(
-            f"{path} has {rows} classes but {CONFIG} names {len(config.task.classes)}: "
-            "the two files do not belong together."
+            f"{path} has {rows} classes but {CONFIG} names {len(config.task.classes)}: the two "
+            "files do not belong together."
         )
     for problem, names in (
         ("lacks", [n for n in expected if n not in tensors]),

@@ -30,8 +30,8 @@ def check_masks(masks: Path, table: pd.DataFrame) -> None:
     if missing:
         raise DataError(
             f"{masks} lacks the masks of {len(missing)} of the {len(names)} test images "
-            f"({some(missing)}): expected "
-            f"<image_id>{MASK_SUFFIX} for each, as in HAM10000's lesion segmentations."
+            f"({some(missing)}): expected <image_id>{MASK_SUFFIX} for each, as in HAM10000's "
+            "lesion segmentations."
         )
 
 
@@ -146,8 +146,7 @@ def read_mask(folder: Path, image_id: str, size: tuple[int, int]) -> Mask:
     ):
         raise DataError(
             f"{path} has {levels.width} x {levels.height} pixels, but {image_id} {size[0]} x "
-            f"{size[1]}: expected a "
-            "mask of the whole image, in its shape."
+            f"{size[1]}: expected a mask of the whole image, in its shape."
         )
     mask = np.asarray(levels.resize(size, Image.Resampling.BOX)) > 127
     if not mask.any():

@@ -20,7 +20,6 @@ from dermhub.models import catalog
 
 COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
 
-
 NEEDED = (
     "title",
     "emoji",
@@ -32,7 +31,6 @@ NEEDED = (
     "app_file",
     "license",
 )
-
 
 CODE = ("app.py", "requirements.txt", "LICENSE", "demo/**/*.*", "dermhub/**/*.*")
 
@@ -108,8 +106,7 @@ def check(front: dict[str, Any], root: Path) -> None:
     if front["sdk"] != "gradio" or front["sdk_version"] != pins.get("gradio"):
         raise ConfigError(
             f"README.md: sdk is {front['sdk']} {front['sdk_version']}, but requirements.txt pins "
-            "gradio "
-            f"{pins.get('gradio')}: make them equal."
+            f"gradio {pins.get('gradio')}: make them equal."
         )
     if not (root / str(front["app_file"])).is_file():
         raise ConfigError(f"README.md: there is no app_file {front['app_file']!r}.")

@@ -33,7 +33,6 @@ TOLERANCE = 2e-6
 the other way.
 """
 
-
 NOT_RECOMPUTED = {
     "latency": "the time of an answer (it depends on the machine)",
     "selection.prior_exponent": "the shift between frequent and rare classes (it needs the "
@@ -48,7 +47,6 @@ NOT_RECOMPUTED = {
 """Part of metrics.json -> what it is; these need images, time or the run, and are taken as they
 stand.
 """
-
 
 CHOSEN = {"temperature": 0.002, "thresholds": 2e-5, "least": 2e-5, "ece": 0.005}
 """What is chosen on validation -> the largest difference that another engine's logits can make to
@@ -221,8 +219,8 @@ def _check_places(table: pd.DataFrame, config: ModelConfig) -> None:
     if len(moved):
         raise LeakError(
             f"{moved['lesion_id'].nunique()} lesion(s) are not in the split that the shipped "
-            "partition gives them "
-            f"({some(moved['lesion_id'].unique())}): the model may have been trained on them."
+            f"partition gives them ({some(moved['lesion_id'].unique())}): the model may have been "
+            "trained on them."
         )
 
 
@@ -268,7 +266,6 @@ def check_logits(folder: Path, images: Path, workers: int = 0) -> tuple[int, lis
     far = np.flatnonzero(~(apart <= PROBABILITY_TOLERANCE))
     return len(table), [
         f"the weights give {table['image_id'][i]} probabilities that differ by {apart[i]:.4f} from "
-        "those of "
-        f"{layout.PREDICTIONS}, expected at most {PROBABILITY_TOLERANCE}"
+        f"those of {layout.PREDICTIONS}, expected at most {PROBABILITY_TOLERANCE}"
         for i in far
     ]

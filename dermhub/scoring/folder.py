@@ -29,7 +29,6 @@ from dermhub.scoring.resumable_csv import ResumableCsv
 
 Row = dict[str, Any]
 
-
 EVERY = 0.5
 """Seconds between two updates of the progress on a terminal; elsewhere it is written twenty times
 more seldom.

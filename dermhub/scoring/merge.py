@@ -108,8 +108,7 @@ def _write(out: Path, shards: Sequence[Path], whole: RunManifest) -> int:
     if (len(names), results.listing_sha256(names)) != (whole.files, whole.listing_sha256):
         raise DataError(
             f"The shards hold {len(names):,} files, which are not the {whole.files:,} of the "
-            "folder: "
-            "a shard was changed or damaged; score it again."
+            "folder: a shard was changed or damaged; score it again."
         )
     return len(names)
 

@@ -78,8 +78,8 @@ def summary(rows: Sequence[Row], count: int, model: str) -> str:
         Counter(row.split for row in rows if row.kind == COPY),
     )
     known = (
-        f"{kinds[COPY]:,} of {count:,} images look like copies of images that {model} has "
-        "learnt from"
+        f"{kinds[COPY]:,} of {count:,} images look like copies of images that {model} has learnt "
+        "from"
     )
     where = (
         f" ({splits['train']:,} training, {splits['validation']:,} validation)"

@@ -24,13 +24,10 @@ from dermhub.errors import ConfigError, DataError
 
 FORMAT = "dermhub scores 1"
 
-
 ERROR = "error"
 """The last column: why a file could not be scored, in one sentence, or nothing."""
 
-
 TEXT = ("image", "label", "conformal", "concerns", "abstention", ERROR)
-
 
 GROUP = 4096
 """Rows that are turned to Parquet at once."""
@@ -129,8 +126,7 @@ def open_run(out: Path, run: RunManifest) -> bool:
         old, new = (str(getattr(one, name))[:64] for one in (before, run))
         raise ConfigError(
             f"{out} was begun with {WORDS[name]} ({old}, now {new}): go on with what it was begun "
-            "with, or give "
-            "another file with --out."
+            "with, or give another file with --out."
         )
     return out.exists()
 

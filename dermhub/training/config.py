@@ -16,7 +16,6 @@ from dermhub.tasks import TASKS
 GROUPS = ("data", "model", "transfer", "optimiser", "augmentation", "run")
 """Groups of options, in the order of `train.py --help`."""
 
-
 RUN_CONFIG = "train_config.json"
 """File of a run's folder with its options and the hashes of its inputs."""
 
@@ -82,8 +81,8 @@ class TrainConfig:
     data: str = _option(
         "data",
         "",
-        "folder with the images and the table, or kaggle:OWNER/NAME; empty: HAM10000 "
-        "through kagglehub",
+        "folder with the images and the table, or kaggle:OWNER/NAME; empty: HAM10000 through "
+        "kagglehub",
     )
     extra: str = _option(
         "data", "", "folder of more training images (a CSV with image_id and dx); none is tested on"
@@ -95,9 +94,9 @@ class TrainConfig:
     init: str = _option(
         "transfer",
         "pretrained",
-        "pretrained (weights from the hub), scratch, a .safetensors file (all but its "
-        "classifier), or a model that was trained on the same data, with the same --extra "
-        "or none (folder, id or org/name; with its classifier if it has the same task)",
+        "pretrained (weights from the hub), scratch, a .safetensors file (all but its classifier), "
+        "or a model that was trained on the same data, with the same --extra or none (folder, id "
+        "or org/name; with its classifier if it has the same task)",
     )
     name: str = _option("run", "", "id of the model in its card; empty: the task")
     out: str = _option("run", "", "folder of the run; empty: runs/<task>-<model>-<seed>")
@@ -105,8 +104,8 @@ class TrainConfig:
     stop_after: int = _option(
         "optimiser",
         0,
-        "end the run for good after so many epochs of the schedule of --epochs; 0: after "
-        "all of them",
+        "end the run for good after so many epochs of the schedule of --epochs; 0: after all of "
+        "them",
         at_least=0,
     )
     batch_size: int = _option(
@@ -181,8 +180,8 @@ class TrainConfig:
     cutmix: float = _option(
         "augmentation",
         0.0,
-        "paste in a rectangle of another image, by shares from Beta(cutmix, cutmix); with "
-        "--mixup: half of the batches",
+        "paste in a rectangle of another image, by shares from Beta(cutmix, cutmix); with --mixup: "
+        "half of the batches",
         at_least=0,
     )
     randaugment: int = _option(
@@ -196,8 +195,8 @@ class TrainConfig:
     adjust: float = _option(
         "optimiser",
         0.0,
-        "strength with which the loss adds the classes' prior, as --sampling draws them, "
-        "to the logits, so that these learn to do without it; 0: off",
+        "strength with which the loss adds the classes' prior, as --sampling draws them, to the "
+        "logits, so that these learn to do without it; 0: off",
         at_least=0,
         at_most=4,
         reason=": with 1, the prior is all made up for",
@@ -205,9 +204,9 @@ class TrainConfig:
     teacher: str = _option(
         "transfer",
         "",
-        "model (folder, id or org/name) that teaches its answers, or several with commas "
-        "between them, whose mean answers are taught; a lesion model also teaches binary. "
-        "On the same data, with the same --extra or none",
+        "model (folder, id or org/name) that teaches its answers, or several with commas between "
+        "them, whose mean answers are taught; a lesion model also teaches binary. On the same "
+        "data, with the same --extra or none",
     )
     distillation: float = _option(
         "transfer",
@@ -220,9 +219,9 @@ class TrainConfig:
     soup: str = _option(
         "transfer",
         "",
-        "model of the same architecture and task that began from the same weights, or "
-        "several with commas between them: what is kept is the mean of the run's weights "
-        "and theirs. On the same data, with the same --extra or none",
+        "model of the same architecture and task that began from the same weights, or several with "
+        "commas between them: what is kept is the mean of the run's weights and theirs. On the "
+        "same data, with the same --extra or none",
     )
     sampling: float = _option(
         "data",

@@ -22,7 +22,6 @@ from torch.overrides import TorchFunctionMode
 PART = 3
 """Height and width in pixels of the largest kernel whose weight gradient is fast."""
 
-
 Pair = tuple[int, int]
 
 

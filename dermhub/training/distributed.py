@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 PATIENCE = datetime.timedelta(hours=2)
 """Longest wait of a process for another: the first alone fetches the data, validates and saves."""
 
-
 LOST = re.compile("closed by peer|reset by peer|NCCL|Broken pipe")
 """Pattern of the errors of Gloo and NCCL for a process that is gone."""
 

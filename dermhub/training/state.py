@@ -17,7 +17,6 @@ from dermhub.models.weights import read_tensors
 STATE = "state.safetensors"
 """File of a run's folder with all that `save_state` writes."""
 
-
 HISTORY = "history.csv"
 """File of a run's folder with a row for each epoch."""
 

@@ -241,12 +241,11 @@ def test_a_check_names_what_is_missing_in_one_sentence(folder: Path) -> None:
     with pytest.raises(ModelError) as caught:
         checklist.check(folder)
     assert str(caught.value) == (
-        f"{folder} meets 4 of 8 items of the reporting checklist, expected all: "
-        "no lesion in two splits (3 lesions stand in more than one split, expected none); "
-        "latency with hardware (metrics.json names no processor for the latency); "
-        "code revision (the code revision is 'unknown' in config.json, expected that of a git "
-        "commit); "
-        "pictures. Train or measure the model again."
+        f"{folder} meets 4 of 8 items of the reporting checklist, expected all: no lesion in two "
+        "splits (3 lesions stand in more than one split, expected none); latency with hardware "
+        "(metrics.json names no processor for the latency); code revision (the code revision is "
+        "'unknown' in config.json, expected that of a git commit); pictures. Train or measure the "
+        "model again."
     )
 
 

@@ -296,8 +296,7 @@ def test_the_cost_of_an_answer_is_told(
     text = render.render(config, content)
     row = (
         "| `predict` by ONNX Runtime, one image of 600 x 450 pixels | 17.3 ms (median of 20), 2 "
-        "thread(s) of Some CPU "
-        "(s390x) |"
+        "thread(s) of Some CPU (s390x) |"
     )
     assert row in text
     assert "| parameters | 123456 |" in text

@@ -186,8 +186,8 @@ def spoil(how: str, hub: Hub, folder: Path, patch: pytest.MonkeyPatch) -> None:
         ("no card", "FOLDER can't be published: it lacks README.md"),
         (
             "flipped bit",
-            "FOLDER meets 7 of 8 items of the reporting checklist, expected all: weights and "
-            "their sha256 ",
+            "FOLDER meets 7 of 8 items of the reporting checklist, expected all: weights and their "
+            "sha256 ",
         ),
         (
             "edited card",
@@ -307,8 +307,8 @@ def test_pull_in_a_process_of_its_own(hub: Hub, model: dict[str, bytes], tmp_pat
     offline = {"HF_HUB_OFFLINE": "1"}
     code, err = pull(**offline, HF_HOME=str(tmp_path))
     expected = (
-        "dermhub: There is no folder user/lesion, and user/lesion@main is not whole in the "
-        "cache and HF_HUB_OFFLINE"
+        "dermhub: There is no folder user/lesion, and user/lesion@main is not whole in the cache "
+        "and HF_HUB_OFFLINE"
     )
     assert (code, err.split(" is set")[0]) == (2, expected)
     assert pull(HF_HOME=str(tmp_path)) == (0, "")

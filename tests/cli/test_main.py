@@ -139,9 +139,8 @@ def test_what_is_not_installed_is_one_sentence(tiny_binary_model: Path, photo: P
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         f"dermhub: {tiny_binary_model} needs torch for this, which is not installed: pip install "
-        "-r requirements.txt. "
-        "Without it, models answer that are exported, or have a model.onnx where ONNX Runtime is "
-        "installed.\n"
+        "-r requirements.txt. Without it, models answer that are exported, or have a model.onnx "
+        "where ONNX Runtime is installed.\n"
     )
 
 

@@ -117,8 +117,8 @@ def test_predict_prints_a_table(command: Command, tiny_lesion_model: Path, folde
         ]
     assert (empty, warning) == ("", "Research software, not a medical device.")
     assert point == (
-        ">=: at or above the operating point sensitivity_95, 0.2500 "
-        "(at least 95% sensitivity for malignancy, chosen on validation)."
+        ">=: at or above the operating point sensitivity_95, 0.2500 (at least 95% sensitivity for "
+        "malignancy, chosen on validation)."
     )
 
 
@@ -250,6 +250,5 @@ def test_a_shipped_model_and_one_that_is_not(
     assert (code, json.loads(out)) == (0, expected_rows(tiny_lesion_model, [photo]))
     assert command("predict", photo, "--model", "leison")[2] == (
         "dermhub: There is no model 'leison': expected a model folder, one of lesion, or org/name "
-        "of the hub. "
-        "Did you mean 'lesion'?\n"
+        "of the hub. Did you mean 'lesion'?\n"
     )

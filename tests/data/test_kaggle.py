@@ -80,8 +80,7 @@ def test_a_handle_that_is_none(handle: str) -> None:
         kaggle.download(handle)
     assert str(caught.value) == (
         f"--data is {handle!r}, expected a folder, kaggle:OWNER/NAME or "
-        "kaggle:OWNER/NAME/versions/N, "
-        "as in the dataset's address on kaggle.com."
+        "kaggle:OWNER/NAME/versions/N, as in the dataset's address on kaggle.com."
     )
 
 

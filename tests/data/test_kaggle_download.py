@@ -139,9 +139,8 @@ def test_a_dataset_that_needs_an_account(
         monkeypatch.setenv("KAGGLE_API_TOKEN", token)
     assert failure(f"{NAME}/versions/2") == (
         f"Kaggle does not give {NAME}/versions/2 to this user ({status}): set KAGGLE_API_TOKEN to "
-        "a token from "
-        "kaggle.com/settings and accept the dataset's terms on its page, or give a folder with "
-        "--data."
+        "a token from kaggle.com/settings and accept the dataset's terms on its page, or give a "
+        "folder with --data."
     )
     monkeypatch.setenv("KAGGLE_API_TOKEN", "right")
     assert held(kaggle.download(f"{NAME}/versions/2")) == FILES
@@ -154,8 +153,7 @@ def test_a_dataset_that_needs_an_account(
 def test_a_dataset_that_is_not_there(handle: str) -> None:
     assert failure(handle) == (
         f"Kaggle has no dataset {handle} (404): check owner, name and version on kaggle.com, or "
-        "give a folder "
-        "with --data."
+        "give a folder with --data."
     )
 
 
@@ -172,8 +170,7 @@ def test_a_damaged_download_is_thrown_away(server: Kaggle, tmp_path: Path) -> No
     server.wrong_md5 = True
     assert failure(f"{NAME}/versions/2") == (
         f"The download of {NAME}/versions/2 was damaged on its way (its md5 is not the one that "
-        "Kaggle states) and was "
-        "thrown away: try again."
+        "Kaggle states) and was thrown away: try again."
     )
     assert held(tmp_path / "cache") == {}
     server.wrong_md5 = False
@@ -207,8 +204,7 @@ def test_what_is_no_archive_is_thrown_away(server: Kaggle, tmp_path: Path) -> No
     good, server.archives[NAME, 2] = server.archives[NAME, 2], b"<html>Please log in</html>"
     assert failure(f"{NAME}/versions/2") == (
         f"What arrived for {NAME}/versions/2 is no archive and was thrown away: try again, or "
-        "download it in a browser "
-        "and give its folder with --data."
+        "download it in a browser and give its folder with --data."
     )
     assert held(tmp_path / "cache") == {}
     server.archives[NAME, 2] = good
@@ -224,8 +220,7 @@ def test_a_full_disk(server: Kaggle, tmp_path: Path) -> None:
     server.publish(NAME, 2, {"big": bytes(3_000_000)})
     assert failure(f"{NAME}/versions/2") == (
         f"There is no space left for {NAME}/versions/2 in {home}: make room, or set "
-        "KAGGLEHUB_CACHE to a folder "
-        "with space."
+        "KAGGLEHUB_CACHE to a folder with space."
     )
 
 
@@ -283,8 +278,7 @@ def test_a_layout_that_is_not_expected(server: Kaggle) -> None:
         tables.read_table(folder, LESION)
     assert str(caught.value) == (
         f"{folder} holds 2 CSV tables, expected one with the columns image_id, dx and lesion_id, "
-        "or folders "
-        "train|test/benign|malignant."
+        "or folders train|test/benign|malignant."
     )
 
 

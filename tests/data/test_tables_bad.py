@@ -72,8 +72,8 @@ def test_an_empty_folder(tmp_path: Path) -> None:
 def test_images_without_a_table(folder: Path) -> None:
     (folder / TABLE).unlink()
     assert refusal(folder) == (
-        "FOLDER holds 0 CSV tables, expected one with the columns image_id, dx and lesion_id, "
-        "or folders train|test/benign|malignant."
+        "FOLDER holds 0 CSV tables, expected one with the columns image_id, dx and lesion_id, or "
+        "folders train|test/benign|malignant."
     )
 
 
@@ -166,8 +166,7 @@ def test_ids_that_stand_twice(folder: Path, table: pd.DataFrame) -> None:
     twice = pd.concat([table, table.iloc[[4, 8]]])
     assert refused_table(folder, twice) == (
         f"FOLDER/{TABLE} lists 2 image id(s) more than once ({table['image_id'][4]}, "
-        f"{table['image_id'][8]}): "
-        "keep one row for each."
+        f"{table['image_id'][8]}): keep one row for each."
     )
 
 
@@ -312,8 +311,7 @@ def test_one_image_under_two_ids_in_two_splits(folder: Path) -> None:
         tables.read_table(folder, LESION)
     assert str(caught.value) == (
         f"2 image file(s) stand in more than one split under several ids ({', '.join(names)} are "
-        "one image): "
-        "give all photographs of one lesion the same lesion_id."
+        "one image): give all photographs of one lesion the same lesion_id."
     )
 
 

@@ -54,8 +54,8 @@ def test_malignant_answer() -> None:
     assert "At or above the operating threshold of 25.0%: called malignant." in page.text
     assert (
         "The threshold stands for at least 95% sensitivity for malignancy, chosen on validation "
-        "images. On test "
-        "images, the model called 1,055 of 1,300 images of benign lesions malignant."
+        "images. On test images, the model called 1,055 of 1,300 images of benign lesions "
+        "malignant."
     ) in page.text
     assert page.of("data-say") == [
         "Probability of malignancy 73.4%. At or above the operating threshold of 25.0%: called "

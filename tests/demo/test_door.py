@@ -155,8 +155,8 @@ def test_a_file_over_the_limit_is_told_in_words(door: Door) -> None:
     opened(door, 413)
     status, _, body = ask(door, "/gradio_api/upload", "POST", content_length=9)
     expected = (
-        "The file has more than the 20 MB that are accepted: scale the image down or save "
-        "it as JPEG."
+        "The file has more than the 20 MB that are accepted: scale the image down or save it as "
+        "JPEG."
     )
     assert (status, json.loads(body)) == (413, {"detail": expected})
 

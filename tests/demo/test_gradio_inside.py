@@ -39,7 +39,6 @@ INNER = (PAGE | QUEUE | EVENT | HOLDER | OTHERS) - {"app", "blocks", "fn", "sess
 public meaning as well, as `gr.Request.session_hash` has.
 """
 
-
 OPEN = {
     *("/", "/assets/{path}", "/config", "/favicon.ico", "/login", "/logout", "/manifest.json"),
     *("/pwa_icon", "/pwa_icon/{size}", "/robots.txt", "/static/{path}", "/svelte/{path}"),

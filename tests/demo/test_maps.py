@@ -47,8 +47,8 @@ def test_what_can_be_chosen() -> None:
 def test_alternative_texts_state_the_result() -> None:
     texts = {image.get("data-of", ""): image["alt"] for image in page_of().all("img")}
     verdict = (
-        "36% of the evidence lies inside the central lesion, which covers 25% of what the "
-        "model saw."
+        "36% of the evidence lies inside the central lesion, which covers 25% of what the model "
+        "saw."
     )
     assert texts["mel|"] == f"Heat map of the evidence for melanoma, probability 61%. {verdict}"
     assert (

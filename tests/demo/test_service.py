@@ -193,8 +193,8 @@ def test_listening_for_others_says_what_that_means(
 ) -> None:
     with serve(tmp_path, *options, "--host", "0.0.0.0") as demo:
         expected = (
-            "this page can be reached by others, without a password: whoever reaches it can use "
-            "it (--auth-file)."
+            "this page can be reached by others, without a password: whoever reaches it can use it "
+            "(--auth-file)."
         )
         assert f"app.py: {expected}\n" in demo.lines
 

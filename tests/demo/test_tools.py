@@ -126,8 +126,8 @@ def test_an_answer_that_holds() -> None:
     trials = (Trial("as it is", 0.3, True, "mel"), Trial("mirrored", 0.4, True, "mel"))
     assert stability.holds(trials)
     words = (
-        "The answer holds in all 1 variants. The probability of malignancy lies between 30.0% "
-        "and 40.0%."
+        "The answer holds in all 1 variants. The probability of malignancy lies between 30.0% and "
+        "40.0%."
     )
     assert stability.verdict(trials) == words
     page = Page(stability.as_html(trials, 0.1))
@@ -157,8 +157,7 @@ def test_agreement_without_a_confident_answer_is_no_answer_that_holds() -> None:
     trials = (Trial("as it is", 0.3, True, "mel"), Trial("mirrored", 0.4, True, "mel"))
     words = (
         "No confident answer: the two models disagree. That all 1 variants give the same does not "
-        "change this. "
-        "The probability of malignancy lies between 30.0% and 40.0%."
+        "change this. The probability of malignancy lies between 30.0% and 40.0%."
     )
     assert stability.verdict(trials, TITLES["disagreement"]) == words
     page = Page(stability.as_html(trials, 0.1, TITLES["disagreement"]))

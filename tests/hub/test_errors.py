@@ -276,8 +276,8 @@ def test_offline_by_wish(
     hub.requests.clear()
     assert client.fetch(NAME) == client.fetch(NAME, cached.name) == cached
     expected = (
-        "is not whole in the cache and HF_HUB_OFFLINE is set: fetch it once with a network, "
-        "or unset it."
+        "is not whole in the cache and HF_HUB_OFFLINE is set: fetch it once with a network, or "
+        "unset it."
     )
     assert refusal("user/other") == f"user/other@main {expected}"
     (cached / "model.safetensors").unlink()
@@ -305,8 +305,8 @@ def test_full_disk(hub: Hub, model: dict[str, bytes]) -> None:
     hub.put(NAME, model)
     cache = hub_environment.HOME / "hub"
     expected = (
-        f"The cache {cache} can't be written ({os.strerror(errno.EFBIG)}): make room there, "
-        "or set HF_HOME to a"
+        f"The cache {cache} can't be written ({os.strerror(errno.EFBIG)}): make room there, or set "
+        "HF_HOME to a"
     )
     assert refusal() == f"{expected} folder that can be written."
 
@@ -319,8 +319,8 @@ def test_cache_that_can_not_be_written(
     (tmp_path / "file").touch()
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "file" / "hub"))
     expected = (
-        f"The cache {tmp_path / 'file' / 'hub'} can't be written (Not a directory): set "
-        "HF_HOME to a folder"
+        f"The cache {tmp_path / 'file' / 'hub'} can't be written (Not a directory): set HF_HOME to "
+        "a folder"
     )
     assert refusal() == f"{expected} that can be written."
 

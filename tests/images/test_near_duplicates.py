@@ -227,8 +227,7 @@ def test_what_is_said() -> None:
     assert concern.code == "seen"
     assert concern.sentence == (
         "This image looks like a copy of the training image ISIC_0024306: if it is one, the answer "
-        "says nothing about "
-        "how well the model does on new images."
+        "says nothing about how well the model does on new images."
     )
     assert "the validation image X:" in Match("X", "validation", 0).concern.sentence
 

@@ -34,8 +34,8 @@ def stated(model: Path, folder: Path, **block: Any) -> Path:
 
 
 NOT_NEVUS = (
-    "The most probable class, melanocytic nevus, is less probable here than in most "
-    "lesions of that class, and"
+    "The most probable class, melanocytic nevus, is less probable here than in most lesions of "
+    "that class, and"
 )
 
 

@@ -328,8 +328,7 @@ def test_a_map_beside_the_lesion_is_not_trusted() -> None:
     assert not one.trusted
     assert one.verdict == (
         f"The model looked outside the lesion: only {one.inside:.0%} of the evidence lies inside "
-        "it, though it covers "
-        "50% of what the model saw; do not rely on this answer."
+        "it, though it covers 50% of what the model saw; do not rely on this answer."
     )
     assert held(beside, HALF, "nv").verdict.endswith("; do not rely on this map.")
     assert held(beside, ~HALF).trusted

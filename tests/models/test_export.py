@@ -261,8 +261,7 @@ def test_head_with_more_than_a_mean_is_refused_by_name(tmp_path: Path, command: 
     assert (code, out) == (2, "")
     assert error == (
         "dermhub: test_convnext ends in more than global average pooling and one linear layer, "
-        "from which an ONNX "
-        "model makes its class maps: it can't be exported.\n"
+        "from which an ONNX model makes its class maps: it can't be exported.\n"
     )
     assert not (tmp_path / "x.onnx").exists()
 
@@ -350,9 +349,8 @@ def test_pytorch_is_not_touched(pair: Pair, photo: Path) -> None:
         "yaml",
     )
     code = (
-        f"import sys; sys.modules |= dict.fromkeys({absent}); import dermhub; "
-        f"model = dermhub.load({str(pair[1].folder)!r}); "
-        f"print(model.predict({str(photo)!r}).label); "
+        f"import sys; sys.modules |= dict.fromkeys({absent}); import dermhub; model = "
+        f"dermhub.load({str(pair[1].folder)!r}); print(model.predict({str(photo)!r}).label); "
         f"model.explain_all({str(photo)!r})"
     )
     done = subprocess.run(

@@ -80,7 +80,7 @@ def test_a_trained_model_has_one(finished_run: Path) -> None:
 
 def test_answers_import_no_pytorch(whole: Path, photo: Path) -> None:
     code = (
-        f"import sys; sys.modules |= dict.fromkeys(('torch', 'timm', 'onnx')); import dermhub; "
+        "import sys; sys.modules |= dict.fromkeys(('torch', 'timm', 'onnx')); import dermhub; "
         f"model = dermhub.load({str(whole)!r}); print(model.predict({str(photo)!r}).label); "
         f"model.explain_all({str(photo)!r})"
     )

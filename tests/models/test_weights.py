@@ -194,8 +194,8 @@ def test_weights_with_other_classes_than_the_configuration(
 ) -> None:
     shutil.copy(tiny_binary_model / layout.WEIGHTS, folder)
     expected = (
-        "model.safetensors has 2 classes but config.json names 7: the two files do not "
-        "belong together."
+        "model.safetensors has 2 classes but config.json names 7: the two files do not belong "
+        "together."
     )
     assert refusal(folder) == expected
 
@@ -236,8 +236,8 @@ def test_one_flipped_bit(folder: Path, position: int) -> None:
     weights.write_bytes(content)
     found = files.sha256(weights)
     expected = (
-        f"model.safetensors has the sha256 {found}, but config.json states {stated}: the "
-        "file was changed or "
+        f"model.safetensors has the sha256 {found}, but config.json states {stated}: the file was "
+        "changed or "
     )
     assert refusal(folder) == f"{expected}damaged; fetch or copy the model again."
 

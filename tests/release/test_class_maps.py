@@ -389,8 +389,7 @@ def test_masks_that_are_missing(
     assert (code, (folder / "metrics.json").read_bytes()) == (2, before)
     assert err == (
         f"dermhub: {few} lacks the masks of 1 of the 7 test images ({name}): expected "
-        "<image_id>_segmentation.png for "
-        "each, as in HAM10000's lesion segmentations.\n"
+        "<image_id>_segmentation.png for each, as in HAM10000's lesion segmentations.\n"
     )
 
 

@@ -122,8 +122,8 @@ def test_nothing_but_labels_of_other_classes(tiny_data: Path, tmp_path: Path) ->
     with pytest.raises(DataError) as caught:
         read_labelled(tiny_data, path, LESION)
     assert str(caught.value) == (
-        f"No label of {path} is a class of the task 'lesion': it has benign, malignant, "
-        "expected akiec, bcc, bkl, df, mel, nv, vasc."
+        f"No label of {path} is a class of the task 'lesion': it has benign, malignant, expected "
+        "akiec, bcc, bkl, df, mel, nv, vasc."
     )
 
 

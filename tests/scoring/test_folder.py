@@ -266,8 +266,7 @@ def test_parquet_without_pyarrow_is_refused_at_once(
     (tmp_path / "pyarrow.py").write_text("raise ImportError('not here')")
     arguments = [str(one) for one in scoring(tiny_lesion_model, folder, tmp_path / "s.parquet")]
     code = (
-        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from dermhub.__main__ import "
-        "main; "
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from dermhub.__main__ import main; "
         f"main({arguments})"
     )
     done = subprocess.run(

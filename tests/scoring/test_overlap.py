@@ -72,8 +72,8 @@ def test_it_names_copies_duplicates_and_bad_files(
     assert int(rows[1][4]) <= 4
     assert rows[2][5].startswith(f"{photos / 'text.jpg'} is ")
     assert err == (
-        f"{photos}: 2 of 5 images look like copies of images that {knowing} has learnt from "
-        "(1 training, 1 validation); 1 have the bytes of an earlier one, 1 can't be read.\n"
+        f"{photos}: 2 of 5 images look like copies of images that {knowing} has learnt from (1 "
+        "training, 1 validation); 1 have the bytes of an earlier one, 1 can't be read.\n"
     )
 
 
@@ -92,8 +92,7 @@ def test_a_folder_without_overlap(command: Command, knowing: Path, tmp_path: Pat
     assert (code, out) == (0, HEADING + "\n")
     assert err.endswith(
         f"0 of 1 images look like copies of images that {knowing} has learnt from; 0 have the "
-        "bytes of an earlier one, "
-        "0 can't be read.\n"
+        "bytes of an earlier one, 0 can't be read.\n"
     )
 
 
@@ -142,8 +141,8 @@ def test_a_model_that_does_not_tell(
     assert (code, out) == (2, "")
     assert err == (
         f"dermhub: {tiny_lesion_model} does not tell what the model has seen: it has no "
-        "seen.safetensors. It was made "
-        "before there was one; `measure` adds it, given the training images.\n"
+        "seen.safetensors. It was made before there was one; `measure` adds it, given the "
+        "training images.\n"
     )
 
 
@@ -190,9 +189,9 @@ def test_nothing_to_look_at(command: Command, knowing: Path, tmp_path: Path) -> 
 def test_the_command_needs_no_torch(knowing: Path, tmp_path: Path) -> None:
     draw(0, (200, 150), 0.0).save(tmp_path / "a.png")
     code = (
-        "import sys; from dermhub.__main__ import main; "
-        f"main(['overlap', '--model', {str(knowing)!r}, '--images', {str(tmp_path)!r}]); "
-        "print(sorted({'torch', 'timm', 'pandas', 'safetensors'} & set(sys.modules)))"
+        "import sys; from dermhub.__main__ import main; main(['overlap', '--model', "
+        f"{str(knowing)!r}, '--images', {str(tmp_path)!r}]); print(sorted({{'torch', 'timm', "
+        "'pandas', 'safetensors'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[1:] == ["a.png,copy,A,train,0,", "[]"]

@@ -17,9 +17,7 @@ from pathlib import Path
 
 HOME = Path(tempfile.mkdtemp(prefix="dermhub-tests-hf-"))
 
-
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
-
 
 # Each process of the tests has a port of its own. This socket only holds it: nothing answers there
 # until a test starts a hub, which may bind to it as well, and no other program is given it.
@@ -28,9 +26,7 @@ _held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 _held.bind(("127.0.0.1", 0))
 atexit.register(_held.close)
 
-
 PORT: int = _held.getsockname()[1]
-
 
 ENDPOINT = f"http://127.0.0.1:{PORT}"
 

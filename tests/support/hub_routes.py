@@ -291,9 +291,7 @@ def _key(kind: str, name: str) -> str:
 
 _ID = r"([\w.-]+/[\w.-]+)"
 
-
 _API = rf"/api/(models|spaces)/{_ID}"
-
 
 ROUTES = (
     (rf"(?:GET|HEAD) {_API}(?:/revision/(.+))?", Handler.info),

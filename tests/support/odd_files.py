@@ -178,24 +178,18 @@ def not_a_number() -> bytes:
 TURNED = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
 """EXIF of an image that is shown turned by 90 degrees."""
 
-
 SVG = (
     b'<svg xmlns="http://www.w3.org/2000/svg" width="99" height="99"><image '
     b'href="file:///etc/passwd"/></svg>'
 )
 
-
 FRAMES: dict[str, Any] = {"save_all": True, "append_images": [draw(4, (200, 150))]}
-
 
 DRAWING = "The file is an SVG drawing: save it as PNG;"
 
-
 LARGE = " has more than the 64 million pixels that are accepted;"
 
-
 CUT = "The file is damaged or cut short and can't be decoded"
-
 
 REFUSED: dict[str, Odd] = {
     "no bytes": Odd(
@@ -302,7 +296,6 @@ REFUSED: dict[str, Odd] = {
 }
 """What came -> a file that gets no answer but a sentence."""
 
-
 ACCEPTED: dict[str, Odd] = {
     "JPEG": Odd("lesion.jpg", lambda: saved("JPEG")),
     "progressive JPEG": Odd("lesion.jpg", lambda: saved("JPEG", progressive=True)),
@@ -334,7 +327,6 @@ ACCEPTED: dict[str, Odd] = {
 }
 """What came -> a file that is answered like any other image."""
 
-
 LIMITS: dict[str, Odd] = {
     "JPEG, 64 megapixels": Odd("large.jpg", lambda: black(10_000, 6400, "JPEG", "RGB")),
     "JPEG, 64 megapixels, turned": Odd(
@@ -357,15 +349,11 @@ LIMITS: dict[str, Odd] = {
 }
 """The largest that are accepted: what they cost is measured by benchmarks/hostile.py."""
 
-
 NO_FILE = "No file came but {}: expected an image, sent as a file."
-
 
 ADDRESS = "An address came, which this server does not fetch: download the image and send the file."
 
-
 NO_PATH = "A path came that is no upload of yours, or no longer: upload the image again, as a file."
-
 
 VALUES: dict[str, tuple[object, str]] = {
     "text": ("text", NO_FILE.format("text")),
@@ -384,11 +372,9 @@ VALUES: dict[str, tuple[object, str]] = {
 }
 """What came in place of an uploaded file, by the API, and what its sender reads."""
 
-
 TOO_BIG = (
     "The file has more than the 20 MB that are accepted: scale the image down or save it as JPEG."
 )
-
 
 TWO = "2 files came, expected one image: send each by itself."
 

@@ -18,7 +18,6 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
-
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 

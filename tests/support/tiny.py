@@ -23,13 +23,10 @@ from dermhub.tasks import Task
 
 Command = Callable[..., tuple[int, str, str]]
 
-
 TINY_SPEC = InputSpec(size=64)
-
 
 DARKNESS = {"akiec": 0.5, "bcc": 0.6, "bkl": 0.3, "df": 0.2, "mel": 1.0, "nv": 0.0, "vasc": 0.8}
 """How each diagnosis is drawn, so that there is something to learn."""
-
 
 TINY_RUN = (
     *("--model", "test_resnet", "--init", "scratch", "--epochs", 6, "--batch-size", 8),

@@ -136,8 +136,7 @@ def test_a_batch_that_can_not_be_divided_is_refused_once_and_nothing_is_written(
     assert (process.returncode, said) == (1, "")
     assert [line for line in errors.splitlines() if line.startswith("train.py: ")] == [
         "train.py: A step has 7 images for 2 processes, expected the same number for each, at "
-        "least 2: give another "
-        "--batch-size, or torchrun another --nproc-per-node."
+        "least 2: give another --batch-size, or torchrun another --nproc-per-node."
     ]
     assert not (tmp_path / "run").exists()
 

@@ -20,7 +20,6 @@ from dermhub.models import backbone
 TOLERANCE = 1e-4
 """Largest accepted difference of a feature map, as a share of the largest value."""
 
-
 ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
     nn.Identity: ("none", []),
     nn.ReLU: ("relu", []),

@@ -18,12 +18,10 @@ from dermhub.errors import ModelError
 INPUT, LOGITS, FEATURES = "images", "logits", "features"
 """Names of the graph's input (N, 3, H, W) and outputs (N, C) and (N, K, h, w); N is free."""
 
-
 WEIGHTS, HEAD = "dermhub.weights", "dermhub.head"
 """Keys of the metadata: the sha256 of the model.safetensors that the graph was made from; the
 weights (C, K) of the last layer.
 """
-
 
 ADVICE = "export the model with python -m dermhub export"
 

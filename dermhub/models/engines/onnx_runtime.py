@@ -135,6 +135,5 @@ def _session(content: bytes, where: str) -> Any:
     except Exception as error:
         raise ModelError(
             f"{where} is no ONNX model that ONNX Runtime can read "
-            f"({' '.join(str(error).split())[:200]}): "
-            "copy it again, or export the model again."
+            f"({' '.join(str(error).split())[:200]}): copy it again, or export the model again."
         ) from None

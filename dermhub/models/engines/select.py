@@ -92,8 +92,8 @@ def _torch_engine(folder: ModelFolder) -> type[TorchEngine]:
     except ModuleNotFoundError as error:
         raise ModelError(
             f"{folder.path} needs {error.name} for this, which is not installed: pip install -r "
-            "requirements.txt. Without it, models answer that are exported, or have a "
-            f"{GRAPH} where ONNX Runtime is installed."
+            f"requirements.txt. Without it, models answer that are exported, or have a {GRAPH} "
+            "where ONNX Runtime is installed."
         ) from None
     return TorchEngine
 
