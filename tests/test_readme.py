@@ -268,6 +268,41 @@ def test_every_file_that_is_named_exists(page: str) -> None:
     assert [name for name in sorted(names) if not (ROOT / name).is_file()] == []
 
 
+def mapped_files() -> set[str]:
+    """The files that the tree of the map names, such as dermhub/images/decode.py."""
+    (tree,) = (block for block in blocks(MAP) if block.startswith("dermhub/\n"))
+    found: set[str] = set()
+    folders: list[str] = []
+    for line in tree.splitlines():
+        if not line.strip():
+            continue
+        depth = (len(line) - len(line.lstrip())) // 4
+        name = line.split()[0]
+        folders = folders[:depth]
+        if name.endswith("/"):
+            folders.append(name)
+        else:
+            found.add("".join(folders) + name)
+    return found
+
+
+def test_the_map_names_every_module() -> None:
+    modules = {
+        str(path.relative_to(ROOT))
+        for folder in ("dermhub", "demo")
+        for pattern in ("**/*.py", "**/*.jinja")
+        for path in (ROOT / folder).glob(pattern)
+        if path.name != "__init__.py"
+    }
+    assert mapped_files() == modules | {"dermhub/__init__.py"}
+
+
+def test_every_module_that_the_map_names_exists() -> None:
+    names = set(re.findall(r"`([\w-]+/[\w./-]+\.(?:csv|py|md|sh|jinja))`", prose(MAP)))
+    places = (ROOT, ROOT / "dermhub")
+    assert [n for n in sorted(names) if not any((place / n).is_file() for place in places)] == []
+
+
 def test_the_map_names_every_room() -> None:
     # From the drawing at the top: each line that begins with a floor's number names its rooms.
     drawing = re.findall(r"^ \d  (.+)$", text_of(MAP), re.MULTILINE)
