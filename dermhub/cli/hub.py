@@ -18,7 +18,6 @@ from dermhub.hub.pins import Entry
 from dermhub.layout import WEIGHTS
 from dermhub.models import catalog
 from dermhub.models.catalog import locate
-from dermhub.models.folder import ModelFolder
 
 if TYPE_CHECKING:
     from dermhub.hub.client import Pushed

@@ -109,6 +109,8 @@ class Handler(BaseHTTPRequestHandler):
         whole = self.kaggle.archives[f"{owner}/{dataset}", int(file.removesuffix(".zip"))]
         part = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         content = whole[int(part[1]) :] if part else whole
+        # Taken before the client can go on to its next request, which another thread answers.
+        cut = self.kaggle.cuts.pop(0) if self.kaggle.cuts else None
         digest = hashlib.md5(b"another" if self.kaggle.wrong_md5 else whole).digest()
         self.send_response(206 if part else 200)
         self.send_header("Content-Type", "application/zip")
@@ -116,7 +118,6 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Accept-Ranges", "bytes")
         self.send_header("x-goog-hash", f"crc32c=AAAAAA==,md5={base64.b64encode(digest).decode()}")
         self.end_headers()
-        cut = self.kaggle.cuts.pop(0) if self.kaggle.cuts else None
         self.close_connection = cut is not None
         # A client that resumes asks for the whole first, reads its headers, and hangs up.
         with suppress(ConnectionError):
