@@ -308,6 +308,7 @@ def test_copies_that_are_not_sharper(table: pd.DataFrame, copies: Path) -> None:
         additions.add_sharper(table, copies)
 
 
+@pytest.mark.slow
 def test_a_very_large_copy_is_measured_by_its_file(tmp_path: Path) -> None:
     # 16 million pixels and more are read at a quarter of the size.
     path = tmp_path / "image.png"

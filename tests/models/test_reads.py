@@ -31,6 +31,7 @@ def test_an_export(finished_run: Path, tmp_path: Path) -> None:
     assert "model.safetensors" not in opened
 
 
+@pytest.mark.slow
 def test_pytorch(finished_run: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(finished_run / "model", tmp_path / "model")
     opened = count(LOAD, folder, "torch")

@@ -22,6 +22,7 @@ COMMAND = "import sys; from dermhub.cli.main import main; assert main(sys.argv[1
 TRAIN = "import sys, train; train.main()"
 
 
+@pytest.mark.slow
 def test_measuring_again(finished_run: Path, tiny_data: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(finished_run / "model", tmp_path / "model")
     opened = count(COMMAND, "measure", folder, "--data", tiny_data, "--workers", 0)
@@ -36,6 +37,7 @@ def test_measuring_again(finished_run: Path, tiny_data: Path, tmp_path: Path) ->
     assert opened["model.safetensors"] == (3, 0)
 
 
+@pytest.mark.slow
 def test_a_training_run(tiny_data: Path, tmp_path: Path) -> None:
     opened = count(TRAIN, "--data", tiny_data, "--out", tmp_path / "run", *TINY_RUN)
     # Saved with the weights, and with what was measured.

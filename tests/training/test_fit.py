@@ -160,6 +160,7 @@ def test_ctrl_c_ends_in_one_sentence_and_the_run_can_go_on(
     assert same_tensors(run.out / WEIGHTS, finished_run / WEIGHTS)
 
 
+@pytest.mark.slow
 def test_a_finished_run_resumed_writes_the_same(finished_run: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(finished_run, tmp_path / "run"))
     shutil.rmtree(out / "model")
@@ -178,6 +179,7 @@ def test_a_finished_run_resumed_writes_the_same(finished_run: Path, tmp_path: Pa
     assert (out / "history.csv").read_bytes() == (finished_run / "history.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_that_stops_early_releases_what_it_has_reached(
     tiny_data: Path, finished_run: Path, tmp_path: Path
 ) -> None:
