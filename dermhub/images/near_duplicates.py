@@ -125,8 +125,8 @@ class SeenImages:
         return () if match is None else (match.concern,)
 
     def _nearest(self, queries: NDArray[np.uint64]) -> Match | None:
-        # The first half of the bits is a lower bound of the distance. It holds the high
-        # frequencies, which rule nearly all images out.
+        # The distance in the first half of the bits is a lower bound of the whole. That half holds
+        # the high frequencies, which rule nearly all images out.
         half = _WORDS // 2
         bounds = distances(self._words[:half], queries[:, :half])
         near = np.flatnonzero((bounds <= THRESHOLD).any(axis=0))

@@ -163,7 +163,8 @@ def _judge(measured: Quality) -> Iterator[Concern]:
         yield Concern(
             "too-dark",
             "The image is too dark, even its lightest parts reach only "
-            f"{measured.lightest / 255:.0%} of white: take it with more light or a longer exposure.",
+            f"{measured.lightest / 255:.0%} of white: take it with more light or a longer "
+            "exposure.",
         )
     if burnt:
         yield Concern(
