@@ -47,7 +47,7 @@ def augment(
     if turn is not None:
         image = image.transpose(turn)
     if randaugment:
-        image = _randaugment(image, randaugment, int(rng.integers(2**32)))
+        image = _changed(image, randaugment, int(rng.integers(2**32)))
     if rng.random() < JPEG_SHARE:
         image = _jpeg(image, int(rng.integers(40, 95)))
     return normalise(random_colour(np.asarray(image), rng), spec)
@@ -112,7 +112,7 @@ def _random_resolution(
     return rgb.resize((size, size), Image.Resampling.BICUBIC, box=box)
 
 
-def _randaugment(image: Image.Image, magnitude: int, seed: int) -> Image.Image:
+def _changed(image: Image.Image, magnitude: int, seed: int) -> Image.Image:
     """Apply two random changes of RandAugment, drawn by `seed`."""
     # Imported here, because the rest of the augmentation does without PyTorch.
     import torch
