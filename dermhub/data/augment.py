@@ -1,7 +1,7 @@
-"""The training augmentation: one RGB image and one random generator -> one array.
+"""Training augmentation: an RGB image and a random generator give one array.
 
 Every random number comes from the generator that is passed in, which is seeded by (seed, epoch,
-position): the same crop is drawn whatever the number of workers, and after a resumed run.
+position): the same crop is drawn whatever the number of workers, and in a resumed run.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from dermhub.arrays import Floats32
 from dermhub.images.view import InputSpec, normalise, view_box
 
 JPEG_SHARE = 0.3
+"""Share of views that are compressed as JPEG."""
 
 BLUR_SHARE = 0.3
+"""Share of views that lose resolution."""
 
 TURNS = (None, *Image.Transpose)
 """Identity and the seven other symmetries of the square: a lesion has no upright position."""
@@ -32,12 +34,12 @@ def augment(
     rng: np.random.Generator,
     randaugment: int = 0,
 ) -> Floats32:
-    """A random view of an RGB image as a float32 array of shape (3, size, size).
+    """Return a random view of an RGB image, float32 of shape (3, size, size).
 
     The crop covers between `min_scale` and 1 of the area that `spec` shows the model, but may lie
     anywhere in the frame. Resolution and JPEG quality are varied for every class alike, so that
     sharpness can't stand for a diagnosis. `randaugment` is the magnitude in [0, 30] of two further
-    changes (RandAugment, Cubuk et al. 2020, section 3), which need torchvision; 0: none.
+    changes (RandAugment, Cubuk et al. 2020, section 3), which need torchvision; 0 makes none.
     """
     box = random_box(rgb.size, view_box(rgb.size, spec), min_scale, rng)
     image = _random_resolution(rgb, box, size, rng)
@@ -57,17 +59,18 @@ def random_box(
     min_scale: float,
     rng: np.random.Generator,
 ) -> tuple[float, float, float, float]:
-    """A crop box whose area is a share in [min_scale, 1] of the view's and whose sides differ by up
-    to 4:3.
+    """Draw a crop box (left, top, right, bottom) anywhere in a frame of `size` (width, height).
 
-    It is smaller only where a side would be longer than the frame's.
+    Its area is a share in [min_scale, 1] of that of `view`, and its sides differ by up to 4:3. It
+    is smaller only where a side would be longer than the frame's.
     """
     width, height = size
     area = (view[2] - view[0]) * (view[3] - view[1]) * rng.uniform(min_scale, 1.0)
     ratio = math.exp(rng.uniform(-math.log(4 / 3), math.log(4 / 3)))
     w = min(math.sqrt(area * ratio), width)
     h = min(math.sqrt(area / ratio), height)
-    left, top = rng.uniform(0, width - w), rng.uniform(0, height - h)
+    left = rng.uniform(0, width - w)
+    top = rng.uniform(0, height - h)
     return (left, top, left + w, top + h)
 
 
@@ -75,8 +78,8 @@ def random_colour(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArra
     """Vary brightness, white balance, contrast and saturation of a uint8 (H, W, 3) image."""
     gains = rng.uniform(0.85, 1.15) * rng.uniform(0.93, 1.07, size=3)
     contrast, saturation = rng.uniform(0.8, 1.2, size=2)
-    # A third of an epoch's work on images was here: numpy is several times as fast on whole rows of
-    # numbers, in place.
+    # A third of an epoch's work on images was here. numpy is several times as fast on whole rows of
+    # numbers and in place, so each colour becomes a plane of its own.
     values = pixels.reshape(-1) * np.tile(gains.astype(np.float32), pixels.size // 3)
     mean = values.mean()
     planes: NDArray[np.float32] = np.ascontiguousarray(
@@ -98,22 +101,25 @@ def random_colour(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArra
 def _random_resolution(
     rgb: Image.Image, box: tuple[float, float, float, float], size: int, rng: np.random.Generator
 ) -> Image.Image:
+    """Scale a part of an image to a square, by way of a smaller one in `BLUR_SHARE` of the cases.
+
+    The smaller square has 40 to 100 % of the side.
+    """
     if rng.random() < BLUR_SHARE:
         small = max(16, round(size * rng.uniform(0.4, 1.0)))
-        rgb, box = (
-            rgb.resize((small, small), Image.Resampling.BICUBIC, box=box),
-            (0.0, 0.0, float(small), float(small)),
-        )
+        rgb = rgb.resize((small, small), Image.Resampling.BICUBIC, box=box)
+        box = (0.0, 0.0, float(small), float(small))
     return rgb.resize((size, size), Image.Resampling.BICUBIC, box=box)
 
 
 def _changed(image: Image.Image, magnitude: int, seed: int) -> Image.Image:
-    # Imported here, because all else that is drawn does without PyTorch.
+    """Apply two random changes of RandAugment, drawn by `seed`."""
+    # Imported here, because the rest of the augmentation does without PyTorch.
     import torch
     from torchvision.transforms import RandAugment
 
-    # torchvision draws from the CPU's generator, which is then as it was; torch.manual_seed would
-    # also seed the GPUs'.
+    # torchvision draws from the CPU's generator, whose state is restored afterwards.
+    # torch.manual_seed would also seed the GPUs' generators.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         changed: Image.Image = RandAugment(num_ops=2, magnitude=magnitude)(image)
@@ -121,6 +127,7 @@ def _changed(image: Image.Image, magnitude: int, seed: int) -> Image.Image:
 
 
 def _jpeg(image: Image.Image, quality: int) -> Image.Image:
+    """Compress an image as JPEG and decode it again."""
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=quality)
     return Image.open(stream).convert("RGB")

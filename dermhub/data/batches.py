@@ -1,6 +1,6 @@
-"""Many images, decoded and scaled by several threads and handed on in batches, in their order.
+"""Batches of images that several threads decode and scale, in the images' order.
 
-Pillow, numpy, ONNX Runtime and PyTorch let go of Python's lock while they compute, so that threads
+Pillow, numpy, ONNX Runtime and PyTorch release Python's lock while they compute, so that threads
 decode while the model answers. No PyTorch is needed here.
 """
 
@@ -22,26 +22,26 @@ from dermhub.images.photo import Photo
 from dermhub.images.view import InputSpec, to_array
 from dermhub.models.classifier import BATCH
 
-Item = TypeVar("Item")
-View = TypeVar("View")
-Result = TypeVar("Result")
-
 AHEAD = 3
-"""Results a thread that are in work or wait to be taken."""
+"""Results per thread that are in work or wait to be taken."""
 
 LEAST_CROP = 0.35
-"""Smallest crop of a view that stands for another photograph of a training image, as a share of the
-central square.
-"""
+"""Smallest crop of a varied view (see `varied`), as a share of the central square's area."""
+
+Item = TypeVar("Item")
+
+View = TypeVar("View")
+
+Result = TypeVar("Result")
 
 
 def in_order(
     work: Callable[[Item], Result], items: Iterable[Item], threads: int
 ) -> Generator[Result]:
-    """Yield what `work` makes of each item, in the order of the items.
+    """Yield the result of `work` for each item, in the order of the items.
 
-    At most `AHEAD` results a thread are in memory. With 0 threads the caller's own does the work.
-    What `work` raises is raised at its item's place.
+    At most `AHEAD` results per thread are in memory. With 0 threads the caller's thread does the
+    work. An error of `work` is raised at its item's place.
     """
     if threads == 0:
         yield from map(work, items)
@@ -66,10 +66,10 @@ def map_batches(
     view: Callable[[Photo, int], View],
     threads: int = 0,
 ) -> list[Result]:
-    """What `answer` gives for each batch of at most `BATCH` views, in the order of `paths`.
+    """Return the result of `answer` for each batch of at most `BATCH` views, in the order of paths.
 
-    `view` is given each photo and its place in `paths`, and runs in one of the threads; `answer`
-    runs in the caller's. Raises ImageError for the first file that is no usable image.
+    `view` takes each photo and its place in `paths`, and runs in one of the threads; `answer` runs
+    in the caller's. Raises ImageError for the first file that is no usable image.
     """
 
     def load(start: int) -> list[View]:
@@ -84,28 +84,28 @@ def map_batches(
 def without_warnings() -> contextlib.AbstractContextManager[Any]:
     """Switch Python's warnings off for all threads that open images in this block.
 
-    They are switched off while each image is opened. That is not done for each thread, so one that
-    is done with its image would switch them on for another.
+    Opening an image switches them off, too, but for all threads at once: a thread that is done
+    would switch them on again while another still decodes.
     """
     return warnings.catch_warnings(action="ignore")
 
 
 def as_predicted(spec: InputSpec) -> Callable[[Photo, int], Floats32]:
-    """The view of `Classifier.predict`: an array (3, size, size)."""
+    """Return the function that makes the view of `Classifier.predict`, (3, size, size)."""
     return lambda photo, _: photo.array(spec)
 
 
 def scaled(rgb: Image.Image, spec: InputSpec, factor: float) -> Floats32:
-    """An image as a model sees it after it was scaled by a factor, (3, size, size)."""
+    """Scale an image by a factor and return it as a model sees it, (3, size, size)."""
     size = (max(round(rgb.width * factor), 1), max(round(rgb.height * factor), 1))
     return to_array(rgb.resize(size, Image.Resampling.BICUBIC), spec)
 
 
 def varied(spec: InputSpec) -> Callable[[Photo, int], Floats32]:
-    """Views (3, size, size) of training images, of which every second is varied as in training.
+    """Return the function that makes views (3, size, size), every second varied as in training.
 
-    Its light, colours, magnification and sharpness are then those that another dermatoscope might
-    give it.
+    A varied view has the light, colours, magnification and sharpness that another dermatoscope
+    might give the image.
     """
 
     def view(photo: Photo, place: int) -> Floats32:

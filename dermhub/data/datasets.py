@@ -1,4 +1,4 @@
-"""The PyTorch Dataset that the training loop reads, and the order in which it does."""
+"""The PyTorch Dataset of the training loop, and the order in which images are drawn."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from dermhub.images.view import InputSpec
 
 
 class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
-    """One epoch of augmented views with their class indices; see `epoch_order` for the order.
+    """One epoch of augmented views with their class indices, in the order of `epoch_order`.
 
-    The view at a position depends on (seed, epoch, position) alone. `copies` are paths of sharper
-    copies, each shown in its image's place with its chance (see
-    `additions.substitution_probability`).
+    `paths` and `targets` are of all training images, `order` holds the index of the image at each
+    position. The view at a position depends on `key`, which is (seed, epoch), and the position
+    alone. `copies` are paths of sharper copies and the probability with which each takes its
+    image's place (see `additions.substitution_probability`). `size`, `min_scale` and `randaugment`
+    are those of `augment`.
     """
 
     def __init__(
@@ -36,14 +38,15 @@ class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
         copies: tuple[list[str], NDArray[np.float64]] | None = None,
         randaugment: int = 0,
     ) -> None:
-        self.paths, self.targets, self.order, self.copies, self.randaugment = (
-            paths,
-            targets,
-            order,
-            copies,
-            randaugment,
-        )
-        self.spec, self.size, self.min_scale, self.key = spec, size, min_scale, key
+        self.paths = paths
+        self.targets = targets
+        self.order = order
+        self.spec = spec
+        self.size = size
+        self.min_scale = min_scale
+        self.key = key
+        self.copies = copies
+        self.randaugment = randaugment
 
     def __len__(self) -> int:
         return len(self.order)
@@ -52,8 +55,10 @@ class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
         index = int(self.order[position])
         rng = np.random.default_rng([*self.key, position])
         path = self.paths[index]
-        if self.copies is not None and rng.random() < self.copies[1][index]:
-            path = self.copies[0][index]
+        if self.copies is not None:
+            sharper, probabilities = self.copies
+            if rng.random() < probabilities[index]:
+                path = sharper[index]
         view = augment(to_rgb(path), self.spec, self.size, self.min_scale, rng, self.randaugment)
         return torch.from_numpy(view), int(self.targets[index])
 
@@ -61,30 +66,35 @@ class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
 def epoch_order(
     groups: NDArray[np.int64], sampling: float, key: tuple[int, int]
 ) -> NDArray[np.int64]:
-    """Indices of one epoch, as many as there are images, in random order.
+    """Draw the indices of one epoch, as many as there are images, in random order.
 
-    A group (a diagnosis) is drawn in proportion to share**sampling: 1 keeps the data's own shares,
-    0 draws all groups equally often. Within a group every image is used before one is repeated.
+    `groups` (N,) is the group, a diagnosis, of each image, and `key` is (seed, epoch). A group is
+    drawn in proportion to share**sampling: 1 keeps the data's own shares, 0 draws all groups
+    equally often. Within a group every image is used before any is repeated.
     """
+    # The last number sets these draws apart from those of the augmentation.
     rng = np.random.default_rng([*key, 0x0DE2])
     names, counts = np.unique(groups, return_counts=True)
-    wanted = counts.astype(float) ** sampling
-    numbers = np.floor(np.cumsum(wanted / wanted.sum()) * len(groups) + 0.5).astype(int)
+    shares = counts.astype(float) ** sampling
+    # Rounding the running sum, and not each number, makes the numbers add up to N.
+    ends = np.floor(np.cumsum(shares / shares.sum()) * len(groups) + 0.5).astype(int)
     drawn = []
-    for name, number in zip(names, np.diff(numbers, prepend=0), strict=True):
+    for name, number in zip(names, np.diff(ends, prepend=0), strict=True):
         members = np.flatnonzero(groups == name)
-        rounds = -(-int(number) // len(members))
-        drawn.append(
-            np.concatenate([rng.permutation(members) for _ in range(max(rounds, 1))])[:number]
-        )
+        # Rounded up, and at least one round.
+        rounds = max(-(-int(number) // len(members)), 1)
+        permutations = [rng.permutation(members) for _ in range(rounds)]
+        drawn.append(np.concatenate(permutations)[:number])
     return rng.permutation(np.concatenate(drawn))
 
 
 def one_sentence(loader: DataLoader[Any]) -> Iterator[Any]:
-    """The batches of a loader; an image that can't be read is told in one sentence."""
+    """Yield a loader's batches; raises ImageError in one sentence for an unreadable image.
+
+    A worker process sends its whole traceback as the error's text, with the sentence at the end.
+    """
     try:
         yield from loader
     except ImageError as error:
-        # A worker process sends its whole traceback as the error's text, with the sentence at the
-        # end.
-        raise ImageError(str(error).rpartition("ImageError: ")[2].strip()) from None
+        sentence = str(error).rpartition("ImageError: ")[2].strip()
+        raise ImageError(sentence) from None

@@ -1,11 +1,11 @@
-"""Seen before: which images a model learnt from, as perceptual hashes that ship with it.
+"""Perceptual hashes of the images that a model has learnt from, by which copies are recognised.
 
 The hash (after Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions",
 section 3.2.1) is the signs of the low frequencies of the grey central square, so that a 4:3 frame
 and its square agree, and size, JPEG quality, brightness and contrast hardly matter. Zauner compares
-with the median of the coefficients; signs, whose median is zero, turn and flip with the image
-exactly: mirroring changes the sign of the odd frequencies, transposing swaps the axes. So all eight
-symmetries of a square are looked up from one transform.
+with the median of the coefficients. Comparing with zero, as here, gives signs that turn and flip
+with the image exactly: mirroring changes the sign of the odd frequencies, transposing swaps the
+axes. So all eight symmetries of a square are looked up from one transform.
 """
 
 from __future__ import annotations
@@ -38,33 +38,44 @@ PAIRS = tuple(
 """The 377 frequencies (u, v) with 0 < u + v < 27 whose signs make the hash, the highest first."""
 
 BYTES = 48
-"""Length of a hash: bit k lies in byte k // 8 at the value 2 ** (k % 8), and the last 7 bits are
-zero.
+"""Length of a hash in bytes.
+
+Bit k lies in byte k // 8 at the value 2 ** (k % 8), and the last 7 bits are zero.
 """
 
 THRESHOLD = 60
-"""Largest Hamming distance, of 377 bits, at which two images are one photograph;
-benchmarks/near_duplicates.py shows why.
+"""Largest Hamming distance, of 377 bits, at which two images are the same photograph.
+
+`benchmarks/near_duplicates.py` shows why.
 """
 
-SQUARE, STRETCHED = 1.02, ((0.125, 0.0), (0.0, 0.125), (0.125, 0.125))
-"""Up to which ratio of its sides an image is square, and what is cut off left and above for each of
-`boxes`.
+SQUARE = 1.02
+"""Largest ratio of its sides at which an image is square."""
+
+STRETCHED = ((0.125, 0.0), (0.0, 0.125), (0.125, 0.125))
+"""Margins (left and right, top and bottom) of the frames in a square image that `boxes` lists.
+
+They are shares of the width and of the height.
 """
 
 FORMAT = "dermhub seen 1"
 
 _LARGE = 1024
+"""Short side in pixels above which an image is thinned out before it is scaled smoothly."""
 
 _WORDS = BYTES // 8
+"""Length of a hash in words of 64 bits."""
 
 Box = tuple[float, float, float, float]
+"""Part of an image: (left, top, right, bottom) in pixels."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """A photograph that a model has seen: its id, its split, and how many of the 377 bits
-    differ.
+    """An image that a model has seen, and that another image is a copy of.
+
+    `image_id` and `split` are those of the seen image; `distance` counts the bits, of 377, in which
+    the two differ.
     """
 
     image_id: str
@@ -73,7 +84,7 @@ class Match:
 
     @property
     def concern(self) -> Concern:
-        """What the match means for whoever reads the answer."""
+        """The warning about the match that goes with an answer."""
         name = "training" if self.split == "train" else self.split
         return Concern(
             "seen",
@@ -90,47 +101,48 @@ class SeenImages:
     """
 
     def __init__(self, bits: NDArray[np.uint8], ids: Sequence[str], splits: Sequence[str]) -> None:
-        self.bits, self.ids, self.splits = bits, tuple(ids), tuple(splits)
-        # One contiguous row for each eighth byte. The order of the bytes in a word is the machine's
-        # own: it is the same on both sides of the comparison.
-        self._words = np.ascontiguousarray(
-            np.ascontiguousarray(bits).view(np.uint64).reshape(-1, _WORDS).T
-        )
+        self.bits = bits
+        self.ids = tuple(ids)
+        self.splits = tuple(splits)
+        # One contiguous row for each word of the hashes. The order of the bytes in a word is the
+        # machine's own: it is the same on both sides of the comparison.
+        words = np.ascontiguousarray(bits).view(np.uint64).reshape(-1, _WORDS)
+        self._words = np.ascontiguousarray(words.T)
 
     def find(self, queries: NDArray[np.uint64]) -> Match | None:
-        """The nearest of the images that the image with these `hashes` is a copy of, or None.
+        """Find the nearest seen image of which the image with these `hashes` is a copy, or None.
 
         A copy may be scaled, compressed, turned by quarters, mirrored, cut to the central square,
-        or a frame of 4:3 that was stretched or padded to a square. Other crops, and turns by a few
-        degrees, are found in part or not at all (benchmarks/near_duplicates.py). An image without
-        any structure is a copy of none.
+        or a frame of 4:3 that was stretched or padded to a square. Of other crops, and of turns by
+        a few degrees, some or none are recognised (`benchmarks/near_duplicates.py`). An image
+        without any structure has no hashes and is no copy.
         """
         return self._nearest(queries) if len(queries) else None
 
     def concerns(self, queries: NDArray[np.uint64]) -> tuple[Concern, ...]:
-        """Reasons not to rely on an answer about the image with these `hashes`: one concern if the
-        image was seen.
-        """
+        """Return the concern about the image with these `hashes` if it was seen, else none."""
         match = self.find(queries)
         return () if match is None else (match.concern,)
 
     def _nearest(self, queries: NDArray[np.uint64]) -> Match | None:
-        # The first half holds the high frequencies, which rule nearly all images out.
+        # The distance in the first half of the bits is a lower bound of the whole. That half holds
+        # the high frequencies, which rule nearly all images out.
         half = _WORDS // 2
-        near = np.flatnonzero(
-            (distances(self._words[:half], queries[:, :half]) <= THRESHOLD).any(axis=0)
-        )
+        bounds = distances(self._words[:half], queries[:, :half])
+        near = np.flatnonzero((bounds <= THRESHOLD).any(axis=0))
         if not len(near):
             return None
-        found = distances(self._words[:, near], queries).min(axis=0)
-        best = int(found.argmin())
-        if found[best] > THRESHOLD:
+        least = distances(self._words[:, near], queries).min(axis=0)
+        best = int(least.argmin())
+        if least[best] > THRESHOLD:
             return None
-        return Match(self.ids[near[best]], self.splits[near[best]], int(found[best]))
+        place = near[best]
+        return Match(self.ids[place], self.splits[place], int(least[best]))
 
     def to_bytes(self) -> bytes:
-        """The content of seen.safetensors: `bits` (N, 48), `splits` (N,) and `ids` as compressed
-        JSON, all uint8.
+        """Return the content of seen.safetensors.
+
+        It holds `bits` (N, 48), `splits` (N,) and `ids` as compressed JSON, all uint8.
         """
         ids = zlib.compress(json.dumps(self.ids, ensure_ascii=False).encode(), 9)
         arrays = {
@@ -142,8 +154,9 @@ class SeenImages:
 
     @classmethod
     def from_bytes(cls, content: bytes, where: str = SEEN) -> SeenImages:
-        """Read what `to_bytes` made; raises ModelError, naming the file as `where`, for anything
-        else.
+        """Read the content of seen.safetensors, as `to_bytes` makes it.
+
+        Raises ModelError, which names the file as `where`, for any other content.
         """
         arrays = tensors.read(content, where)
         kind = tensors.metadata(content).get("format")
@@ -172,22 +185,25 @@ class SeenImages:
 
 
 def build(images: Iterable[Image.Image], ids: Sequence[str], splits: Sequence[str]) -> SeenImages:
-    """The manifest of N upright RGB images, which may come one by one, with their N ids and splits.
+    """Hash N upright RGB images with N ids and splits; the images may come from an iterator.
 
     Images of other splits than `SPLITS`, and images without any structure, are left out.
     """
-    rows, kept = [], []
+    rows = []
+    kept_ids = []
+    kept_splits = []
     for rgb, name, split in zip(images, ids, splits, strict=True):
         coefficients = transform(rgb) if split in SPLITS else None
         if coefficients is not None:
             rows.append(symmetries(coefficients)[0])
-            kept.append((name, split))
+            kept_ids.append(name)
+            kept_splits.append(split)
     bits = np.stack(rows) if rows else np.zeros((0, BYTES), np.uint8)
-    return SeenImages(bits, [name for name, _ in kept], [split for _, split in kept])
+    return SeenImages(bits, kept_ids, kept_splits)
 
 
 def hashes(rgb: Image.Image) -> NDArray[np.uint64]:
-    """(Q, 6): all hashes by which an upright RGB image is looked up, in words of 64 bits.
+    """Return all hashes by which an upright RGB image is looked up: (Q, 6) words of 64 bits.
 
     They are the eight symmetries of each of its `boxes` that has any structure, so that Q is 0, 8,
     16, 24 or 32. They depend on the image alone and serve every list of seen images.
@@ -198,32 +214,29 @@ def hashes(rgb: Image.Image) -> NDArray[np.uint64]:
 
 
 def boxes(size: tuple[int, int]) -> list[Box]:
-    """Where the central square of the frame that an image is a copy of may lie in it, as (left,
-    top, right, bottom).
+    """List the places in an image where the central square of the copied frame may lie.
 
-    That is its own central square. A square image may also be a frame of 4:3, lying or standing,
-    that was stretched to a square, or padded to one: then it lies in the middle three quarters of
-    the width, of the height, or of both.
+    The first is the image's own central square. A square image may also be a frame of 4:3, upright
+    or not, that was stretched or padded to a square: then the central square lies in the middle
+    three quarters of the width, of the height, or of both.
     """
-    own: Box = view_box(size, InputSpec(SIDE))
+    central: Box = view_box(size, InputSpec(SIDE))
     width, height = size
     if max(size) > SQUARE * min(size):
-        return [own]
-    return [
-        own,
-        *((width * x, height * y, width * (1 - x), height * (1 - y)) for x, y in STRETCHED),
-    ]
+        return [central]
+    inner = [(width * x, height * y, width * (1 - x), height * (1 - y)) for x, y in STRETCHED]
+    return [central, *inner]
 
 
 def transform(rgb: Image.Image, box: Box | None = None) -> NDArray[np.float64] | None:
-    """(27, 27) coefficients of the two-dimensional DCT-II of a grey part of an image; None if it is
-    plain.
+    """Transform a grey part of an image by the two-dimensional DCT-II: (27, 27) coefficients.
 
-    The part is stretched to a square; without a `box` it is the central square.
+    The part is stretched to a square; without a `box` it is the central square. None stands for a
+    part without any structure.
     """
     box = box or view_box(rgb.size, InputSpec(SIDE))
     if min(rgb.size) > _LARGE:
-        # A photograph of 12 megapixels: 16 of its pixels for each of the small image are plenty.
+        # Of a photograph of 12 megapixels, 16 pixels for each of the small image are plenty.
         rgb = rgb.resize((4 * SIDE, 4 * SIDE), Image.Resampling.NEAREST, box=box)
         box = (0.0, 0.0, 4.0 * SIDE, 4.0 * SIDE)
     small = rgb.resize((SIDE, SIDE), Image.Resampling.BICUBIC, box=box).convert("L")
@@ -233,21 +246,28 @@ def transform(rgb: Image.Image, box: Box | None = None) -> NDArray[np.float64] |
 
 
 def symmetries(coefficients: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """(8, 48) hashes of an image with these coefficients: as it is, then turned and mirrored in
-    every way.
+    """Return the hashes of an image with these coefficients, turned and mirrored: (8, 48).
+
+    The first is that of the image as it is.
     """
-    sign = (-1.0) ** np.arange(len(coefficients))
-    ways = [way * rows * columns for way in (coefficients, coefficients.T)
-            for rows in (1.0, sign[:, None]) for columns in (1.0, sign[None])]  # fmt: skip
+    # Mirroring an axis changes the sign of its odd frequencies.
+    mirror = (-1.0) ** np.arange(len(coefficients))
+    views = [
+        turned * rows * columns
+        for turned in (coefficients, coefficients.T)
+        for rows in (1.0, mirror[:, None])
+        for columns in (1.0, mirror[None])
+    ]
     u, v = np.array(PAIRS).T
-    positive = np.stack(ways)[:, u, v] > 0
+    positive = np.stack(views)[:, u, v] > 0
     padded = np.ascontiguousarray(np.pad(positive, ((0, 0), (0, 8 * BYTES - len(PAIRS)))))
     return np.ascontiguousarray(np.packbits(padded, axis=1, bitorder="little"))
 
 
 def distances(words: NDArray[np.uint64], queries: NDArray[np.uint64]) -> NDArray[np.uint16]:
-    """(Q, N) Hamming distances between queries (Q, W) and hashes (W, N), both in words of 64
-    bits.
+    """Return the Hamming distances between queries (Q, W) and hashes (W, N): (Q, N).
+
+    Both come in words of 64 bits.
     """
     total = np.zeros((len(queries), words.shape[1]), np.uint16)
     for row, query in zip(words, queries.T, strict=True):
@@ -257,12 +277,15 @@ def distances(words: NDArray[np.uint64], queries: NDArray[np.uint64]) -> NDArray
 
 @functools.cache
 def _basis() -> NDArray[np.float64]:
-    frequency, place = np.arange(PAIRS[0][1] + 1)[:, None], np.arange(SIDE)[None]
+    """Return the cosines of the DCT-II, (27, 64): a frequency a row, a pixel a column."""
+    frequency = np.arange(PAIRS[0][1] + 1)[:, None]
+    place = np.arange(SIDE)[None]
     return np.asarray(np.cos(np.pi * frequency * (2 * place + 1) / (2 * SIDE)))
 
 
 def _unpack(content: bytes, count: int) -> list[str]:
-    # A file that claims little and unpacks to gigabytes is refused.
+    """Unpack the ids of `count` images; raises ValueError for anything but a list of names."""
+    # A file that claims little and unpacks to gigabytes is refused: the reader stops at the limit.
     reader = zlib.decompressobj()
     text = reader.decompress(content, 4096 * (count + 1))
     ids = json.loads(text.decode()) if reader.eof else None

@@ -1,4 +1,4 @@
-"""A photograph in memory, and everything that its pixels tell without a model."""
+"""A photograph in memory, and the measurements of its pixels that need no model."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A decoded, upright RGB photograph, and what its pixels tell without a model.
+    """A decoded, upright RGB photograph and its measurements.
 
-    Each figure is worked out when it is first asked for, and kept: two models that are asked about
-    one photo measure it once. Several threads may use one photo. In a race both work out the same
-    value, and one of the two is kept. The photo must not be changed: neither `rgb` nor what is made
+    Each measurement is made when it is first asked for, and kept: two models that classify the same
+    photo measure it once. Several threads may use the same photo. In a race both work out the same
+    value, and one of the two is kept. Do not change the photo: neither `rgb` nor any value made
     from it.
 
     Args:
 
-        rgb: The upright picture in mode RGB. `Photo.open` makes one of anything else.
+        rgb: The upright picture in mode RGB. `Photo.open` makes a photo from anything else.
     """
 
     rgb: Image.Image
@@ -39,9 +39,10 @@ class Photo:
 
     @classmethod
     def open(cls, image: ImageInput | Photo) -> Photo:
-        """Decode a path, the bytes of an image file, a PIL image or an array; a photo stays itself.
+        """Decode a path, the bytes of an image file, a PIL image or an array.
 
-        Raises ImageError for what is no usable image; see `decode.to_rgb` for what is accepted.
+        A photo is returned as it is. Raises ImageError for anything that is no usable image; see
+        `decode.to_rgb` for what is accepted.
         """
         return image if isinstance(image, Photo) else cls(to_rgb(image))
 
@@ -67,16 +68,20 @@ class Photo:
         written into.
         """
         kept: tuple[InputSpec, Floats32] | None = self._kept.get("array")
-        if kept is None or kept[0] != spec:
-            kept = spec, to_array(self.rgb, spec)
-            kept[1].flags.writeable = False
-            # Both in one step: another thread must not meet the array of another specification.
-            self._kept["array"] = kept
-        return kept[1]
+        if kept is not None and kept[0] == spec:
+            return kept[1]
+        array = to_array(self.rgb, spec)
+        array.flags.writeable = False
+        # Both in one step: another thread must not meet the array of another specification.
+        self._kept["array"] = (spec, array)
+        return array
 
     def _once(self, name: str, make: Callable[[], Value]) -> Value:
-        # functools.cached_property would do, but in Python 3.11 it holds one lock for all photos
-        # while it computes, and threads that measure other photos would wait for it.
+        """Return the value kept under a name, which `make` makes the first time.
+
+        functools.cached_property would do, but in Python 3.11 it holds one lock for all photos
+        while it computes, and threads that measure other photos would wait for it.
+        """
         if name not in self._kept:
             self._kept[name] = make()
         value: Value = self._kept[name]

@@ -1,6 +1,4 @@
-"""Which models there are: those the repository ships, and those that were published, each pinned to
-its bytes.
-"""
+"""Catalogue of models: the shipped ones and the published ones, each pinned to its bytes."""
 
 from __future__ import annotations
 
@@ -13,41 +11,44 @@ from dermhub.hub.pins import Entry
 from dermhub.layout import CONFIG
 
 MODEL_CARDS = Path(__file__).resolve().parents[2] / "model_cards"
+"""Folder of the shipped models; an installed package has none."""
 
 CATALOGUE: dict[str, Entry] = {}
-"""id -> published model. `python -m dermhub push` prints the entry of what it has sent."""
+"""id -> published model. `python -m dermhub push` prints the entry of the model it has sent."""
 
 
 def shipped() -> dict[str, Path]:
-    """id -> folder of the models that the repository ships."""
+    """Map the id of each model that the repository ships to its folder."""
     if not MODEL_CARDS.is_dir():
         return {}
     return {path.name: path for path in sorted(MODEL_CARDS.iterdir()) if (path / CONFIG).is_file()}
 
 
 def locate(model: str | os.PathLike[str] | Entry) -> Path:
-    """The folder of a model: an existing folder, a shipped model, one of the catalogue, or one of
-    the hub.
+    """Find the folder of a model, and download the model where necessary.
 
-    Tried in this order; an `Entry` is fetched as it is. Raises ModelError when there is no such
-    model or its files are not the published ones, DownloadError when it can't be fetched.
+    `model` may be an existing folder, the id of a shipped model or of one in the catalogue, or a
+    model of the hub; they are tried in this order. An `Entry` is fetched as it is. Raises
+    ModelError when there is no such model or its files are not the published ones, DownloadError
+    when it can't be fetched.
     """
     if isinstance(model, Entry):
         return client.fetch(model.repository, model.revision, model.files)
     if Path(model).is_dir():
         return Path(model)
-    name, known = str(model), shipped()
-    if name in known:
-        return known[name]
+    name = str(model)
+    folders = shipped()
+    if name in folders:
+        return folders[name]
     if name in CATALOGUE:
         return locate(CATALOGUE[name])
     if client.is_handle(name):
         try:
             return client.fetch(*client.parse(name))
         except DownloadError as error:
-            # A folder that was mistyped reads like a repository.
+            # A mistyped folder looks like a repository of the hub.
             raise DownloadError(f"There is no folder {name}, and {error}") from error
-    ids = [*known, *(key for key in CATALOGUE if key not in known)]
+    ids = [*folders, *(key for key in CATALOGUE if key not in folders)]
     others = f", one of {', '.join(ids)}," if ids else " (no model is shipped here)"
     raise ModelError(
         f"There is no model {name!r}: expected a model folder{others} or org/name of the "
@@ -56,8 +57,9 @@ def locate(model: str | os.PathLike[str] | Entry) -> Path:
 
 
 def display_name(place: str) -> str:
-    """What a card calls a file, folder or model: its own name, or the run's for the folder `model`
-    of a run.
+    """Return the name by which a card calls a file, folder or model.
+
+    It is the last part of the path; for the folder `model` of a run, the run's name.
     """
     path = Path(place).resolve()
     return path.parent.name if path.name == "model" else path.name

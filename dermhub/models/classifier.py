@@ -1,4 +1,4 @@
-"""Load a model and use it: `Classifier.predict` and `Classifier.explain`."""
+"""Loading and use of a model: `load`, `Classifier.predict` and `Classifier.explain`."""
 
 from __future__ import annotations
 
@@ -38,31 +38,33 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import nn
 
-
 BATCH = 8
-"""Images that a model takes at once, here and wherever many images are run through one. Above,
-a layer's maps pass the 32 MB from which on glibc fetches memory anew from the system for each.
+"""Images that a model takes at once, here and wherever many images are run through it.
+
+In larger batches a layer's maps pass 32 MB, and from there on glibc asks the system for new memory
+each time.
 """
 
 LARGE = 2_000_000
-"""Pixels from which on a photograph is measured in another thread while it is scaled."""
+"""Pixels from which on a photograph is measured in a second thread while it is scaled."""
 
 Several = list[ImageInput | Photo] | tuple[ImageInput | Photo, ...] | Iterator[ImageInput | Photo]
 """Several images, as `Classifier.predict` takes them."""
 
 Looked = tuple[Floats32, tuple[Concern, ...]]
-"""What is kept of a photograph for an answer, so that its pixels need not stay in memory: the
-model's input (3, size, size), and the concerns that need no model.
+"""A photograph made ready: the input (3, size, size), and the concerns that need no model.
+
+Its pixels need not stay in memory.
 """
 
 
 class Classifier:
-    """A model in memory, in evaluation mode on the CPU: that of a model folder, or of an export.
+    """A model in memory, in evaluation mode on the CPU, from a model folder or an export.
 
-    `name` is what people know it by; the folder's own name if it is not given. `runtime` is what
-    computes: "onnx" (ONNX Runtime), "torch" (PyTorch), or "auto" (see `select.Runtime`). `seen`
-    holds the images that it has learnt from, and `gate` rejects what is no dermatoscopic image;
-    each is None where it does not ship with the model. Several threads may use one classifier.
+    `name` is the model's name for people, by default that of the folder. `runtime` chooses the
+    engine: "onnx" (ONNX Runtime), "torch" (PyTorch), or "auto" (see `select.Runtime`). `seen` holds
+    the images that the model has learnt from, and `gate` rejects images that are not dermatoscopic;
+    each is None where the model ships without it. Several threads may use the same classifier.
     Raises ModelError when the folder is not a whole and matching model, and ConfigError for a
     runtime that can't run it.
     """
@@ -75,9 +77,7 @@ class Classifier:
 
     @classmethod
     def from_engine(cls, engine: Engine) -> Classifier:
-        """A classifier on a model that is loaded already, with the files that its folder states
-        then.
-        """
+        """Make a classifier of a loaded engine, with the files that its folder states now."""
         classifier = cls.__new__(cls)
         classifier._attach(engine, engine.folder, "")
         return classifier
@@ -87,29 +87,27 @@ class Classifier:
         self.engine = engine
         self.name = name or self.folder.resolve().name.removesuffix(".onnx")
         self.config = engine.config
-        # The graph was read or checked by who chose the engine.
-        beside = {name: folder.read(name) for name in self.config.files if name != GRAPH}
+        # `select.load` has read or checked the graph already.
+        contents = {name: folder.read(name) for name in self.config.files if name != GRAPH}
         self.seen: near_duplicates.SeenImages | None = None
-        if layout.SEEN in beside:
-            self.seen = near_duplicates.SeenImages.from_bytes(
-                beside[layout.SEEN], str(self.folder / layout.SEEN)
-            )
+        if layout.SEEN in contents:
+            where = str(self.folder / layout.SEEN)
+            self.seen = near_duplicates.SeenImages.from_bytes(contents[layout.SEEN], where)
         self.gate: ood_gate.OodGate | None = None
-        if layout.OOD_GATE in beside:
-            self.gate = ood_gate.OodGate.from_bytes(
-                beside[layout.OOD_GATE], str(self.folder / layout.OOD_GATE)
-            )
+        if layout.OOD_GATE in contents:
+            where = str(self.folder / layout.OOD_GATE)
+            self.gate = ood_gate.OodGate.from_bytes(contents[layout.OOD_GATE], where)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Copies and pickles load the torch module anew, if they are asked for it.
+        # Copies and pickles load the torch module again when `model` is used.
         return {key: value for key, value in vars(self).items() if key != "model"}
 
     @functools.cached_property
     def model(self) -> nn.Module:
-        """The torch module, in evaluation mode; answers come from the graph, or from a folded copy
-        made at loading.
+        """The torch module, in evaluation mode.
 
-        Raises ModelError for an export, and where PyTorch is not installed.
+        Changes to it do not change answers, which come from the graph, or from a folded copy made
+        at loading. Raises ModelError for an export, and where PyTorch is not installed.
         """
         return select.torch_module(self.engine)
 
@@ -127,19 +125,19 @@ class Classifier:
     ) -> Prediction | list[Prediction]:
         """Classify an image, or each of a list, a tuple or an iterator of images.
 
-        A `Photo` that two models are asked about is decoded and measured once. From an iterator
-        images are taken one by one, so that only one of them is in memory at a time.
+        A `Photo` that two models classify is decoded and measured once. Images are taken from an
+        iterator one by one, so that only one of them is in memory at a time.
 
         Args:
 
             image: A path, the bytes of an image file, a PIL image, a uint8 array of shape (H, W, 3)
                 (see `decode.to_rgb`), a `Photo`, or several of these.
-            batch: Number of images that the model takes at once, at least 1. In batches of another
-                size, kernels round the last digits differently.
+            batch: Number of images that the model takes at once, at least 1. Kernels round the last
+                digits differently in batches of another size.
 
         Raises:
 
-            ImageError: For the first input that is not a usable image.
+            ImageError: For the first input that is no usable image.
             ConfigError: For a `batch` below 1.
         """
         if batch < 1:
@@ -148,6 +146,7 @@ class Classifier:
             return self._answers([self._look(Photo.open(image))])[0][0]
         images = iter(image)
         predictions: list[Prediction] = []
+        # Of each photograph only the input and the concerns are held.
         while looked := [self._look(Photo.open(each)) for each in islice(images, batch)]:
             predictions += self._answers(looked)[0]
         return predictions
@@ -160,9 +159,9 @@ class Classifier:
     ) -> Explanation:
         """Classify an image and show the evidence for `target` (default: the predicted class).
 
-        With `versus`, the evidence for `target` and against `versus`. One forward pass, and no
-        backward pass through the backbone. The map is empty where nothing speaks for `target`
-        rather than `versus`. Raises ConfigError for a class the model doesn't have, and for one
+        With `versus`, show the evidence for `target` and against `versus`. The map is zero where
+        there is no such evidence. It takes one forward pass, and no backward pass through the
+        backbone. Raises ConfigError for a class that the model doesn't have, and for a class
         against itself.
         """
         for name in filter(None, (target, versus)):
@@ -174,48 +173,46 @@ class Classifier:
         return self._explanations(image, [(target or "", versus or "")])[0]
 
     def explain_all(self, image: ImageInput | Photo) -> dict[str, Explanation]:
-        """An explanation of each class, in the task's order, from one forward pass; see
-        `explain`.
-        """
-        return {
-            one.target: one
-            for one in self._explanations(image, [(name, "") for name in self.classes])
-        }
+        """Explain each class, in the task's order, from one forward pass; see `explain`."""
+        explanations = self._explanations(image, [(name, "") for name in self.classes])
+        return {explanation.target: explanation for explanation in explanations}
 
     def explain_pairs(self, image: ImageInput | Photo) -> dict[tuple[str, str], Explanation]:
-        """An explanation of each class, as (name, ""), and of each class against each other one,
-        from one pass; see `explain`.
+        """Explain each class, and each class against each other class; see `explain`.
 
-        C * C explanations, (target, versus) -> explanation: the classes in the task's order first,
-        then the pairs.
+        Returns C * C explanations by (target, versus), from one forward pass: first (name, "") for
+        each class in the task's order, then the pairs of two classes.
         """
-        pairs = [(a, "") for a in self.classes] + [
-            (a, b) for a in self.classes for b in self.classes if a != b
-        ]
-        return {(one.target, one.versus): one for one in self._explanations(image, pairs)}
+        alone = [(name, "") for name in self.classes]
+        contrasts = [(a, b) for a in self.classes for b in self.classes if a != b]
+        explanations = self._explanations(image, alone + contrasts)
+        return {(each.target, each.versus): each for each in explanations}
 
     def logits(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
-        """(N, C) raw logits of RGB images, before temperature and softmax."""
+        """Return the raw logits of RGB images, before temperature and softmax: (N, C)."""
         if not images:
             return np.zeros((0, len(self.classes)), np.float32)
-        return self.engine.forward(np.stack([to_array(rgb, self.config.input) for rgb in images]))[
-            0
-        ]
+        batch = np.stack([to_array(rgb, self.config.input) for rgb in images])
+        logits, _ = self.engine.forward(batch)
+        return logits
 
     def _look(self, photo: Photo) -> Looked:
+        """Scale and measure a photograph."""
         if photo.rgb.width * photo.rgb.height < LARGE:
-            # Measuring it beside the scaling would not pay: PyTorch's own threads keep the other
-            # cores busy for some milliseconds after each answer.
-            array, measured = photo.array(self.config.input), photo.quality
+            # A second thread would not pay: PyTorch's own threads keep the other cores busy for
+            # some milliseconds after each answer.
+            array = photo.array(self.config.input)
+            measured = photo.quality
         else:
-            with ThreadPoolExecutor(1) as beside:
-                running = beside.submit(lambda: photo.quality)
-                array, measured = photo.array(self.config.input), running.result()
+            with ThreadPoolExecutor(1) as pool:
+                measuring = pool.submit(lambda: photo.quality)
+                array = photo.array(self.config.input)
+                measured = measuring.result()
         seen = self.seen.concerns(photo.hashes) if self.seen else ()
         return array, (*seen, *quality.judge(measured))
 
     def _answers(self, looked: Sequence[Looked]) -> tuple[list[Prediction], Floats32]:
-        """Predictions of at least one image as one batch, and its feature maps (N, K, h, w)."""
+        """Classify at least one image as one batch; also returns feature maps (N, K, h, w)."""
         batch = np.stack([array for array, _ in looked])
         logits, features = self.engine.forward(batch)
         concerns = [
@@ -225,17 +222,20 @@ class Classifier:
         return self._predictions(logits, concerns), features
 
     def _gate_concerns(self, maps: Floats32, array: Floats32) -> tuple[Concern, ...]:
+        """Ask the gate, if any, about an image, by its feature maps and its input."""
         return self.gate.concerns(maps, array, self.config.input) if self.gate else ()
 
     def _explanations(
         self, image: ImageInput | Photo, pairs: Sequence[tuple[str, str]]
     ) -> list[Explanation]:
-        """An explanation of each pair (target, versus), in their order; "" as target is the
-        predicted class.
+        """Explain each pair (target, versus), in their order.
+
+        An empty target stands for the predicted class, an empty `versus` for no contrast.
         """
         photo = Photo.open(image)
         (prediction,), features = self._answers([self._look(photo)])
         pairs = [(target or prediction.label, versus) for target, versus in pairs]
+        # Directions in logit space: one-hot, or the difference of two one-hot vectors.
         directions = np.zeros((len(pairs), len(self.classes)), np.float32)
         for direction, (target, versus) in zip(directions, pairs, strict=True):
             direction[self._index(target)] += 1
@@ -251,30 +251,35 @@ class Classifier:
     def _predictions(
         self, logits: Floats32, concerns: Sequence[tuple[Concern, ...]]
     ) -> list[Prediction]:
+        """Turn logits (N, C) and the concerns about N images into predictions."""
         probabilities = models_prediction.softmax(logits, self.config.temperature)
         scores = models_prediction.malignancy(probabilities, self.config.task)
-        name, threshold = next(iter(self.config.thresholds.items()))
+        # The first threshold is the model's operating point.
+        operating_point, threshold = next(iter(self.config.thresholds.items()))
+        level = self.config.conformal.level if self.config.conformal else 0.0
         return [
             Prediction(
                 label=self.classes[int(row.argmax())],
                 probabilities=dict(zip(self.classes, row.tolist(), strict=True)),
                 malignancy=float(score),
                 threshold=threshold.value,
-                operating_point=name,
-                conformal=self._set(row),
-                concerns=found,
-                conformal_level=self.config.conformal.level if self.config.conformal else 0.0,
+                operating_point=operating_point,
+                conformal=self._prediction_set(row),
+                concerns=of_image,
+                conformal_level=level,
             )
-            for row, score, found in zip(probabilities, scores, concerns, strict=True)
+            for row, score, of_image in zip(probabilities, scores, concerns, strict=True)
         ]
 
-    def _set(self, row: NDArray[np.float64]) -> tuple[str, ...]:
+    def _prediction_set(self, row: NDArray[np.float64]) -> tuple[str, ...]:
+        """Return the prediction set of probabilities (C,), the most probable class first."""
         if self.config.conformal is None:
             return ()
         held = prediction_sets(row[None], self.config.conformal, self.classes)[0]
         return tuple(self.classes[i] for i in np.argsort(-row, kind="stable") if held[i])
 
     def _index(self, name: str) -> int:
+        """Return the index of a class; raises ConfigError for a class the model doesn't have."""
         if name not in self.classes:
             raise ConfigError(
                 f"The model has no class {name!r}, expected one of "
@@ -284,17 +289,17 @@ class Classifier:
 
 
 def load(model: str | os.PathLike[str] | Entry, runtime: Runtime = "auto") -> Classifier:
-    """Load a model: a model folder, an export, a shipped or published model ("lesion"), or
-    "org/name[@revision]".
+    """Load a model from a folder, an export, the catalogue ("lesion") or the hub.
 
-    `runtime` is that of `Classifier`. Labels, thresholds, temperature and geometry are those of the
-    loaded folder. Raises ModelError when there is no such model, it is not whole, or its bytes are
-    not the published ones; DownloadError when it can't be fetched.
+    A model of the hub is given as "org/name[@revision]". `runtime` is that of `Classifier`. Labels,
+    thresholds, temperature and geometry are those of the loaded folder. Raises ModelError when
+    there is no such model, it is not whole, or its bytes are not the published ones; DownloadError
+    when it can't be fetched.
     """
     if isinstance(model, Entry):
         return Classifier(locate(model), model.id, runtime)
-    # An export that was mistyped is looked for on no hub. In the hub's cache a folder is named by
-    # its commit.
+    # A mistyped path of an export is not looked up on the hub.
     if Path(model).is_dir() or str(model).endswith(".onnx"):
         return Classifier(model, "", runtime)
+    # The hub's cache names a folder by its commit, so the model is named as it was asked for.
     return Classifier(locate(model), str(model), runtime)

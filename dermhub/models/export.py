@@ -1,4 +1,7 @@
-"""Exports: folders that answer and explain without PyTorch. The only importer of onnx."""
+"""Exports: model folders that answer and explain without PyTorch.
+
+This is the only module that imports onnx.
+"""
 
 from __future__ import annotations
 
@@ -25,21 +28,20 @@ if TYPE_CHECKING:
     from dermhub.models.classifier import Classifier
     from dermhub.models.engines.pytorch import TorchEngine
 
-
 OPSET = 17
-"""ONNX operator set: read by Debian 13's ONNX Runtime, and within what IBM's zDLC takes, whose
-compiler supports the operators of up to opset 18 since 2023 and of 22 now (onnx-mlir,
+"""ONNX operator set: read by Debian 13's ONNX Runtime, and supported by IBM's zDLC.
+
+zDLC's compiler supports the operators of up to opset 18 since 2023 and of 22 now (onnx-mlir,
 docs/SupportedONNXOps-cpu.md and -NNPA.md).
 """
 
 LIMIT = 1e-4
-"""Largest accepted difference from PyTorch, as a share of the largest value where that is above
-1.
-"""
+"""Largest accepted difference from PyTorch, as a share of the largest value if that is above 1."""
 
 LARGEST = 40_000_000
-"""Bytes above which a folder gets no graph, the most that this project ships of a model: that of
-EfficientNet-B4 would take 71 MB.
+"""Largest graph, in bytes, that a folder gets: the most that this project ships of a model.
+
+The graph of EfficientNet-B4 would take 71 MB.
 """
 
 
@@ -48,15 +50,14 @@ class Unsuited(ModelError):
 
 
 def export(classifier: Classifier, to: Path) -> float:
-    """Write a model as a folder that answers without PyTorch: its graph, with a free batch size,
-    its configuration, and the files beside the weights, but no weights.
+    """Write a model as a folder that answers without PyTorch, and return its largest difference.
 
-    The graph is the folder's own where it has one. It is compared with PyTorch on random images
-    before anything is written; returns the largest difference. An earlier export at `to` is
-    replaced. Raises ModelError for an export, for a model whose class maps need more than its last
-    layer, and for a graph that answers otherwise; ConfigError where `to` is anything but an earlier
-    export or an empty folder, when onnx is not installed and needed, and when the folder can't be
-    written.
+    The folder gets the graph, with a free batch size, the configuration, and the files beside the
+    weights, but no weights. The graph is the folder's own where it has one. It is compared with
+    PyTorch on random images before anything is written. An earlier export at `to` is replaced.
+    Raises ModelError for an export, for a model whose class maps need more than its last layer, and
+    for a graph that answers otherwise; ConfigError where `to` is anything but an earlier export or
+    an empty folder, when onnx is needed and not installed, and when the folder can't be written.
     """
     folder = classifier.engine.folder
     if folder.is_export:
@@ -64,17 +65,18 @@ def export(classifier: Classifier, to: Path) -> float:
     to = to.resolve()
     _check_free(to)
     engine = select.load_torch(folder)
-    exported = (
-        OnnxEngine(folder, folder.read(GRAPH)) if GRAPH in folder.config.files else _trace(engine)
-    )
-    worst = _checked(engine, exported)
+    if GRAPH in folder.config.files:
+        exported = OnnxEngine(folder, folder.read(GRAPH))
+    else:
+        exported = _trace(engine)
+    difference = _checked_difference(engine, exported)
     contents = {name: folder.read(name) for name in folder.config.files if name != GRAPH}
     _replace(to, folder.config, {GRAPH: exported.content, **contents})
-    return worst
+    return difference
 
 
 def graph(engine: TorchEngine) -> OnnxEngine | None:
-    """The weights of a model as a graph (`layout.GRAPH`), compared as `export` does, in memory.
+    """Make the graph (`layout.GRAPH`) of a model in memory, compared with PyTorch as in `export`.
 
     None for a model whose class maps need more than its last layer, and for one whose graph would
     be larger than `LARGEST`. Raises ConfigError when onnx or ONNX Runtime is not installed, and
@@ -86,25 +88,39 @@ def graph(engine: TorchEngine) -> OnnxEngine | None:
         exported = _trace(engine)
     except Unsuited:
         return None
-    _checked(engine, exported)
+    _checked_difference(engine, exported)
     return exported
 
 
+def installed() -> bool:
+    """Return True where onnx and ONNX Runtime can be imported."""
+    try:
+        _onnx()
+    except ConfigError:
+        return False
+    return onnx_runtime.installed()
+
+
 def _check_free(to: Path) -> None:
-    """Refuse a place that holds anything but an earlier export, of which nothing is lost; raises
-    ConfigError.
+    """Raise ConfigError for a place that holds anything but an earlier export.
+
+    Replacing an export loses nothing: it can be made again.
     """
     advice = "give another name for the export, or remove it first"
-    if to.exists() and not to.is_dir():
+    if not to.exists():
+        return
+    if not to.is_dir():
         raise ConfigError(f"{to} is a file, but an export is a folder: {advice}.")
-    if not to.exists() or not (names := {path.name for path in to.iterdir()}):
+    names = {path.name for path in to.iterdir()}
+    if not names:
         return
     try:
         earlier = ModelFolder(to)
         stated = {CONFIG, *earlier.config.files}
         is_export = earlier.is_export
     except ModelError:
-        stated, is_export = set(), False
+        stated = set()
+        is_export = False
     if not is_export or not names <= stated:
         raise ConfigError(f"{to} holds something else than an earlier export: {advice}.")
 
@@ -114,13 +130,15 @@ def _replace(to: Path, config: ModelConfig, contents: dict[str, bytes]) -> None:
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=to.parent, prefix=f".{to.name}.") as scratch:
-            made, earlier = Path(scratch, "made"), Path(scratch, "earlier")
+            made = Path(scratch, "made")
+            earlier = Path(scratch, "earlier")
             ModelFolder(made).write(config, contents)
             if to.exists():
                 to.rename(earlier)
             try:
                 made.rename(to)
-            except BaseException:  # the scratch folder, and all in it, is removed
+            except BaseException:
+                # The earlier export goes back: the scratch folder is removed with all its content.
                 if earlier.exists():
                     earlier.rename(to)
                 raise
@@ -131,7 +149,7 @@ def _replace(to: Path, config: ModelConfig, contents: dict[str, bytes]) -> None:
 
 
 def _trace(engine: TorchEngine) -> OnnxEngine:
-    """The graph of a model, with its metadata, loaded; raises Unsuited."""
+    """Trace a model and load its graph, with its metadata; raises Unsuited."""
     shape = (3, engine.config.input.size, engine.config.input.size)
     head = _head_weights(engine.model, shape, engine.config.architecture)
     metadata = graph_metadata.write(engine.config.weights_sha256, head)
@@ -139,20 +157,23 @@ def _trace(engine: TorchEngine) -> OnnxEngine:
     return OnnxEngine(engine.folder, content)
 
 
-def _checked(engine: TorchEngine, other: Engine) -> float:
-    """The largest difference of an engine from PyTorch; raises ModelError when it is too large."""
-    worst = _difference(engine, other)
-    if not worst <= LIMIT:
+def _checked_difference(engine: TorchEngine, other: Engine) -> float:
+    """Return the largest difference from PyTorch; raises ModelError when it is too large."""
+    difference = _difference(engine, other)
+    # Negated, so that NaN is refused as well.
+    if not difference <= LIMIT:
         raise ModelError(
-            f"The ONNX model of {engine.config.architecture} differs from PyTorch by {worst:.1e}, "
-            f"expected at most {LIMIT:g}: nothing was written."
+            f"The ONNX model of {engine.config.architecture} differs from PyTorch by "
+            f"{difference:.1e}, expected at most {LIMIT:g}: nothing was written."
         )
-    return worst
+    return difference
 
 
 def _head_weights(model: nn.Module, shape: tuple[int, ...], architecture: str) -> Floats32:
-    """The last layer's weights (C, K), if that layer after global average pooling is all that the
-    head does.
+    """Return the last layer's weights (C, K).
+
+    Raises Unsuited where the head is more than global average pooling and that layer: the two are
+    compared on random feature maps.
     """
     import torch
 
@@ -165,9 +186,8 @@ def _head_weights(model: nn.Module, shape: tuple[int, ...], architecture: str) -
         maps = torch.randn(maps.shape, generator=generator)
         logits = backbone.head(model, maps)
         pooled = maps.mean(dim=(2, 3))
-        alike = pooled.shape[1] == last.in_features and torch.allclose(
-            logits, last(pooled), rtol=1e-4, atol=1e-5
-        )
+        fits = pooled.shape[1] == last.in_features
+        alike = fits and torch.allclose(logits, last(pooled), rtol=1e-4, atol=1e-5)
     if not alike:
         raise Unsuited(
             f"{architecture} ends in more than global average pooling and one linear layer, from "
@@ -177,13 +197,13 @@ def _head_weights(model: nn.Module, shape: tuple[int, ...], architecture: str) -
 
 
 def _trace_module(model: nn.Module, shape: tuple[int, ...]) -> bytes:
-    """The graph with both outputs, by PyTorch's exporter."""
+    """Trace a model as a graph with logits and feature maps, by PyTorch's exporter."""
     import torch
 
     from dermhub.models import backbone
 
     class Both(torch.nn.Module):
-        """Logits and feature maps."""
+        """A model with two outputs: logits and feature maps."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -197,8 +217,8 @@ def _trace_module(model: nn.Module, shape: tuple[int, ...]) -> bytes:
     names = (graph_metadata.INPUT, graph_metadata.LOGITS, graph_metadata.FEATURES)
     _onnx()
     with warnings.catch_warnings():
-        # The exporter that needs nothing but onnx is an old one, and says so; what it traced is
-        # compared below.
+        # The exporter that needs nothing but onnx is an old one and warns about its age; the graph
+        # is compared with PyTorch afterwards.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             Both().eval(),
@@ -214,7 +234,7 @@ def _trace_module(model: nn.Module, shape: tuple[int, ...]) -> bytes:
 
 
 def _with_metadata(content: bytes, texts: dict[str, str]) -> bytes:
-    """The checked model with its metadata."""
+    """Add metadata to an ONNX model, and check the model."""
     onnx = _onnx()
     model = onnx.load_model_from_string(content)
     for key, value in texts.items():
@@ -224,35 +244,32 @@ def _with_metadata(content: bytes, texts: dict[str, str]) -> bytes:
 
 
 def _difference(engine: TorchEngine, other: Engine) -> float:
-    """The largest difference between two engines: logits, feature maps and class maps of random
-    images.
+    """Return the largest difference between two engines on random images.
+
+    It counts logits, feature maps and class maps, in batches of two sizes.
     """
-    config, worst = engine.config, 0.0
+    size = engine.config.input.size
+    directions = np.eye(len(engine.config.task.classes), dtype=np.float32)
     rng = np.random.default_rng(0)
-    directions = np.eye(len(config.task.classes), dtype=np.float32)
+    differences = []
     for number in (1, 3):
-        images = rng.standard_normal((number, 3, config.input.size, config.input.size), np.float32)
-        answers = []
-        for one in (engine, other):
-            logits, features = one.forward(images)
-            answers.append((logits, features, one.class_maps(features, directions)))
-        for mine, its in zip(*answers, strict=True):
-            worst = max(
-                worst, float(np.abs(mine - its).max() / max(1.0, float(np.abs(mine).max())))
-            )
-    return worst
+        images = rng.standard_normal((number, 3, size, size), np.float32)
+        expected, actual = (_arrays(each, images, directions) for each in (engine, other))
+        for mine, its in zip(expected, actual, strict=True):
+            scale = max(1.0, float(np.abs(mine).max()))
+            differences.append(np.abs(mine - its).max() / scale)
+    # Unlike Python's own, this maximum is NaN where any difference is.
+    return float(np.max(differences))
 
 
-def installed() -> bool:
-    """Whether onnx and ONNX Runtime can be imported here."""
-    try:
-        _onnx()
-    except ConfigError:
-        return False
-    return onnx_runtime.installed()
+def _arrays(engine: Engine, images: Floats32, directions: Floats32) -> tuple[Floats32, ...]:
+    """Return logits, feature maps and class maps of images (N, 3, H, W)."""
+    logits, features = engine.forward(images)
+    return logits, features, engine.class_maps(features, directions)
 
 
 def _onnx() -> Any:
+    """Import onnx; raises ConfigError where it can't be imported."""
     try:
         import onnx
     except ImportError as error:

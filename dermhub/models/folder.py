@@ -1,4 +1,4 @@
-"""A model folder on disk: its configuration, read once, and its files, hashed as they are read."""
+"""A model folder on disk: its configuration, read once, and its files, hashed on reading."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from dermhub.layout import CONFIG, GRAPH, WEIGHTS
 from dermhub.models.config import ModelConfig
 
 CHANGED = "the file was changed or damaged; fetch or copy the model again"
-"""Advice about a file of a model with other bytes than its config.json states."""
+"""Advice about a file of a model whose bytes are not those that config.json states."""
 
 
 class ModelFolder:
-    """A model folder at `path`, which need not be there before `write`.
+    """A model folder at `path`, which need not exist before `write`.
 
-    config.json is read when `config` is first asked for, and never again.
+    config.json is read when `config` is first used, and never again.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -46,25 +46,29 @@ class ModelFolder:
 
     @property
     def hashes(self) -> dict[str, str]:
-        """The sha256 that config.json states of each file of the model."""
+        """The sha256 of each file of the model, as config.json states it."""
         return {WEIGHTS: self.config.weights_sha256, **self.config.files}
 
     @property
     def is_export(self) -> bool:
-        """Whether this is a model without model.safetensors, which answers by its graph alone."""
+        """True for a model without model.safetensors, which answers by its graph alone."""
         return GRAPH in self.config.files and not (self.path / WEIGHTS).exists()
 
     def absolute(self) -> ModelFolder:
-        """The same folder, with the same configuration, wherever the process goes."""
+        """Return the same folder by its absolute path, with the same configuration.
+
+        It stays valid when the process changes its working directory.
+        """
         other = ModelFolder(self.path.absolute())
         other.config = self.config
         return other
 
     def read(self, name: str) -> bytes:
-        """The content of a file of the model, read once: what is hashed is what is returned.
+        """Return the content of a file of the model, after comparing its hash.
 
-        Raises ModelError when the file can't be read, and, naming both hashes, when its bytes are
-        not those that config.json states.
+        The file is read once, so the bytes that are hashed are the bytes returned. Raises
+        ModelError when it can't be read, and, naming both hashes, when its bytes are not those that
+        config.json states.
         """
         path = self.path / name
         try:
@@ -88,7 +92,7 @@ class ModelFolder:
         self._compare(name, actual)
 
     def check_whole(self) -> None:
-        """Refuse an export where the weights are needed; raises ModelError."""
+        """Raise ModelError for an export, which lacks the weights."""
         if self.is_export:
             raise ModelError(
                 f"{self.path} has no {WEIGHTS}, which PyTorch needs: it is an export, or was not "
@@ -98,21 +102,23 @@ class ModelFolder:
     def write(self, config: ModelConfig, contents: Mapping[str, bytes]) -> ModelFolder:
         """Write files of the model, and after them config.json, which states their sha256.
 
-        Other files that `config` states stay as they are. Before config.json is written, the
-        folder is the one it was, as long as that stated none of these files otherwise. Raises
-        ConfigError when the folder can't be written.
+        Other files that `config` states stay as they are. config.json comes last: if writing stops
+        before it, an earlier config.json still describes the folder, except for those of its files
+        that were already replaced. Raises ConfigError when the folder can't be written.
         """
         for name, content in contents.items():
             files.write_bytes(self.path / name, content)
-        made = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-        weights = made.pop(WEIGHTS, config.weights_sha256)
-        stated = dict(sorted({**config.files, **made}.items()))
+        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+        # config.json states the hash of the weights apart from those of the other files.
+        weights = hashes.pop(WEIGHTS, config.weights_sha256)
+        stated = dict(sorted({**config.files, **hashes}.items()))
         written = ModelFolder(self.path)
         written.config = dataclasses.replace(config, weights_sha256=weights, files=stated)
         files.write_json(self.path / CONFIG, written.config.to_json())
         return written
 
     def _compare(self, name: str, actual: str) -> None:
+        """Raise ModelError where a file's sha256 is not the one that config.json states."""
         stated = self.hashes[name]
         if actual != stated:
             raise ModelError(

@@ -1,4 +1,4 @@
-"""Figures of a model on labelled images."""
+"""Evaluation of a model on labelled images."""
 
 from __future__ import annotations
 
@@ -22,18 +22,21 @@ from dermhub.tasks import Task
 
 @dataclass(frozen=True)
 class Labelled:
-    """Labelled images that a task can score, and what was left out and why."""
+    """Labelled images that a task can score.
+
+    `table` holds a row for each image; `left_out` counts the images of each other diagnosis.
+    """
 
     table: pd.DataFrame
     left_out: dict[str, int]
 
 
 def read_labelled(images: Path, labels: Path, task: Task, split: str = "") -> Labelled:
-    """Read `image_id,dx` and find the files; labels that are no class of the task are counted and
-    left out.
+    """Read a table with the columns image_id and dx, and look for the images' files.
 
-    `split` keeps the images of one split of the shipped partition and needs a column lesion_id.
-    Raises DataError when nothing is left.
+    Images whose label is no class of the task are counted and left out. `split` keeps the images of
+    a single split of the shipped partition and needs a column lesion_id. Raises DataError when no
+    image is left.
     """
     table = tables.read_labels(labels)
     if split:
@@ -47,43 +50,49 @@ def read_labelled(images: Path, labels: Path, task: Task, split: str = "") -> La
             raise DataError(
                 f"No lesion of {labels} is in the {split} split of HAM10000: leave --split out."
             )
-    known = np.array([task.class_of(dx) is not None for dx in table["dx"]])
-    left_out = {
-        str(dx): int(n) for dx, n in table["dx"][~known].value_counts().sort_index().items()
-    }
-    if not known.any():
+    has_class = np.array([task.class_of(dx) is not None for dx in table["dx"]])
+    others = table["dx"][~has_class].value_counts().sort_index()
+    left_out = {str(dx): int(count) for dx, count in others.items()}
+    if not has_class.any():
         raise DataError(
             f"No label of {labels} is a class of the task {task.name!r}: it has {some(left_out)}, "
             f"expected {', '.join(task.classes)}."
         )
-    return Labelled(tables.attach_paths(table[known], images).reset_index(drop=True), left_out)
+    scored = tables.attach_paths(table[has_class], images)
+    return Labelled(scored.reset_index(drop=True), left_out)
 
 
 def evaluate(classifier: Classifier, labelled: Labelled, workers: int = 0) -> dict[str, Any]:
-    """Every figure of a model on labelled images, and how many of these it has learned from, as far
-    as can be told.
+    """Work out every figure of a model on labelled images, as JSON-ready values.
 
-    `images_of_training_lesions` goes by the lesion ids of HAM10000; `copies_of_images_learnt_from`,
-    by perceptual hash (`dermhub.images.near_duplicates`), counts those among the other images that
-    are not of its test lesions.
+    Two figures count the images that the model may have learnt from. `images_of_training_lesions`
+    goes by the lesion ids of HAM10000. `copies_of_images_learnt_from` goes by perceptual hashes
+    (`dermhub.images.near_duplicates`), and counts only images whose lesions are not in HAM10000.
+    Each is a sentence where it can't be counted.
     """
-    config, table = classifier.config, labelled.table
-    unknown = "unknown: the table has no lesion_id"
-    places = table["lesion_id"].map(partition.shipped()) if "lesion_id" in table else None
-    # Images of HAM10000's lesions are counted by their ids.
-    unclear = np.ones(len(table), bool) if places is None else places.isna().to_numpy()
+    config = classifier.config
+    table = labelled.table
+    lesions: int | None
+    of_training: int | str
+    if "lesion_id" in table:
+        splits = table["lesion_id"].map(partition.shipped())
+        lesions = int(table["lesion_id"].nunique())
+        of_training = int(splits.isin(["train", "validation"]).sum())
+        # Images of HAM10000's lesions are counted by their ids, and need no hash.
+        unclear = splits.isna().to_numpy()
+    else:
+        lesions = None
+        of_training = "unknown: the table has no lesion_id"
+        unclear = np.ones(len(table), bool)
     logits, copies = _answers(classifier, list(table["path"]), unclear, workers)
+    no_hashes = f"unknown: the model has no {layout.SEEN}"
     return {
         "model": classifier.name,
         "task": config.task.name,
         "left_out": labelled.left_out,
-        "lesions": None if places is None else int(table["lesion_id"].nunique()),
-        "images_of_training_lesions": unknown
-        if places is None
-        else int(places.isin(["train", "validation"]).sum()),
-        "copies_of_images_learnt_from": copies
-        if classifier.seen
-        else f"unknown: the model has no {layout.SEEN}",
+        "lesions": lesions,
+        "images_of_training_lesions": of_training,
+        "copies_of_images_learnt_from": copies if classifier.seen else no_hashes,
         **summary.summarize(logits, tables.targets(table, config.task), config),
     }
 
@@ -91,10 +100,10 @@ def evaluate(classifier: Classifier, labelled: Labelled, workers: int = 0) -> di
 def _answers(
     classifier: Classifier, paths: list[str], unclear: NDArray[np.bool_], workers: int
 ) -> tuple[Floats32, int]:
-    """(N, C) logits of images, and how many of those that are `unclear` (N,) are copies of images
-    that the model has learned from. Each image is decoded once.
-    """
+    """Return the logits (N, C) of images, and the number of copies of images learnt from.
 
+    Copies are counted among the images that are `unclear` (N,). Each image is decoded once.
+    """
     seen = classifier.seen
 
     def view(photo: Photo, place: int) -> tuple[Floats32, bool]:
@@ -105,5 +114,6 @@ def _answers(
         arrays, copies = zip(*views, strict=True)
         return classifier.engine.forward(np.stack(arrays))[0], sum(copies)
 
-    logits, copies = zip(*batches.map_batches(answer, paths, view, workers), strict=True)
+    answers = batches.map_batches(answer, paths, view, workers)
+    logits, copies = zip(*answers, strict=True)
     return np.concatenate(logits), sum(copies)

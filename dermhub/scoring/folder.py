@@ -1,9 +1,8 @@
-"""Score a whole folder: decoding and the model in lanes side by side, the rows in a journal that
-survives a kill.
+"""Scoring of a whole folder in parallel lanes, with rows that survive a killed process.
 
-Each lane is a thread that takes a batch, decodes it and runs the model on it with one thread of its
-own, so that one lane decodes while another computes, and no core waits for another. Pillow, PyTorch
-and ONNX Runtime let go of Python's lock meanwhile.
+Each lane is a thread that takes a batch, decodes it and runs the model on it with a single thread,
+so that a lane decodes while another computes, and no core waits for another. Pillow, PyTorch and
+ONNX Runtime release Python's lock meanwhile.
 """
 
 from __future__ import annotations
@@ -27,16 +26,15 @@ from dermhub.scoring import results
 from dermhub.scoring.results import ERROR, RunManifest
 from dermhub.scoring.resumable_csv import ResumableCsv
 
-Row = dict[str, Any]
-
 EVERY = 0.5
-"""Seconds between two updates of the progress on a terminal; elsewhere it is written twenty times
-more seldom.
-"""
+"""Seconds between two updates of the progress on a terminal; elsewhere twenty times as many."""
+
+Row = dict[str, Any]
+"""Column -> value, as `prediction.to_csv_row` makes it, or the name and the error of a bad file."""
 
 
 def describe(classifier: Classifier, listing: Sequence[str], shard: str, batch: int) -> RunManifest:
-    """What the scores of a folder with these files are made from."""
+    """Describe the scores of a folder with these files: the manifest of the run."""
     config = json.dumps(classifier.config.to_json(), sort_keys=True, allow_nan=False)
     return RunManifest(
         model=classifier.name,
@@ -52,13 +50,12 @@ def describe(classifier: Classifier, listing: Sequence[str], shard: str, batch: 
 
 
 def relative_names(folder: Path) -> list[str]:
-    """Every image below a folder by its path in it, with "/" between the parts, sorted; raises
-    DataError for none.
+    """List the images below a folder by their paths in it, with "/" between the parts, sorted.
+
+    Raises DataError where there is none.
     """
-    return sorted(
-        (path.relative_to(folder).as_posix() for path in files.image_files(folder)),
-        key=results.order,
-    )
+    names = [path.relative_to(folder).as_posix() for path in files.image_files(folder)]
+    return sorted(names, key=results.order)
 
 
 def score_folder(
@@ -70,37 +67,41 @@ def score_folder(
     lanes: int,
     always: bool = False,
 ) -> tuple[int, int, int]:
-    """Score a folder into `out`, or go on where a run of the same model and options was stopped.
+    """Score a folder into `out`, or resume a stopped run of the same model and options.
 
-    Returns how many files `out` holds, how many of them were read now, and how many of these have
-    an error in place of a score. Raises ConfigError where `out` was begun with anything else.
+    Shows the progress on a terminal; with `always`, elsewhere too. Returns the number of files in
+    `out`, the number of those that were read now, and the number of the latter that have an error
+    in place of a score. Raises ConfigError where `out` belongs to another run.
     """
     listing = relative_names(folder)
-    about = describe(classifier, listing, shard, batch)
+    run = describe(classifier, listing, shard, batch)
     chosen = list(results.select(listing, shard))
-    if results.open_run(out, about):
+    if results.open_run(out, run):
         return len(chosen), 0, 0
-    part = results.side_files(out)[1]
-    # Whole batches: where an image stands in one decides how the last digit is rounded.
+    _, part = results.side_files(out)
+    # Whole batches are kept: the place of an image in its batch decides how its last digit is
+    # rounded.
     with (
-        ResumableCsv(part, about.columns, chosen, batch) as journal,
-        progress_bar(len(chosen), journal.done, always) as count,
+        ResumableCsv(part, run.columns, chosen, batch) as table,
+        progress_bar(len(chosen), table.done, always) as advance,
         batches.without_warnings(),
     ):
-        before, failed = journal.done, 0
-        for rows in score_images(classifier, folder, chosen[before:], batch, lanes):
-            journal.append(rows)
-            count(len(rows))
+        done = table.done
+        failed = 0
+        for rows in score_images(classifier, folder, chosen[done:], batch, lanes):
+            table.append(rows)
+            advance(len(rows))
             failed += sum(ERROR in row for row in rows)
-    results.publish(part, out, about.columns)
-    return len(chosen), len(chosen) - before, failed
+    results.publish(part, out, run.columns)
+    return len(chosen), len(chosen) - done, failed
 
 
 def score_images(
     classifier: Classifier, folder: Path, chosen: Sequence[str], batch: int, lanes: int
 ) -> Generator[list[Row]]:
-    """The rows of the files, a batch at a time and in their order; at most three batches a lane are
-    in memory.
+    """Yield the rows of the files, a batch at a time and in their order.
+
+    At most `batches.AHEAD` batches per lane are in memory.
     """
 
     def score(start: int) -> list[Row]:
@@ -112,14 +113,15 @@ def score_images(
 def score_batch(
     classifier: Classifier, folder: Path, chosen: Sequence[str], size: int
 ) -> list[Row]:
-    """The rows of at most `size` files; one that is no usable image has its name and the error
-    alone.
+    """Score at most `size` files; the row of an unusable image holds its name and the error alone.
+
+    Images are decoded one by one, so that the pixels of only one of them are in memory.
     """
     rows: list[Row] = [{"image": name} for name in chosen]
+    # Places in `rows` of the files that are images.
     places: list[int] = []
 
     def photos() -> Iterator[Photo]:
-        # One by one, so that the pixels of one image at a time are in memory.
         photo = None
         for place, name in enumerate(chosen):
             try:
@@ -130,7 +132,8 @@ def score_batch(
                 places.append(place)
                 yield photo
         if photo is not None:
-            # Kernels round differently in batches of another size.
+            # Kernels round differently in batches of another size, so the last image fills this
+            # batch up; its further answers are dropped below.
             yield from [photo] * (size - len(places))
 
     answers = classifier.predict(photos(), batch=size)
@@ -141,11 +144,11 @@ def score_batch(
 
 @contextlib.contextmanager
 def progress_bar(total: int, done: int, always: bool) -> Iterator[Callable[[int], object]]:
-    """Yield what is called with the number of further files that are done.
+    """Yield a function that is called with the number of files that were just done.
 
-    A line on stderr tells the files that are done, the rate and the time left; on a terminal it is
-    written over, and elsewhere it is there only with `always` and much more seldom. Raises
-    ConfigError where it is asked for and can't be shown.
+    A line on stderr shows the files done, the rate and the time left. A terminal shows a single
+    line, which is written over. Elsewhere lines are written only with `always`, and more rarely.
+    Raises ConfigError where `always` is given and tqdm is not installed.
     """
     terminal = sys.stderr.isatty()
     tqdm = _tqdm(always) if terminal or always else None
@@ -158,16 +161,22 @@ def progress_bar(total: int, done: int, always: bool) -> Iterator[Callable[[int]
         unit=" files",
         bar_format="{n_fmt} of {total_fmt} files, {rate_fmt}, {remaining} left",
         mininterval=EVERY if terminal else 20 * EVERY,
-        smoothing=0,  # the mean rate so far, from which the time left follows
+        smoothing=0,  # the rate is the mean so far, and the time left follows from it
         file=sys.stderr,
     ) as bar:
         yield bar.update
 
 
+def cores() -> int:
+    """Count the processor cores that this process may use."""
+    # Only some systems have sched_getaffinity, which heeds limits such as those of taskset.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _tqdm(needed: bool) -> Any:
-    """The class of tqdm, or None where it is not installed; raises ConfigError where it is
-    `needed`.
-    """
+    """Import tqdm; without it, return None, or raise ConfigError where it is `needed`."""
     try:
         from tqdm import tqdm
     except ModuleNotFoundError:
@@ -178,8 +187,3 @@ def _tqdm(needed: bool) -> Any:
             ) from None
         return None
     return tqdm
-
-
-def cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Many images through a model, exactly as `Classifier.predict` does: the only loop for them."""
+"""Inference on many images, exactly as `Classifier.predict` does it: the only loop for them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Outputs:
-    """A model's outputs for N images: `logits` (N, C), and the `described` (N, 2K + 36) that a gate
-    judges.
+    """A model's outputs for N images.
+
+    `logits` is (N, C); `described` (N, 2K + 36) holds the images' feature vectors, by which a gate
+    judges them (see `ood_gate.feature_vector`).
     """
 
     logits: Floats32
@@ -32,48 +34,49 @@ class Outputs:
 def run(
     answer: Callable[[Floats32], Result], spec: InputSpec, paths: Sequence[str], workers: int = 0
 ) -> list[Result]:
-    """What `answer` gives for each batch (B, 3, size, size) of images in the order of `paths`.
+    """Return the result of `answer` for each batch (B, 3, size, size), in the order of `paths`.
 
-    `workers` threads decode; with 0, the caller's does. Raises ImageError for the first image that
-    can't be read.
+    `workers` threads decode; with 0, the caller's thread does. Raises ImageError for the first
+    image that can't be read.
     """
-    return batches.map_batches(
-        lambda views: answer(np.stack(views)), paths, batches.as_predicted(spec), workers
-    )
+
+    def answer_views(views: list[Floats32]) -> Result:
+        return answer(np.stack(views))
+
+    return batches.map_batches(answer_views, paths, batches.as_predicted(spec), workers)
 
 
 def logits(classifier: Classifier, paths: Sequence[str], workers: int = 0) -> Floats32:
-    """(N, C) logits of images in the order of `paths`; see `run`."""
-    forward = classifier.engine.forward
-    return np.concatenate(
-        run(lambda batch: forward(batch)[0], classifier.config.input, paths, workers)
-    )
+    """Return the logits (N, C) of images in the order of `paths`; see `run`."""
+
+    def answer(batch: Floats32) -> Floats32:
+        return classifier.engine.forward(batch)[0]
+
+    return np.concatenate(run(answer, classifier.config.input, paths, workers))
 
 
 def outputs(classifier: Classifier, paths: Sequence[str], workers: int = 0) -> Outputs:
-    """Outputs for images; see `run`."""
+    """Return the outputs for images in the order of `paths`; see `run`."""
     return _outputs(classifier, paths, batches.as_predicted(classifier.config.input), workers)
 
 
 def varied_outputs(classifier: Classifier, paths: Sequence[str], workers: int = 0) -> Outputs:
-    """Outputs for training images, of which every second is varied; see `batches.varied` and
-    `run`.
-    """
+    """Return the outputs for training images, every second varied as in `batches.varied`."""
     return _outputs(classifier, paths, batches.varied(classifier.config.input), workers)
 
 
 def outputs_by_split(
     classifier: Classifier, parts: Mapping[str, pd.DataFrame], workers: int = 0
 ) -> dict[str, Outputs]:
-    """Outputs for the images of each split's table: those of training varied, because a gate is
-    fitted on them.
+    """Return the outputs for the images of each split's table.
+
+    Those of training are varied, because a gate is fitted on them.
     """
-    return {
-        split: (varied_outputs if split == "train" else outputs)(
-            classifier, list(part["path"]), workers
-        )
-        for split, part in parts.items()
-    }
+    by_split = {}
+    for split, part in parts.items():
+        make = varied_outputs if split == "train" else outputs
+        by_split[split] = make(classifier, list(part["path"]), workers)
+    return by_split
 
 
 def _outputs(
@@ -82,10 +85,13 @@ def _outputs(
     view: Callable[[Photo, int], Floats32],
     workers: int,
 ) -> Outputs:
+    """Return the outputs for the views of images that `view` makes."""
+
     def answer(views: list[Floats32]) -> tuple[Floats32, Floats32]:
         images = np.stack(views)
-        found, maps = classifier.engine.forward(images)
-        return found, ood_gate.feature_vector(maps, images, classifier.config.input)
+        batch_logits, maps = classifier.engine.forward(images)
+        return batch_logits, ood_gate.feature_vector(maps, images, classifier.config.input)
 
-    every, described = zip(*batches.map_batches(answer, paths, view, workers), strict=True)
-    return Outputs(np.concatenate(every), np.concatenate(described))
+    answers = batches.map_batches(answer, paths, view, workers)
+    all_logits, described = zip(*answers, strict=True)
+    return Outputs(np.concatenate(all_logits), np.concatenate(described))

@@ -1,10 +1,9 @@
-"""Put the scores of all shards of an archive into one table, and verify that it is the whole
-archive, once.
-"""
+"""Merging of the scores of all shards of a folder into a single table, verified to be complete."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import heapq
 import os
 from collections.abc import Iterator, Sequence
@@ -15,21 +14,22 @@ from dermhub.scoring import results, resumable_csv
 from dermhub.scoring.results import RunManifest
 
 Record = list[str]
+"""Cells of a row, the path of the image first."""
 
 
 def merge(out: Path, shards: Sequence[Path]) -> int:
-    """Write the table that one run over the whole folder would have written; returns its number of
-    rows.
+    """Write the table that a single run over the whole folder would have written.
 
-    The shards must be complete, of one model and one state of the folder, each there once. Every
-    row must be a file of its shard, and all files together must be those that were listed. Raises
-    DataError or ConfigError otherwise, and then leaves nothing behind.
+    Returns its number of rows. The shards must be complete, of the same model and the same state of
+    the folder, and each be given once. Every row must be a file of its shard, and all files
+    together must be those that were listed. Raises DataError or ConfigError otherwise, and then
+    leaves no file behind.
     """
     results.check_name(out)
     whole = check(shards)
-    there = [path for path in (out, *results.side_files(out)) if path.exists()]
-    if there:
-        raise ConfigError(f"{there[0]} is there already: give another file, or remove it first.")
+    existing = [path for path in (out, *results.side_files(out)) if path.exists()]
+    if existing:
+        raise ConfigError(f"{existing[0]} is there already: give another file, or remove it first.")
     partial = out.with_name(f"{out.name}.merging")
     try:
         count = _write(partial, shards, whole)
@@ -44,10 +44,12 @@ def merge(out: Path, shards: Sequence[Path]) -> int:
 
 
 def check(shards: Sequence[Path]) -> RunManifest:
-    """What the merged table is made from; raises DataError when the shards don't belong together or
-    one lacks.
+    """Return the manifest of the merged table.
+
+    Raises DataError when the shards don't belong together, or when a shard is missing or given
+    twice.
     """
-    runs = [_run(path) for path in shards]
+    runs = [_read_run(path) for path in shards]
     first = runs[0]
     for path, run in zip(shards, runs, strict=True):
         name = results.difference(first, run, but=("shard",))
@@ -61,20 +63,16 @@ def check(shards: Sequence[Path]) -> RunManifest:
         raise DataError(f"The shards are of different divisions ({kinds}): give all of one.")
     twice = sorted({number for number in numbers if numbers.count(number) > 1})
     missing = sorted(set(range(1, counts[0] + 1)) - set(numbers))
-    for what, found in (("missing", missing), ("given twice", twice)):
-        if found:
-            raise DataError(
-                f"Shard(s) {some(f'{n}/{counts[0]}' for n in found)} of the archive {_be(found)} "
-                f"{what}."
-            )
-    return RunManifest(**{**vars(first), "shard": "1/1"})
+    for problem, wrong in (("missing", missing), ("given twice", twice)):
+        if wrong:
+            names = some(f"{number}/{counts[0]}" for number in wrong)
+            verb = "is" if len(wrong) == 1 else "are"
+            raise DataError(f"Shard(s) {names} of the archive {verb} {problem}.")
+    return dataclasses.replace(first, shard="1/1")
 
 
-def _be(found: Sequence[int]) -> str:
-    return "is" if len(found) == 1 else "are"
-
-
-def _run(path: Path) -> RunManifest:
+def _read_run(path: Path) -> RunManifest:
+    """Read the manifest of a complete shard; raises ConfigError or DataError for any other file."""
     if path.suffix.lower() != ".csv":
         raise ConfigError(
             f"{path} can't be merged: expected shards in .csv; the merged file may be .parquet."
@@ -90,13 +88,17 @@ def _run(path: Path) -> RunManifest:
 
 
 def _write(out: Path, shards: Sequence[Path], whole: RunManifest) -> int:
+    """Write the rows of all shards as CSV, in order, and return their number.
+
+    Raises DataError for rows that are not in order, or not those of the whole folder.
+    """
     names: list[str] = []
+    records = (_records(path, whole) for path in shards)
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("wb") as stream:
         stream.write(resumable_csv.to_line(whole.columns))
-        for record in heapq.merge(
-            *(_records(path, whole) for path in shards), key=lambda row: results.order(row[0])
-        ):
+        # Each shard is in order, so merging needs a row of each in memory and no sorting.
+        for record in heapq.merge(*records, key=lambda row: results.order(row[0])):
             if names and results.order(names[-1]) >= results.order(record[0]):
                 raise DataError(
                     f"{record[0]!r} is there twice, or the rows of a shard are not in order."
@@ -114,19 +116,23 @@ def _write(out: Path, shards: Sequence[Path], whole: RunManifest) -> int:
 
 
 def _records(path: Path, whole: RunManifest) -> Iterator[Record]:
+    """Yield the rows of a shard without the heading.
+
+    Raises DataError for a heading or a row that is not the shard's, and for a damaged file.
+    """
     shard = RunManifest.read(path)
     assert shard is not None
     index, count = results.parse_shard(shard.shard)
-    end = number = 0
-    for record, place in resumable_csv.read_rows(path):
-        number, end = number + 1, place
-        if number == 1:
+    end = 0
+    for number, (record, place) in enumerate(resumable_csv.read_rows(path)):
+        end = place
+        if number == 0:
             if tuple(record) != whole.columns:
                 raise DataError(f"{path} has another heading than a run writes: score it again.")
         elif len(record) != len(whole.columns) or results.shard_of(record[0], count) != index:
             raise DataError(
-                f"{path} has a row {record[0]!r} that is none of shard {shard.shard}: score it "
-                "again."
+                f"{path} has a row {record[0]!r} that does not belong to shard {shard.shard}: "
+                "score it again."
             )
         else:
             yield record

@@ -1,5 +1,6 @@
-"""Which images of a folder a model has learnt from, and which files are there twice. It imports no
-torch.
+"""Overlap of a folder with the images that a model has learnt from, and files that occur twice.
+
+It needs no PyTorch.
 """
 
 from __future__ import annotations
@@ -18,12 +19,16 @@ from dermhub.images.photo import Photo
 from dermhub.layout import SEEN
 from dermhub.models.folder import ModelFolder
 
-COPY, DUPLICATE, UNREADABLE = "copy", "duplicate", "unreadable"
+COPY = "copy"
+
+DUPLICATE = "duplicate"
+
+UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One finding about an image, whose path is relative to the folder.
+    """A finding about an image, whose path is relative to the folder.
 
     `kind` is "copy" (of the image `match` of the model's `split`, with `distance` of 377 bits
     different), "duplicate" (the same bytes as the earlier file `match` of the folder) or
@@ -39,8 +44,9 @@ class Row:
 
 
 def manifest_of(folder: Path) -> SeenImages:
-    """The manifest of a model folder; raises ModelError when it has none, or not the one that
-    config.json states.
+    """Read the hashes of the images that the model in a folder has seen.
+
+    Raises ModelError when the folder has no such file, or not the file that config.json states.
     """
     model = ModelFolder(folder)
     if SEEN not in model.config.files:
@@ -52,14 +58,16 @@ def manifest_of(folder: Path) -> SeenImages:
 
 
 def examine(manifest: SeenImages, paths: Sequence[Path], root: Path) -> Iterator[Row]:
-    """What there is to say about the images, in their order; nothing about one that is new and can
-    be read.
+    """Yield the findings about the images, in their order.
+
+    There is none about an image that is new and can be read.
     """
+    # sha256 of a file -> the first image with it.
     first: dict[str, str] = {}
     for path in paths:
         image = path.relative_to(root).as_posix()
         try:
-            # Decoded first: it refuses what can't be read to its end, such as a pipe.
+            # Decoded first, which refuses files that can't be read to their end, such as a pipe.
             match = manifest.find(Photo.open(path).hashes)
             earlier = first.setdefault(files.sha256(path), image)
         except (ImageError, OSError) as error:
@@ -72,28 +80,19 @@ def examine(manifest: SeenImages, paths: Sequence[Path], root: Path) -> Iterator
 
 
 def summary(rows: Sequence[Row], count: int, model: str) -> str:
-    """The findings among `count` images in one line."""
-    kinds, splits = (
-        Counter(row.kind for row in rows),
-        Counter(row.split for row in rows if row.kind == COPY),
-    )
-    known = (
-        f"{kinds[COPY]:,} of {count:,} images look like copies of images that {model} has learnt "
-        "from"
-    )
-    where = (
-        f" ({splits['train']:,} training, {splits['validation']:,} validation)"
-        if kinds[COPY]
-        else ""
-    )
+    """Sum the findings among `count` images up in one line."""
+    kinds = Counter(row.kind for row in rows)
+    splits = Counter(row.split for row in rows if row.kind == COPY)
+    of_splits = f" ({splits['train']:,} training, {splits['validation']:,} validation)"
     return (
-        f"{known}{where}; {kinds[DUPLICATE]:,} have the bytes of an earlier one, "
-        f"{kinds[UNREADABLE]:,} can't be read."
+        f"{kinds[COPY]:,} of {count:,} images look like copies of images that {model} has learnt "
+        f"from{of_splits if kinds[COPY] else ''}; {kinds[DUPLICATE]:,} have the bytes of an "
+        f"earlier one, {kinds[UNREADABLE]:,} can't be read."
     )
 
 
 def to_csv(rows: Sequence[Row]) -> str:
-    """The rows as CSV with a heading."""
+    """Format the rows as CSV with a heading."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow([field.name for field in fields(Row)])

@@ -1,9 +1,8 @@
-"""The files of an archive's scores: the table, what it was made from, and the part of it that is
-there so far.
+"""Files of the scores of a folder: the table, its manifest, and the rows of an unfinished run.
 
 scores.csv            the complete table, one row a file in sorted order; or scores.parquet
-scores.csv.json       what it was made from (`Run`); there from the first moment scores.csv.part
-the rows so far (`resumable_csv.ResumableCsv`), while the run is not complete
+scores.csv.json       the manifest of the run (`RunManifest`), written first
+scores.csv.part       the rows so far (`resumable_csv.ResumableCsv`), until the run is complete
 """
 
 from __future__ import annotations
@@ -25,19 +24,34 @@ from dermhub.errors import ConfigError, DataError
 FORMAT = "dermhub scores 1"
 
 ERROR = "error"
-"""The last column: why a file could not be scored, in one sentence, or nothing."""
+"""Last column: the reason why a file could not be scored, in one sentence, or nothing."""
 
 TEXT = ("image", "label", "conformal", "concerns", "abstention", ERROR)
+"""Columns of text; the others hold numbers, and `malignant` true or false."""
 
 GROUP = 4096
-"""Rows that are turned to Parquet at once."""
+"""Rows that are converted to Parquet at once."""
+
+WORDS = {
+    "model": "another model",
+    "engine": "another engine",
+    "weights_sha256": "other weights",
+    "config_sha256": "another configuration of the model",
+    "columns": "other columns",
+    "batch": "another --batch",
+    "shard": "another --shard",
+    "files": "another number of files in the folder",
+    "listing_sha256": "other names of files in the folder",
+}
+"""Words for a difference between two runs in each field of `RunManifest`."""
 
 
 @dataclass(frozen=True)
 class RunManifest:
-    """What scores are made from: two runs that agree in all of it give the same rows.
+    """Origin of a table of scores: two runs that agree in every field give the same rows.
 
-    `shard` is "I/N". `files` and `listing_sha256` are of the whole folder, whatever the shard.
+    `shard` is "I/N". `files`, their number, and `listing_sha256`, the hash of their names, are
+    those of the whole folder, whatever the shard.
     """
 
     model: str
@@ -52,8 +66,9 @@ class RunManifest:
 
     @classmethod
     def read(cls, out: Path) -> RunManifest | None:
-        """What the scores `out` are made from, or None if there are none; raises DataError for a
-        damaged file.
+        """Read the manifest of the scores `out`, or None where there is none.
+
+        Raises DataError for a damaged file.
         """
         path = side_files(out)[0]
         if not path.exists():
@@ -71,32 +86,19 @@ class RunManifest:
         return run
 
     def write(self, out: Path) -> None:
-        """Write it beside the scores."""
+        """Write the manifest beside the scores `out`."""
         files.write_json(side_files(out)[0], {"format": FORMAT} | dataclasses.asdict(self))
 
 
-WORDS = {
-    "model": "another model",
-    "engine": "another engine",
-    "weights_sha256": "other weights",
-    "config_sha256": "another configuration of the model",
-    "columns": "other columns",
-    "batch": "another --batch",
-    "shard": "another --shard",
-    "files": "another number of files in the folder",
-    "listing_sha256": "other names of files in the folder",
-}
-"""How a difference between two runs is told."""
-
-
 def side_files(out: Path) -> tuple[Path, Path]:
-    """Where it stands what the scores were made from, and their journal."""
+    """Return the paths of the manifest of the scores `out` and of their rows so far."""
     return out.with_name(f"{out.name}.json"), out.with_name(f"{out.name}.part")
 
 
 def check_name(out: Path) -> None:
-    """Refuse a name that says neither CSV nor Parquet, and Parquet where there is no pyarrow;
-    raises ConfigError.
+    """Raise ConfigError for a name that ends in neither .csv nor .parquet.
+
+    Parquet is refused, too, where pyarrow is not installed.
     """
     if out.suffix.lower() == ".parquet":
         pyarrow()
@@ -107,23 +109,25 @@ def check_name(out: Path) -> None:
 
 
 def open_run(out: Path, run: RunManifest) -> bool:
-    """Start or go on with scores; whether they are complete already.
+    """Start scores or prepare to resume them; returns True if they are complete already.
 
-    Raises ConfigError when `out` was begun with anything else than `run`, or holds something else.
+    Raises ConfigError when `out` belongs to a run that differs from `run`, or to no run at all.
     """
     before = RunManifest.read(out)
     if before is None:
-        there = [path for path in (out, side_files(out)[1]) if path.exists()]
-        if there:
+        existing = [path for path in (out, side_files(out)[1]) if path.exists()]
+        if existing:
             raise ConfigError(
-                f"{there[0]} is there already, and is no part of a run: give another file with "
+                f"{existing[0]} is there already, and is no part of a run: give another file with "
                 "--out."
             )
         run.write(out)
         return False
     name = difference(before, run)
     if name:
-        old, new = (str(getattr(one, name))[:64] for one in (before, run))
+        # No longer than a hash.
+        old = str(getattr(before, name))[:64]
+        new = str(getattr(run, name))[:64]
         raise ConfigError(
             f"{out} was begun with {WORDS[name]} ({old}, now {new}): go on with what it was begun "
             "with, or give another file with --out."
@@ -132,15 +136,15 @@ def open_run(out: Path, run: RunManifest) -> bool:
 
 
 def difference(before: RunManifest, now: RunManifest, but: Sequence[str] = ()) -> str:
-    """The first field, of those not in `but`, in which two runs differ, or ""."""
-    return next(
-        (name for name in WORDS if name not in but and getattr(before, name) != getattr(now, name)),
-        "",
-    )
+    """Return the first field, except those in `but`, in which two runs differ, or ""."""
+    for name in WORDS:
+        if name not in but and getattr(before, name) != getattr(now, name):
+            return name
+    return ""
 
 
 def publish(table: Path, out: Path, columns: Sequence[str]) -> None:
-    """Turn a complete CSV table, which is gone then, into the scores: at once or not at all."""
+    """Turn a complete CSV table into the scores `out`, in one step, and remove the table."""
     if out.suffix.lower() == ".parquet":
         partial = out.with_name(f"{out.name}.new")
         try:
@@ -154,7 +158,7 @@ def publish(table: Path, out: Path, columns: Sequence[str]) -> None:
 
 
 def listing_sha256(names: Iterable[str]) -> str:
-    """sha256 of the names of all files in order, each ended by a zero byte."""
+    """Hash the names of all files in order, each ended by a zero byte, by sha256."""
     digest = hashlib.sha256()
     for name in names:
         digest.update(os.fsencode(name) + b"\0")
@@ -162,7 +166,7 @@ def listing_sha256(names: Iterable[str]) -> str:
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """ "I/N" as two numbers with 1 <= I <= N; raises ConfigError."""
+    """Parse "I/N" into two numbers with 1 <= I <= N; raises ConfigError."""
     index, _, count = text.partition("/")
     if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
         raise ConfigError(f"--shard is {text!r}, expected I/N with I from 1 to N, for example 1/4.")
@@ -170,38 +174,39 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def shard_of(name: str, count: int) -> int:
-    """Which of `count` shards, from 1 on, a file belongs to: by the hash of its path below the
-    folder.
+    """Assign a file to one of `count` shards, 1 to `count`, by the hash of its path in the folder.
+
+    The path is hashed, and not the content, so that a shard can be listed without reading files.
     """
-    return int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:8], "little") % count + 1
+    digest = hashlib.sha256(os.fsencode(name)).digest()
+    return int.from_bytes(digest[:8], "little") % count + 1
 
 
 def order(name: str) -> list[str]:
-    """What files are sorted by, on every system alike: the parts of the path below the folder."""
+    """Return the key by which files are sorted on every system: the parts of the path."""
     return name.split("/")
 
 
 def to_parquet(table: Path, out: Path, columns: Sequence[str]) -> None:
-    """A CSV table of scores as Parquet, a group of rows at a time; a file name that is no UTF-8 is
-    escaped.
+    """Convert a CSV table of scores to Parquet, a group of rows at a time.
+
+    A file name that is no UTF-8 is escaped.
     """
     arrow: Any = pyarrow()
     kinds = {"malignant": arrow.bool_()} | dict.fromkeys(TEXT, arrow.string())
     schema = arrow.schema([(name, kinds.get(name, arrow.float64())) for name in columns])
-    with table.open(encoding="utf-8", errors="surrogateescape", newline="") as stream, arrow.parquet.ParquetWriter(
-        out, schema, compression="zstd"
-    ) as writer:  # fmt: skip
+    with (
+        table.open(encoding="utf-8", errors="surrogateescape", newline="") as stream,
+        arrow.parquet.ParquetWriter(out, schema, compression="zstd") as writer,
+    ):
         reader = csv.DictReader(stream)
         while group := list(islice(reader, GROUP)):
-            writer.write_table(
-                arrow.table(
-                    {name: [_value(row, name) for row in group] for name in columns}, schema
-                )
-            )
+            cells = {name: [_value(row, name) for row in group] for name in columns}
+            writer.write_table(arrow.table(cells, schema))
 
 
 def pyarrow() -> ModuleType:
-    """pyarrow with its Parquet part; raises ConfigError when it is not installed."""
+    """Import pyarrow with its Parquet part; raises ConfigError when it is not installed."""
     try:
         import pyarrow
         import pyarrow.parquet
@@ -215,12 +220,13 @@ def pyarrow() -> ModuleType:
 
 
 def select(names: Sequence[str], shard: str) -> Iterator[str]:
-    """The names of a shard, in their order."""
+    """Return the names of a shard, in their order."""
     index, count = parse_shard(shard)
     return (name for name in names if shard_of(name, count) == index)
 
 
 def _value(row: dict[str, str], name: str) -> Any:
+    """Convert a cell of a CSV row to the type of its column; an empty number is None."""
     text = row[name]
     if name in TEXT:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,6 +1,4 @@
-"""A table that is written row by row and survives being killed: CSV, appended to, with its rows in
-a known order.
-"""
+"""A CSV table that is written row by row, in a given order, and survives a killed process."""
 
 from __future__ import annotations
 
@@ -19,32 +17,30 @@ try:
 except ImportError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
 
-
 SYNC = 2.0
-"""Seconds after which what was written is forced to the disk: what a loss of power costs at
-most.
-"""
+"""Seconds between two syncs to the disk, and so the work that a loss of power costs at most."""
 
 
 class ResumableCsv:
     """Rows in a file, in the order of `keys`, which are the values of the first column.
 
-    Opening it keeps the whole rows that are there, as far as they are those of `keys` from its
-    start, and cuts the rest off: after a kill, the last row may be torn. Of rows that are not all,
-    a multiple of `step` is kept. `done` rows are there. Every append is one write, so rows of a
-    process that dies are in the file or not; `SYNC` says what may be lost with the machine. Raises
-    ConfigError when another process writes the file, or it can't be written.
+    Opening keeps the whole rows in the file as far as they match `keys` from the start, and cuts
+    the rest off: after a kill, the last row may be torn. Unless all rows are there, a multiple of
+    `step` is kept. `done` is the number of rows kept. Every append is one write, so that a process
+    that dies leaves all rows of an append or none; `SYNC` says how much may be lost when the
+    machine dies. Raises ConfigError when another process writes the file, or it can't be written.
     """
 
     def __init__(
         self, path: Path, columns: Sequence[str], keys: Sequence[str], step: int = 1
     ) -> None:
-        self.path, self.columns = path, tuple(columns)
+        self.path = path
+        self.columns = tuple(columns)
+        # Windows alone has O_BINARY, and needs it to leave line ends as they are.
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(
-                path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644
-            )
+            self._descriptor = os.open(path, flags, 0o644)
         except OSError as error:
             raise unwritable(path, error) from error
         try:
@@ -59,9 +55,12 @@ class ResumableCsv:
             raise
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Add rows, the next of `keys`; a column that a row lacks stays empty."""
-        self._write(b"".join(to_line(["" if (v := row.get(name)) is None else v for name in self.columns])
-                             for row in rows))  # fmt: skip
+        """Add rows for the next of `keys`; a column that a row lacks, or that is None, is empty."""
+        lines = []
+        for row in rows:
+            cells = [row.get(name) for name in self.columns]
+            lines.append(to_line("" if cell is None else cell for cell in cells))
+        self._write(b"".join(lines))
         if time.monotonic() - self._synced > SYNC:
             os.fsync(self._descriptor)
             self._synced = time.monotonic()
@@ -78,17 +77,21 @@ class ResumableCsv:
         self.close()
 
     def _write(self, content: bytes) -> None:
+        """Write bytes at the end of the file; raises ConfigError where that fails."""
         try:
+            # Usually a single write; where it stops early, the rest follows.
             while content:
-                content = content[os.write(self._descriptor, content) :]
+                written = os.write(self._descriptor, content)
+                content = content[written:]
         except OSError as error:
             raise unwritable(self.path, error) from error
 
     def _lock(self) -> None:
+        """Lock the file for this process; raises ConfigError where another holds it."""
         if fcntl is None:
             return
         try:
-            # The system lets go of it when the process ends, however that happens.
+            # The system releases the lock when the process ends, however that happens.
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise ConfigError(
@@ -98,24 +101,24 @@ class ResumableCsv:
 
 
 def to_line(values: Iterable[Any]) -> bytes:
-    """A row as CSV, in UTF-8; a file name that is no UTF-8 keeps its bytes."""
-    given = list(values)
+    """Format a row as CSV, in UTF-8; a file name that is no UTF-8 keeps its bytes."""
+    cells = list(values)
     # Not every Python puts a carriage return into quotation marks.
-    odd = any("\r" in str(value) for value in given)
+    has_return = any("\r" in str(cell) for cell in cells)
+    quoting = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
     stream = io.StringIO()
-    csv.writer(
-        stream, lineterminator="\n", quoting=csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL
-    ).writerow(given)
+    csv.writer(stream, lineterminator="\n", quoting=quoting).writerow(cells)
     return stream.getvalue().encode("utf-8", "surrogateescape")
 
 
 def read_rows(path: Path) -> Iterator[tuple[list[str], int]]:
-    """The whole rows of a CSV file, the heading first, each with the place in bytes where it ends.
+    """Yield the whole rows of a CSV file, the heading first, each with its end in bytes.
 
-    A row ends with a line that leaves no quotation mark open. Ends at the first row that is torn or
-    no CSV.
+    A row ends with a line that leaves no quotation mark open. The first row that is torn or no CSV
+    ends the iteration.
     """
-    place, record = 0, b""
+    place = 0
+    record = b""
     with path.open("rb") as stream:
         for line in stream:
             record += line
@@ -132,7 +135,7 @@ def read_rows(path: Path) -> Iterator[tuple[list[str], int]]:
 
 
 def unwritable(path: Path, error: OSError) -> ConfigError:
-    """The error for a file that can't be written."""
+    """Make the error for a file that can't be written."""
     return ConfigError(
         f"{path} can't be written ({error.strerror or error}): choose a folder that can be written "
         "and has space."
@@ -140,17 +143,19 @@ def unwritable(path: Path, error: OSError) -> ConfigError:
 
 
 def _whole(path: Path, columns: Sequence[str], keys: Sequence[str], step: int) -> tuple[int, int]:
-    """How many rows are there as they have to be and are kept, and where the last one of them
-    ends.
+    """Count the rows of a file that can be kept, and return their number and end in bytes.
+
+    They have the right heading and number of cells, and their first cells are those of `keys`.
     """
     rows = read_rows(path)
     heading, size = next(rows, ([], 0))
     if heading != list(columns):
         return 0, 0
     kept = 0
-    for done, (row, place) in enumerate(rows, 1):
-        if len(row) != len(columns) or done > len(keys) or row[0] != keys[done - 1]:
+    for number, (row, place) in enumerate(rows, 1):
+        if len(row) != len(columns) or number > len(keys) or row[0] != keys[number - 1]:
             break
-        if done % step == 0 or done == len(keys):
-            kept, size = done, place
+        if number % step == 0 or number == len(keys):
+            kept = number
+            size = place
     return kept, size

@@ -1,6 +1,4 @@
-"""The interface of what computes a model's answers: all that `Classifier` asks of PyTorch or of
-another runtime, in numpy arrays.
-"""
+"""The interface between `Classifier` and the runtime that computes a model, in numpy arrays."""
 
 from __future__ import annotations
 
@@ -18,19 +16,20 @@ class Engine(Protocol):
     """The folder that it was loaded from."""
 
     config: ModelConfig
+
     runtime: str
-    """What computes, by its name in the card."""
+    """Name of the runtime, as the card states it."""
 
     def forward(self, batch: Floats32) -> tuple[Floats32, Floats32]:
-        """Images (N, 3, H, W), as `view.to_array` makes them -> logits (N, C) and feature maps (N,
-        K, h, w).
+        """Compute logits (N, C) and feature maps (N, K, h, w) of images (N, 3, H, W).
+
+        The images are as `view.to_array` makes them.
         """
 
     def class_maps(self, features: Floats32, directions: Floats32) -> Floats32:
-        """Feature maps (N, K, h, w) and D directions (D, C) in logit space -> evidence (N, D, h,
-        w), at least 0.
+        """Compute the evidence, at least 0, for D directions in logit space: (N, D, h, w).
 
-        Grad-CAM (Selvaraju et al. 2017, eqs. 1-2). A one-hot direction is the evidence for one
-        class; the difference of two one-hot vectors is the evidence for the first class and against
-        the second.
+        `features` is (N, K, h, w), `directions` (D, C). The method is Grad-CAM (Selvaraju et al.
+        2017, eqs. 1-2). A one-hot direction gives the evidence for a class; the difference of two
+        one-hot vectors gives the evidence for the first class and against the second.
         """

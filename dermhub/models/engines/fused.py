@@ -1,9 +1,9 @@
-"""A model made faster for answers alone: the same numbers to rounding, in fewer and cheaper steps.
+"""Layer fusion for faster answers: the same numbers to rounding, in fewer and cheaper steps.
 
-Batch norms in evaluation mode are linear, so each goes into the convolution before it (Jacob et al.
-2018, section 3.2), and where PyTorch has oneDNN, a convolution's weights are laid out for its
+Batch norms in evaluation mode are linear, so each is merged into the convolution before it (Jacob
+et al. 2018, section 3.2). Where PyTorch has oneDNN, a convolution's weights are laid out for its
 kernel once and not at every call, and the kernel applies the activation before it writes.
-`torch.compile` does much of this, with a C++ compiler and time.
+`torch.compile` does much of this, but needs a C++ compiler and time.
 """
 
 from __future__ import annotations
@@ -27,33 +27,31 @@ ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
     nn.SiLU: ("swish", []),
     nn.Hardswish: ("hardswish", []),
 }
-"""What oneDNN applies after a convolution, by its name there and its numbers."""
+"""Activations that oneDNN applies after a convolution: their names there and their numbers."""
 
 
 class Packed(nn.Module):
-    """A convolution and its activation as one call of oneDNN, with the weights in the layout of its
-    kernel.
+    """A convolution and its activation as a single call of oneDNN, in its kernel's weight layout.
 
-    `shape` is that of the maps that the layout is chosen for; maps of other shapes are taken as
-    well.
+    The layout is chosen for maps of `shape`; maps of other shapes work as well.
     """
 
     def __init__(self, conv: nn.Conv2d, shape: torch.Size, activation: nn.Module) -> None:
         super().__init__()
         steps = (conv.padding, conv.stride, conv.dilation, conv.groups)
-        # By what `torch.compile` calls as well. No buffer: the layout is opaque, and nobody saves
-        # it.
+        # `torch.compile` calls the same private function. The weight is no buffer: its layout is
+        # opaque and can't be saved.
         reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
         self.weight = reorder(conv.weight.detach().to_mkldnn(), *steps, list(shape))
         self.bias = None if conv.bias is None else conv.bias.detach()
         self.steps = (*steps, *ACTIVATIONS[type(activation)], "")
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """Maps (N, C, H, W) -> maps (N, K, h, w)."""
+        """Turn maps (N, C, H, W) into maps (N, K, h, w)."""
         # By its full name, because choosing the overload takes as long as a small convolution.
         run = torch.ops.mkldnn._convolution_pointwise.default
-        found: torch.Tensor = run(maps, self.weight, self.bias, *self.steps)
-        return found
+        output: torch.Tensor = run(maps, self.weight, self.bias, *self.steps)
+        return output
 
 
 def fold(
@@ -62,52 +60,90 @@ def fold(
     layout: torch.memory_format = torch.channels_last,
     pack: bool = True,
 ) -> nn.Module:
-    """A copy of a model in evaluation mode that gives the same feature maps, for images (N, 3,
-    size, size) and others.
+    """Copy a model in evaluation mode into a faster one with the same feature maps.
 
-    It can't be trained. `model` stays as it is; it has to be in that layout, and shares no tensor
-    with the copy. Where the feature maps of one image are not those of `model` (a backbone that
-    uses a convolution's output twice), `model` itself is returned. With `pack` False, batch norms
-    are folded and nothing else, as without oneDNN.
+    It is made for images (N, 3, size, size), takes others as well, and can't be trained. `model`
+    has to be in the memory format `layout`; it stays as it is, and shares no tensor with the copy.
+    Where the copy gives other feature maps of a random image (a backbone that uses a convolution's
+    output twice), `model` itself is returned. With `pack` False, batch norms are folded and nothing
+    else, as without oneDNN.
     """
-    images = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0)).to(
-        memory_format=layout
-    )
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(1, 3, size, size, generator=generator).to(memory_format=layout)
     with torch.inference_mode(False), torch.no_grad():
+        packs = pack and can_pack()
         expected, shapes, norms = _watch(model, images)
         folded = copy.deepcopy(model)
         layers = dict(folded.named_modules())
         for name, shape in shapes.items():
             norm = norms.get(name)
-            pair = _merged(
-                layers[name], layers[norm] if norm else None, shape if pack and can_pack() else None
-            )
-            folded.set_submodule(name, pair[0])
+            norm_layer = layers[norm] if norm else None
+            conv, activation = _merged(layers[name], norm_layer, shape if packs else None)
+            folded.set_submodule(name, conv)
             if norm:
-                folded.set_submodule(norm, pair[1])
-        found = backbone.features(folded, images)
-    alike = float((found - expected).abs().max()) <= TOLERANCE * float(expected.abs().max())
-    return folded if alike else model
+                folded.set_submodule(norm, activation)
+        actual = backbone.features(folded, images)
+    largest = float(expected.abs().max())
+    difference = float((actual - expected).abs().max())
+    return folded if difference <= TOLERANCE * largest else model
+
+
+def merge(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+    """Merge a batch norm in evaluation mode into the convolution before it.
+
+    The new weights are worked out in float64, so that only their rounding differs.
+    """
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    gain = 1 if norm.weight is None else norm.weight.double()
+    scale = (norm.running_var.double() + norm.eps).rsqrt() * gain
+    shift = 0 if norm.bias is None else norm.bias.double()
+    bias = (0 if conv.bias is None else conv.bias.double()) - norm.running_mean.double()
+    # A shallow copy, with a dictionary of parameters for the new tensors: `conv` stays as it is.
+    merged = copy.copy(conv)
+    merged._parameters = dict(conv._parameters)
+    weight = (conv.weight.double() * scale[:, None, None, None]).to(conv.weight.dtype)
+    merged.weight = nn.Parameter(weight, requires_grad=False)
+    merged.bias = nn.Parameter((shift + bias * scale).to(conv.weight.dtype), requires_grad=False)
+    return merged
+
+
+@functools.cache
+def can_pack() -> bool:
+    """Try to run `Packed`: not every build of PyTorch has oneDNN, or these operators."""
+    # The new layer's random weights must not change later draws.
+    with torch.random.fork_rng(devices=[]):
+        conv = nn.Conv2d(2, 2, 1)
+    maps = torch.ones(1, 2, 2, 2)
+    try:
+        with torch.inference_mode():
+            packed = Packed(conv, maps.shape, nn.ReLU())
+            return torch.allclose(packed(maps), conv(maps).relu(), atol=1e-5)
+    except (AttributeError, RuntimeError, TypeError):
+        return False
 
 
 def _watch(
     model: nn.Module, images: torch.Tensor
 ) -> tuple[torch.Tensor, dict[str, torch.Size], dict[str, str]]:
-    """Feature maps, the shape that comes to each convolution, and convolution -> the batch norm
-    that its maps meet.
+    """Run a model once and follow its maps from convolutions to batch norms.
+
+    Returns the feature maps, the input shape of each convolution, and the batch norm that takes the
+    output of a convolution, by the names of the two layers.
     """
     shapes: dict[str, torch.Size] = {}
     norms: dict[str, str] = {}
-    # The outputs are held, so that no other tensor gets the number of one.
-    made: dict[int, tuple[str, torch.Tensor]] = {}
+    # The outputs are held, so that no later tensor gets the id of an earlier one.
+    outputs: dict[int, tuple[str, torch.Tensor]] = {}
 
-    def after(name: str, maps: torch.Tensor, found: torch.Tensor) -> None:
+    def after(name: str, maps: torch.Tensor, output: torch.Tensor) -> None:
         shapes[name] = maps.shape
-        made[id(found)] = name, found
+        outputs[id(output)] = (name, output)
 
     def before(name: str, maps: torch.Tensor) -> None:
-        if id(maps) in made:
-            norms[made[id(maps)][0]] = name
+        if id(maps) in outputs:
+            conv, _ = outputs[id(maps)]
+            norms[conv] = name
 
     handles = []
     for name, module in model.named_modules():
@@ -129,8 +165,10 @@ def _watch(
 def _merged(
     conv: nn.Module, norm: nn.Module | None, shape: torch.Size | None
 ) -> tuple[nn.Module, nn.Module]:
-    """What stands in place of a convolution and of its batch norm; the convolution is packed for a
-    shape, if any.
+    """Merge a convolution and its batch norm, if any, into two layers that take their places.
+
+    With a `shape` the first is packed for it where possible, and the second does nothing. Otherwise
+    the second is the activation.
     """
     assert isinstance(conv, nn.Conv2d)
     # timm's BatchNormAct2d ends in its activation.
@@ -146,40 +184,3 @@ def _merged(
     if shape and plain and type(activation) in ACTIVATIONS:
         return Packed(conv, shape, activation), nn.Identity()
     return conv, activation
-
-
-def merge(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
-    """A convolution that gives what `norm` (in evaluation mode) makes of the output of `conv`.
-
-    Worked out in float64, so that what differs is the rounding of the new weights alone.
-    """
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    scale = (norm.running_var.double() + norm.eps).rsqrt() * (
-        1 if norm.weight is None else norm.weight.double()
-    )
-    shift = 0 if norm.bias is None else norm.bias.double()
-    bias = (0 if conv.bias is None else conv.bias.double()) - norm.running_mean.double()
-    # Without its tensors, which take the place of these.
-    merged = copy.copy(conv)
-    merged._parameters = dict(conv._parameters)
-    weight = (conv.weight.double() * scale[:, None, None, None]).to(conv.weight.dtype)
-    merged.weight = nn.Parameter(weight, requires_grad=False)
-    merged.bias = nn.Parameter((shift + bias * scale).to(conv.weight.dtype), requires_grad=False)
-    return merged
-
-
-@functools.cache
-def can_pack() -> bool:
-    """Whether this build of PyTorch can run `Packed`, found by trying: not every one has oneDNN, or
-    these operators.
-    """
-    with torch.random.fork_rng(devices=[]):  # asking must not change what is drawn later
-        conv, maps = nn.Conv2d(2, 2, 1), torch.ones(1, 2, 2, 2)
-    try:
-        with torch.inference_mode():
-            return torch.allclose(
-                Packed(conv, maps.shape, nn.ReLU())(maps), conv(maps).relu(), atol=1e-5
-            )
-    except (AttributeError, RuntimeError, TypeError):
-        return False

@@ -1,5 +1,6 @@
-"""ONNX Runtime runs a model as a graph: answers and class maps without PyTorch. The only importer
-of onnxruntime.
+"""Engine on ONNX Runtime: answers and class maps from a model's graph, without PyTorch.
+
+This is the only module that imports onnxruntime.
 """
 
 from __future__ import annotations
@@ -18,21 +19,22 @@ from dermhub.models.engines.graph_metadata import ADVICE, FEATURES, INPUT, LOGIT
 from dermhub.models.folder import ModelFolder
 
 MOST = 256
-"""Threads that a session takes at most, whatever the environment says."""
+"""Largest number of threads of a session, whatever the environment says."""
 
 
 class OnnxEngine:
     """The model of a folder by its graph, whose bytes are `content`; see `base.Engine`.
 
-    Raises ModelError when ONNX Runtime is not installed, for what it can't read, and for a graph
+    Raises ModelError when ONNX Runtime is not installed or can't read the graph, and for a graph
     that was made from other weights or does not fit the configuration.
     """
 
     runtime = "ONNX Runtime"
 
     def __init__(self, folder: ModelFolder, content: bytes) -> None:
-        # Copies and pickles are made from these: a session can be neither copied nor saved.
-        self.folder, self.content = folder.absolute(), content
+        # Copies and pickles are made from these two: a session can be neither copied nor saved.
+        self.folder = folder.absolute()
+        self.content = content
         self.config = folder.config
         where = str(folder.path / GRAPH)
         self._session = _session(content, where)
@@ -49,12 +51,12 @@ class OnnxEngine:
         return OnnxEngine, (self.folder, self.content)
 
     def forward(self, batch: Floats32) -> tuple[Floats32, Floats32]:
-        """Images (N, 3, H, W) -> logits (N, C) and feature maps (N, K, h, w)."""
+        """Compute logits (N, C) and feature maps (N, K, h, w) of images (N, 3, H, W)."""
         logits, features = self._session.run([LOGITS, FEATURES], {INPUT: batch})
         return logits, features
 
     def class_maps(self, features: Floats32, directions: Floats32) -> Floats32:
-        """Feature maps (N, K, h, w) and directions (D, C) -> evidence (N, D, h, w), at least 0.
+        """Compute the evidence (N, D, h, w), at least 0, for directions (D, C).
 
         After global average pooling and one linear layer, the gradient of a score is the layer's
         weights divided by h * w at every place, so Grad-CAM is CAM (Zhou et al. 2016) in closed
@@ -62,30 +64,27 @@ class OnnxEngine:
         """
         n, k, h, w = features.shape
         weights = directions @ self._head / np.float32(h * w)
-        return np.maximum(weights @ features.reshape(n, k, h * w), 0).reshape(
-            n, len(directions), h, w
-        )
+        evidence = np.maximum(weights @ features.reshape(n, k, h * w), 0)
+        return evidence.reshape(n, len(directions), h, w)
 
     def _check_shapes(self, where: str) -> None:
-        size, classes, channels = self.config.input.size, *self._head.shape
+        """Raise ModelError where the graph does not fit the configuration or the last layer."""
+        size = self.config.input.size
+        classes, channels = self._head.shape
         ends = (*self._session.get_inputs(), *self._session.get_outputs())
+        # The first axis, the batch, is free; so are height and width of the feature maps.
         shapes = {end.name: end.shape[1:] for end in ends}
-        maps = shapes.get(FEATURES, [])[:1]
-        if shapes | {FEATURES: maps} != {
-            INPUT: [3, size, size],
-            LOGITS: [classes],
-            FEATURES: [channels],
-        }:
+        fixed = shapes | {FEATURES: shapes.get(FEATURES, [])[:1]}
+        if fixed != {INPUT: [3, size, size], LOGITS: [classes], FEATURES: [channels]}:
+            actual = some(f"{name} {shape}" for name, shape in shapes.items())
             raise ModelError(
-                f"{where} has a graph with "
-                f"{some(f'{name} {shape}' for name, shape in shapes.items())}, which does not fit "
-                f"its configuration ({size} pixels, {classes} classes, {channels} channels): "
-                f"{ADVICE}."
+                f"{where} has a graph with {actual}, which does not fit its configuration ({size} "
+                f"pixels, {classes} classes, {channels} channels): {ADVICE}."
             )
 
 
 def installed() -> bool:
-    """Whether ONNX Runtime can be imported here."""
+    """Return True where ONNX Runtime can be imported."""
     try:
         module("")
     except ModelError:
@@ -94,27 +93,29 @@ def installed() -> bool:
 
 
 def version() -> str:
-    """ONNX Runtime's version; raises ModelError when it is not installed."""
+    """Return ONNX Runtime's version; raises ModelError when it is not installed."""
     return str(module("An ONNX model").__version__)
 
 
-def module(what: str) -> ModuleType:
-    """The package onnxruntime, for `what` in messages, with its telemetry off; raises ModelError
-    without it.
+def module(user: str) -> ModuleType:
+    """Import onnxruntime with its telemetry off.
+
+    Raises ModelError where it can't be imported; the sentence says that `user` needs it.
     """
-    # From 1.29 on its builds for Linux tell Microsoft of every session, model hashes included, and
-    # leave files behind.
+    # From 1.29 on its builds for Linux report every session to Microsoft, model hashes included,
+    # and leave files behind.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
 
-        # For those who have imported it before.
+        # The variable comes too late where the package was imported before.
         getattr(onnxruntime, "disable_telemetry_events", lambda: None)()
-        onnxruntime.InferenceSession  # noqa: B018  (a folder of that name is imported as well)
-    # A build for another processor or Python raises what it likes.
+        # A folder of that name is imported as well, but has no sessions.
+        onnxruntime.InferenceSession  # noqa: B018
+    # A build for another processor or Python may raise any error.
     except Exception as error:
         raise ModelError(
-            f"{what} needs ONNX Runtime, which can't be imported ({error}): pip install -r "
+            f"{user} needs ONNX Runtime, which can't be imported ({error}): pip install -r "
             "requirements-onnx.txt."
         ) from None
     package: ModuleType = onnxruntime
@@ -122,10 +123,12 @@ def module(what: str) -> ModuleType:
 
 
 def _session(content: bytes, where: str) -> Any:
+    """Load a graph into ONNX Runtime; raises ModelError for bytes that it can't read."""
     runtime = module(where)
     options = runtime.SessionOptions()
-    options.log_severity_level = 4  # what matters comes as an exception
-    # As PyTorch does; without it ONNX Runtime takes every core.
+    # Only fatal errors are logged: all that matters also comes as an exception.
+    options.log_severity_level = 4
+    # PyTorch heeds this variable, too; without it ONNX Runtime takes every core.
     threads = os.environ.get("OMP_NUM_THREADS", "")
     if threads.isdecimal():
         options.intra_op_num_threads = min(int(threads), MOST)
@@ -133,7 +136,8 @@ def _session(content: bytes, where: str) -> Any:
         return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     # ONNX Runtime's errors have no common base of their own.
     except Exception as error:
+        reason = " ".join(str(error).split())[:200]
         raise ModelError(
-            f"{where} is no ONNX model that ONNX Runtime can read "
-            f"({' '.join(str(error).split())[:200]}): copy it again, or export the model again."
+            f"{where} is no ONNX model that ONNX Runtime can read ({reason}): copy it again, or "
+            "export the model again."
         ) from None

@@ -1,4 +1,4 @@
-"""The choice of what computes a model's answers: PyTorch, or ONNX Runtime."""
+"""The choice of the engine that computes a model's answers: PyTorch or ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from dermhub.models.engines.pytorch import TorchEngine
 
 Runtime = Literal["auto", "torch", "onnx"]
-"""What computes; "auto" is ONNX Runtime where it is installed and the model has a graph, because
-it is faster then (benchmarks/engines.py), but not on s390x, where that was not measured, unless
-the model has nothing but the graph.
+"""Name of the runtime that computes.
+
+"auto" is ONNX Runtime where it is installed and the model has a graph, because it is faster then
+(`benchmarks/engines.py`). On s390x, where that was not measured, it is PyTorch. An export, which
+has nothing but the graph, always runs on ONNX Runtime.
 """
 
 
 def load(folder: ModelFolder, runtime: Runtime = "auto") -> Engine:
-    """Load a model folder into the runtime that is asked for.
+    """Load a model folder into the given runtime.
 
     Raises ConfigError for a runtime that can't run the model, and ModelError when the folder is not
     a whole and matching model.
@@ -38,7 +40,8 @@ def load(folder: ModelFolder, runtime: Runtime = "auto") -> Engine:
                 f"{folder.path} is an exported model without {WEIGHTS}, which PyTorch can't run: "
                 "give the model's own folder."
             )
-        onnx_runtime.module(str(folder.path))  # without it, the sentence names the folder
+        # Before the graph is read, so that the sentence about a missing runtime names the folder.
+        onnx_runtime.module(str(folder.path))
         return OnnxEngine(folder, folder.read(GRAPH))
     if runtime == "onnx" or (runtime == "auto" and prefers_graph()):
         engine = _load_graph(folder, demanded=runtime == "onnx")
@@ -52,34 +55,35 @@ def load(folder: ModelFolder, runtime: Runtime = "auto") -> Engine:
         )
     torch_engine = load_torch(folder)
     if GRAPH in folder.config.files:
-        # PyTorch does not need it, but with another one the folder is not the one that was
+        # PyTorch does not need the graph, but a folder with another graph is not the one that was
         # measured.
         folder.check(GRAPH)
     return torch_engine
 
 
 def prefers_graph() -> bool:
-    """Whether "auto" takes a model's graph on this machine, where ONNX Runtime is installed."""
+    """Return True where "auto" prefers a model's graph to PyTorch: on little-endian machines."""
     return sys.byteorder == "little"
 
 
 def load_torch(folder: ModelFolder) -> TorchEngine:
-    """Load a model folder into PyTorch, which takes seconds to import; raises ModelError where it
-    is not installed, and for an export.
+    """Load a model folder into PyTorch, which takes seconds to import.
+
+    Raises ModelError where PyTorch is not installed, and for an export.
     """
     kind = _torch_engine(folder)
     import torch
 
-    # Weights that are made in inference mode could never be differentiated or trained.
+    # Weights made in inference mode could never be differentiated or trained.
     with torch.inference_mode(False):
         return kind(folder)
 
 
 def torch_module(engine: Engine) -> nn.Module:
-    """The torch module of a loaded model, in evaluation mode; where another runtime answers, it is
-    loaded now.
+    """Return the torch module of a loaded model, in evaluation mode.
 
-    Raises ModelError where PyTorch is not installed, and for an export.
+    It is loaded now where another runtime answers. Raises ModelError where PyTorch is not
+    installed, and for an export.
     """
     if isinstance(engine, _torch_engine(engine.folder)):
         return engine.model
@@ -87,6 +91,7 @@ def torch_module(engine: Engine) -> nn.Module:
 
 
 def _torch_engine(folder: ModelFolder) -> type[TorchEngine]:
+    """Import `TorchEngine`; raises ModelError, naming the folder, without PyTorch or timm."""
     try:
         from dermhub.models.engines.pytorch import TorchEngine
     except ModuleNotFoundError as error:
@@ -99,10 +104,10 @@ def _torch_engine(folder: ModelFolder) -> type[TorchEngine]:
 
 
 def _load_graph(folder: ModelFolder, demanded: bool) -> OnnxEngine | None:
-    """The engine of a folder's graph; None where there is none or ONNX Runtime is not installed.
+    """Load the graph of a folder; None without a graph or without ONNX Runtime.
 
-    What is wrong with the weights is left to PyTorch's engine to tell, which knows every tensor;
-    with `demanded` it is told here.
+    Damaged weights give None, too, so that PyTorch's engine, which knows every tensor, reports the
+    damage. With `demanded` they raise ModelError here.
     """
     if GRAPH not in folder.config.files or not onnx_runtime.installed():
         return None
