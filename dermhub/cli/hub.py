@@ -54,6 +54,9 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def run_pull(options: argparse.Namespace) -> int:
     """Print the folder of a verified model; with --to it is a copy."""
+    # Imported here, as whatever imports numpy, pandas or yaml waits until it is needed.
+    from dermhub.models.folder import ModelFolder
+
     folder = locate(options.model)
     ModelFolder(folder).check(WEIGHTS)
     if options.to is None:
@@ -68,11 +71,10 @@ def run_push(options: argparse.Namespace) -> int:
     """Send a model folder whose card is whole; print its commit, and the entry that pins it in the
     catalogue.
     """
-    repository = plain(options.repo)
-    from dermhub.cards import (
-        checklist,  # as below, what imports pandas or yaml waits until it is needed
-    )
+    from dermhub.cards import checklist
+    from dermhub.models.folder import ModelFolder
 
+    repository = plain(options.repo)
     checklist.check(options.folder)
     verified = ModelFolder(options.folder)
     verified.check(WEIGHTS)
@@ -87,9 +89,9 @@ def run_push(options: argparse.Namespace) -> int:
 
 def run_space(options: argparse.Namespace) -> int:
     """Send the demo and what it needs."""
-    repository = plain(options.repo)
     from dermhub.release import space
 
+    repository = plain(options.repo)
     contents = space.contents(catalog.MODEL_CARDS.parent)
     report(
         client.push(contents, repository, "space", "dermhub demo", options.private), len(contents)
