@@ -105,9 +105,11 @@ def to_line(values: Iterable[Any]) -> bytes:
     cells = list(values)
     # Not every Python puts a carriage return into quotation marks.
     has_return = any("\r" in str(cell) for cell in cells)
-    quoting = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
     stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n", quoting=quoting).writerow(cells)
+    writer = csv.writer(
+        stream, lineterminator="\n", quoting=csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
+    )
+    writer.writerow(cells)
     return stream.getvalue().encode("utf-8", "surrogateescape")
 
 

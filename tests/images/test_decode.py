@@ -1,5 +1,6 @@
-"""Every kind of image becomes the same tensor, and everything else is refused with one clear
-sentence.
+"""Decoding: every kind of image becomes the same array, and anything else is refused.
+
+A refusal is one clear sentence.
 """
 
 from __future__ import annotations
@@ -28,15 +29,16 @@ from tests.support.tiny import TINY_SPEC, pixels
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
-    """The bytes of an image file."""
+    """Return the bytes of an image file."""
     stream = io.BytesIO()
     image.save(stream, kind, **options)
     return stream.getvalue()
 
 
 def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
-    """A PNG written by hand, for what Pillow does not write (16 bit) or would have to hold in
-    memory (bombs).
+    """Write a PNG by hand.
+
+    Pillow does not write some of them (16 bit), and would have to hold others in memory (bombs).
     """
 
     def chunk(kind: bytes, data: bytes) -> bytes:
@@ -54,14 +56,14 @@ def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
 
 
 def colour_of(image: Image.Image) -> Any:
-    """The colour in the middle of what `to_rgb` makes of an image."""
+    """Return the colour in the middle of the image that `to_rgb` makes."""
     rgb = to_rgb(image)
     assert rgb.mode == "RGB"
     return rgb.getpixel((rgb.width // 2, rgb.height // 2))
 
 
 def refusal(image: Any) -> str:
-    """The one sentence with which an input is refused."""
+    """Return the sentence with which an input is refused."""
     with pytest.raises(ImageError) as raised:
         to_rgb(image)
     text = str(raised.value)

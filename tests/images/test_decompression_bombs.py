@@ -1,5 +1,6 @@
-"""Small files that would keep a decoder busy are told from their structure, and ordinary ones are
-not.
+"""Decompression bombs: small files that would keep a decoder busy are recognised by structure.
+
+Ordinary files are not mistaken for them.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from dermhub.images.decompression_bombs import MOST_SCANS, bomb_in
 from tests.support import odd_files
 
 
-def told(content: bytes) -> str:
-    """What is said of the bytes of a file."""
+def verdict(content: bytes) -> str:
+    """Return the verdict on the bytes of a file."""
     return bomb_in(io.BytesIO(content))
 
 
 def scans(count: int, within: bytes = b"") -> bytes:
-    """The markers of a JPEG with `count` scans: its start, an APP1 segment, the scans, its end."""
+    """Write the markers of a JPEG with `count` scans: start, an APP1 segment, the scans, end."""
     segment = b"\xff\xe1" + struct.pack(">H", 2 + len(within)) + within
     # A scan: its header of six bytes, a stuffed FF 00, a restart, and a fill byte before the next
     # marker.
@@ -34,7 +35,7 @@ def scans(count: int, within: bytes = b"") -> bytes:
 
 
 def directory(order: str, kind: int, count: int, big: bool = False) -> bytes:
-    """A TIFF with one field of `count` values of a type."""
+    """Write a TIFF with a field of `count` values of a type."""
     mark = b"II" if order == "<" else b"MM"
     if big:
         head = mark + struct.pack(order + "HHHQ", 43, 8, 0, 16)
@@ -43,22 +44,22 @@ def directory(order: str, kind: int, count: int, big: bool = False) -> bytes:
 
 
 def test_scans_are_counted() -> None:
-    assert told(scans(MOST_SCANS)) == ""
-    assert told(scans(MOST_SCANS + 1)) == "a JPEG of more than 50 scans"
+    assert verdict(scans(MOST_SCANS)) == ""
+    assert verdict(scans(MOST_SCANS + 1)) == "a JPEG of more than 50 scans"
 
 
 def test_a_preview_and_what_follows_the_end_are_no_scans() -> None:
-    assert told(scans(1, within=b"\xff\xda\0\x02" * 60)) == ""
-    assert told(scans(1) + b"\xff\xda\0\x02" * 60) == ""
+    assert verdict(scans(1, within=b"\xff\xda\0\x02" * 60)) == ""
+    assert verdict(scans(1) + b"\xff\xda\0\x02" * 60) == ""
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("big", [False, True])
 def test_values_of_a_tiff_are_counted(order: str, big: bool) -> None:
-    assert told(directory(order, 4, 50_000, big)) == ""
-    assert told(directory(order, 4, 50_001, big)) == "a TIFF in more than 50,000 pieces"
+    assert verdict(directory(order, 4, 50_000, big)) == ""
+    assert verdict(directory(order, 4, 50_001, big)) == "a TIFF in more than 50,000 pieces"
     # A colour profile is bytes of type 7: however many, they cost what they weigh.
-    assert told(directory(order, 7, 9_000_000, big)) == ""
+    assert verdict(directory(order, 7, 9_000_000, big)) == ""
 
 
 @pytest.mark.parametrize(
@@ -66,13 +67,13 @@ def test_values_of_a_tiff_are_counted(order: str, big: bool) -> None:
     [b"", b"II", b"II*\0", b"MM\0+\0", b"\xff\xd8", b"\xff\xd8\xff", b"\xff\xd8\xff\xe1\0"],
 )
 def test_what_is_cut_short_is_left_to_the_decoder(content: bytes) -> None:
-    assert told(content) == ""
+    assert verdict(content) == ""
 
 
 def test_ordinary_files_pass() -> None:
-    for name, one in odd_files.ACCEPTED.items():
-        assert told(one.make()) == "", name
-    assert told(odd_files.saved("TIFF", Image.new("RGB", (400, 4000)))) == ""
+    for name, make in odd_files.ACCEPTED.items():
+        assert verdict(make.make()) == "", name
+    assert verdict(odd_files.saved("TIFF", Image.new("RGB", (400, 4000)))) == ""
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])

@@ -1,6 +1,4 @@
-"""Drawn lesions: the same for a seed, different between seeds, and darker where they are meant to
-be.
-"""
+"""Drawn lesions: the same for a seed, different between seeds, and dark in the right place."""
 
 from __future__ import annotations
 

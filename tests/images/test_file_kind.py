@@ -1,4 +1,4 @@
-"""A file's first bytes name it: what each format's own writer or specification puts there."""
+"""Kinds of files by their first bytes, as each format's writer or specification puts them there."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from dermhub.images.file_kind import BRANDS, HEAD, STARTS, kind_of
 
 
 def written(kind: str, **options: Any) -> bytes:
-    """An image as Pillow writes it."""
+    """Return an image file as Pillow writes it."""
     stream = io.BytesIO()
     Image.new("RGB", (40, 40)).save(stream, kind, **options)
     return stream.getvalue()[:HEAD]
 
 
 def archive(*members: str) -> bytes:
-    """A ZIP archive."""
+    """Return a ZIP archive."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as file:
         for member in members:
@@ -31,7 +31,7 @@ def archive(*members: str) -> bytes:
 
 
 def array() -> bytes:
-    """An array as NumPy saves it."""
+    """Return an array as NumPy saves it."""
     stream = io.BytesIO()
     np.save(stream, np.zeros(3))
     return stream.getvalue()[:HEAD]

@@ -1,6 +1,4 @@
-"""Finding the lesion without a model: drawn discs whose outline is known, and images without
-any.
-"""
+"""Segmentation without a model: drawn discs with known outlines, and images without a lesion."""
 
 from __future__ import annotations
 
@@ -20,22 +18,23 @@ SKIN, SPOT = (222, 178, 160), (120, 80, 60)
 
 
 def disc(size: tuple[int, int], radius: float, centre: tuple[float, float] = (0.5, 0.5)) -> Mask:
-    """(height, width): where a disc is; its radius is a share of the height, its centre one of each
-    side.
+    """Return the mask of a disc in a picture of (height, width).
+
+    Its radius is a share of the height, and its centre a share of each side.
     """
     y, x = np.mgrid[0 : size[1], 0 : size[0]]
     return np.asarray(np.hypot(x - centre[0] * size[0], y - centre[1] * size[1]) < radius * size[1])
 
 
 def picture(mask: Mask, spot: tuple[int, int, int] = SPOT) -> Image.Image:
-    """Skin with a spot where the mask is."""
+    """Draw skin with a spot where the mask is."""
     return Image.fromarray(
         np.where(mask[..., None], np.array(spot), np.array(SKIN)).astype(np.uint8)
     )
 
 
-def dice(one: Mask, other: Mask) -> float:
-    return float(2 * (one & other).sum() / (one.sum() + other.sum()))
+def dice(first: Mask, other: Mask) -> float:
+    return float(2 * (first & other).sum() / (first.sum() + other.sum()))
 
 
 @pytest.mark.parametrize("size", [(200, 150), (600, 450), (48, 40), (150, 200), (1200, 1200)])

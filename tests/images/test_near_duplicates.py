@@ -1,6 +1,4 @@
-"""Seen before: copies of training images are recognised however they were turned, scaled or
-compressed.
-"""
+"""Near duplicates: turned, scaled or compressed copies of training images are recognised."""
 
 from __future__ import annotations
 
@@ -36,7 +34,7 @@ TURNS = [None, *Image.Transpose]
 
 @pytest.fixture(scope="module")
 def manifest() -> SeenImages:
-    """Eight training images, two validation images, and two test images that must not be in it."""
+    """Hash eight training, two validation and two test images; the last must not be in it."""
     return near_duplicates.build(IMAGES.values(), list(IMAGES), SPLITS)
 
 
@@ -55,7 +53,7 @@ def square(image: Image.Image) -> Image.Image:
 
 
 def flipped(image: Image.Image, places: range) -> SeenImages:
-    """A manifest of one hash, which differs from the image's in the bits at these places."""
+    """Make a manifest of one hash, which differs from the image's in the bits at these places."""
     bits = np.unpackbits(near_duplicates.symmetries(transformed(image))[0], bitorder="little")
     bits[list(places)] ^= 1
     return SeenImages(np.packbits(bits, bitorder="little")[None], ["A"], ["train"])
@@ -68,7 +66,7 @@ def transformed(image: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.f
 
 
 def parts() -> dict[str, Any]:
-    """The arrays of a manifest of two images, made by hand."""
+    """Return the arrays of a manifest of two images, made by hand."""
     return {
         "bits": np.arange(96, dtype=np.uint8).reshape(2, 48),
         "splits": np.array([0, 1], np.uint8),
@@ -110,9 +108,9 @@ def test_symmetries_are_those_of_a_square() -> None:
     assert ways.dtype == np.uint8
     assert len({row.tobytes() for row in ways}) == 8
     for turn in TURNS:
-        one = near_duplicates.symmetries(transformed(turned(image, turn)))[0]
+        code = near_duplicates.symmetries(transformed(turned(image, turn)))[0]
         # But for coefficients near zero, one of the eight is the turned image's own hash.
-        assert np.bitwise_count(ways ^ one).sum(axis=1).min() <= 4, turn
+        assert np.bitwise_count(ways ^ code).sum(axis=1).min() <= 4, turn
 
 
 @pytest.mark.parametrize("turn", TURNS)

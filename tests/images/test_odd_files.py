@@ -1,6 +1,4 @@
-"""The table of odd and hostile files against the library: each is read, or refused in the sentence
-it states.
-"""
+"""Odd and hostile files against the library: each is read, or refused in the sentence it states."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ SLOW = {
     "PNG, 400 megapixels",
     "PNG, 200 MB of comment",
 }
-"""Those of which the making takes long."""
+"""Kinds of files that take long to make."""
 
 
 def test_there_are_enough_of_them() -> None:
@@ -28,11 +26,11 @@ def test_there_are_enough_of_them() -> None:
     "kind", [pytest.param(k, marks=[pytest.mark.slow] * (k in SLOW)) for k in odd_files.REFUSED]
 )
 def test_refused_in_the_sentence_it_states(kind: str) -> None:
-    one = odd_files.REFUSED[kind]
+    make = odd_files.REFUSED[kind]
     with pytest.raises(ImageError) as caught:
-        to_rgb(one.make())
+        to_rgb(make.make())
     text = str(caught.value).replace("the uploaded data", "The file")
-    assert text.startswith(one.expected)
+    assert text.startswith(make.expected)
     assert text.count("\n") == 0
 
 

@@ -1,4 +1,4 @@
-"""A photo: decoded once, and each of its figures worked out once, whoever asks for it."""
+"""Photos: decoded once, and each measurement made once, whoever asks for it."""
 
 from __future__ import annotations
 
@@ -45,21 +45,21 @@ def test_what_is_no_image_is_refused_when_it_is_opened() -> None:
 
 def test_figures_are_those_of_its_pixels() -> None:
     rgb = draw(3, (320, 240), 0.8)
-    one, spec = Photo(rgb), InputSpec(64)
+    drawn, spec = Photo(rgb), InputSpec(64)
     measured = quality.measure(rgb)
-    assert quality.judge(one.quality) == quality.judge(measured)
-    assert (one.quality.size, one.quality.sharpness) == ((320, 240), measured.sharpness)
-    assert one.lesion is one.quality.lesion
-    assert np.array_equal(one.lesion.small, measured.lesion.small)
-    assert np.array_equal(one.array(spec), to_array(rgb, spec))
+    assert quality.judge(drawn.quality) == quality.judge(measured)
+    assert (drawn.quality.size, drawn.quality.sharpness) == ((320, 240), measured.sharpness)
+    assert drawn.lesion is drawn.quality.lesion
+    assert np.array_equal(drawn.lesion.small, measured.lesion.small)
+    assert np.array_equal(drawn.array(spec), to_array(rgb, spec))
     # A frame of 4:3 is looked up in its eight symmetries, a square also as one that was stretched
     # or padded; an image without structure by nothing.
-    assert one.hashes.shape == (8, 6)
+    assert drawn.hashes.shape == (8, 6)
     assert Photo(draw(3, (80, 80))).hashes.shape == (32, 6)
     assert Photo(Image.new("RGB", (80, 60))).hashes.shape == (0, 6)
     coefficients = near_duplicates.transform(rgb)
     assert coefficients is not None
-    assert np.array_equal(one.hashes.view(np.uint8), near_duplicates.symmetries(coefficients))
+    assert np.array_equal(drawn.hashes.view(np.uint8), near_duplicates.symmetries(coefficients))
 
 
 def test_each_figure_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,18 +75,18 @@ def test_each_figure_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(quality, "measure", counting("measure", quality.measure))
     monkeypatch.setattr(near_duplicates, "hashes", counting("hashes", near_duplicates.hashes))
     monkeypatch.setattr(photo, "to_array", counting("to_array", to_array))
-    one = Photo(draw(1))
+    drawn = Photo(draw(1))
     assert calls == []
-    first = one.array(InputSpec(64))
+    first = drawn.array(InputSpec(64))
     # Equal specifications share an array, though they are two objects.
-    assert one.array(InputSpec(64)) is first
-    assert one.quality is one.quality
-    assert one.lesion is one.quality.lesion
-    assert one.hashes is one.hashes
+    assert drawn.array(InputSpec(64)) is first
+    assert drawn.quality is drawn.quality
+    assert drawn.lesion is drawn.quality.lesion
+    assert drawn.hashes is drawn.hashes
     assert sorted(calls) == ["hashes", "measure", "to_array"]
     # Only the last one is kept.
-    assert one.array(InputSpec(48)).shape == (3, 48, 48)
-    assert np.array_equal(one.array(InputSpec(64)), first)
+    assert drawn.array(InputSpec(48)).shape == (3, 48, 48)
+    assert np.array_equal(drawn.array(InputSpec(64)), first)
     assert calls.count("to_array") == 3
 
 
@@ -97,23 +97,23 @@ def test_its_arrays_cannot_be_written_into() -> None:
 
 def test_photos_are_told_apart_by_identity() -> None:
     rgb = draw(1)
-    one, other = Photo(rgb), Photo(rgb)
-    assert one != other
-    assert len({one, other, one}) == 2
-    assert repr(one).startswith("Photo(rgb=<PIL.Image.Image ")
+    drawn, other = Photo(rgb), Photo(rgb)
+    assert drawn != other
+    assert len({drawn, other, drawn}) == 2
+    assert repr(drawn).startswith("Photo(rgb=<PIL.Image.Image ")
 
 
 def test_threads_may_share_it() -> None:
     rgb, specs = draw(5, (400, 300)), [InputSpec(size) for size in (32, 48, 64, 80)]
     expected = [to_array(rgb, spec) for spec in specs]
-    one, start = Photo(rgb), threading.Barrier(8)
+    drawn, start = Photo(rgb), threading.Barrier(8)
 
     def ask(number: int) -> bool:
         start.wait(timeout=60)
         return all(
-            np.array_equal(one.array(specs[index]), expected[index])
-            and len(one.hashes) == 8
-            and one.quality.size == (400, 300)
+            np.array_equal(drawn.array(specs[index]), expected[index])
+            and len(drawn.hashes) == 8
+            and drawn.quality.size == (400, 300)
             for index in [(number + turn) % 4 for turn in range(40)]
         )
 
@@ -131,5 +131,5 @@ def test_one_photo_does_not_wait_for_another(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(quality, "measure", meeting)
     with ThreadPoolExecutor(2) as pool:
-        sizes = pool.map(lambda one: one.quality.size, [Photo(draw(1)), Photo(draw(2))])
+        sizes = pool.map(lambda drawn: drawn.quality.size, [Photo(draw(1)), Photo(draw(2))])
         assert list(sizes) == [(200, 150), (200, 150)]

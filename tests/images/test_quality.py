@@ -1,4 +1,4 @@
-"""What an image itself says against an answer: drawn images, damaged one way at a time."""
+"""Image quality: drawn images, damaged in one way at a time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def codes(rgb: Image.Image) -> list[str]:
 
 
 def rimmed(rgb: Image.Image, radius: float) -> Image.Image:
-    """An image that is black outside a disc in its middle; the radius is a share of its height."""
+    """Blacken an image outside a disc in its middle; the radius is a share of its height."""
     pixels = np.array(rgb)
     y, x = np.mgrid[0 : rgb.height, 0 : rgb.width]
     pixels[np.hypot(x - rgb.width / 2, y - rgb.height / 2) > radius * rgb.height] = 0
@@ -88,9 +88,9 @@ def test_limits(changed: dict[str, object], expected: list[str]) -> None:
         "surround": 0.05,
         "lesion": Lesion(NOTHING, NOTHING, 0.5),
     }
-    found = quality.judge(Quality(**(fine | changed)))  # type: ignore[arg-type]
-    assert [concern.code for concern in found] == expected
-    assert all(concern.sentence.endswith(".") and ": " in concern.sentence for concern in found)
+    codes = quality.judge(Quality(**(fine | changed)))  # type: ignore[arg-type]
+    assert [concern.code for concern in codes] == expected
+    assert all(concern.sentence.endswith(".") and ": " in concern.sentence for concern in codes)
 
 
 def test_sharpness_of_hand_made_pictures() -> None:
@@ -114,18 +114,18 @@ def test_sharpness_depends_little_on_contrast_and_size() -> None:
 
 
 def test_burnt_and_light_leave_the_surround_out() -> None:
-    found = quality.measure(rimmed(GOOD, 0.5))
-    assert found.lightest == pytest.approx(quality.measure(GOOD).lightest, rel=0.1)
-    assert found.lesion.contrast == lesion.find_lesion(rimmed(GOOD, 0.5)).contrast
-    assert found.size == (200, 150)
+    measured = quality.measure(rimmed(GOOD, 0.5))
+    assert measured.lightest == pytest.approx(quality.measure(GOOD).lightest, rel=0.1)
+    assert measured.lesion.contrast == lesion.find_lesion(rimmed(GOOD, 0.5)).contrast
+    assert measured.size == (200, 150)
 
 
 def test_every_model_looks_at_the_image(tiny_binary_model: Path) -> None:
     classifier = Classifier(tiny_binary_model)
     blurred = GOOD.filter(ImageFilter.GaussianBlur(2))
-    one, other = classifier.predict([blurred, GOOD])
-    assert one.concerns == quality.concerns(blurred)
+    unsharp, other = classifier.predict([blurred, GOOD])
+    assert unsharp.concerns == quality.concerns(blurred)
     assert other.concerns == ()
     # A poor image is a reason for doubt, not for no answer.
-    assert one.abstention == ""
-    assert classifier.explain(blurred).prediction.concerns == one.concerns
+    assert unsharp.abstention == ""
+    assert classifier.explain(blurred).prediction.concerns == unsharp.concerns

@@ -1,6 +1,4 @@
-"""A prediction with its set, and why there is no answer: in the classifier, and as the command line
-prints it.
-"""
+"""Prediction sets and abstention: in the classifier, and as the command line prints them."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ BLURRED = Concern("blurred", "The image is blurred.")
 
 
 def stated(model: Path, folder: Path, **block: Any) -> Path:
-    """A copy of a model folder whose config.json states more."""
+    """Copy a model folder and add to its config.json."""
     shutil.copytree(model, folder)
     content = json.loads((folder / "config.json").read_text())
     content["dermhub"] |= block
@@ -46,7 +44,7 @@ def conformal(least: dict[str, float]) -> dict[str, Any]:
 def said(
     held: tuple[str, ...], level: float = 0.9, concerns: tuple[Concern, ...] = ()
 ) -> Prediction:
-    """A prediction of seven classes with a chosen set."""
+    """Make a prediction of seven classes with a chosen set."""
     return Prediction(
         "nv", dict.fromkeys(LESION.classes, 1 / 7), 0.4, 0.5, "youden", held, concerns, level
     )

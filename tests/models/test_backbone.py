@@ -103,11 +103,11 @@ def test_from_file_takes_the_backbone_and_leaves_the_classifier_fresh(
     tmp_path: Path, donor: Tensors
 ) -> None:
     model = backbone.from_file(write(tmp_path / "w.safetensors", donor), "test_efficientnet", 7)
-    own = model.state_dict()
-    assert own["classifier.weight"].shape == (7, 256)
-    assert float(own["classifier.weight"].std()) < 0.02
-    assert len(own) == len(donor)
-    for name, tensor in own.items():
+    model_tensors = model.state_dict()
+    assert model_tensors["classifier.weight"].shape == (7, 256)
+    assert float(model_tensors["classifier.weight"].std()) < 0.02
+    assert len(model_tensors) == len(donor)
+    for name, tensor in model_tensors.items():
         if not name.startswith("classifier."):
             assert torch.equal(tensor, donor[name]), name
 

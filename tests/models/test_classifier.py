@@ -1,4 +1,4 @@
-"""What `dermhub.load`, `predict` and `explain` answer, checked against the logits by hand."""
+"""Answers of `dermhub.load`, `predict` and `explain`, checked against the logits by hand."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ from tests.support.tiny import make_model, pixels
 
 @pytest.fixture(scope="module")
 def lesion(tiny_lesion_model: Path) -> Classifier:
-    """The seven-class model. Read only."""
+    """Load the seven-class model. Read only."""
     return Classifier(tiny_lesion_model)
 
 
 @pytest.fixture(scope="module")
 def binary(tiny_binary_model: Path) -> Classifier:
-    """The benign / malignant model. Read only."""
+    """Load the benign / malignant model. Read only."""
     return Classifier(tiny_binary_model)
 
 
 def adjusted(folder: Path, **changes: Any) -> Classifier:
-    """A model with another temperature or other thresholds."""
+    """Make a model with another temperature or other thresholds."""
     classifier = Classifier(folder)
     classifier.config = dataclasses.replace(classifier.config, **changes)
     return classifier
 
 
 def values(prediction: Prediction) -> list[float]:
-    """The probabilities in the task's order."""
+    """Return the probabilities in the task's order."""
     return list(prediction.probabilities.values())
 
 
 def drawings(count: int) -> list[Image.Image]:
-    """Drawn images of different sizes and darkness."""
+    """Draw images of different sizes and darkness."""
     return [draw(seed, (60 + 7 * seed, 90 - 3 * seed), seed / count) for seed in range(count)]
 
 
@@ -79,19 +79,19 @@ def test_higher_temperature_is_less_sure_of_the_same_class(
 def test_images_differ(lesion: Classifier) -> None:
     # Guards the other tests: a model that answers the same to everything would pass many of them.
     predictions = lesion.predict([to_rgb(image) for image in drawings(8)])
-    assert np.ptp([one.malignancy for one in predictions]) > 0.1
+    assert np.ptp([each.malignancy for each in predictions]) > 0.1
 
 
 @pytest.mark.parametrize("task", ["lesion", "binary"])
 def test_malignancy_is_the_sum_of_the_malignant_classes(
     task: str, lesion: Classifier, binary: Classifier, photo: Path
 ) -> None:
-    found = (lesion if task == "lesion" else binary).predict(photo)
+    prediction = (lesion if task == "lesion" else binary).predict(photo)
     malignant = ("akiec", "bcc", "mel") if task == "lesion" else ("malignant",)
-    assert found.malignancy == pytest.approx(
-        sum(found.probabilities[name] for name in malignant), abs=1e-12
+    assert prediction.malignancy == pytest.approx(
+        sum(prediction.probabilities[name] for name in malignant), abs=1e-12
     )
-    assert 0 < found.malignancy < 1
+    assert 0 < prediction.malignancy < 1
 
 
 def test_threshold_is_inclusive(tiny_lesion_model: Path, photo: Path) -> None:
@@ -121,9 +121,9 @@ def test_classes_and_name(lesion: Classifier, binary: Classifier) -> None:
 
 def test_a_task_of_ones_own(tmp_path: Path, photo: Path) -> None:
     task = Task("three", ("nv", "mel", "other"), frozenset({"mel", "other"}))
-    found = Classifier(make_model(tmp_path / "own", task)).predict(photo)
-    assert list(found.probabilities) == ["nv", "mel", "other"]
-    assert found.malignancy == pytest.approx(1 - found.probabilities["nv"], abs=1e-12)
+    prediction = Classifier(make_model(tmp_path / "own", task)).predict(photo)
+    assert list(prediction.probabilities) == ["nv", "mel", "other"]
+    assert prediction.malignancy == pytest.approx(1 - prediction.probabilities["nv"], abs=1e-12)
 
 
 def test_one_image_gives_one_and_a_list_gives_a_list(lesion: Classifier, photo: Path) -> None:
@@ -151,27 +151,30 @@ def test_predicting_twice_gives_the_same_bits(lesion: Classifier, photo: Path) -
 
 
 def test_kinds_of_input_may_be_mixed(lesion: Classifier, photo: Path) -> None:
-    found = lesion.predict(
+    predictions = lesion.predict(
         [photo, str(photo), photo.read_bytes(), Image.open(photo), np.asarray(Image.open(photo))]
     )
     # Places in a batch are worked on in different blocks, and round differently.
-    assert max(one.malignancy for one in found) - min(one.malignancy for one in found) < 1e-6
+    assert (
+        max(each.malignancy for each in predictions) - min(each.malignancy for each in predictions)
+        < 1e-6
+    )
 
 
 def test_a_photo_gives_what_its_file_gives(lesion: Classifier, photo: Path) -> None:
-    one = Photo.open(photo)
-    assert lesion.predict(one) == lesion.predict(photo)
+    opened = Photo.open(photo)
+    assert lesion.predict(opened) == lesion.predict(photo)
     # Again, from what the photo has kept.
-    assert lesion.predict(one) == lesion.predict(photo)
-    assert lesion.predict([one, photo]) == lesion.predict([photo, photo])
-    for target, explanation in lesion.explain_all(one).items():
+    assert lesion.predict(opened) == lesion.predict(photo)
+    assert lesion.predict([opened, photo]) == lesion.predict([photo, photo])
+    for target, explanation in lesion.explain_all(opened).items():
         expected = lesion.explain(photo, target)
         assert explanation.prediction == expected.prediction
         assert np.array_equal(explanation.evidence, expected.evidence)
         assert np.array_equal(np.asarray(explanation.overlay), np.asarray(expected.overlay))
-        assert explanation.image is one.rgb
-        assert explanation.lesion is one.lesion
-    assert set(lesion.explain_pairs(one)) == set(lesion.explain_pairs(photo))
+        assert explanation.image is opened.rgb
+        assert explanation.lesion is opened.lesion
+    assert set(lesion.explain_pairs(opened)) == set(lesion.explain_pairs(photo))
 
 
 def test_an_iterator_is_taken_one_by_one_and_in_batches(lesion: Classifier) -> None:

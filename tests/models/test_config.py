@@ -1,6 +1,4 @@
-"""config.json read back as it was written, and refused with one sentence when it contradicts
-itself.
-"""
+"""config.json: read back as it was written, and refused in one sentence when it is wrong."""
 
 from __future__ import annotations
 
@@ -24,8 +22,9 @@ LEAST = dict.fromkeys(LESION.classes, 0.1)
 
 
 def changed(key: str, value: Any, task: Task = LESION) -> dict[str, Any]:
-    """A valid config.json with one value replaced, or removed; `key` is a path joined by
-    slashes.
+    """Return a valid config.json with a value replaced or removed.
+
+    `key` is a path joined by slashes.
     """
     content: dict[str, Any] = copy.deepcopy(make_config(task).to_json())
     *path, last = key.split("/")

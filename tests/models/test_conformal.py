@@ -1,6 +1,4 @@
-"""Prediction sets: limits by hand, lesions with several photographs, and the coverage that is
-promised.
-"""
+"""Prediction sets: limits by hand, lesions with several photographs, and the promised coverage."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ SEVEN = tuple("abcdefg")
 
 
 def one_class(scores: list[float], lesions: list[str] | None = None, level: float = 0.9) -> float:
-    """The limit of class 0, of which there are images with these probabilities."""
+    """Fit the limit of class 0, whose images have these probabilities."""
     first = np.array(scores)
     names = np.array(lesions or [f"L{i}" for i in range(len(scores))])
     probabilities = np.stack([first, 1 - first], axis=1)
@@ -96,11 +94,11 @@ def test_new_lesions_are_covered_as_promised(level: float) -> None:
             size=photographs.sum()
         )
         p = 1 / (1 + np.exp(-scores))
-        known = len(p) - photographs[-1]
+        seen = len(p) - photographs[-1]
         least = one_class(
-            list(p[:known]), list(np.repeat(np.arange(30), photographs[:-1]).astype(str)), level
+            list(p[:seen]), list(np.repeat(np.arange(30), photographs[:-1]).astype(str)), level
         )
-        covered.append(p[known] >= least)
+        covered.append(p[seen] >= least)
     # Promised is at least `level`; exchangeability allows 1/31 more, and chance three standard
     # errors.
     assert level - 0.06 < np.mean(covered) < level + 1 / 31 + 0.06
@@ -142,18 +140,18 @@ def test_measure_by_hand() -> None:
     probabilities = np.array([[0.9, 0.1], [0.65, 0.35], [0.2, 0.8], [0.8, 0.2], [0.55, 0.45]])
     fitted_strict = Conformal(0.9, {"benign": 0.6, "malignant": 0.46})
     targets, lesions = np.array([0, 0, 1, 1, 1]), np.array(["a", "b", "c", "c", "d"])
-    found = conformal.set_figures(probabilities, targets, lesions, TWO, fitted)
-    assert found["sizes"] == {"0": 0, "1": 4, "2": 1}
-    assert found["n"] == 5
-    assert found["lesions"] == 4
-    assert found["coverage"] == pytest.approx(4 / 5)
+    figures = conformal.set_figures(probabilities, targets, lesions, TWO, fitted)
+    assert figures["sizes"] == {"0": 0, "1": 4, "2": 1}
+    assert figures["n"] == 5
+    assert figures["lesions"] == 4
+    assert figures["coverage"] == pytest.approx(4 / 5)
     # The lesion c is half covered: (1 + 1 + 1/2 + 1) / 4.
-    assert found["coverage_of_lesions"] == pytest.approx(3.5 / 4)
-    assert found["mean_size"] == pytest.approx(6 / 5)
+    assert figures["coverage_of_lesions"] == pytest.approx(3.5 / 4)
+    assert figures["mean_size"] == pytest.approx(6 / 5)
     # Answered are all but the second and the last: the first and third are right.
-    assert found["abstention_rate"] == pytest.approx(2 / 5)
-    assert found["accuracy_answered"] == pytest.approx(2 / 3)
-    assert found["per_class"]["malignant"] == {
+    assert figures["abstention_rate"] == pytest.approx(2 / 5)
+    assert figures["accuracy_answered"] == pytest.approx(2 / 3)
+    assert figures["per_class"]["malignant"] == {
         "n": 3,
         "lesions": 2,
         "coverage": pytest.approx(2 / 3),
@@ -171,19 +169,19 @@ def test_measure_by_hand() -> None:
     strict = conformal.set_figures(probabilities, targets, lesions, TWO, fitted_strict)
     assert strict["sizes"] == {"0": 1, "1": 4, "2": 0}
     assert strict["abstention_rate"] == pytest.approx(1 / 5)
-    json.dumps(found, allow_nan=False)
+    json.dumps(figures, allow_nan=False)
 
 
 def test_measure_of_a_class_without_images() -> None:
     fitted = Conformal(0.9, dict.fromkeys(SEVEN, 0.1))
-    found = conformal.set_figures(
+    figures = conformal.set_figures(
         np.full((1, 7), 1 / 7), np.array([2]), np.array(["a"]), SEVEN, fitted
     )
-    assert found["per_class"]["c"]["coverage"] == 1
-    assert found["per_class"]["a"] == dict.fromkeys(found["per_class"]["a"]) | {
+    assert figures["per_class"]["c"]["coverage"] == 1
+    assert figures["per_class"]["a"] == dict.fromkeys(figures["per_class"]["a"]) | {
         "n": 0,
         "lesions": 0,
     }
     # All seven are in the set, so nothing is answered.
-    assert found["accuracy_answered"] is None
-    assert found["abstention_rate"] == 1
+    assert figures["accuracy_answered"] is None
+    assert figures["abstention_rate"] == 1

@@ -1,5 +1,6 @@
-"""Class maps against their closed form: the head is a mean and a linear layer, so the gradient is w
-/ (h * w).
+"""Class maps against their closed form.
+
+The head is a mean and a linear layer, so the gradient is w / (h * w).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from dermhub.tasks import LESION
 from tests.support.tiny import make_model, to_tensor
 
 NOWHERE = Lesion(np.zeros((4, 4), bool), np.zeros((4, 4), bool), 0.0)
-"""No lesion was found."""
+"""A lesion that was not found."""
 
 CORNER = np.zeros((4, 4), np.float32)
 CORNER[3, 3] = 7.0
@@ -40,7 +41,7 @@ CORNER[3, 3] = 7.0
 def classifier(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Classifier:
-    """A seven-class model of either architecture. Read only."""
+    """Load a seven-class model of either architecture. Read only."""
     return Classifier(
         make_model(tmp_path_factory.mktemp("models") / request.param, LESION, request.param)
     )
@@ -48,14 +49,14 @@ def classifier(
 
 @pytest.fixture(scope="module")
 def lesion(tiny_lesion_model: Path) -> Classifier:
-    """The seven-class model of the other tests. Read only."""
+    """Load the seven-class model of the other tests. Read only."""
     return Classifier(tiny_lesion_model)
 
 
 def by_hand(
     classifier: Classifier, photo: Path, weights: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """relu(sum over k of w_k * A_k / (h * w)), from the model's features and its last layer."""
+    """Compute relu(sum over k of w_k * A_k / (h * w)), from the features and the last layer."""
     with torch.no_grad():
         images = to_tensor(to_rgb(photo), classifier.config.input)[None]
         maps = backbone.features(classifier.model, images)[0].numpy()
@@ -63,7 +64,7 @@ def by_hand(
 
 
 def rows(classifier: Classifier) -> NDArray[np.float32]:
-    """The weights (classes, channels) of the last layer."""
+    """Return the weights (classes, channels) of the last layer."""
     return np.asarray(backbone.classifier(classifier.model).weight.detach().numpy())
 
 
@@ -84,10 +85,13 @@ def test_map_of_each_class_is_the_closed_form(classifier: Classifier, photo: Pat
 def test_versus_is_the_difference_of_the_weights(classifier: Classifier, photo: Path) -> None:
     weights, shown = rows(classifier), 0
     for first, second in ((4, 5), (5, 4), (0, 6), (6, 0)):
-        found = classifier.explain(photo, LESION.classes[first], LESION.classes[second])
+        explanation = classifier.explain(photo, LESION.classes[first], LESION.classes[second])
         expected = by_hand(classifier, photo, weights[first] - weights[second])
-        np.testing.assert_allclose(found.evidence, expected, rtol=1e-4, atol=1e-7)
-        assert (found.target, found.versus) == (LESION.classes[first], LESION.classes[second])
+        np.testing.assert_allclose(explanation.evidence, expected, rtol=1e-4, atol=1e-7)
+        assert (explanation.target, explanation.versus) == (
+            LESION.classes[first],
+            LESION.classes[second],
+        )
         shown += expected.max() > 0
     assert shown >= 2
 
@@ -133,23 +137,25 @@ def test_one_forward_pass_and_no_backward_pass(tiny_lesion_model: Path, photo: P
 def test_explain_pairs_is_explain_of_each_class_and_each_pair(
     lesion: Classifier, photo: Path
 ) -> None:
-    found = lesion.explain_pairs(photo)
-    assert list(found)[:8] == [*((name, "") for name in lesion.classes), ("akiec", "bcc")]
-    assert len(found) == 49
+    explanations = lesion.explain_pairs(photo)
+    assert list(explanations)[:8] == [*((name, "") for name in lesion.classes), ("akiec", "bcc")]
+    assert len(explanations) == 49
     for target, versus in [("mel", ""), ("mel", "nv"), ("nv", "mel")]:
-        alone, one = lesion.explain(photo, target, versus or None), found[target, versus]
-        assert (one.target, one.versus, one.prediction) == (target, versus, alone.prediction)
-        np.testing.assert_array_equal(one.evidence, alone.evidence)
+        alone = lesion.explain(photo, target, versus or None)
+        explanation = explanations[target, versus]
+        assert (explanation.target, explanation.versus) == (target, versus)
+        assert explanation.prediction == alone.prediction
+        np.testing.assert_array_equal(explanation.evidence, alone.evidence)
 
 
 def test_explain_all_is_explain_of_each_class(lesion: Classifier, photo: Path) -> None:
     every = lesion.explain_all(photo)
     assert list(every) == list(LESION.classes)
     for name, explanation in every.items():
-        one = lesion.explain(photo, name)
-        assert np.array_equal(explanation.evidence, one.evidence)
-        assert (explanation.target, explanation.versus, explanation.view) == (name, "", one.view)
-        assert explanation.prediction == one.prediction
+        alone = lesion.explain(photo, name)
+        assert np.array_equal(explanation.evidence, alone.evidence)
+        assert (explanation.target, explanation.versus, explanation.view) == (name, "", alone.view)
+        assert explanation.prediction == alone.prediction
 
 
 def test_prediction_beside_a_map_is_the_prediction(lesion: Classifier, photo: Path) -> None:
@@ -171,7 +177,7 @@ def test_gradients_may_be_switched_off_around(
 def explained(
     evidence: NDArray[np.float32], size: tuple[int, int], view: tuple[float, float, float, float]
 ) -> Explanation:
-    """An explanation with a given map."""
+    """Make an explanation with a given map."""
     prediction = Prediction("mel", {"mel": 1.0}, 1.0, 0.5, "youden")
     return Explanation(
         prediction, "mel", "", evidence, Image.new("RGB", size, (200, 150, 120)), view, NOWHERE
@@ -278,7 +284,7 @@ def held(
     target: str = "mel",
     concerns: tuple[Concern, ...] = (),
 ) -> Explanation:
-    """An explanation with a given map of a square image, and a given lesion."""
+    """Make an explanation with a given map of a square image, and a given lesion."""
     lesion = Lesion(mask, np.zeros_like(mask), 0.5)
     prediction = Prediction("mel", {"mel": 1.0, "nv": 0.0}, 1.0, 0.5, "youden", concerns=concerns)
     image = Image.new("RGB", (80, 40), (200, 150, 120))
@@ -287,7 +293,7 @@ def held(
 
 HALF = np.zeros((64, 128), bool)
 HALF[:, 64:] = True
-"""The right half of an image; its right half, too, of the central square that a model sees."""
+"""Mask of the right half of an image, and of the central square that a model sees."""
 
 
 def test_energy_and_peak_inside_a_mask() -> None:
@@ -323,12 +329,12 @@ def test_an_even_map_has_the_share_of_the_lesion() -> None:
 
 def test_a_map_beside_the_lesion_is_not_trusted() -> None:
     beside = np.array([[1, 0], [1, 0]], np.float32)
-    one = held(beside, HALF)
-    assert 0 < one.inside < 0.2
-    assert not one.trusted
-    assert one.verdict == (
-        f"The model looked outside the lesion: only {one.inside:.0%} of the evidence lies inside "
-        "it, though it covers 50% of what the model saw; do not rely on this answer."
+    explanation = held(beside, HALF)
+    assert 0 < explanation.inside < 0.2
+    assert not explanation.trusted
+    assert explanation.verdict == (
+        f"The model looked outside the lesion: only {explanation.inside:.0%} of the evidence lies "
+        "inside it, though it covers 50% of what the model saw; do not rely on this answer."
     )
     assert held(beside, HALF, "nv").verdict.endswith("; do not rely on this map.")
     assert held(beside, ~HALF).trusted

@@ -1,6 +1,4 @@
-"""Exports: the same answers and maps as PyTorch's, from a folder without weights and without
-PyTorch.
-"""
+"""Exports: the answers and maps of PyTorch, from a folder without weights and without PyTorch."""
 
 from __future__ import annotations
 
@@ -44,7 +42,7 @@ Pair = tuple[Classifier, Classifier]
     ids=lambda p: p[0],
 )
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    """A model run by PyTorch, and its export run by ONNX Runtime. Read only."""
+    """Load a model in PyTorch, and its export in ONNX Runtime. Read only."""
     architecture, task = request.param
     folder = tmp_path_factory.mktemp("exports")
     torch_model = Classifier(make_model(folder / "model", task, architecture))
@@ -66,7 +64,7 @@ def test_predictions_are_those_of_pytorch(pair: Pair) -> None:
             its.malignant,
             its.threshold,
         )
-    assert len({one.malignancy for one in pair[1].predict(images)}) > 10
+    assert len({prediction.malignancy for prediction in pair[1].predict(images)}) > 10
 
 
 def test_class_maps_are_those_of_pytorch(pair: Pair, photo: Path) -> None:
@@ -76,7 +74,7 @@ def test_class_maps_are_those_of_pytorch(pair: Pair, photo: Path) -> None:
         assert its.evidence.dtype == np.float32
         np.testing.assert_allclose(its.evidence, mine.evidence, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(its.heatmap, mine.heatmap, atol=1e-4)
-    assert any(one.evidence.any() for one in every[1].values())
+    assert any(explanation.evidence.any() for explanation in every[1].values())
 
 
 def test_contrast_is_that_of_pytorch(pair: Pair, photo: Path) -> None:
@@ -95,7 +93,10 @@ def test_maps_of_a_batch(pair: Pair) -> None:
         [to_array(draw(seed, (64, 64), 0.5), pair[0].config.input) for seed in range(3)]
     )
     directions = np.eye(len(pair[0].classes), dtype=np.float32)[:2]
-    mine, its = (one.engine.class_maps(one.engine.forward(images)[1], directions) for one in pair)
+    mine, its = (
+        classifier.engine.class_maps(classifier.engine.forward(images)[1], directions)
+        for classifier in pair
+    )
     assert its.shape == mine.shape
     np.testing.assert_allclose(its, mine, rtol=1e-4, atol=1e-5)
 
@@ -108,18 +109,20 @@ def test_everything_that_config_json_says_is_carried(pair: Pair) -> None:
 
 def test_the_file_is_what_the_documentation_says(pair: Pair) -> None:
     model = onnx.load(pair[1].folder / "model.onnx")
-    assert [(one.domain, one.version) for one in model.opset_import] == [("", 17)]
+    assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 17)]
     size = pair[0].config.input.size
     (images,) = model.graph.input
-    assert [one.dim_param or one.dim_value for one in images.type.tensor_type.shape.dim] == [
+    assert [axis.dim_param or axis.dim_value for axis in images.type.tensor_type.shape.dim] == [
         "batch",
         3,
         size,
         size,
     ]
-    assert [one.name for one in model.graph.output] == ["logits", "features"]
-    assert all(one.type.tensor_type.shape.dim[0].dim_param == "batch" for one in model.graph.output)
-    keys = {one.key: one.value for one in model.metadata_props}
+    assert [output.name for output in model.graph.output] == ["logits", "features"]
+    assert all(
+        output.type.tensor_type.shape.dim[0].dim_param == "batch" for output in model.graph.output
+    )
+    keys = {prop.key: prop.value for prop in model.metadata_props}
     assert keys.keys() == {"dermhub.weights", "dermhub.head"}
     assert keys["dermhub.weights"] == pair[0].config.weights_sha256
 
@@ -294,8 +297,9 @@ def test_without_onnx(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         export.export(pair[0], tmp_path / "x.onnx")
 
 
+@pytest.mark.parametrize("factor", [1.001, float("nan")])
 def test_a_graph_that_answers_otherwise_is_not_written(
-    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factor: float
 ) -> None:
     # The traced graph is another one than that which answers.
     real = backbone.features
@@ -303,12 +307,12 @@ def test_a_graph_that_answers_otherwise_is_not_written(
 
     def other(model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
         calls.append(1)
-        return real(model, images) * (1.001 if torch.onnx.is_in_onnx_export() else 1.0)
+        return real(model, images) * (factor if torch.onnx.is_in_onnx_export() else 1.0)
 
     monkeypatch.setattr(backbone, "features", other)
     with pytest.raises(
         ModelError,
-        match=r"^The ONNX model of \w+ differs from PyTorch by \d.*: nothing was written\.$",
+        match=r"^The ONNX model of \w+ differs from PyTorch by (\d|nan).*: nothing was written\.$",
     ):
         export.export(pair[0], tmp_path / "x.onnx")
     assert calls
@@ -320,20 +324,20 @@ def test_requirements_agree() -> None:
         text = (ROOT / name).read_text(encoding="utf-8")
         return dict(re.findall(r"^(\w+)([<>=~].*?)(?: *[;#].*)?$", text, re.MULTILINE))
 
-    general, own, dev = (
+    general, light, dev = (
         pins("requirements.txt"),
         pins("requirements-onnx.txt"),
         pins("requirements-dev.txt"),
     )
-    assert own.keys() == {"numpy", "pillow", "onnxruntime"}
-    assert {name: own[name] for name in ("numpy", "pillow")} == {
+    assert light.keys() == {"numpy", "pillow", "onnxruntime"}
+    assert {name: light[name] for name in ("numpy", "pillow")} == {
         name: general[name] for name in ("numpy", "pillow")
     }
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
         "optional-dependencies"
     ]
-    assert extras["onnx"] == [f"onnxruntime{own['onnxruntime']}"]
-    assert extras["export"] == [f"onnx{dev['onnx']}", f"onnxruntime{own['onnxruntime']}"]
+    assert extras["onnx"] == [f"onnxruntime{light['onnxruntime']}"]
+    assert extras["export"] == [f"onnx{dev['onnx']}", f"onnxruntime{light['onnxruntime']}"]
 
 
 def test_pytorch_is_not_touched(pair: Pair, photo: Path) -> None:
@@ -367,18 +371,19 @@ def test_shipped_models(name: str, tmp_path: Path) -> None:
     its = dermhub.load(tmp_path / "model.onnx")
     for seed in range(6):
         image = draw(seed, (600, 450), seed / 5)
-        one, other = (model.explain_all(image) for model in (mine, its))
-        for a, b in zip(one.values(), other.values(), strict=True):
-            found = [list(e.prediction.probabilities.values()) for e in (a, b)]
-            assert found[0] == pytest.approx(found[1], abs=1e-5)
+        expected, other = (model.explain_all(image) for model in (mine, its))
+        for a, b in zip(expected.values(), other.values(), strict=True):
+            probabilities = [list(e.prediction.probabilities.values()) for e in (a, b)]
+            assert probabilities[0] == pytest.approx(probabilities[1], abs=1e-5)
             np.testing.assert_allclose(a.heatmap, b.heatmap, atol=1e-4)
 
 
 ALONE = """
 import importlib.util, sys
 import dermhub
-absent = [name for name in ("torch", "timm", "pandas", "safetensors", "onnx") if importlib.util.find_spec(name)]
-assert not absent, absent
+heavy = ("torch", "timm", "pandas", "safetensors", "onnx")
+present = [name for name in heavy if importlib.util.find_spec(name)]
+assert not present, present
 model = dermhub.load("model.onnx")
 explanation = model.explain("photo.png")
 explanation.overlay.save("map.png")
@@ -389,8 +394,9 @@ print(*explanation.prediction.probabilities.values())
 
 @pytest.mark.slow
 def test_an_environment_without_pytorch(tmp_path: Path) -> None:
-    """requirements-onnx.txt in an environment of its own predicts and explains; run with -s to see
-    its size.
+    """Install requirements-onnx.txt into a fresh environment, and predict and explain there.
+
+    Run with -s to see its size.
     """
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     python = tmp_path / "venv/bin/python"
@@ -415,8 +421,8 @@ def test_an_environment_without_pytorch(tmp_path: Path) -> None:
         )
         return str(done.stdout)
 
-    found = [float(value) for value in run("-c", ALONE).split()]
-    assert found == pytest.approx(list(model.predict(image).probabilities.values()), abs=1e-5)
+    numbers = [float(value) for value in run("-c", ALONE).split()]
+    assert numbers == pytest.approx(list(model.predict(image).probabilities.values()), abs=1e-5)
     assert (tmp_path / "map.png").stat().st_size > 1000
     table = run(
         "-m", "dermhub", "predict", "photo.png", "--model", "model.onnx", "--explain", "maps"

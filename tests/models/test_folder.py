@@ -1,6 +1,4 @@
-"""A model folder as a value: its configuration is read once, and files are hashed as they are
-read.
-"""
+"""Model folders: the configuration is read once, and files are hashed when they are read."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> ModelFolder:
-    """A folder with a gate of three bytes."""
+    """Make a folder with a gate of three bytes."""
     return ModelFolder(tmp_path / "model").write(make_config(LESION), {OOD_GATE: b"abc"})
 
 

@@ -1,4 +1,4 @@
-"""Folding: the same feature maps in fewer steps, and the model itself stays as it is."""
+"""Layer fusion: the same feature maps in fewer steps, and the model itself stays as it is."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dermhub.models.folder import ModelFolder
 
 
 def shaken(architecture: str) -> nn.Module:
-    """A tiny model in evaluation mode whose batch norms do something, as after training."""
+    """Make a tiny model in evaluation mode whose batch norms do something, as after training."""
     torch.manual_seed(1)
     model = backbone.build(architecture, 7).eval()
     for norm in model.modules():
@@ -35,7 +35,7 @@ def shaken(architecture: str) -> nn.Module:
 
 
 def number(module: nn.Module, kind: type[nn.Module]) -> int:
-    """How many layers of a kind a model has."""
+    """Count the layers of a kind."""
     return sum(isinstance(layer, kind) for layer in module.modules())
 
 
@@ -75,12 +75,12 @@ def test_same_maps_of_one_image_and_of_several(architecture: str, pack: bool) ->
     )
     for images in (torch.randn(1, 3, 64, 64), torch.randn(3, 3, 64, 64), torch.randn(2, 3, 48, 80)):
         with torch.inference_mode():
-            expected, found = backbone.features(model, images), backbone.features(folded, images)
+            expected, actual = backbone.features(model, images), backbone.features(folded, images)
             torch.testing.assert_close(
-                found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max())
+                actual, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max())
             )
             torch.testing.assert_close(
-                backbone.head(folded, found), backbone.head(model, expected), rtol=1e-4, atol=1e-4
+                backbone.head(folded, actual), backbone.head(model, expected), rtol=1e-4, atol=1e-4
             )
 
 
@@ -97,8 +97,9 @@ def test_padding_of_its_own_and_other_activations_stay() -> None:
 
 
 class Twice(nn.Module):
-    """Uses what a convolution gives before and after its batch norm, so that the two can't become
-    one.
+    """A model that needs a convolution's output before and after its batch norm.
+
+    So the two can't become one layer.
     """
 
     def __init__(self) -> None:
@@ -107,7 +108,7 @@ class Twice(nn.Module):
         self.norm.running_mean = torch.ones(4)
 
     def forward_features(self, images: torch.Tensor) -> torch.Tensor:
-        """Feature maps."""
+        """Return the feature maps."""
         maps = self.conv(images)
         return torch.as_tensor(maps + self.norm(maps))
 
@@ -140,15 +141,17 @@ def test_the_engine_answers_from_the_folded_model_and_keeps_the_other(
         expected = prediction.softmax(
             engine.model(torch.from_numpy(images)).numpy(), engine.config.temperature
         )
-    found = prediction.softmax(engine.forward(images)[0], engine.config.temperature)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    probabilities = prediction.softmax(engine.forward(images)[0], engine.config.temperature)
+    np.testing.assert_allclose(probabilities, expected, rtol=0, atol=1e-5)
     assert number(engine.model, nn.BatchNorm2d) > 0
     again = TorchEngine(ModelFolder(tiny_lesion_model)).forward(images)[0]
     np.testing.assert_array_equal(engine.forward(images)[0], again)
 
 
 @pytest.mark.parametrize(
-    "again", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))], ids=["copy", "pickle"]
+    "again",
+    [copy.deepcopy, lambda engine: pickle.loads(pickle.dumps(engine))],
+    ids=["copy", "pickle"],
 )
 def test_a_copy_answers_the_same(
     tiny_lesion_model: Path, photo: Path, again: Callable[[Classifier], Classifier]

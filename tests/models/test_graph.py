@@ -1,6 +1,4 @@
-"""The graph beside the weights: it answers in PyTorch's place where ONNX Runtime is there, and only
-if it is whole.
-"""
+"""The graph beside the weights: it answers where ONNX Runtime is installed and it is whole."""
 
 from __future__ import annotations
 
@@ -39,7 +37,7 @@ GRAPH = layout.GRAPH
 
 @pytest.fixture(scope="module")
 def whole(tiny_lesion_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder with a graph. Read only."""
+    """Make a model folder with a graph. Read only."""
     folder = shutil.copytree(tiny_lesion_model, tmp_path_factory.mktemp("graph") / "model")
     return add_graph(folder)
 
@@ -61,11 +59,15 @@ def test_both_runtimes_answer_and_explain_alike(whole: Path) -> None:
     assert (type(mine.engine), type(its.engine)) == (TorchEngine, OnnxEngine)
     assert (mine.config, mine.name) == (its.config, its.name)
     for seed in range(4):
-        pairs = [one.explain_pairs(draw(seed, (72, 64), seed / 4)) for one in (mine, its)]
+        pairs = [
+            classifier.explain_pairs(draw(seed, (72, 64), seed / 4)) for classifier in (mine, its)
+        ]
         for key, explanation in pairs[0].items():
             other = pairs[1][key]
-            found = [list(e.prediction.probabilities.values()) for e in (explanation, other)]
-            assert found[0] == pytest.approx(found[1], abs=1e-5)
+            probabilities = [
+                list(e.prediction.probabilities.values()) for e in (explanation, other)
+            ]
+            assert probabilities[0] == pytest.approx(probabilities[1], abs=1e-5)
             np.testing.assert_allclose(explanation.evidence, other.evidence, atol=1e-5)
             assert explanation.prediction.label == other.prediction.label
 
@@ -114,7 +116,9 @@ def test_the_torch_module_is_there_when_asked_for(whole: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "again", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))], ids=["copy", "pickle"]
+    "again",
+    [copy.deepcopy, lambda classifier: pickle.loads(pickle.dumps(classifier))],
+    ids=["copy", "pickle"],
 )
 def test_a_copy_answers_the_same(
     whole: Path, photo: Path, again: Callable[[Classifier], Classifier]
@@ -133,7 +137,7 @@ def test_a_copy_needs_no_folder(folder: Path, photo: Path, monkeypatch: pytest.M
     shutil.rmtree(folder)
     shutil.rmtree("x.onnx")
     monkeypatch.chdir("/")
-    assert [pickle.loads(one).predict(photo) for one in saved] == [expected] * 2
+    assert [pickle.loads(content).predict(photo) for content in saved] == [expected] * 2
 
 
 def test_the_torch_module_of_a_relative_folder_made_in_inference_mode(
@@ -263,7 +267,7 @@ def test_without_the_weights_it_answers_as_an_export(folder: Path, photo: Path) 
 
 
 def remake(folder: Path) -> ModelFolder:
-    """Make the graph of a folder anew, as measuring does."""
+    """Make the graph of a folder again, as measuring does."""
     model = sidecars.clear(ModelFolder(folder))
     return sidecars.write(model, model.config, {}, sidecars.graph(select.load_torch(model)))
 
@@ -321,9 +325,9 @@ def test_a_graph_that_can_not_be_made_costs_no_model(
     monkeypatch.setattr(export, "LIMIT" if limit else "OPSET", limit or 0)
     remake(folder)
     assert type(Classifier(folder).engine) is TorchEngine
-    told = capsys.readouterr().err
-    assert told.startswith(f"{folder} gets no model.onnx, and PyTorch answers instead: ")
-    assert told.count("\n") == 1
+    messages = capsys.readouterr().err
+    assert messages.startswith(f"{folder} gets no model.onnx, and PyTorch answers instead: ")
+    assert messages.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
-"""The metadata of a model's graph, without ONNX's own libraries: prove.sh runs this on s390x as
-well.
+"""Metadata of a model's graph, without ONNX's own libraries.
+
+prove.sh runs this on s390x as well.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ HEAD = np.arange(14, dtype=np.float32).reshape(7, 2) - 3.5
 
 
 def texts(**changes: str) -> dict[str, str]:
-    """Whole metadata, with some entries replaced; `head` stands for dermhub.head."""
+    """Return whole metadata with some entries replaced; `head` stands for dermhub.head."""
     whole = graph_metadata.write("1" * 64, HEAD)
     return whole | {f"dermhub.{name}": value for name, value in changes.items()}
 

@@ -1,4 +1,4 @@
-"""Exports and graphs that are none, are damaged, or mean something else: one sentence each."""
+"""Damaged or unsuitable exports and graphs: each is refused in one sentence."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SHAPES: Shapes = {
 
 @pytest.fixture(scope="module")
 def exported(tiny_lesion_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole export. Read only."""
+    """Make a whole export. Read only."""
     path = tmp_path_factory.mktemp("exported") / "tiny.onnx"
     export.export(Classifier(tiny_lesion_model), path)
     return path
@@ -46,13 +46,14 @@ def exported(tiny_lesion_model: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def damaged(exported: Path, tmp_path: Path) -> Path:
-    """A copy of it, to damage."""
+    """Copy the export, to damage it."""
     return Path(shutil.copytree(exported, tmp_path / "tiny.onnx"))
 
 
 def graph(shapes: Shapes = SHAPES, /, **texts: str) -> bytes:
-    """A model written by hand: the images are the maps, and their means, by a matrix of ones, the
-    logits.
+    """Write a model by hand: the images are the feature maps.
+
+    The logits are their means, by a matrix of ones.
     """
     ends = {
         name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
@@ -77,20 +78,20 @@ def graph(shapes: Shapes = SHAPES, /, **texts: str) -> bytes:
 
 
 def metadata(classes: int = 7) -> dict[str, str]:
-    """Metadata that fits `graph`, by the last part of its keys."""
+    """Return metadata that fits `graph`, by the last part of its keys."""
     whole = graph_metadata.write("0" * 64, np.ones((classes, 3), np.float32))
     return {key.removeprefix("dermhub."): value for key, value in whole.items()}
 
 
 def engine(content: bytes, **changes: Any) -> OnnxEngine:
-    """The engine of a graph in a folder M, with some of the configuration's fields replaced."""
+    """Load a graph in a folder M, with some of the configuration's fields replaced."""
     folder = ModelFolder("M")
     folder.config = dataclasses.replace(make_config(LESION), **changes)
     return OnnxEngine(folder, content)
 
 
 def refusal(content: bytes, **changes: Any) -> str:
-    """The one sentence with which a graph is refused."""
+    """Return the sentence with which a graph is refused."""
     with pytest.raises(ModelError) as raised:
         engine(content, **changes)
     text = str(raised.value)
@@ -101,7 +102,7 @@ def refusal(content: bytes, **changes: Any) -> str:
 
 
 def refusal_of(folder: Path) -> str:
-    """The one sentence with which an export is refused."""
+    """Return the sentence with which an export is refused."""
     with pytest.raises(ModelError) as raised:
         dermhub.load(folder)
     assert "\n" not in str(raised.value)

@@ -1,4 +1,4 @@
-"""The gate: its distances by hand, its limit, what it lets through, and files that are no gate."""
+"""The gate: its distances by hand, its limit, the images it accepts, and files that are no gate."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ PLAIN = InputSpec(size=64, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 
 def by_hand() -> OodGate:
-    """Two features of which the first axis is known, and statistics of which only the first
-    counts.
+    """Make a gate for two features, with a known first axis.
+
+    Of its statistics only the first counts.
     """
     looks = np.zeros((LOOKS, LOOKS), np.float32)
     looks[0, 0] = 2
@@ -42,20 +43,22 @@ def by_hand() -> OodGate:
 
 
 def row(first: float, second: float, look: float = 1.0) -> list[float]:
-    """What `describe` gives for two features, and statistics of which all but the first are as
-    expected.
+    """Return a row like those of `feature_vector`, for two features and the first statistic.
+
+    All other statistics are as expected.
     """
     return [first, second, look, *[1.0] * (LOOKS - 1)]
 
 
 def drawn(seeds: range, spec: InputSpec = TINY_SPEC) -> Floats32:
-    """The inputs (N, 3, 64, 64) of a model for drawn lesions."""
+    """Return the inputs (N, 3, 64, 64) of a model for drawn lesions."""
     return np.stack([to_array(draw(seed, (72, 64), seed % 7 / 7), spec) for seed in seeds])
 
 
 def samples(count: int, seed: int = 0) -> Floats32:
-    """Rows of `describe` with 40 features, of which only the first eight vary much, and
-    statistics.
+    """Draw rows like those of `feature_vector`, with 40 features and the statistics.
+
+    Only the first eight features vary much.
     """
     rng = np.random.default_rng(seed)
     spread = np.append(np.full(8, 5.0), np.full(32 + LOOKS, 0.5))
@@ -75,11 +78,11 @@ def test_features_are_mean_and_spread_of_each_map() -> None:
         [[[[1, 3], [1, 3]], [[5, 5], [5, 5]]], [[[0, 0], [0, 8]], [[-1, 1], [-1, 1]]]], np.float32
     )
     images = drawn(range(2))
-    found = ood_gate.feature_vector(maps, images, TINY_SPEC)
+    features = ood_gate.feature_vector(maps, images, TINY_SPEC)
     # Of 1, 3, 1, 3: mean 2, standard deviation 1. Of 0, 0, 0, 8: mean 2, and the root of (3 * 2**2
     # + 6**2) / 4 = 12.
-    assert found[:, :4] == pytest.approx(np.array([[2, 5, 1, 0], [2, 0, 12**0.5, 1]]))
-    assert np.array_equal(found[:, 4:], ood_gate.image_statistics(images, TINY_SPEC))
+    assert features[:, :4] == pytest.approx(np.array([[2, 5, 1, 0], [2, 0, 12**0.5, 1]]))
+    assert np.array_equal(features[:, 4:], ood_gate.image_statistics(images, TINY_SPEC))
 
 
 def test_score_of_other_features_is_refused() -> None:
@@ -94,10 +97,10 @@ def test_statistics_of_an_even_picture() -> None:
     image = np.broadcast_to(
         np.array([0.8, 0.6, 0.4], np.float32)[None, :, None, None], (1, 3, 64, 64)
     )
-    found = ood_gate.image_statistics(image, PLAIN)[0]
+    statistics = ood_gate.image_statistics(image, PLAIN)[0]
     # Four rings of the same colour, no spread in any, no change of grey, red-green and blue-green,
     # and no extremes.
-    assert found == pytest.approx(
+    assert statistics == pytest.approx(
         [*[0.8, 0.6, 0.4] * 4, *[0] * 12, *[np.log(1e-3)] * 6, *[0.8, 0.6, 0.4] * 2], abs=1e-5
     )
 
@@ -105,11 +108,11 @@ def test_statistics_of_an_even_picture() -> None:
 def test_statistics_see_the_ring_and_the_direction() -> None:
     image = np.zeros((1, 3, 64, 64), np.float32)
     image[:, :, 20:44, 20:44] = 1
-    found = ood_gate.image_statistics(image, PLAIN)[0]
+    statistics = ood_gate.image_statistics(image, PLAIN)[0]
     # The square is 0.375 wide to each side: it covers the innermost ring and ends within the
     # second.
-    assert found[:3] == pytest.approx([1, 1, 1])
-    assert found[6:12] == pytest.approx([0] * 6)
+    assert statistics[:3] == pytest.approx([1, 1, 1])
+    assert statistics[6:12] == pytest.approx([0] * 6)
     stripes = np.zeros((1, 3, 64, 64), np.float32)
     stripes[:, :, ::4] = stripes[:, :, 1::4] = 1
     changes = ood_gate.image_statistics(stripes, PLAIN)[0, 24:26]
@@ -127,10 +130,10 @@ def test_statistics_do_not_depend_on_the_normalisation() -> None:
 @pytest.mark.parametrize("size", [16, 33, 48, 64, 100])
 def test_statistics_of_inputs_of_any_size(size: int) -> None:
     spec = InputSpec(size=size)
-    found = ood_gate.image_statistics(to_array(draw(3, (72, 64), 0.5), spec)[None], spec)
-    assert found.shape == (1, LOOKS)
-    assert np.isfinite(found).all()
-    assert found[0, :3] == pytest.approx(
+    statistics = ood_gate.image_statistics(to_array(draw(3, (72, 64), 0.5), spec)[None], spec)
+    assert statistics.shape == (1, LOOKS)
+    assert np.isfinite(statistics).all()
+    assert statistics[0, :3] == pytest.approx(
         ood_gate.image_statistics(drawn(range(3, 4)), TINY_SPEC)[0, :3], abs=0.12
     )
 
@@ -178,7 +181,7 @@ def test_file_is_little_endian_everywhere() -> None:
 
 
 def changed(**arrays: object) -> bytes:
-    """The file of a gate with arrays replaced, added, or (None) left out."""
+    """Return the file of a gate with arrays replaced, added, or (None) left out."""
     every = {**vars(by_hand()), **arrays}
     return tensors.write(
         {name: np.asarray(array) for name, array in every.items() if array is not None}
@@ -249,7 +252,7 @@ def test_file_that_is_no_gate(content: bytes, message: str) -> None:
 
 @pytest.fixture
 def gated(tiny_lesion_model: Path, tmp_path: Path) -> Path:
-    """A model folder with a gate that was fitted on drawn lesions, and let all of them through."""
+    """Make a model folder with a gate that was fitted on drawn lesions, and accepts all of them."""
     folder = Path(shutil.copytree(tiny_lesion_model, tmp_path / "gated"))
     images = drawn(range(60))
     _, maps = Classifier(folder).engine.forward(images)
@@ -262,10 +265,10 @@ def gated(tiny_lesion_model: Path, tmp_path: Path) -> Path:
 def test_classifier_withholds_an_answer_about_another_kind_of_image(gated: Path) -> None:
     classifier = Classifier(gated)
     concern, *others = classifier.predict(np.full((96, 108, 3), (20, 90, 240), np.uint8)).concerns
-    assert [one.code for one in others] == ["blurred", "too-dark"]
+    assert [concern.code for concern in others] == ["blurred", "too-dark"]
     assert (concern.code, concern.sentence) == ("not-dermatoscopic", ood_gate.SENTENCE)
     predictions = classifier.predict([draw(seed, (108, 96), seed % 7 / 7) for seed in range(10)])
-    assert sum(bool(one.concerns) for one in predictions) <= 2
+    assert sum(bool(prediction.concerns) for prediction in predictions) <= 2
     assert (
         classifier.explain(np.zeros((64, 72, 3), np.uint8)).prediction.abstention
         == ood_gate.SENTENCE
@@ -323,8 +326,8 @@ def test_every_second_training_image_is_varied(
     paths = sorted(map(str, tiny_data.rglob("*.jpg")))[:6]
     plain, varied = inference.outputs(saved, paths), inference.varied_outputs(saved, paths, workers)
     same = [
-        np.allclose(one, other, atol=1e-5)
-        for one, other in zip(plain.described, varied.described, strict=True)
+        np.allclose(row, other, atol=1e-5)
+        for row, other in zip(plain.described, varied.described, strict=True)
     ]
     assert same == [True, False] * 3
     assert np.array_equal(varied.described, inference.varied_outputs(saved, paths).described)
@@ -336,10 +339,10 @@ def test_the_gate_of_a_run_was_fitted_on_varied_images(finished_run: Path, tiny_
         split: list(table["path"][table["split"] == split]) for split in ("train", "validation")
     }
     limits = inference.outputs(saved, paths["validation"]).described
-    found, plain = (
+    fitted, plain = (
         ood_gate.fit(look(saved, paths["train"]).described, limits)
         for look in (inference.varied_outputs, inference.outputs)
     )
     kept = OodGate.from_bytes(saved.engine.folder.read(layout.OOD_GATE), layout.OOD_GATE)
-    assert np.allclose(kept.mean, found.mean, atol=1e-5)
+    assert np.allclose(kept.mean, fitted.mean, atol=1e-5)
     assert not np.allclose(kept.mean, plain.mean, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Loading a model reads each of its files once: what was hashed is what answers."""
+"""Loading a model reads each of its files once: the bytes that are hashed are those that answer."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A model folder gives back the same bits, here and in timm, and a folder that is not whole is
-refused.
-"""
+"""Weights: the same bits are read back, here and in timm, and damaged folders are refused."""
 
 from __future__ import annotations
 
@@ -38,12 +36,12 @@ Progress = dict[str, int]
 
 @pytest.fixture
 def folder(tiny_lesion_model: Path, tmp_path: Path) -> Path:
-    """A copy of a whole model folder, to be spoilt."""
+    """Copy a whole model folder, to be spoilt."""
     return Path(shutil.copytree(tiny_lesion_model, tmp_path / "model"))
 
 
 def refusal(folder: Path) -> str:
-    """The one sentence with which a folder is refused."""
+    """Return the sentence with which a folder is refused."""
     with pytest.raises(ModelError) as raised:
         models_weights.load(folder)
     text = str(raised.value)
@@ -61,7 +59,7 @@ def rewrite(folder: Path, change: Callable[[Tensors], Any]) -> None:
 
 
 def images(size: int) -> torch.Tensor:
-    """Four drawings as a model sees them."""
+    """Return four drawings as a model sees them."""
     spec = make_config(LESION).input
     assert spec.size == size
     return torch.stack([to_tensor(to_rgb(pixels(seed)), spec) for seed in range(4)])
@@ -78,9 +76,9 @@ def test_saved_and_loaded_weights_are_the_same_bits(tmp_path: Path, architecture
     assert dataclasses.replace(config, weights_sha256="0" * 64) == make_config(LESION, architecture)
     assert config.weights_sha256 == files.sha256(tmp_path / layout.WEIGHTS)
     assert not again.training
-    expected, found = model.state_dict(), again.state_dict()
-    assert list(found) == list(expected)
-    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    expected, actual = model.state_dict(), again.state_dict()
+    assert list(actual) == list(expected)
+    assert all(torch.equal(actual[name], tensor) for name, tensor in expected.items())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
 
 
@@ -129,10 +127,10 @@ def test_weights_above_the_range_of_half_precision_are_refused(tmp_path: Path) -
 @pytest.mark.parametrize("architecture", ["test_efficientnet", "test_resnet"])
 def test_timm_reads_the_folder_and_gives_the_same_bits(tmp_path: Path, architecture: str) -> None:
     folder = make_model(tmp_path / "model", LESION, architecture)
-    own, _ = models_weights.load(folder)
+    ours, _ = models_weights.load(folder)
     theirs = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     with torch.no_grad():
-        logits = own(images(64))
+        logits = ours(images(64))
         assert torch.equal(theirs(images(64)), logits)
     assert logits.shape == (4, 7)
     assert float(logits.std()) > 0.01
@@ -234,9 +232,9 @@ def test_one_flipped_bit(folder: Path, position: int) -> None:
     # can tell.
     content[position & ~3] ^= 1
     weights.write_bytes(content)
-    found = files.sha256(weights)
+    actual = files.sha256(weights)
     expected = (
-        f"model.safetensors has the sha256 {found}, but config.json states {stated}: the file was "
+        f"model.safetensors has the sha256 {actual}, but config.json states {stated}: the file was "
         "changed or "
     )
     assert refusal(folder) == f"{expected}damaged; fetch or copy the model again."
@@ -325,7 +323,7 @@ def test_save_refuses_weights_that_are_no_numbers_and_keeps_the_old(
 
 
 class Run:
-    """What an interrupted training run holds."""
+    """State of an interrupted training run."""
 
     def __init__(self, seed: int) -> None:
         torch.manual_seed(seed)
@@ -334,23 +332,25 @@ class Run:
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-2)
 
     def step(self, seed: int) -> None:
-        """One step on random images, and one of the average."""
+        """Take a step on random images, and a step of the average."""
         generator = torch.Generator().manual_seed(seed)
         loss = self.model(torch.randn(4, 3, 64, 64, generator=generator)).square().sum()
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         with torch.no_grad():
-            for own, new in zip(self.average.parameters(), self.model.parameters(), strict=True):
-                own.lerp_(new, 0.1)
+            for mean, new in zip(self.average.parameters(), self.model.parameters(), strict=True):
+                mean.lerp_(new, 0.1)
 
     def tensors(self) -> Tensors:
-        """Every number of the run, by name."""
-        found = {f"m.{name}": tensor for name, tensor in self.model.state_dict().items()}
-        found |= {f"a.{name}": tensor for name, tensor in self.average.state_dict().items()}
+        """Return every number of the run, by name."""
+        tensors = {f"m.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        tensors |= {f"a.{name}": tensor for name, tensor in self.average.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
-            found |= {f"o.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
-        return found
+            tensors |= {
+                f"o.{index}.{name}": torch.as_tensor(value) for name, value in state.items()
+            }
+        return tensors
 
 
 def test_resumed_run_goes_on_with_the_same_bits(tmp_path: Path) -> None:
@@ -363,12 +363,12 @@ def test_resumed_run_goes_on_with_the_same_bits(tmp_path: Path) -> None:
         tmp_path / "state", other.model, other.average, other.optimizer
     )
     assert progress == {"epoch": 1, "step": 7}
-    for one in (run, other):
-        one.step(2)
-    expected, found = run.tensors(), other.tensors()
-    assert found.keys() == expected.keys()
-    assert any(name.endswith("exp_avg_sq") for name in found)
-    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    for each in (run, other):
+        each.step(2)
+    expected, actual = run.tensors(), other.tensors()
+    assert actual.keys() == expected.keys()
+    assert any(name.endswith("exp_avg_sq") for name in actual)
+    assert all(torch.equal(actual[name], tensor) for name, tensor in expected.items())
 
 
 def test_state_that_does_not_fit(tmp_path: Path, tiny_binary_model: Path) -> None:

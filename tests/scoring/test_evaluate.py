@@ -1,6 +1,4 @@
-"""Figures of a model on labelled images: those of `predict`, worked out again, and what is left out
-of them.
-"""
+"""Evaluation on labelled images: the figures of `predict`, worked out again; images left out."""
 
 from __future__ import annotations
 
@@ -36,14 +34,14 @@ TABLE = "tiny_metadata.csv"
 
 
 def labels(folder: Path, **columns: list[str]) -> Path:
-    """A table of the given columns."""
+    """Write a table of the given columns."""
     path = folder / "labels.csv"
     pd.DataFrame(columns).to_csv(path, index=False)
     return path
 
 
 def ids(count: int) -> list[str]:
-    """Image ids of the tiny data: two photographs of the first lesion, then one of each."""
+    """List image ids of the tiny data: two photographs of the first lesion, then one of each."""
     return ["TEST_0000", "TEST_0001", *(f"TEST_{number:03d}0" for number in range(1, count - 1))]
 
 
@@ -152,12 +150,14 @@ def test_copies_are_counted_whatever_the_table_says(
     finished_run: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
     classifier, table = Classifier(finished_run / "model"), tables.read_table(tiny_data, LESION)
-    known = {split: list(table["image_id"][table["split"] == split]) for split in partition.SPLITS}
-    names = [*known["train"][:3], known["validation"][0], known["test"][0]]
+    split_ids = {
+        split: list(table["image_id"][table["split"] == split]) for split in partition.SPLITS
+    }
+    names = [*split_ids["train"][:3], split_ids["validation"][0], split_ids["test"][0]]
     dx = list(table.set_index("image_id")["dx"].loc[names])
     # Without lesion ids, with unknown ones, and with one of HAM10000's test lesions, of which more
     # is known.
-    for lesions, found in (
+    for lesions, expected in (
         ([], 4),
         ([f"X{n}" for n in range(5)], 4),
         ([some_of("test", 1)[0], *"ABCD"], 3),
@@ -165,7 +165,7 @@ def test_copies_are_counted_whatever_the_table_says(
         columns = {"lesion_id": lesions} if lesions else {}
         path = labels(tmp_path, image_id=names, dx=dx, **columns)
         content = evaluate(classifier, read_labelled(tiny_data, path, LESION))
-        assert content["copies_of_images_learnt_from"] == found
+        assert content["copies_of_images_learnt_from"] == expected
 
 
 def test_an_export_knows_what_its_model_has_seen(
@@ -335,9 +335,8 @@ def test_describe_counts_each_split(tiny_data: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_on_poor_data_ends_with_a_model(tiny_data: Path, tmp_path: Path) -> None:
-    """No age, no sex, no histology, no dermatofibroma, and bcc in training alone: everything
-    undefined is left out.
-    """
+    # No ages, sexes, histology or dermatofibroma, and bcc in training alone: figures that are
+    # undefined are left out.
     folder = Path(shutil.copytree(tiny_data, tmp_path / "data"))
     table = pd.read_csv(folder / TABLE)
     table = table[table["dx"] != "df"]
@@ -370,16 +369,20 @@ def test_the_provenance_names_no_place_on_the_machine() -> None:
     begun = {"table_sha256": "0" * 64, "revision": "unknown"}
     history = [{"seconds": n, "images_per_second": 60 / n} for n in (2.0, 60.0, 3.0)]
     table = pd.DataFrame({"lesion_id": ["A", "A", "B"], "split": ["train", "train", "test"]})
-    told = run.provenance(config, begun, history, table)
-    assert "/" not in json.dumps(told)
-    assert told["options"]["init"] == "resnet18.safetensors"
-    assert told["data"]["source"] == "photos"
-    assert (told["data"]["images"], told["data"]["lesions"], told["data"]["ham10000_lesions"]) == (
+    provenance = run.provenance(config, begun, history, table)
+    assert "/" not in json.dumps(provenance)
+    assert provenance["options"]["init"] == "resnet18.safetensors"
+    assert provenance["data"]["source"] == "photos"
+    assert (
+        provenance["data"]["images"],
+        provenance["data"]["lesions"],
+        provenance["data"]["ham10000_lesions"],
+    ) == (
         3,
         2,
         False,
     )
-    assert (told["epoch_seconds"], told["images_per_second"]) == (3.0, 20.0)
+    assert (provenance["epoch_seconds"], provenance["images_per_second"]) == (3.0, 20.0)
 
 
 @pytest.mark.parametrize("moved", [False, True])
@@ -390,7 +393,7 @@ def test_only_the_shipped_splits_count_as_ham10000(moved: bool) -> None:
     if moved:
         table.loc[7, "split"] = "test" if table["split"][7] == "train" else "train"
     history = [{"seconds": 1.0, "images_per_second": 1.0}]
-    told = run.provenance(
+    provenance = run.provenance(
         TrainConfig(data="d"), {"table_sha256": "", "revision": ""}, history, table
     )
-    assert told["data"]["ham10000_lesions"] is not moved
+    assert provenance["data"]["ham10000_lesions"] is not moved

@@ -1,5 +1,6 @@
-"""Scoring a whole folder: complete, in order, once, through kills, bad files and odd names; and in
-shards.
+"""Scoring a folder: complete, in order, each file once, through kills, bad files and odd names.
+
+Shards of a folder are scored likewise.
 """
 
 from __future__ import annotations
@@ -38,16 +39,15 @@ NAMES = [
     "z.png",
     "Übung/ä.jpg",
 ]
-"""In the order of the rows: a folder's files come before a file whose name goes on where the
-folder's ended.
+"""Names in the order of the rows.
+
+A folder's files come before a file whose name begins with the folder's and goes on.
 """
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Drawn images in folders, with odd names, and two files that are no usable images. Read
-    only.
-    """
+    """Draw images into folders, with odd names, and two unusable files. Read only."""
     root = tmp_path_factory.mktemp("archive")
     for number, name in enumerate(NAMES):
         path = root / name
@@ -61,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Enough small images that a run can be stopped in the middle. Read only."""
+    """Draw enough small images that a run can be stopped in the middle. Read only."""
     root = tmp_path_factory.mktemp("many")
     drawn = [draw(seed, (40, 40), seed / 12) for seed in range(12)]
     for number in range(360):
@@ -175,8 +175,9 @@ def test_two_shards_in_two_processes_of_which_one_is_killed(
 
 
 def kill_after(process: subprocess.Popen[str], part: Path, lines: int) -> int:
-    """Kill -9 once the journal has so many lines, and tear its end; how many rows of whole batches
-    of 4 are left.
+    """Kill a run once its table has so many lines, tear the end, and count the rows that are kept.
+
+    They are the rows of whole batches of 4.
     """
     end = time.monotonic() + 200
     while not (part.exists() and part.read_bytes().count(b"\n") > lines):
@@ -191,9 +192,9 @@ def kill_after(process: subprocess.Popen[str], part: Path, lines: int) -> int:
     return (content.count(b"\n") - 1) // 4 * 4
 
 
-def assert_same(found: list[dict[str, str]], expected: list[dict[str, str]]) -> None:
-    """Equal rows, but for the rounding of numbers in batches that were put together differently."""
-    for row, other in zip(found, expected, strict=True):
+def assert_same(actual: list[dict[str, str]], expected: list[dict[str, str]]) -> None:
+    """Compare rows, but for the rounding of numbers in batches of other images."""
+    for row, other in zip(actual, expected, strict=True):
         assert row.keys() == other.keys()
         for name, text in other.items():
             number = text and (name.startswith("p_") or name == "malignancy")
@@ -264,7 +265,9 @@ def test_parquet_without_pyarrow_is_refused_at_once(
     tiny_lesion_model: Path, folder: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "pyarrow.py").write_text("raise ImportError('not here')")
-    arguments = [str(one) for one in scoring(tiny_lesion_model, folder, tmp_path / "s.parquet")]
+    arguments = [
+        str(argument) for argument in scoring(tiny_lesion_model, folder, tmp_path / "s.parquet")
+    ]
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from dermhub.__main__ import main; "
         f"main({arguments})"

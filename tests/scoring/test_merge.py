@@ -1,4 +1,4 @@
-"""Merging shards, going on with scores, and all that is refused on the way."""
+"""Merging shards, resuming scores, and everything that is refused on the way."""
 
 from __future__ import annotations
 
@@ -22,15 +22,21 @@ NAMES = ["a.png", "b/1.png", "b/2.png", "b.png", "c.png", "d.png", "e.png"]
 
 def make_run(shard: str = "1/1", **changes: object) -> RunManifest:
     fields = {
-        "model": "tiny", "engine": "TorchEngine", "weights_sha256": "1" * 64, "config_sha256": "2" * 64,
-        "columns": COLUMNS, "batch": 16, "shard": shard, "files": len(NAMES),
+        "model": "tiny",
+        "engine": "TorchEngine",
+        "weights_sha256": "1" * 64,
+        "config_sha256": "2" * 64,
+        "columns": COLUMNS,
+        "batch": 16,
+        "shard": shard,
+        "files": len(NAMES),
         "listing_sha256": results.listing_sha256(NAMES),
-    }  # fmt: skip
+    }
     return RunManifest(**fields | changes)  # type: ignore[arg-type]
 
 
 def write_shards(folder: Path, count: int, **changes: object) -> list[Path]:
-    """The complete scores of a folder, in shards."""
+    """Write the complete scores of a folder, in shards."""
     paths = []
     for number in range(1, count + 1):
         path = folder / f"{number}.csv"
@@ -71,7 +77,10 @@ BAD = [
         f"'{FIRST}' is there twice, or the rows of a shard are not in",
     ),
     (replace(f"{FIRST},", f"{SECOND},"), f"has a row '{SECOND}' that does not belong to shard 1/2"),
-    (replace(f"{FIRST},0.5,", f"{FIRST},0.5"), f"has a row '{FIRST}' that does not belong to shard 1/2"),
+    (
+        replace(f"{FIRST},0.5,", f"{FIRST},0.5"),
+        f"has a row '{FIRST}' that does not belong to shard 1/2",
+    ),
     (replace("malignancy", "benignity"), "has another heading than a run writes"),
     (replace(f"{LAST},0.5,\n", f"{LAST},0.5,"), "is cut short or damaged after"),
     (replace(f"{LAST},0.5,\n", f'"{LAST},0.5,\n'), "is cut short or damaged after"),
@@ -116,10 +125,10 @@ def test_shards_that_are_not_the_whole_are_refused(
 
 
 def test_missing_and_doubled_shards(tmp_path: Path) -> None:
-    one, two, three, four = write_shards(tmp_path, 4)
+    first, two, three, four = write_shards(tmp_path, 4)
     for given, said in (
-        ([one, three], "Shard(s) 2/4, 4/4 of the archive are missing."),
-        ([one, two, two, three, four], "Shard(s) 2/4 of the archive is given twice."),
+        ([first, three], "Shard(s) 2/4, 4/4 of the archive are missing."),
+        ([first, two, two, three, four], "Shard(s) 2/4 of the archive is given twice."),
     ):
         with pytest.raises(DataError) as caught:
             merge.merge(tmp_path / "all.csv", given)
@@ -255,7 +264,7 @@ def test_options_that_do_not_fit(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    given = [one.replace("IN", str(archive)) for one in options]
+    given = [option.replace("IN", str(archive)) for option in options]
     code, out, err = command("predict", *given, "--model", tiny_binary_model)
     assert (code, out) == (2, "")
     assert said in err

@@ -26,7 +26,7 @@ HEADING = "image,kind,match,split,distance,problem"
 
 @pytest.fixture(scope="module")
 def knowing(tiny_lesion_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder that tells of four images that it has seen. Read only."""
+    """Make a model folder that states four images that the model has seen. Read only."""
     folder = tmp_path_factory.mktemp("knowing") / "tiny"
     shutil.copytree(tiny_lesion_model, folder)
     images = [draw(seed, (200, 150), seed / 4) for seed in range(4)]
@@ -39,9 +39,7 @@ def knowing(tiny_lesion_model: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """A folder with copies of two seen images, a new image that is there twice, and one bad
-    file.
-    """
+    """Make a folder with copies of two seen images, a new image twice, and a damaged file."""
     folder = tmp_path / "photos"
     (folder / "more").mkdir(parents=True)
     draw(1, (200, 150), 1 / 4).resize((150, 112)).save(folder / "copy.jpg", quality=70)

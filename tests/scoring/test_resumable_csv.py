@@ -1,6 +1,4 @@
-"""A journal keeps its whole rows through whatever happens to its end, and one process writes it at
-a time.
-"""
+"""Resumable tables: whole rows survive any damage at the end, and only one process writes."""
 
 from __future__ import annotations
 
@@ -22,7 +20,7 @@ WHOLE = b'name,value,error\na,0.0,\n"b, ""b""",0.25,\n"c\nd",0.5,\n"e\r","0.75",
 
 
 def write(path: Path, rows: list[dict[str, Any]], step: int = 1) -> int:
-    """Open the journal, add rows; how many were there."""
+    """Open the table, add rows, and return the number of rows that were there before."""
     with ResumableCsv(path, COLUMNS, KEYS, step) as opened:
         opened.append(rows)
         return opened.done
