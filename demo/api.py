@@ -33,8 +33,7 @@ class Api:
         self.models, self.uploads = models, uploads
 
     def analyse(self, image: str | None, model: str = FAST) -> str:
-        """What both models say of a dermatoscopic image, as the HTML that the page shows, pictures
-        embedded.
+        """Classify a dermatoscopic image with both models, as the HTML that the page shows.
 
         Args:
 
@@ -50,8 +49,7 @@ class Api:
             return problem(for_visitor(error))
 
     def predict(self, image: str | None, model: str = FAST) -> Record:
-        """Probabilities of seven diagnoses and of malignancy for a dermatoscopic image, and what
-        speaks against them.
+        """Classify a dermatoscopic image: seven diagnoses, malignancy, and reasons for doubt.
 
         Research software, not a medical device. Where `confident` is false, say the `reasons`
         instead of an answer.
@@ -71,8 +69,7 @@ class Api:
         model: str = FAST,
         picture: bool = False,
     ) -> Record:
-        """Where in a dermatoscopic image the evidence for a class lies (Grad-CAM), and whether that
-        can be relied on.
+        """Show the evidence for a class in a dermatoscopic image (Grad-CAM), and judge it.
 
         Args:
 
@@ -106,8 +103,7 @@ class Api:
         return self._answer(image, explained)
 
     def check_stability(self, image: str | None, model: str = FAST) -> Record:
-        """Whether the answer holds when a dermatoscopic image is turned, mirrored, zoomed or lit
-        differently.
+        """Ask again with the image turned, mirrored, zoomed and lit differently: a stable answer?
 
         Args:
 
@@ -127,8 +123,7 @@ class Api:
         return self._answer(image, checked)
 
     def at_prevalence(self, percent: float, model: str = FAST) -> Record:
-        """What the model's call means at a prevalence: PPV, NPV, cancers missed and false alarms
-        per 1,000 images.
+        """Work out PPV, NPV, missed cancers and false alarms per 1,000 images at a prevalence.
 
         Args:
 
@@ -142,8 +137,7 @@ class Api:
             return {"error": str(error), "notice": NOTICE}
 
     def predict_several(self, images: list[tuple[str, str]], model: str = FAST) -> Record:
-        """The same as predict for several dermatoscopic images: one row for each, also for a file
-        that is no image.
+        """Classify several dermatoscopic images: a row each, also for a file that is no image.
 
         Args:
 

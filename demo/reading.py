@@ -17,16 +17,15 @@ TITLES = {
     "undecided": "No confident answer: the diagnosis stays open",
     "elsewhere": "No confident answer: the evidence lies in the wrong place",
 }
-"""Headlines that replace an answer, the gravest reason first. Every concern without a title of its
-own is one of quality.
+"""Headlines that replace an answer, the gravest reason first.
+
+Every concern without a title of its own is one of quality.
 """
 
 
 @dataclass(frozen=True)
 class Reason:
-    """Why there is no confident answer: a code of `TITLES`, and a sentence of the model or about
-    it.
-    """
+    """A reason why there is no confident answer: a code of `TITLES`, and a sentence."""
 
     code: str
     sentence: str

@@ -12,9 +12,7 @@ OOD_GATE = "gate.safetensors"
 """The gate that turns away images that are not dermatoscopic (`models.ood_gate`)."""
 
 SEEN = "seen.safetensors"
-"""The perceptual hashes of the images that the model has learned from
-(`images.near_duplicates`).
-"""
+"""Perceptual hashes of the images that the model has seen (`images.near_duplicates`)."""
 
 CARD, METRICS = "README.md", "metrics.json"
 """The model card, and the figures that it is written from."""
@@ -29,9 +27,7 @@ EXTERNAL = "external.csv"
 """Logits of images from other hospitals (`evaluation.external`)."""
 
 MAPS = "maps.csv"
-"""What the class maps of the test images have to do with their lesions
-(`evaluation.class_maps`).
-"""
+"""Figures of each test image's class map against its lesion (`evaluation.class_maps`)."""
 
 PATTERNS = ("*.safetensors", GRAPH, "*.json", "*.md", "figures/*.png")
 """All that is ever fetched from a hub or pushed to one: no pickle and no code."""

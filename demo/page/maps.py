@@ -19,8 +19,9 @@ SHOWN_WIDTH = 640
 """Width, in pixels, of the embedded photograph."""
 
 HEAT_WIDTH, PAIR_WIDTH = 160, 64
-"""Width, in pixels, of the map of a class and of a pair. A map has some 7 x 7 values: more pixels
-show nothing more.
+"""Width, in pixels, of the map of a class and of a pair.
+
+A map has some 7 x 7 values, so that more pixels would show nothing more.
 """
 
 

@@ -45,12 +45,15 @@ LIMITS: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "models"}
 """One image is read at a time: two would only slow each other down."""
 
 PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-"""Options of steps that are no functions for others. The page says itself that an answer is on its
-way.
+"""Options of the page's inner steps, which no other program calls.
+
+The page says itself that an answer is on its way, so Gradio shows no progress.
 """
 
 EACH: dict[str, Any] = {"trigger_mode": "multiple", **PRIVATE}
-"""Gradio would drop a second request while the first is answered, and an image chosen meanwhile
+"""Options of steps that take every request.
+
+By default Gradio drops a request while another is answered, and an image that was chosen meanwhile
 would never be read.
 """
 

@@ -22,8 +22,9 @@ CONTRAST = {
     "checkbox_border_color": "*neutral_500",
     "checkbox_border_color_dark": "*neutral_400",
 }
-"""Where Gradio's own colours are too close to each other: text below 4.5:1, and the edge of a box
-below 3:1.
+"""Colours in place of Gradio's own that contrast too little.
+
+Text needs 4.5:1, and the edge of a box 3:1 (WCAG 2.2, 1.4.3 and 1.4.11).
 """
 
 

@@ -17,14 +17,13 @@ from pathlib import Path
 PREFIX = "dermhub-"
 
 LIFETIME = 600.0
-"""Seconds that an uploaded file stays: long enough to wait in the queue and to be asked about
-again.
+"""Seconds that an uploaded file stays.
+
+That is long enough to wait in the queue and to be asked about again.
 """
 
 CAPACITY = 2**30
-"""Bytes of uploads that are kept at one time. Beyond them, uploads are refused until older ones are
-gone.
-"""
+"""Bytes of uploads at one time; beyond them, uploads are refused until older ones are gone."""
 
 SWEEP_INTERVAL = 20.0
 """Seconds between two looks for files that are older than `LIFETIME`."""

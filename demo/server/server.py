@@ -40,9 +40,7 @@ WORKERS = 8
 """Threads for requests: each that has run a model keeps memory of its own."""
 
 VISITS = 128
-"""Visits that are remembered, so that an old request overwrites no newer answer; then the oldest is
-forgotten.
-"""
+"""Visits that are remembered, so that an old request overwrites no newer answer."""
 
 WhyRefused = Callable[[str | None], str]
 """Gives the sentence with which the last request of a visit was refused, once; "" for none."""

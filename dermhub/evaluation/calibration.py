@@ -25,9 +25,7 @@ from dermhub.models.config import Threshold
 from dermhub.tasks import Task
 
 EXPONENTS = np.array(sorted(np.linspace(-1.5, 1.5, 61).round(2), key=abs))
-"""Candidates for the strength of the prior correction; of equally good ones the first, smallest, is
-taken.
-"""
+"""Candidates for the strength of the prior correction; the smallest of equally good ones wins."""
 
 SENSITIVITY = 0.95
 """The stated aim of the default operating point: share of malignant images that must be called."""
@@ -39,14 +37,11 @@ NEWTON_STEPS = 30
 """Newton steps at most; a handful is enough unless the data separate."""
 
 STEEPEST = 100.0
-"""A slope beyond this in either direction means that the two groups are separated, and no slope
-exists.
-"""
+"""Largest slope, in either direction; beyond it the two groups are separated and none exists."""
 
 
 def prior_offset(targets: NDArray[np.int64], classes: int) -> Floats64:
-    """(C,) log of each class's share of the images with these targets (N,), less the mean log
-    share.
+    """Return the log of each class's share of the targets (N,), less the mean log share: (C,).
 
     A class without images, of which nothing is known, counts as much as the rarest.
     """

@@ -217,9 +217,7 @@ def weighted_brier(weights: Floats64, probabilities: Floats64, targets: Ints) ->
 
 
 def operating_point(scores: Floats64, positive: Bools, threshold: float) -> dict[str, Any]:
-    """Sensitivity, specificity, PPV and NPV, with the four counts, where score >= threshold is
-    positive.
-    """
+    """Return sensitivity, specificity, PPV, NPV and the four counts; score >= threshold is positive."""
     point = weighted_operating_point(_once(scores), scores, positive, threshold)
     rates = {name: _value(values[0]) for name, values in point.items() if name not in COUNTS}
     counts = {name: int(point[name][0]) for name in COUNTS}
@@ -277,9 +275,7 @@ def at_prevalence(
 
 
 def threshold_for_sensitivity(scores: Floats64, positive: Bools, sensitivity: float) -> float:
-    """The highest threshold at which at least the share `sensitivity` of the positives is
-    called.
-    """
+    """Return the highest threshold with at least this sensitivity among the positives."""
     descending = np.sort(scores[positive])[::-1]
     return float(descending[math.ceil(sensitivity * len(descending)) - 1])
 

@@ -33,8 +33,9 @@ def logit_columns(task: Task) -> list[str]:
 
 
 def to_csv(table: pd.DataFrame) -> str:
-    """Format a table as CSV. Nine digits give each float32 back exactly, and with it every
-    figure.
+    """Format a table as CSV.
+
+    Nine digits give each float32 back exactly, and with it every figure.
     """
     return str(table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
 

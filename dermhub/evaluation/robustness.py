@@ -41,14 +41,10 @@ BANDS = {
 """Degrees above which an angle is in the band, from light to dark."""
 
 RIM = 0.1
-"""Share of the height and width, on each side, whose pixels are taken for skin: lesions are in the
-middle.
-"""
+"""Share of height and width, on each side, that counts as skin: lesions lie in the middle."""
 
 DARK = 40
-"""A pixel whose brightest channel is below this is the tube's shadow or a hair; black skin reflects
-more.
-"""
+"""Brightest channel below which a pixel is the tube's shadow or a hair; black skin has more."""
 
 FEWEST_PIXELS = 100
 """Skin pixels below which an image says nothing about skin tone."""

@@ -24,9 +24,7 @@ GIVE_UP = 9.0
 """Seconds for the first question as a whole."""
 
 PATIENT = 120.0
-"""Seconds for an answer to an upload, after the host has proved to be up: a commit takes a hub a
-while.
-"""
+"""Seconds for an answer to an upload to a host that is up: a commit takes a hub a while."""
 
 AGENT = "dermhub"
 """Our name in the header User-Agent, which also marks the requests that are ours to bound."""

@@ -35,9 +35,7 @@ def training_context(device: torch.device) -> contextlib.AbstractContextManager[
 
 
 class FasterDepthwise(TorchFunctionMode):
-    """A mode in which depthwise convolutions under autocast to bfloat16 use this module's
-    gradients.
-    """
+    """A mode in which depthwise convolutions in bfloat16 autocast use this module's gradients."""
 
     def __torch_function__(
         self,

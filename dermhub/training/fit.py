@@ -104,10 +104,9 @@ def update_average(average: nn.Module, model: nn.Module, step: int, decay: float
 def predict_all(
     model: nn.Module, paths: list[str], spec: InputSpec, workers: int = 0
 ) -> NDArray[np.float32]:
-    """(N, C) float32 logits of images in the order of `paths`, prepared exactly as
-    `Classifier.predict` does.
+    """Return (N, C) float32 logits of images, prepared exactly as `Classifier.predict` does.
 
-    `workers` threads decode; with 0, the caller's does.
+    The rows are in the order of `paths`. `workers` threads decode; with 0, the caller's does.
     """
     device = next(model.parameters()).device
     model.eval()

@@ -1,5 +1,4 @@
-"""Learning from other models: initialisation (`--init`), distillation (`--teacher`), averaging
-(`--soup`).
+"""Learning from other models: their weights (`--init`, `--soup`) and answers (`--teacher`).
 
 A model to learn from must have been trained on the same table of images, or it may have seen the
 lesions that are held out here: each is checked by the hash of its table.
