@@ -148,10 +148,8 @@ def _plot(path: Path, across: str, up: str, points: Sequence[tuple[float, float,
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     places, heights, megabytes = zip(*points, strict=True)
-    for axes, values, label in (
-        (left, heights, up),
-        (right, megabytes, "memory of the process, MB"),
-    ):
+    memory = "memory of the process, MB"
+    for axes, values, label in ((left, heights, up), (right, megabytes, memory)):
         axes.plot(places, values, "o-", color="#0b5c8a")
         axes.set(xlabel=across, ylabel=label, xscale="log", ylim=(0, 1.08 * max(values)))
         axes.set_xticks(places, [f"{place:g}" for place in places], minor=False)

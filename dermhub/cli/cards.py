@@ -151,8 +151,9 @@ def run_measure(options: argparse.Namespace) -> int:
     _check_workers(options.workers)
     # Everything is checked before minutes go into the images.
     folder = ModelFolder(options.folder)
+    config = folder.config
     before = Previous.read(folder)
-    table = release_measure.read_table(folder.config, options.data, options.extra)
+    table = release_measure.read_table(config, options.data, options.extra)
     if options.ph2:
         external.read_table(options.ph2)
     if options.masks:

@@ -1,6 +1,6 @@
 """The commands that talk to a hub: pull, push and space.
 
-They import no torch, and pandas and yaml only when they are needed, so that they start at once.
+They import no torch, and numpy, pandas and yaml only when they run, so that --help is quick.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from dermhub.hub.pins import Entry
 from dermhub.layout import WEIGHTS
 from dermhub.models import catalog
 from dermhub.models.catalog import locate
-from dermhub.models.folder import ModelFolder
 
 if TYPE_CHECKING:
     from dermhub.hub.client import Pushed
@@ -56,6 +55,8 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def run_pull(options: argparse.Namespace) -> int:
     """Print the folder of a verified model; with --to it is a copy."""
+    from dermhub.models.folder import ModelFolder
+
     folder = locate(options.model)
     ModelFolder(folder).check(WEIGHTS)
     if options.to is None:
@@ -68,8 +69,10 @@ def run_pull(options: argparse.Namespace) -> int:
 
 def run_push(options: argparse.Namespace) -> int:
     """Publish a model folder that meets the checklist; print its commit and its catalogue entry."""
-    repository = plain(options.repo)
     from dermhub.cards import checklist
+    from dermhub.models.folder import ModelFolder
+
+    repository = plain(options.repo)
 
     checklist.check(options.folder)
     verified = ModelFolder(options.folder)
@@ -85,8 +88,9 @@ def run_push(options: argparse.Namespace) -> int:
 
 def run_space(options: argparse.Namespace) -> int:
     """Publish the demo with the files that it needs."""
-    repository = plain(options.repo)
     from dermhub.release import space
+
+    repository = plain(options.repo)
 
     contents = space.contents(catalog.MODEL_CARDS.parent)
     pushed = client.push(contents, repository, "space", "dermhub demo", options.private)
