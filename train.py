@@ -55,9 +55,9 @@ def main() -> None:
 
 
 def options(arguments: list[str] | None = None) -> tuple[TrainConfig, Path, bool]:
-    """The configuration, the folder of the run, and if it is resumed.
+    """Parse the command line: the configuration, the folder of the run, and if it is resumed.
 
-    Raises ConfigError for options that can't be used. By default the arguments are the program's.
+    Raises ConfigError for options that can't be used.
     """
     given = sys.argv[1:] if arguments is None else arguments
     values = vars(_parser().parse_args(given))
@@ -74,15 +74,16 @@ def options(arguments: list[str] | None = None) -> tuple[TrainConfig, Path, bool
     if not (folder / RUN_CONFIG).is_file():
         raise ConfigError(f"{folder} is not the folder of a run: it has no {RUN_CONFIG}.")
     try:
-        return TrainConfig.from_json(files.read_json(folder / RUN_CONFIG)["options"]), folder, True
+        config = TrainConfig.from_json(files.read_json(folder / RUN_CONFIG)["options"])
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"{folder / RUN_CONFIG} is not what train.py wrote ({error}): start a new run."
         ) from error
+    return config, folder, True
 
 
 def _parser() -> argparse.ArgumentParser:
-    """A parser whose options are the fields of `TrainConfig`, in groups, and --resume."""
+    """Make a parser whose options are the fields of `TrainConfig`, in groups, and --resume."""
     parser = argparse.ArgumentParser(
         description="Fine-tune a timm CNN on dermatoscopic images.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,

@@ -28,7 +28,8 @@ from typing import Any
 from running import ROOT, machine, process_memory
 
 BATCHES = (4, 8, 16, 32)
-LANES, THREADS = "a lane for each core", "all cores in one call"
+LANES = "a lane for each core"
+THREADS = "all cores in one call"
 
 
 def main() -> None:
@@ -45,24 +46,27 @@ def main() -> None:
         print(_side(options))
         return
     print(f"{machine()}\n")
-    places = [(place, batch) for place in (LANES, THREADS) for batch in BATCHES]
-    tried = {one: _ask(options, *one) for one in places}
-    place, batch = max(tried, key=lambda one: tried[one])
+    ways = [(threading, batch) for threading in (LANES, THREADS) for batch in BATCHES]
+    tried = {way: _ask(options, *way) for way in ways}
+    threading, batch = max(tried, key=lambda way: tried[way])
     print(
-        f"The model alone is fastest with {place} and batches of {batch}, of {len(tried)} ways "
+        f"The model alone is fastest with {threading} and batches of {batch}, of {len(tried)} ways "
         "that were tried.\n"
     )
-    sides = {"decode": 8, "prepare": 8, place: batch, "score": 8}
-    found: dict[str, list[float]] = {name: [] for name in sides}
+    sides = {"decode": 8, "prepare": 8, threading: batch, "score": 8}
+    rates: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(options.rounds):
         for name, size in sides.items():
-            found[name].append(_ask(options, name, size))
-    _table({name: statistics.median(rates) for name, rates in found.items()}, place)
+            rates[name].append(_ask(options, name, size))
+    _table({name: statistics.median(every) for name, every in rates.items()}, threading)
     _whole(options)
 
 
 def _table(rates: dict[str, float], model: str) -> None:
+    """Print the table of files a second; `model` is the side of the bare model."""
+
     def bound(first: str) -> float:
+        """Files a second of a side and the model on the same cores, without any loss."""
         return 1 / (1 / rates[first] + 1 / rates[model])
 
     print("| what | files/s (median) | scoring against it |\n|---|---|---|")
@@ -80,25 +84,16 @@ def _table(rates: dict[str, float], model: str) -> None:
 
 
 def _ask(options: argparse.Namespace, side: str, batch: int) -> float:
-    command = [
-        sys.executable,
-        __file__,
-        "--data",
-        options.data,
-        "--model",
-        options.model,
-        "--files",
-        options.files,
-    ]
+    """Measure a side in a process of its own: files a second."""
+    command = [sys.executable, __file__, "--data", str(options.data), "--model", options.model]
+    command += ["--files", str(options.files), "--side", side, "--batch", str(batch)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(_cores()) if side == THREADS else "1"}
-    command += ["--side", side, "--batch", batch]
-    told = subprocess.run(
-        [str(part) for part in command], env=environment, capture_output=True, text=True, check=True
-    )
-    return float(told.stdout)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return float(done.stdout)
 
 
 def _side(options: argparse.Namespace) -> float:
+    """Measure one side in this process: files a second."""
     import numpy as np
 
     from dermhub import load
@@ -107,44 +102,42 @@ def _side(options: argparse.Namespace) -> float:
     from dermhub.images.view import to_array
     from dermhub.scoring import folder as scoring_folder
 
-    classifier, folder = load(options.model), options.data
-    names = scoring_folder.relative_names(folder)[
-        :: max(1, len(scoring_folder.relative_names(folder)) // options.files)
-    ][: options.files]
-    spec, count = classifier.config.input, len(names) // options.batch
+    classifier = load(options.model)
+    spec = classifier.config.input
+    folder = options.data
+    every = scoring_folder.relative_names(folder)
+    names = every[:: max(1, len(every) // options.files)][: options.files]
+    count = len(names) // options.batch
     images = np.zeros((options.batch, 3, spec.size, spec.size), np.float32)
 
     def forward(_: int) -> None:
         classifier.engine.forward(images)
 
+    def decode(name: str) -> None:
+        to_array(to_rgb(folder / name), spec)
+
+    def prepare(name: str) -> None:
+        photo = Photo.open(folder / name)
+        photo.array(spec), photo.quality, classifier.seen and photo.hashes
+
+    def score(some: Sequence[str]) -> int:
+        rows = scoring_folder.score_images(classifier, folder, some, options.batch, _cores())
+        return sum(len(batch) for batch in rows)
+
     if options.side in (LANES, THREADS):
         lanes = _cores() if options.side == LANES else 1
         return float(options.batch * count / _timed(forward, range(count), lanes))
     if options.side == "decode":
-        return len(names) / _timed(
-            lambda name: to_array(to_rgb(folder / name), spec), names, _cores()
-        )
+        return len(names) / _timed(decode, names, _cores())
     if options.side == "prepare":
-
-        def prepare(name: str) -> None:
-            photo = Photo.open(folder / name)
-            photo.array(spec), photo.quality, classifier.seen and photo.hashes
-
         return len(names) / _timed(prepare, names, _cores())
-    list(
-        scoring_folder.score_images(
-            classifier, folder, names[: 4 * options.batch], options.batch, _cores()
-        )
-    )
+    score(names[: 4 * options.batch])  # warm up
     start = time.perf_counter()
-    scored = sum(
-        len(rows)
-        for rows in scoring_folder.score_images(classifier, folder, names, options.batch, _cores())
-    )
-    return scored / (time.perf_counter() - start)
+    return score(names) / (time.perf_counter() - start)
 
 
 def _timed(call: Callable[[Any], object], items: Sequence[Any], lanes: int) -> float:
+    """Seconds that a call takes for all items, several side by side."""
     with ThreadPoolExecutor(lanes) as pool:
         list(pool.map(call, items[: 4 * lanes]))  # warm up
         start = time.perf_counter()
@@ -153,40 +146,33 @@ def _timed(call: Callable[[Any], object], items: Sequence[Any], lanes: int) -> f
 
 
 def _whole(options: argparse.Namespace) -> None:
-    """Score the whole folder with the command that users give, and tell its rate and memory."""
+    """Score the whole folder with the command that users give; print its rate and memory."""
     with tempfile.TemporaryDirectory() as out:
-        command = [
-            sys.executable,
-            "-m",
-            "dermhub",
-            "predict",
-            "--images",
-            str(options.data),
-            "--model",
-            options.model,
-        ]
-        command += ["--out", str(Path(out, "scores.csv"))]
-        start, used = time.perf_counter(), list[float]()
+        command = [sys.executable, "-m", "dermhub", "predict", "--images", str(options.data)]
+        command += ["--model", options.model, "--out", str(Path(out, "scores.csv"))]
+        used: list[float] = []
+        start = time.perf_counter()
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
             while process.poll() is None:
                 with contextlib.suppress(OSError):  # it may end meanwhile
                     used.append(process_memory("VmRSS", process.pid))
                 time.sleep(0.2)
-            told = process.stdout.read() if process.stdout else ""
+            output = process.stdout.read() if process.stdout else ""
         seconds = time.perf_counter() - start
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} ended with status {process.returncode}.")
-    total = int(re.search(r"([\d,]+) files", told)[1].replace(",", ""))  # type: ignore[index]
+    total = int(re.search(r"([\d,]+) files", output)[1].replace(",", ""))  # type: ignore[index]
     quarters = [used[len(used) * i // 4 : len(used) * (i + 1) // 4] for i in range(4)]
-    means = ", ".join(f"{statistics.median(one):.0f}" for one in quarters)
+    medians = ", ".join(f"{statistics.median(quarter):.0f}" for quarter in quarters)
     print(
         f"\nThe whole folder, `python -m dermhub predict --images`: {total:,} files in "
         f"{seconds:.0f} s with the start, "
     )
-    print(f"{total / seconds:.1f} files/s; memory by quarter of the time (median, MB): {means}.")
+    print(f"{total / seconds:.1f} files/s; memory by quarter of the time (median, MB): {medians}.")
 
 
 def _cores() -> int:
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 

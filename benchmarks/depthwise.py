@@ -1,5 +1,4 @@
-"""Gradients of depthwise convolutions in bfloat16: PyTorch's own, and those of
-`dermhub.training.cpu`.
+"""Gradients of depthwise convolutions in bfloat16, by PyTorch and by `dermhub.training.cpu`.
 
     PYTHONPATH=.:benchmarks python benchmarks/depthwise.py [--rounds 5]
 
@@ -57,26 +56,27 @@ def turns(
 
 def layer(channels: int, kernel: int, stride: int, size: int, rounds: int) -> str:
     """A row of the table of layers."""
-    strides, padding = (stride, stride), (kernel // 2, kernel // 2)
-    images, weight = (
-        torch.randn(BATCH, channels, size, size),
-        torch.randn(channels, 1, kernel, kernel),
-    )
-    images, weight = (
-        x.bfloat16().contiguous(memory_format=torch.channels_last) for x in (images, weight)
-    )
+    strides = (stride, stride)
+    padding = (kernel // 2, kernel // 2)
+    images = _random(BATCH, channels, size, size)
+    weight = _random(channels, 1, kernel, kernel)
     gradient = torch.randn_like(torch.conv2d(images, weight, None, strides, padding, 1, channels))
     given = gradient, images, weight, strides, padding
     cells = []
     for which, ours in enumerate((cpu.input_gradient, cpu.weight_gradient)):
         pytorch = functools.partial(cpu.pytorch_gradient, *given, which)
-        theirs, own = turns(pytorch, functools.partial(ours, *given), rounds)
-        cells += [f"{theirs:.1f}", f"{own:.1f}"]
+        medians = turns(pytorch, functools.partial(ours, *given), rounds)
+        cells += [f"{milliseconds:.1f}" for milliseconds in medians]
     return f"| {channels}, {kernel} x {kernel}, {stride}, {size} | {' | '.join(cells)} |"
 
 
+def _random(*shape: int) -> torch.Tensor:
+    """A random tensor in bfloat16 and channels_last."""
+    return torch.randn(shape).bfloat16().contiguous(memory_format=torch.channels_last)
+
+
 def step(name: str, size: int, freeze: int, faster: bool) -> Callable[[], None]:
-    """A training step of a model."""
+    """Make a training step of a model."""
     torch.manual_seed(0)
     model = backbone.build(name, 7).to(memory_format=torch.channels_last)
     frozen = backbone.freeze(model, freeze)
@@ -88,6 +88,7 @@ def step(name: str, size: int, freeze: int, faster: bool) -> Callable[[], None]:
     labels = torch.randint(7, (BATCH,))
 
     def run() -> None:
+        """Train on one batch."""
         mode = cpu.FasterDepthwise() if faster else contextlib.nullcontext()
         with mode, torch.autocast("cpu", torch.bfloat16):
             logits = model(images)
@@ -111,21 +112,17 @@ def main() -> None:
         "| ours |"
     )
     print("|---|---|---|---|---|")
-    for one in LAYERS:
-        print(layer(*one, rounds))
-    print(
-        "\n| training step | PyTorch's (images/s) | ours | memory kept, PyTorch's | ours "
-        "|\n|---|---|---|---|---|"
-    )
+    for shape in LAYERS:
+        print(layer(*shape, rounds))
+    print("\n| training step | PyTorch's (images/s) | ours | memory kept, PyTorch's | ours |")
+    print("|---|---|---|---|---|")
     rows = [[f"{name}, {size} px"] for name, size, _ in MODELS]
     for kept in (False, True):
         if kept:
             cpu.keep_memory()
         for row, model in zip(rows, MODELS, strict=True):
-            row += [
-                f"{1000 * BATCH / ms:.1f}"
-                for ms in turns(step(*model, False), step(*model, True), rounds)
-            ]
+            medians = turns(step(*model, False), step(*model, True), rounds)
+            row += [f"{1000 * BATCH / milliseconds:.1f}" for milliseconds in medians]
     for row in rows:
         print(f"| {' | '.join(row)} |")
 

@@ -1,6 +1,7 @@
-"""How long one image takes each engine on the CPU, with the same weights in all of them:
+"""The time of one image in each engine on the CPU, with the same weights in all of them.
 
-    PYTHONPATH=. python benchmarks/engines.py [--models FOLDER ...] [--scale tf_efficientnet_b4] [--no-compile]
+    PYTHONPATH=. python benchmarks/engines.py [--models FOLDER ...]
+        [--scale tf_efficientnet_b4] [--no-compile]
 
 Prints, as Markdown, for each model the median milliseconds of a forward pass of one image (logits
 and feature maps) over interleaved rounds, against timm as it is and against the fastest, the
@@ -39,14 +40,15 @@ from dermhub.models.config import ModelConfig, Threshold
 from dermhub.models.engines import fused, graph_metadata
 from dermhub.tasks import LESION
 
-ROUNDS, SECONDS = 9, 0.25
-"""Rounds of each engine, and how long each round takes at least."""
+ROUNDS = 9
+"""Rounds of each engine."""
 
-DEFAULT, ON_TORCH, EXPORT = (
-    "dermhub (default)",
-    "dermhub on PyTorch",
-    "ONNX Runtime (dermhub's export)",
-)
+SECONDS = 0.25
+"""Least time of a round."""
+
+DEFAULT = "dermhub (default)"
+ON_TORCH = "dermhub on PyTorch"
+EXPORT = "ONNX Runtime (dermhub's export)"
 
 Floats = NDArray[np.float32]
 Side = Callable[[Floats], Floats]
@@ -58,17 +60,17 @@ def by_torch(model: torch.nn.Module, layout: torch.memory_format) -> Side:
     model = copy.deepcopy(model).to(memory_format=layout)
 
     def run(images: Floats) -> Floats:
+        """Compute the logits."""
+        batch = torch.from_numpy(images).contiguous(memory_format=layout)
         with torch.inference_mode():
-            logits: Floats = model(
-                torch.from_numpy(images).contiguous(memory_format=layout)
-            ).numpy()
+            logits: Floats = model(batch).numpy()
             return logits
 
     return run
 
 
 def by_compiler(model: torch.nn.Module, images: Floats) -> tuple[Side | None, str]:
-    """`torch.compile` with inductor, compiled anew, and what it took; None where it can't be."""
+    """`torch.compile` with inductor, compiled anew; None without a compiler. And a note."""
     if not (os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")):
         return None, "no C++ compiler"
     start = time.perf_counter()
@@ -92,42 +94,46 @@ def sides(
     saved: Classifier, exported: Path, images: Floats, compiled: bool
 ) -> tuple[dict[str, Side], list[str]]:
     """Every engine that this machine can run, and a line for each that it can't."""
-    model, notes = saved.model, []
-    found: dict[str, Side] = {
+    model = saved.model
+    folded = fused.fold(model, saved.config.input.size, pack=False)
+    notes = []
+    engines: dict[str, Side] = {
         "timm, eager": by_torch(model, torch.contiguous_format),
         "timm, eager, channels_last": by_torch(model, torch.channels_last),
-        "the same, batch norms folded": by_torch(
-            fused.fold(model, saved.config.input.size, pack=False), torch.channels_last
-        ),
+        "the same, batch norms folded": by_torch(folded, torch.channels_last),
         DEFAULT: lambda images: saved.engine.forward(images)[0],
     }
     if saved.engine.runtime != "PyTorch":
         other = Classifier(saved.folder, runtime="torch").engine
-        found[ON_TORCH] = lambda images: other.forward(images)[0]
+        engines[ON_TORCH] = lambda images: other.forward(images)[0]
     runtime = Classifier(exported).engine
-    found[EXPORT] = lambda images: runtime.forward(images)[0]
+    engines[EXPORT] = lambda images: runtime.forward(images)[0]
     if importlib.util.find_spec("openvino"):
-        found |= {f"OpenVINO {name}": by_openvino(exported, name) for name in ("f32", "bf16")}
+        engines |= {f"OpenVINO {name}": by_openvino(exported, name) for name in ("f32", "bf16")}
     else:
         notes.append("OpenVINO is not installed.")
     run, note = by_compiler(model, images) if compiled else (None, "left out")
     notes.append(f"torch.compile: {note}.")
-    return found | ({"torch.compile (inductor)": run} if run else {}), notes
+    if run:
+        engines["torch.compile (inductor)"] = run
+    return engines, notes
 
 
 def measure(engines: dict[str, Side], images: Floats) -> dict[str, list[float]]:
     """Milliseconds of a forward pass in each round, the rounds of all engines interleaved."""
-    found: dict[str, list[float]] = {name: [] for name in engines}
+    times: dict[str, list[float]] = {name: [] for name in engines}
     for _ in range(ROUNDS):
         for name, run in engines.items():
-            time.sleep(0.05)  # the threads of another runtime spin for a while
+            # The threads of another runtime spin for a while.
+            time.sleep(0.05)
             run(images)
-            calls, start = 0, time.perf_counter()
+            calls = 0
+            start = time.perf_counter()
             while (passed := time.perf_counter() - start) < SECONDS or calls < 3:
                 run(images)
                 calls += 1
-            found[name].append(1000 * passed / calls)
-    return found
+            times[name].append(1000 * passed / calls)
+    return times
 
 
 def table(saved: Classifier, compiled: bool, best: float, half: float) -> None:
@@ -139,13 +145,14 @@ def table(saved: Classifier, compiled: bool, best: float, half: float) -> None:
         exported = Path(folder, "exported")
         export.export(saved, exported)
         engines, notes = sides(saved, exported, images, compiled)
-        spent = peak.profile_graph(exported / GRAPH, images)
+        of_graph = peak.profile_graph(exported / GRAPH, images)
     answers = {
         name: prediction.softmax(run(images), saved.config.temperature)
         for name, run in engines.items()
     }
     medians = {name: float(np.median(rounds)) for name, rounds in measure(engines, images).items()}
-    eager, fastest = next(iter(medians.values())), min(medians.values())
+    eager = medians["timm, eager"]
+    fastest = min(medians.values())
     print(
         f"\n{saved.name}: {saved.config.architecture}, {size} px, {work / 1e6:,.0f} million "
         "multiply-accumulates\n"
@@ -156,25 +163,20 @@ def table(saved: Classifier, compiled: bool, best: float, half: float) -> None:
     )
     print("|---|---|---|---|---|---|")
     for name, value in medians.items():
-        apart = np.abs(answers[name] - next(iter(answers.values()))).max()
-        share = f"{work / value / 1e6 / (half if 'bf16' in name else best):.0%}"
+        apart = np.abs(answers[name] - answers["timm, eager"]).max()
+        reached = work / value / 1e6 / (half if "bf16" in name else best)
         print(
             f"| {name} | {value:.1f} | {eager / value:.2f} | {value / fastest:.2f} | {apart:.0e} | "
-            f"{share} |",
+            f"{reached:.0%} |",
             flush=True,
         )
-    print(
-        f"\n{' '.join(notes)}\n\n| time in % | {' | '.join(peak.KINDS)} "
-        f"|\n|---|{'---|' * len(peak.KINDS)}"
-    )
-    for name in (
-        "timm, eager",
-        "timm, eager, channels_last",
-        ON_TORCH if ON_TORCH in engines else DEFAULT,
-    ):
-        spent_by = peak.profile(functools.partial(engines[name], images))
-        print(f"| {name} | {peak.shares(spent_by)} |", flush=True)
-    print(f"| {EXPORT} | {peak.shares(spent)} |", flush=True)
+    print(f"\n{' '.join(notes)}\n\n| time in % | {' | '.join(peak.KINDS)} |")
+    print(f"|---|{'---|' * len(peak.KINDS)}")
+    ours = ON_TORCH if ON_TORCH in engines else DEFAULT
+    for name in ("timm, eager", "timm, eager, channels_last", ours):
+        milliseconds = peak.profile(functools.partial(engines[name], images))
+        print(f"| {name} | {peak.shares(milliseconds)} |", flush=True)
+    print(f"| {EXPORT} | {peak.shares(of_graph)} |", flush=True)
 
 
 def of_scale(architecture: str, folder: Path) -> Classifier:
@@ -183,11 +185,8 @@ def of_scale(architecture: str, folder: Path) -> Classifier:
     model = backbone.build(architecture, len(LESION.classes)).eval()
     size = int(model.default_cfg["input_size"][-1])  # type: ignore[index]
     point = Threshold(value=0.5, aim="none", split="validation")
-    weights.save(
-        folder,
-        model,
-        ModelConfig(architecture, LESION, InputSpec(size=size), 1.0, {"none": point}, {}),
-    )
+    config = ModelConfig(architecture, LESION, InputSpec(size=size), 1.0, {"none": point}, {})
+    weights.save(folder, model, config)
     return Classifier(folder, "random weights")
 
 

@@ -1,5 +1,4 @@
-"""What a class map costs: `explain` against the plain forward pass, and Grad-CAM against
-pytorch-grad-cam.
+"""The cost of a class map: `explain` against a forward pass, and against pytorch-grad-cam.
 
     pip install grad-cam && PYTHONPATH=. python benchmarks/explain.py
 
@@ -45,8 +44,15 @@ except ImportError as error:
     ) from None
 
 FAST = "model_cards/lesion"
-WARM, CALLS = 100, 1000
-"""Calls before memory is looked at first, and until it is looked at last."""
+
+WARM = 100
+"""Calls before memory is measured for the first time."""
+
+CALLS = 1000
+"""Calls before memory is measured for the last time."""
+
+CALLS_IN_ROUND = {("fast", 1): 20, ("fast", 16): 3, ("accurate", 1): 5, ("accurate", 16): 1}
+"""(model, batch) -> calls in a round against pytorch-grad-cam."""
 
 
 def main() -> None:
@@ -77,16 +83,14 @@ def main() -> None:
     print(f"| side | {WARM} | {CALLS} |\n|---|---|---|")
     for side in ("dermhub", "pytorch-grad-cam"):
         command = [sys.executable, __file__, "--memory", side]
-        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-        print(f"| {side} | {' | '.join(told)} |")
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        print(f"| {side} | {' | '.join(done.stdout.split())} |")
 
 
 def explaining(
     models: dict[str, Classifier], plain: dict[str, torch.nn.Module], rounds: int
 ) -> None:
-    """The table of one image: a plain forward pass, the engine with a class map, and the whole
-    calls.
-    """
+    """Print the table of one image: forward passes with and without a map, and whole calls."""
     print("One image of 600 x 450 pixels, milliseconds. At most 1.10 is asked for.\n")
     names = ("plain forward", "forward and map", "predict", "explain")
     print(
@@ -96,8 +100,9 @@ def explaining(
     print("|---" * (len(names) + 4) + "|")
     content = jpeg((600, 450))
     for name, classifier in models.items():
-        batch, target = to_array(to_rgb(content), classifier.config.input)[None], shown(classifier)
-        found = medians(
+        batch = to_array(to_rgb(content), classifier.config.input)[None]
+        target = shown(classifier)
+        seconds = medians(
             {
                 "plain forward": partial(forward, plain[name], batch),
                 "forward and map": partial(raw_maps, classifier, batch, target),
@@ -107,10 +112,10 @@ def explaining(
             2 * rounds + 1,
             10 if name == "fast" else 5,
         )
-        bare, mapped, predicted, explained = (found[one] for one in names)
+        bare, mapped, predicted, explained = (seconds[side] for side in names)
         ratios = (mapped / bare, explained / predicted, 1 + (explained - predicted) / bare)
         figures = [
-            *(f"{1000 * found[one]:.1f}" for one in names),
+            *(f"{1000 * seconds[side]:.1f}" for side in names),
             *(f"{ratio:.2f}" for ratio in ratios),
         ]
         print(f"| {name} | {' | '.join(figures)} |")
@@ -121,7 +126,7 @@ def explaining(
 
 
 def against(models: dict[str, Classifier], plain: dict[str, torch.nn.Module], rounds: int) -> None:
-    """The table of both sides' maps: times, and how far the maps are apart."""
+    """Print the table of both sides' maps: times, and differences of the maps."""
     print(
         "Grad-CAM, milliseconds a batch, maps at the input's size. At least 3 times faster is "
         "asked for.\n"
@@ -132,7 +137,8 @@ def against(models: dict[str, Classifier], plain: dict[str, torch.nn.Module], ro
     )
     print("|---|---|---|---|---|---|---|")
     for name, classifier in models.items():
-        theirs, target = their_cam(plain[name]), shown(classifier)
+        theirs = their_cam(plain[name])
+        target = shown(classifier)
         for count in (1, 16):
             batch = inputs(classifier, count)
             ours = raw_maps(classifier, batch, target)
@@ -142,26 +148,23 @@ def against(models: dict[str, Classifier], plain: dict[str, torch.nn.Module], ro
             # It scales before it enlarges a map, and again after it.
             likewise = scale_cam_image(scale_cam_image(ours, size))
             scaled = float(np.abs(likewise - their_maps(theirs, batch, target)).max())
-            found = medians(
+            seconds = medians(
                 {
                     "ours": partial(our_maps, classifier, batch, target),
                     "theirs": partial(their_maps, theirs, batch, target),
                 },
                 rounds,
-                {("fast", 1): 20, ("fast", 16): 3, ("accurate", 1): 5, ("accurate", 16): 1}[
-                    name, count
-                ],
+                CALLS_IN_ROUND[name, count],
             )
-            times = " | ".join(f"{1000 * found[side]:.1f}" for side in ("ours", "theirs"))
-            print(
-                f"| {name} | {count} | {times} | {found['theirs'] / found['ours']:.1f} | {raw:.0e} "
-                f"| {scaled:.0e} |"
-            )
+            times = " | ".join(f"{1000 * seconds[side]:.1f}" for side in ("ours", "theirs"))
+            faster = seconds["theirs"] / seconds["ours"]
+            print(f"| {name} | {count} | {times} | {faster:.1f} | {raw:.0e} | {scaled:.0e} |")
 
 
 def memory(classifier: Classifier, side: str) -> tuple[str, str]:
     """MB in use after the first and after all calls of one side."""
-    batch, target = inputs(classifier, 1), shown(classifier)
+    batch = inputs(classifier, 1)
+    target = shown(classifier)
     call: Callable[[], object] = partial(our_maps, classifier, batch, target)
     if side != "dermhub":
         call = partial(their_maps, their_cam(timm_model(classifier)), batch, target)
@@ -191,15 +194,13 @@ def our_maps(classifier: Classifier, batch: Floats32, target: int) -> list[Float
     """dermhub's class maps as they are shown: N of (size, size), in [0, 1]."""
     side = batch.shape[-1]
     view = (0.0, 0.0, float(side), float(side))
-    return [
-        explanation.to_frame(one, (side, side), view) for one in raw_maps(classifier, batch, target)
-    ]
+    maps = raw_maps(classifier, batch, target)
+    return [explanation.to_frame(heat, (side, side), view) for heat in maps]
 
 
 def their_cam(model: torch.nn.Module) -> Any:
-    """pytorch-grad-cam on the layer whose output is pooled: the last batch norm with its
-    activation.
-    """
+    """pytorch-grad-cam on the layer whose output is pooled."""
+    # It is the last batch norm with its activation.
     return pytorch_grad_cam.GradCAM(model, [model.get_submodule("bn2")])
 
 
@@ -213,7 +214,8 @@ def their_raw_maps(cam: Any, batch: Floats32, target: int) -> Floats32:
     """The same before they are scaled, (N, h, w)."""
     their_maps(cam, batch, target)
     kept = cam.activations_and_grads
-    activations, gradients = (one[0].cpu().numpy() for one in (kept.activations, kept.gradients))
+    activations = kept.activations[0].cpu().numpy()
+    gradients = kept.gradients[0].cpu().numpy()
     maps: Floats32 = np.maximum(cam.get_cam_image(None, None, None, activations, gradients), 0)
     return maps
 
@@ -232,9 +234,7 @@ def inputs(classifier: Classifier, count: int) -> Floats32:
 
 
 def timm_model(classifier: Classifier) -> torch.nn.Module:
-    """The model of a classifier's folder as timm itself loads it, in evaluation mode and dermhub's
-    memory layout.
-    """
+    """A model folder as timm itself loads it, in evaluation mode and dermhub's memory layout."""
     name = f"local-dir:{classifier.folder}"
     model: torch.nn.Module = timm.create_model(name, pretrained=True).eval()
     return model.to(memory_format=torch.channels_last)

@@ -1,5 +1,4 @@
-"""How cost grows: latency against image size, images a second against batch, and memory against
-both, as plots.
+"""Growth of cost, as plots: latency by image size, images a second by batch, memory by both.
 
     PYTHONPATH=. python benchmarks/growth.py --out docs/figures
 
@@ -29,10 +28,13 @@ from running import forget_peak, machine, process_memory
 SIZES = (96, 128, 160, 192, 224, 288, 384, 512)
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 SECONDS = 0.4
-"""How long a point is measured in a round, at least three passes."""
+"""Time for which a point is measured in a round, at least three passes."""
 
 Place = tuple[int, int]
+"""(image size, batch)."""
+
 Point = dict[str, float]
+"""Milliseconds of a forward pass (`ms`), and megabytes in use (`mb`)."""
 
 
 def main() -> None:
@@ -51,74 +53,70 @@ def main() -> None:
     from dermhub import load
 
     model = load(options.model)
-    own = model.config.input.size
-    sizes, batches = [(size, 1) for size in SIZES], [(own, batch) for batch in BATCHES]
+    usual = model.config.input.size
+    sizes = [(size, 1) for size in SIZES]
+    batches = [(usual, batch) for batch in BATCHES]
     with tempfile.TemporaryDirectory() as out:
         folders = {
-            size: _of_size(model.folder, size, Path(out, str(size))) for size in {*SIZES, own}
+            size: _of_size(model.folder, size, Path(out, str(size))) for size in {*SIZES, usual}
         }
         engines = {size: load(folder).engine for size, folder in folders.items()}
         points = _measure(engines, [*sizes, *batches], options.rounds)
-        for (size, batch), found in points.items():
+        for (size, batch), point in points.items():
             command = [sys.executable, __file__, "--point", str(folders[size]), str(batch)]
-            found["mb"] = float(
-                subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            )
-    print(f"{machine()}; {options.model}, {engines[own].runtime}\n")
-    print("| image size (batch 1) | ms | memory, MB |\n|---|---|---|")
-    for place in sizes:
-        print(f"| {place[0]} | {points[place]['ms']:.1f} | {points[place]['mb']:.0f} |")
-    print(f"\n| batch ({own} pixels) | images/s | memory, MB |\n|---|---|---|")
-    for place in batches:
-        print(
-            f"| {place[1]} | {1000 * place[1] / points[place]['ms']:.1f} | "
-            f"{points[place]['mb']:.0f} |"
-        )
-    options.out.mkdir(parents=True, exist_ok=True)
-    by_size = [(place[0], points[place]["ms"], points[place]["mb"]) for place in sizes]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            point["mb"] = float(done.stdout)
+    by_size = [(size, points[size, 1]["ms"], points[size, 1]["mb"]) for size, _ in sizes]
     by_batch = [
-        (place[1], 1000 * place[1] / points[place]["ms"], points[place]["mb"]) for place in batches
+        (batch, 1000 * batch / points[usual, batch]["ms"], points[usual, batch]["mb"])
+        for _, batch in batches
     ]
+    print(f"{machine()}; {options.model}, {engines[usual].runtime}\n")
+    print("| image size (batch 1) | ms | memory, MB |\n|---|---|---|")
+    for size, milliseconds, megabytes in by_size:
+        print(f"| {size} | {milliseconds:.1f} | {megabytes:.0f} |")
+    print(f"\n| batch ({usual} pixels) | images/s | memory, MB |\n|---|---|---|")
+    for batch, rate, megabytes in by_batch:
+        print(f"| {batch} | {rate:.1f} | {megabytes:.0f} |")
+    options.out.mkdir(parents=True, exist_ok=True)
     _plot(options.out / "growth_size.png", "image size, pixels (batch 1)", "latency, ms", by_size)
-    _plot(
-        options.out / "growth_batch.png",
-        f"batch ({own} x {own} pixels)",
-        "images a second",
-        by_batch,
-    )
+    across = f"batch ({usual} x {usual} pixels)"
+    _plot(options.out / "growth_batch.png", across, "images a second", by_batch)
 
 
 def _measure(engines: dict[int, Any], places: list[Place], rounds: int) -> dict[Place, Point]:
+    """Measure the time of a forward pass at every point, the rounds of all points interleaved."""
     taken: dict[Place, list[float]] = {place: [] for place in places}
     for _ in range(rounds):
         for place in places:
-            images, engine = _images(*place), engines[place[0]]
+            images = _images(*place)
+            engine = engines[place[0]]
             engine.forward(images)
-            end, start = time.perf_counter() + SECONDS, 0.0
+            end = time.perf_counter() + SECONDS
+            start = 0.0
             seconds: list[float] = []
             while start < end or len(seconds) < 3:
                 start = time.perf_counter()
                 engine.forward(images)
                 seconds.append(time.perf_counter() - start)
             taken[place].append(statistics.median(seconds))
-    return {place: {"ms": 1000 * statistics.median(found)} for place, found in taken.items()}
+    return {place: {"ms": 1000 * statistics.median(seconds)} for place, seconds in taken.items()}
 
 
 def _memory_of(folder: str, batch: str) -> float:
+    """The most memory in MB that this process has in use during forward passes."""
     from dermhub import load
 
     engine = load(folder).engine
     images = _images(engine.config.input.size, int(batch))
-    forget_peak()  # of loading
+    forget_peak()  # that of loading
     for _ in range(3):
         engine.forward(images)
     return process_memory("VmHWM")
 
 
 def _of_size(folder: Path, size: int, to: Path) -> Path:
-    """A copy of a model that takes images of another size, without what was fitted to the first
-    one.
-    """
+    """Copy a model for images of another size, without what was fitted to the usual size."""
     from dermhub import layout
     from dermhub.models.engines import select
     from dermhub.models.folder import ModelFolder
@@ -135,27 +133,25 @@ def _of_size(folder: Path, size: int, to: Path) -> Path:
 
 
 def _images(size: int, batch: int) -> Any:
+    """A batch of noise, (batch, 3, size, size)."""
     import numpy as np
 
     return np.random.default_rng(0).normal(size=(batch, 3, size, size)).astype(np.float32)
 
 
 def _plot(path: Path, across: str, up: str, points: Sequence[tuple[float, float, float]]) -> None:
+    """Draw two curves over the first value of each point: its second, and its memory."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-    places = [point[0] for point in points]
-    for axes, values, label in ((left, 1, up), (right, 2, "memory of the process, MB")):
-        axes.plot(places, [point[values] for point in points], "o-", color="#0b5c8a")
-        axes.set(
-            xlabel=across,
-            ylabel=label,
-            xscale="log",
-            ylim=(0, 1.08 * max(point[values] for point in points)),
-        )
+    places, heights, megabytes = zip(*points, strict=True)
+    memory = "memory of the process, MB"
+    for axes, values, label in ((left, heights, up), (right, megabytes, memory)):
+        axes.plot(places, values, "o-", color="#0b5c8a")
+        axes.set(xlabel=across, ylabel=label, xscale="log", ylim=(0, 1.08 * max(values)))
         axes.set_xticks(places, [f"{place:g}" for place in places], minor=False)
         axes.minorticks_off()
         axes.grid(alpha=0.3)

@@ -1,4 +1,4 @@
-"""What odd and hostile uploads do to the demo with its shipped models:
+"""Odd and hostile uploads to the demo with its shipped models.
 
     PYTHONPATH=. python benchmarks/hostile.py [KIND ...]
 
@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from html import unescape
 
 from running import App, machine, running
@@ -24,15 +25,23 @@ from running import App, machine, running
 from tests.support import odd_files
 from tests.support.demo_client import Refused, as_file, ask, upload
 
-SECONDS, MEGABYTES = 2.0, 300.0
+SECONDS = 2.0
+"""Longest time of an answer."""
+
+MEGABYTES = 300.0
+"""Most memory that the process may gain during an answer."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one kind did."""
+    """The result of one kind of upload.
+
+    `sentence` is what its sender reads, and `right` says that it is the expected one; `followed`
+    says that the next upload was answered.
+    """
 
     kind: str
-    told: str
+    sentence: str
     seconds: float
     megabytes: float
     right: bool
@@ -40,25 +49,26 @@ class Result:
 
     @property
     def passed(self) -> bool:
-        """Whether all that is asked for holds."""
-        return (
-            self.right and self.followed and self.seconds <= SECONDS and self.megabytes <= MEGABYTES
-        )
+        """True where sentence, limits and the next upload are as they should be."""
+        cheap = self.seconds <= SECONDS and self.megabytes <= MEGABYTES
+        return self.right and self.followed and cheap
 
 
 def sending(app: App) -> Iterator[tuple[str, str, Callable[[], str]]]:
-    """Each kind, how the sentence begins that is expected ("" for an answer), and what sends it."""
-    for kind, one in (odd_files.REFUSED | odd_files.ACCEPTED | odd_files.LIMITS).items():
-        content = one.make()
-        yield kind, one.expected, lambda one=one, content=content: send(app, one.name, content)  # type: ignore[misc]
+    """Yield (kind, expected, call): the call sends it, and its sentence begins as expected.
+
+    `expected` is "" for an upload that must be answered.
+    """
+    for kind, file in (odd_files.REFUSED | odd_files.ACCEPTED | odd_files.LIMITS).items():
+        yield kind, file.expected, partial(send, app, file.name, file.make())
     big = odd_files.saved("PNG") + bytes(21 * 2**20)
     yield "21 MB", odd_files.TOO_BIG, lambda: send(app, "big.png", big)
     yield "two files at once", odd_files.TWO, lambda: send_two(app)
     for kind, (given, expected) in odd_files.VALUES.items():
-        yield f"API: {kind}", expected, lambda given=given: ask(app.url, given)  # type: ignore[misc]
+        yield f"API: {kind}", expected, partial(ask, app.url, given)
     for number, given in enumerate(odd_files.addresses("http://127.0.0.1:1/metadata.png"), 1):
         kind = f"API: an address inside, form {number}"
-        yield kind, odd_files.ADDRESS, lambda given=given: ask(app.url, given)  # type: ignore[misc]
+        yield kind, odd_files.ADDRESS, partial(ask, app.url, given)
 
 
 def send(app: App, name: str, content: bytes) -> str:
@@ -68,7 +78,7 @@ def send(app: App, name: str, content: bytes) -> str:
 
 
 def send_two(app: App) -> str:
-    """Two files where the endpoint takes one."""
+    """Send two files to the endpoint that takes one."""
     paths = upload(app.url, [("a.png", odd_files.saved("PNG")), ("b.jpg", odd_files.saved("JPEG"))])
     return ask(app.url, [as_file(path) for path in paths])
 
@@ -76,23 +86,25 @@ def send_two(app: App) -> str:
 def measured(app: App, kind: str, expected: str, call: Callable[[], str]) -> Result:
     """Send one kind, and an ordinary JPEG after it."""
     app.forget_peak()
-    before, began = app.resident(), time.perf_counter()
+    before = app.resident()
+    began = time.perf_counter()
     try:
-        told = plain(call())
+        sentence = plain(call())
     except Refused as error:
-        told = str(error)
-    seconds, grown = time.perf_counter() - began, max(app.peak() - before, 0)
-    right = told == "answered" if not expected else told.startswith(expected)
+        sentence = str(error)
+    seconds = time.perf_counter() - began
+    grown = max(app.peak() - before, 0)
+    right = sentence.startswith(expected) if expected else sentence == "answered"
     followed = plain(send(app, "next.jpg", odd_files.saved("JPEG"))) == "answered"
-    return Result(kind, told, seconds, grown, right, followed)
+    return Result(kind, sentence, seconds, grown, right, followed)
 
 
 def plain(html: str) -> str:
-    """What stands on the page: the sentence of a refusal, or "answered"."""
-    found = re.search(r"<strong>No answer.</strong> (.*)</div>", html)
-    return (
-        unescape(found[1]) if found else "answered" if "Probability of malignancy" in html else html
-    )
+    """Reduce an answer of the page to the sentence of a refusal, or to "answered"."""
+    refusal = re.search(r"<strong>No answer.</strong> (.*)</div>", html)
+    if refusal:
+        return unescape(refusal[1])
+    return "answered" if "Probability of malignancy" in html else html
 
 
 def as_table(results: list[Result]) -> str:
@@ -101,15 +113,13 @@ def as_table(results: list[Result]) -> str:
         "| what came | what its sender reads | seconds | MB | next upload | |",
         "|---|---|---|---|---|---|",
     ]
-    for one in results:
-        verdict, after = (
-            "ok" if one.passed else "**fails**",
-            "answered" if one.followed else "**fails**",
-        )
-        told = one.told.replace("|", r"\|")
+    for result in results:
+        sentence = result.sentence.replace("|", r"\|")
+        after = "answered" if result.followed else "**fails**"
+        verdict = "ok" if result.passed else "**fails**"
         rows.append(
-            f"| {one.kind} | {told} | {one.seconds:.2f} | {one.megabytes:.0f} | {after} | "
-            f"{verdict} |"
+            f"| {result.kind} | {sentence} | {result.seconds:.2f} | {result.megabytes:.0f} | "
+            f"{after} | {verdict} |"
         )
     return "\n".join(rows)
 
@@ -124,8 +134,12 @@ def main() -> int:
     with running() as app:
         for _ in range(10):
             send(app, "warm.jpg", odd_files.saved("JPEG"))
-        results = [measured(app, *one) for one in sending(app) if not only or one[0] in only]
-    failed = sum(not one.passed for one in results)
+        results = [
+            measured(app, kind, expected, call)
+            for kind, expected, call in sending(app)
+            if not only or kind in only
+        ]
+    failed = sum(not result.passed for result in results)
     print(f"{machine()}: {len(results)} kinds, {failed} of them fail.\n\n{as_table(results)}")
     return 1 if failed else 0
 

@@ -1,4 +1,4 @@
-"""Whether the exported model in 8 bits would be worth shipping (ONNX Runtime, static quantisation):
+"""Static quantisation of the exported model to 8 bits with ONNX Runtime: is it worth shipping?
 
     PYTHONPATH=. python benchmarks/int8.py --data HAM [--model model_cards/lesion]
 
@@ -32,13 +32,20 @@ from dermhub.models import export, prediction
 from dermhub.models.classifier import Classifier
 from dermhub.models.engines import graph_metadata, onnx_runtime
 
-APART, FASTER, BATCH = 0.005, 1.5, 32
+APART = 0.005
+"""Largest accepted change of balanced accuracy."""
+
+FASTER = 1.5
+"""Least accepted gain of speed."""
+
+BATCH = 32
+
 RANGES = (("MinMax", 64), ("MinMax", 128), ("Percentile", 128))
-"""How ranges are found, and from how many images: two counts show how much hangs on that choice."""
+"""Methods to find ranges, and numbers of images: two show how much depends on that number."""
 
 
 class Images:
-    """Hands ONNX Runtime one image after the other (its CalibrationDataReader)."""
+    """Feed of single images for ONNX Runtime (its CalibrationDataReader)."""
 
     def __init__(self, images: Floats) -> None:
         self.rest = iter(images)
@@ -50,16 +57,18 @@ class Images:
 
 
 def quantise(exported: Path, to: Path, images: Floats, method: str) -> None:
-    """Write the model of a file in 8 bits, its ranges by the smallest and largest value or by the
-    percentile 99.99.
+    """Write an exported model in 8 bits.
+
+    Ranges are those of the smallest and largest value, or of the percentile 99.99.
     """
-    logging.disable(logging.WARNING)  # it advises to preprocess, which is done here
-    onnx_runtime.module("The benchmark")  # before its parts: it switches telemetry off
+    # It advises to preprocess, which is done here.
+    logging.disable(logging.WARNING)
+    # Before its parts are imported, because this switches telemetry off.
+    onnx_runtime.module("The benchmark")
     tools = importlib.import_module("onnxruntime.quantization")
     prepared = to.with_name("prepared.onnx")
-    importlib.import_module("onnxruntime.quantization.shape_inference").quant_pre_process(
-        exported, prepared
-    )
+    shapes = importlib.import_module("onnxruntime.quantization.shape_inference")
+    shapes.quant_pre_process(exported, prepared)
     tools.quantize_static(
         prepared,
         to,
@@ -77,9 +86,12 @@ def session(path: Path) -> Side:
     """An ONNX file in ONNX Runtime on all cores: images (N, 3, H, W) -> logits (N, C)."""
     runtime = onnx_runtime.module("The benchmark")
     model = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return lambda images: np.asarray(
-        model.run([graph_metadata.LOGITS], {graph_metadata.INPUT: images})[0]
-    )
+
+    def run(images: Floats) -> Floats:
+        """Compute the logits."""
+        return np.asarray(model.run([graph_metadata.LOGITS], {graph_metadata.INPUT: images})[0])
+
+    return run
 
 
 def main() -> None:
@@ -119,25 +131,31 @@ def report(engines: dict[str, Side], saved: Classifier, images: Floats, truth: A
         "hold |"
     )
     print("|---|---|---|---|---|---|---|")
-    first: tuple[Any, float, float] | None = None
-    for name, run in engines.items():
-        logits = np.concatenate(
-            [run(images[at : at + BATCH]) for at in range(0, len(images), BATCH)]
+    logits = {name: _in_batches(run, images) for name, run in engines.items()}
+    classes = {name: values.argmax(axis=1) for name, values in logits.items()}
+    figures = {
+        name: metrics.summarize(
+            prediction.softmax(values, saved.config.temperature), truth, saved.config.task
         )
-        summary = metrics.summarize(
-            prediction.softmax(logits, saved.config.temperature), truth, saved.config.task
-        )
-        accuracy, classes = float(summary["balanced_accuracy"]), logits.argmax(axis=1)
-        first = first or (classes, accuracy, times[name])
-        apart, faster = accuracy - first[1], first[2] / times[name]
-        verdict = (
-            "" if name == "fp32" else "yes" if abs(apart) <= APART and faster >= FASTER else "no"
-        )
+        for name, values in logits.items()
+    }
+    for name in engines:
+        accuracy = figures[name]["balanced_accuracy"]
+        apart = accuracy - figures["fp32"]["balanced_accuracy"]
+        faster = times["fp32"] / times[name]
+        others = (classes[name] != classes["fp32"]).mean()
+        both = "yes" if abs(apart) <= APART and faster >= FASTER else "no"
         print(
-            f"| {name} | {accuracy:.3f} ({apart:+.3f}) | {summary['malignancy_auroc']:.3f} | "
-            f"{(classes != first[0]).mean():.1%} | {times[name]:.1f} | {faster:.2f} | {verdict} |",
+            f"| {name} | {accuracy:.3f} ({apart:+.3f}) | {figures[name]['malignancy_auroc']:.3f} | "
+            f"{others:.1%} | {times[name]:.1f} | {faster:.2f} | {'' if name == 'fp32' else both} |",
             flush=True,
         )
+
+
+def _in_batches(run: Side, images: Floats) -> Floats:
+    """The logits (N, C) of images (N, 3, H, W), a batch at a time."""
+    starts = range(0, len(images), BATCH)
+    return np.concatenate([run(images[start : start + BATCH]) for start in starts])
 
 
 if __name__ == "__main__":

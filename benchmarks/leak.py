@@ -43,19 +43,16 @@ Rows = NDArray[np.int64]
 Split = Callable[[pd.DataFrame, np.random.Generator], tuple[Rows, Rows]]
 
 SHOWN = ("accuracy", "balanced_accuracy", "macro_auroc", "malignancy_auroc")
+"""Figures in the table."""
 
 
 def by_image(table: pd.DataFrame, rng: np.random.Generator) -> tuple[Rows, Rows]:
-    """Training and test rows; each class's images are dealt out at random, whatever lesion they
-    show.
-    """
+    """Training and test rows of a random split: the images of each class are dealt out."""
     return _deal(table, table["image_id"], rng)
 
 
 def by_lesion(table: pd.DataFrame, rng: np.random.Generator) -> tuple[Rows, Rows]:
-    """Training and test rows; each class's lesions are dealt out at random, with all their
-    images.
-    """
+    """Training and test rows of a random split: the lesions of each class are dealt out."""
     return _deal(table, partition.canonical(table["lesion_id"]), rng)
 
 
@@ -66,20 +63,22 @@ def shipped(table: pd.DataFrame, _: np.random.Generator) -> tuple[Rows, Rows]:
 
 
 def _deal(table: pd.DataFrame, units: pd.Series, rng: np.random.Generator) -> tuple[Rows, Rows]:
-    shares, sides = partition.SHARES, np.full(len(table), "validation", dtype=object)
+    """Deal out units, such as lesions, at random within each class: training and test rows."""
+    shares = partition.SHARES
+    sides = np.full(len(table), "validation", dtype=object)
     for dx in sorted(table["dx"].unique()):
-        own = np.flatnonzero(table["dx"] == dx)
-        names = units.to_numpy(str)[own]
+        rows = np.flatnonzero(table["dx"] == dx)
+        names = units.to_numpy(str)[rows]
         place = {name: rank for rank, name in enumerate(rng.permutation(np.unique(names)))}
-        # In the order of the shuffled units; images of one lesion stay together, and a border moves
-        # to its end.
-        order = own[np.argsort([place[name] for name in names], kind="stable")]
+        # In the order of the shuffled units, so that the images of a unit stand together.
+        order = rows[np.argsort([place[name] for name in names], kind="stable")]
         done = (np.arange(len(order)) + 1) / len(order)
         sides[order[done > 1 - shares["test"]]] = "test"
         sides[order[done <= shares["train"]]] = "train"
-    frame = pd.Series(sides, index=table.index)
-    kept = frame.groupby(units).transform("first").to_numpy(str)
-    return np.flatnonzero(kept == "train"), np.flatnonzero(kept == "test")
+    # A unit that a border runs through goes where its first image is.
+    split = pd.Series(sides, index=table.index)
+    whole = split.groupby(units).transform("first").to_numpy(str)
+    return np.flatnonzero(whole == "train"), np.flatnonzero(whole == "test")
 
 
 @torch.inference_mode()
@@ -89,14 +88,15 @@ def features(
     """(N, K) pooled features of a frozen backbone."""
     model = backbone.from_file(init, name, len(LESION.classes)).eval()
     model.to(memory_format=backbone.memory_format(name))
-    return np.concatenate(
-        inference.run(
-            lambda images: backbone.features(model, torch.from_numpy(images)).mean((2, 3)).numpy(),
-            InputSpec(size),
-            paths,
-            workers,
+
+    def pooled(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Features (N, K) of a batch of images (N, 3, H, W)."""
+        features: NDArray[np.float32] = (
+            backbone.features(model, torch.from_numpy(images)).mean((2, 3)).numpy()
         )
-    )
+        return features
+
+    return np.concatenate(inference.run(pooled, InputSpec(size), paths, workers))
 
 
 def probe(seen: NDArray[np.float32], targets: Rows) -> Pipeline:
@@ -112,8 +112,9 @@ def probe(seen: NDArray[np.float32], targets: Rows) -> Pipeline:
 def measure(
     values: NDArray[np.float32], table: pd.DataFrame, rows: tuple[Rows, Rows]
 ) -> dict[str, Any]:
-    """Figures of the probe on the test rows, and the share of them with a photograph of their
-    lesion in training.
+    """Figures of the probe on the test rows.
+
+    `siblings` is the share of them with a photograph of their lesion in training.
     """
     training, test = rows
     true = tables.targets(table, LESION)
@@ -121,15 +122,13 @@ def measure(
     probabilities = np.zeros((len(test), len(LESION.classes)))
     probabilities[:, fitted.classes_] = fitted.predict_proba(values[test])
     lesions = table["lesion_id"].to_numpy(str)
-    told = metrics.summarize(probabilities, true[test], LESION)
-    siblings = np.isin(lesions[test], lesions[training])
-    return {"n": len(test), "siblings": siblings.mean(), **{name: told[name] for name in SHOWN}}
+    figures = metrics.summarize(probabilities, true[test], LESION)
+    siblings = np.isin(lesions[test], lesions[training]).mean()
+    return {"n": len(test), "siblings": siblings, **{name: figures[name] for name in SHOWN}}
 
 
 def write_leaky(table: pd.DataFrame, folder: Path) -> None:
-    """A folder that train.py divides by image: links to the images, and a table without lesion
-    ids.
-    """
+    """Write a folder that train.py divides by image: links, and a table without lesion ids."""
     folder.mkdir(parents=True)
     for name, path in zip(table["image_id"], table["path"], strict=True):
         (folder / f"{name}.jpg").symlink_to(Path(path).resolve())
@@ -137,7 +136,7 @@ def write_leaky(table: pd.DataFrame, folder: Path) -> None:
 
 
 def main() -> None:
-    """Print one row for each way to divide."""
+    """Read the options, and print a row for each kind of split."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -177,7 +176,7 @@ def main() -> None:
             measure(values, table, split(table, np.random.default_rng(seed)))
             for seed in range(repeats)
         ]
-        mean = {key: float(np.mean([one[key] for one in every])) for key in every[0]}
+        mean = {key: float(np.mean([figures[key] for figures in every])) for key in every[0]}
         cells = " | ".join(f"{mean[key]:.3f}" for key in SHOWN)
         print(f"| {name} | {mean['n']:.0f} | {mean['siblings']:.1%} | {cells} |", flush=True)
 

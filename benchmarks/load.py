@@ -1,14 +1,14 @@
-"""The demo under load, with its shipped models and its default queue:
+"""The demo under load, with its shipped models and its default queue.
 
     PYTHONPATH=. python benchmarks/load.py [--clients 64] [--seconds 120] [--endpoint predict]
 
 Starts app.py, measures one client alone, and then many at once: each uploads a drawn JPEG, asks,
-waits for its answer and begins anew; one that is told "busy" waits as long as the sentence says.
-All of it through the loopback interface, on the same cores as the server. Prints as Markdown how
-long answers took by the position in the queue (how many answers were due with one's own, the one
-being worked on counted whole), what else was told, and the server's memory by quarter. Exits with 1
-where anything but "busy" was told, the median of latency / (position x latency alone) is above 1.3,
-or the memory of the last quarter differs from the first by more than 5 %.
+waits for its answer and begins anew; after the answer "busy" it waits as long as the sentence says.
+All of it goes through the loopback interface, on the same cores as the server. Prints as Markdown
+the time of answers by the position in the queue (the number of answers due up to the client's own,
+the one being worked on counted whole), all refusals, and the server's memory by quarter. Exits with
+1 where there was a refusal other than "busy", the median of latency / (position x latency alone) is
+above 1.3, or the memory of the last quarter differs from the first by more than 5 %.
 """
 
 from __future__ import annotations
@@ -37,16 +37,25 @@ BUSY = re.compile(
     r"The server is busy: \d+ requests wait and yours would be number \d+\. Try again in about "
     r"(\d+) sec"
 )
-RATIO, GROWTH = 1.3, 0.05
-WARM, ALONE, SAMPLE = 20, 40, 0.5
-"""Requests before anything is measured, requests of one client alone, and seconds between two looks
-at the memory.
-"""
+RATIO = 1.3
+"""Largest accepted median of latency / (position x latency alone)."""
+
+GROWTH = 0.05
+"""Largest accepted change of memory, as a share."""
+
+WARM = 20
+"""Requests before anything is measured."""
+
+ALONE = 40
+"""Requests of one client alone."""
+
+SAMPLE = 0.5
+"""Seconds between two measurements of memory."""
 
 
 @dataclass
 class Load:
-    """What all clients share: whom they ask, and what they were told."""
+    """State that all clients share: the server, and the results."""
 
     app: App
     http: httpx.AsyncClient
@@ -57,20 +66,20 @@ class Load:
     answers: list[tuple[int, float]] = field(default_factory=list)
     """(position, seconds) of each answer."""
     uploads: list[float] = field(default_factory=list)
-    told: Counter[str] = field(default_factory=Counter)
-    """What was told instead of an answer -> how often."""
+    refusals: Counter[str] = field(default_factory=Counter)
+    """Sentence instead of an answer -> number."""
     memory: list[float] = field(default_factory=list)
 
 
 async def one_request(load: Load) -> float:
-    """Upload, ask, and wait for the end; returns the seconds that the server asks to wait before
-    the next one.
-    """
+    """Upload, ask, and wait for the end; returns the seconds to wait before the next request."""
     began = time.perf_counter()
     file = {"files": ("lesion.jpg", load.photo, "image/jpeg")}
     (path,) = (await load.http.post("/gradio_api/upload", files=file)).raise_for_status().json()
     load.uploads.append(time.perf_counter() - began)
-    session, began, position = uuid.uuid4().hex, time.perf_counter(), 0
+    session = uuid.uuid4().hex
+    began = time.perf_counter()
+    position = 0
     body = {"data": [as_file(path), "fast"], "fn_index": load.function, "session_hash": session}
     (await load.http.post("/gradio_api/queue/join", json=body)).raise_for_status()
     async for message in events(load, session):
@@ -84,7 +93,7 @@ async def one_request(load: Load) -> float:
 
 
 def finished(load: Load, message: dict[str, Any], position: int, seconds: float) -> float:
-    """Note how a request ended; returns the seconds to wait before the next one."""
+    """Note the end of a request; returns the seconds to wait before the next one."""
     output = message["output"]
     if message["success"] and "error" not in output["data"][0]:
         load.working -= 1
@@ -92,15 +101,14 @@ def finished(load: Load, message: dict[str, Any], position: int, seconds: float)
         return 0.0
     sentence = str(output.get("error") or output["data"][0]["error"])
     busy = BUSY.match(sentence)
-    load.told["busy" if busy else sentence] += 1
+    load.refusals["busy" if busy else sentence] += 1
     return float(busy[1]) if busy else 1.0
 
 
 async def events(load: Load, session: str) -> AsyncIterator[dict[str, Any]]:
-    """What the server sends to one who waits."""
-    async with load.http.stream(
-        "GET", "/gradio_api/queue/data", params={"session_hash": session}
-    ) as stream:
+    """Yield the messages that the server sends to a waiting client."""
+    place = {"session_hash": session}
+    async with load.http.stream("GET", "/gradio_api/queue/data", params=place) as stream:
         async for line in stream.aiter_lines():
             if line.startswith("data:"):
                 yield json.loads(line[5:])
@@ -110,9 +118,10 @@ async def client(load: Load, until: float) -> None:
     """Ask again and again."""
     while time.perf_counter() < until:
         try:
-            await asyncio.sleep(min(await one_request(load), max(until - time.perf_counter(), 0)))
+            pause = await one_request(load)
+            await asyncio.sleep(min(pause, max(until - time.perf_counter(), 0)))
         except (httpx.HTTPError, ConnectionError) as error:
-            load.told[f"{type(error).__name__}: {error}"] += 1
+            load.refusals[f"{type(error).__name__}: {error}"] += 1
             await asyncio.sleep(1)
 
 
@@ -128,7 +137,11 @@ async def measure(app: App, clients: int, seconds: float, endpoint: str) -> tupl
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=app.url, timeout=120, limits=limits) as http:
         config = (await http.get("/config")).json()
-        (function,) = [one["id"] for one in config["dependencies"] if one["api_name"] == endpoint]
+        (function,) = [
+            function["id"]
+            for function in config["dependencies"]
+            if function["api_name"] == endpoint
+        ]
         photo = odd_files.saved("JPEG", draw(7, (600, 450), 0.7), quality=90)
         alone = Load(app, http, function, photo)
         for _ in range(WARM + ALONE):
@@ -136,32 +149,34 @@ async def measure(app: App, clients: int, seconds: float, endpoint: str) -> tupl
         load = Load(app, http, function, photo)
         until = time.perf_counter() + seconds
         await asyncio.gather(watch(load, until), *(client(load, until) for _ in range(clients)))
-        return statistics.median(seconds for _, seconds in alone.answers[WARM:]), load
+        single = statistics.median(taken for _, taken in alone.answers[WARM:])
+        return single, load
 
 
 def report(single: float, load: Load) -> tuple[str, bool]:
-    """The tables, and whether all that is asked for holds."""
+    """The text of the result, and True where every limit is kept."""
     ratios = [seconds / (position * single) for position, seconds in load.answers]
     quarter = len(load.memory) // 4
     quarters = [statistics.mean(load.memory[n * quarter : (n + 1) * quarter]) for n in range(4)]
-    ratio, growth = statistics.median(ratios), quarters[3] / quarters[0] - 1
-    errors = {told: count for told, count in load.told.items() if told != "busy"}
+    ratio = statistics.median(ratios)
+    growth = quarters[3] / quarters[0] - 1
+    errors = {sentence: n for sentence, n in load.refusals.items() if sentence != "busy"}
+    memory = ", ".join(f"{megabytes:.0f}" for megabytes in quarters)
     lines = [
         f"One client alone: {single:.3f} s a request (median of {ALONE}). Under load "
-        f"{len(load.answers)} answers, {load.told['busy']} told busy, {sum(errors.values())} "
+        f"{len(load.answers)} answers, {load.refusals['busy']} told busy, {sum(errors.values())} "
         f"errors{f': {errors}' if errors else ''}. Upload: {statistics.median(load.uploads):.3f} s "
         "(median).",
         f"\nLatency / (position x latency alone): {ratio:.2f} (median; at most {RATIO} is asked "
         "for).",
-        f"\nMemory by quarter: {', '.join(f'{one:.0f}' for one in quarters)} MB; {growth:+.1%} "
-        "from first to last.",
+        f"\nMemory by quarter: {memory} MB; {growth:+.1%} from first to last.",
         "\n| position | answers | median s | position x alone, s | ratio |\n|---|---|---|---|---|",
     ]
     for place in sorted({position for position, _ in load.answers}):
-        found = [seconds for position, seconds in load.answers if position == place]
-        middle = statistics.median(found)
+        times = [seconds for position, seconds in load.answers if position == place]
+        middle = statistics.median(times)
         lines.append(
-            f"| {place} | {len(found)} | {middle:.2f} | {place * single:.2f} | "
+            f"| {place} | {len(times)} | {middle:.2f} | {place * single:.2f} | "
             f"{middle / place / single:.2f} |"
         )
     return "\n".join(lines), not errors and ratio <= RATIO and abs(growth) <= GROWTH

@@ -1,4 +1,4 @@
-"""How well seen images are recognised, and how seldom others are taken for them:
+"""Recognition of training images: detection of changed copies, and false alarms.
 
     PYTHONPATH=. python benchmarks/near_duplicates.py --data HAM
 
@@ -40,7 +40,8 @@ def jpeg(image: Image.Image, quality: int) -> Image.Image:
 def square(image: Image.Image) -> Image.Image:
     """The central square."""
     side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
+    left = (image.width - side) // 2
+    top = (image.height - side) // 2
     return image.crop((left, top, left + side, top + side))
 
 
@@ -53,7 +54,8 @@ def scaled(image: Image.Image, factor: float) -> Image.Image:
 
 def cut(image: Image.Image, share: float) -> Image.Image:
     """The image without a margin: `share` of the width and height is kept."""
-    x, y = image.width * (1 - share) / 2, image.height * (1 - share) / 2
+    x = image.width * (1 - share) / 2
+    y = image.height * (1 - share) / 2
     return image.crop((round(x), round(y), round(image.width - x), round(image.height - y)))
 
 
@@ -107,18 +109,19 @@ def lesions(table: pd.DataFrame) -> NDArray[np.str_]:
 def nearest(
     manifest: near_duplicates.SeenImages, table: pd.DataFrame
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For each image of the manifest, the distance of the nearest of another lesion, and of its own
-    (or 999).
+    """Distances of each image of the manifest to the nearest one of another lesion, and of its own.
+
+    The latter is 999 where its lesion has no other image.
     """
     of = lesions(table)
-    other, sibling = np.full(len(of), 999), np.full(len(of), 999)
+    other = np.full(len(of), 999)
+    sibling = np.full(len(of), 999)
     words = np.ascontiguousarray(manifest.bits.view(np.uint64).T)
     for index, path in enumerate(table["path"]):
         coefficients = near_duplicates.transform(to_rgb(path))
         assert coefficients is not None
-        distances = near_duplicates.distances(
-            words, near_duplicates.symmetries(coefficients).view(np.uint64)
-        ).min(axis=0)
+        views = near_duplicates.symmetries(coefficients).view(np.uint64)
+        distances = near_duplicates.distances(words, views).min(axis=0)
         same = of == of[index]
         other[index] = distances[~same].min()
         same[index] = False
@@ -127,17 +130,16 @@ def nearest(
 
 
 def quantiles(values: NDArray[np.int64]) -> str:
-    """A row of a table: number, smallest, quantiles, and how many are within the threshold."""
-    cells = [
-        len(values),
-        values.min(),
-        *(f"{np.quantile(values, q):.0f}" for q in (0.001, 0.01, 0.1, 0.5)),
-    ]
-    return " | ".join(map(str, [*cells, int((values <= near_duplicates.THRESHOLD).sum())]))
+    """A row of a table: number, smallest, quantiles, and number within the threshold."""
+    quantiles = (f"{np.quantile(values, q):.0f}" for q in (0.001, 0.01, 0.1, 0.5))
+    within = int((values <= near_duplicates.THRESHOLD).sum())
+    return " | ".join(map(str, [len(values), values.min(), *quantiles, within]))
 
 
 def detection(manifest: near_duplicates.SeenImages, table: pd.DataFrame, count: int) -> list[str]:
-    """Rows: of `count` training images drawn at random, the share found under each change, and its
+    """Rows of the table of changes, for `count` training images drawn at random.
+
+    Each has the share of them that are recognised, the number of those taken for another, and the
     distances.
     """
     drawn = table[table["split"] == "train"].sample(count, random_state=0)
@@ -146,28 +148,29 @@ def detection(manifest: near_duplicates.SeenImages, table: pd.DataFrame, count: 
     ]
     rows = []
     for title, change in CHANGES.items():
-        found = [
-            (name, manifest.find(near_duplicates.hashes(change(image)))) for name, image in images
-        ]
-        right = [
-            match.distance for name, match in found if match is not None and match.image_id == name
-        ]
-        wrong = sum(match is not None and match.image_id != name for name, match in found)
+        right = []
+        wrong = 0
+        for name, image in images:
+            match = manifest.find(near_duplicates.hashes(change(image)))
+            if match is None:
+                continue
+            if match.image_id == name:
+                right.append(match.distance)
+            else:
+                wrong += 1
         middle, most = (round(float(np.quantile(right, q))) for q in (0.5, 1))
         rows.append(f"| {title} | {len(right) / count:.4f} | {wrong} | {middle} | {most} |")
     return rows
 
 
 def alarms(manifest: near_duplicates.SeenImages, paths: list[Path]) -> tuple[int, int, list[str]]:
-    """How many images there are, how many of them are said to be copies, and the first few of
-    those.
-    """
-    said = []
+    """The number of images, that of alleged copies among them, and the first few of those."""
+    copies = []
     for path in paths:
         match = manifest.find(near_duplicates.hashes(to_rgb(path)))
         if match is not None:
-            said.append(f"{path.stem} = {match.image_id} ({match.distance})")
-    return len(paths), len(said), said[:4]
+            copies.append(f"{path.stem} = {match.image_id} ({match.distance})")
+    return len(paths), len(copies), copies[:4]
 
 
 def main() -> None:
@@ -188,15 +191,15 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1000, help="training images that are changed")
     options = parser.parse_args()
     table = tables.read_table(options.data, LESION)
-    known = table[table["split"] != "test"]
+    learnt = table[table["split"] != "test"]
     start = time.perf_counter()
     manifest = near_duplicates.build(
-        map(to_rgb, known["path"]), list(known["image_id"]), list(known["split"])
+        map(to_rgb, learnt["path"]), list(learnt["image_id"]), list(learnt["split"])
     )
     content = manifest.to_bytes()
-    print(f"{len(known)} images, {len(content)} bytes, {time.perf_counter() - start:.0f} s\n")
+    print(f"{len(learnt)} images, {len(content)} bytes, {time.perf_counter() - start:.0f} s\n")
 
-    other, sibling = nearest(manifest, known)
+    other, sibling = nearest(manifest, learnt)
     print(
         "| training and validation | n | smallest | 0.1 % | 1 % | 10 % | median | within the "
         "threshold |"
@@ -206,37 +209,37 @@ def main() -> None:
     print(f"| nearest image of the same lesion | {quantiles(sibling[sibling < 999])} |\n")
 
     print("| change | found | another named | median distance | largest |\n|---|---|---|---|---|")
-    print("\n".join(detection(manifest, known, options.count)), "\n")
+    print("\n".join(detection(manifest, learnt, options.count)), "\n")
 
     print("| images | n | said to be copies | rate | the first |\n|---|---|---|---|---|")
-    held = {
-        "HAM10000, test split": [Path(path) for path in table["path"][table["split"] == "test"]]
-    }
-    held |= {folder.name: files.image_files(folder) for folder in options.others}
-    for title, paths in held.items():
-        count, said, first = alarms(manifest, paths)
-        print(f"| {title} | {count} | {said} | {said / count:.5f} | {'; '.join(first)} |")
+    test = table[table["split"] == "test"]
+    unseen = {"HAM10000, test split": [Path(path) for path in test["path"]]}
+    unseen |= {folder.name: files.image_files(folder) for folder in options.others}
+    for title, paths in unseen.items():
+        count, copies, first = alarms(manifest, paths)
+        print(f"| {title} | {count} | {copies} | {copies / count:.5f} | {'; '.join(first)} |")
     if options.copies:
         print("\n" + other_version(manifest, table, options.copies))
 
 
 def other_version(manifest: near_duplicates.SeenImages, table: pd.DataFrame, folder: Path) -> str:
-    """What becomes of the images of HAM10000 in another version, by split."""
+    """Count the matches of HAM10000's images in another version, by split."""
     split = dict(zip(table["image_id"], table["split"], strict=True))
     counts: dict[tuple[bool, str], int] = {}
     for name, path in tables.find_images(folder).items():
         match = manifest.find(near_duplicates.hashes(to_rgb(path)))
-        said = "none" if match is None else "itself" if match.image_id == name else "another"
-        key = (split[name] != "test", said)
+        named = "none" if match is None else "itself" if match.image_id == name else "another"
+        key = (split[name] != "test", named)
         counts[key] = counts.get(key, 0) + 1
-    return f"{folder.name}: " + "; ".join(
-        f"{'seen' if was else 'test'} images of which {said} is named: {count}"
-        for (was, said), count in sorted(counts.items())
-    )
+    parts = [
+        f"{'seen' if seen else 'test'} images of which {named} is named: {count}"
+        for (seen, named), count in sorted(counts.items())
+    ]
+    return f"{folder.name}: {'; '.join(parts)}"
 
 
 if __name__ == "__main__":
     try:
         main()
     except DermhubError as error:
-        raise SystemExit(f"seen.py: {error}") from None
+        raise SystemExit(f"near_duplicates.py: {error}") from None

@@ -1,12 +1,13 @@
-"""What the gate of a model rejects, and what its prediction sets cover:
+"""Images that a model's out-of-distribution gate rejects, and coverage of its prediction sets.
 
-    PYTHONPATH=. python benchmarks/ood_gate.py MODEL --data HAM [--extra DIR] --others NAME=FOLDER ... [--refit]
+    PYTHONPATH=. python benchmarks/ood_gate.py MODEL --data HAM [--extra DIR]
+        --others NAME=FOLDER ... [--refit]
 
 Prints, as Markdown, the share of images that are rejected (score above 1) in validation, in the
 test split, and in each folder of others, and the AUROC that tells the folder's images from the test
 split's. With --refit, gate and prediction sets are fitted anew from the training and validation
-images, as `measure` does it, and nothing is written: so also a model that ships without them is
-reported. Nothing is chosen here. DIR is what it was trained on beside HAM.
+images, as `measure` does it, and nothing is written: this works for a model that ships without
+them, too. Nothing is chosen here. DIR holds the images that it was trained on beside HAM.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from dermhub.models.classifier import Classifier
 from dermhub.release import measure
 from dermhub.scoring import inference
 
+SET_FIGURES = ("coverage", "coverage_of_lesions", "mean_size", "abstention_rate")
+"""Figures of prediction sets in the second table."""
+
 
 def main() -> None:
     """Read the options, and print both tables."""
@@ -38,38 +42,41 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0)
     options = parser.parse_args()
     saved = Classifier(options.model)
-    task, config = saved.config.task, saved.config
+    config = saved.config
+    task = config.task
     table = measure.read_table(config, options.data, options.extra)
     splits = ("train", "validation", "test") if options.refit else ("validation", "test")
     parts = {split: table[table["split"] == split] for split in splits}
-    found = inference.outputs_by_split(saved, parts, options.workers)
-    lesions = {s: partition.canonical(part["lesion_id"]).to_numpy(str) for s, part in parts.items()}
-    true = {split: tables.targets(part, task) for split, part in parts.items()}
-    sure = {
-        split: prediction.softmax(one.logits, config.temperature) for split, one in found.items()
+    outputs = inference.outputs_by_split(saved, parts, options.workers)
+    lesions = {
+        split: partition.canonical(part["lesion_id"]).to_numpy(str) for split, part in parts.items()
     }
-    keeper, limits = None, config.conformal
+    true = {split: tables.targets(part, task) for split, part in parts.items()}
+    probabilities = {
+        split: prediction.softmax(of_split.logits, config.temperature)
+        for split, of_split in outputs.items()
+    }
+    gate = None
+    sets = config.conformal
     if options.refit:
-        keeper = ood_gate.fit(found["train"].described, found["validation"].described)
-        limits = conformal.fit(
-            sure["validation"], true["validation"], lesions["validation"], task.classes
+        gate = ood_gate.fit(outputs["train"].described, outputs["validation"].described)
+        sets = conformal.fit(
+            probabilities["validation"], true["validation"], lesions["validation"], task.classes
         )
     elif layout.OOD_GATE in config.files:
         content = saved.engine.folder.read(layout.OOD_GATE)
-        keeper = ood_gate.OodGate.from_bytes(content, layout.OOD_GATE)
-    if keeper is None or limits is None:
+        gate = ood_gate.OodGate.from_bytes(content, layout.OOD_GATE)
+    if gate is None or sets is None:
         raise SystemExit(
             f"{options.model} ships no gate or no prediction sets: measure it, or use --refit."
         )
-    scores = {split: keeper.score(found[split].described) for split in ("validation", "test")}
-    for name, folder in (one.split("=", 1) for one in options.others):
+    scores = {split: gate.score(outputs[split].described) for split in ("validation", "test")}
+    for named in options.others:
+        name, folder = named.split("=", 1)
         paths = [str(path) for path in files.image_files(Path(folder))]
-        scores[name] = keeper.score(inference.outputs(saved, paths, options.workers).described)
-    print(
-        f"Gate of {options.model}, {len(keeper.to_bytes())} bytes\n\n| images | n | rejected | "
-        "AUROC against test |"
-    )
-    print("|---|---|---|---|")
+        scores[name] = gate.score(inference.outputs(saved, paths, options.workers).described)
+    print(f"Gate of {options.model}, {len(gate.to_bytes())} bytes\n")
+    print("| images | n | rejected | AUROC against test |\n|---|---|---|---|")
     for name, values in scores.items():
         strange = np.repeat([False, True], [len(scores["test"]), len(values)])
         area = metrics.auroc(np.append(scores["test"], values), strange)
@@ -77,19 +84,12 @@ def main() -> None:
     print("\n| prediction sets | split | n | covered | covered lesions | mean size | abstains |")
     print("|---|---|---|---|---|---|---|")
     for split in ("validation", "test"):
-        told = conformal.set_figures(sure[split], true[split], lesions[split], task.classes, limits)
-        for name, row in {"all": told, **told["per_class"]}.items():
-            figures = (
-                row["coverage"],
-                row["coverage_of_lesions"],
-                row["mean_size"],
-                row["abstention_rate"],
-            )
-            print(
-                f"| {name} | {split} | {row['n']} | "
-                + " | ".join(f"{value:.4f}" for value in figures)
-                + " |"
-            )
+        figures = conformal.set_figures(
+            probabilities[split], true[split], lesions[split], task.classes, sets
+        )
+        for name, row in {"all": figures, **figures["per_class"]}.items():
+            cells = " | ".join(f"{row[key]:.4f}" for key in SET_FIGURES)
+            print(f"| {name} | {split} | {row['n']} | {cells} |")
 
 
 if __name__ == "__main__":

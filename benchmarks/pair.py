@@ -1,10 +1,9 @@
-"""Two models of one task and the mean of their probabilities, on validation: whether they err
-differently.
+"""Two models of one task against the mean of their probabilities, on validation.
 
     PYTHONPATH=. python benchmarks/pair.py FIRST SECOND
 
-Read from the predictions that stand in the two model folders; no image and no test prediction is
-used.
+The mean is better where the two err differently. All is read from the predictions in the two model
+folders; no image and no test prediction is used.
 """
 
 from __future__ import annotations
@@ -18,8 +17,13 @@ from dermhub.evaluation import metrics, predictions
 from dermhub.models import prediction
 from dermhub.models.folder import ModelFolder
 
-FIGURES = {"nll": "nll", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy",
-           "malignancy_auroc": "AUROC of malignancy"}  # fmt: skip
+FIGURES = {
+    "nll": "nll",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "malignancy_auroc": "AUROC of malignancy",
+}
+"""Key of a figure -> its heading."""
 
 
 def main() -> None:
@@ -35,17 +39,18 @@ def main() -> None:
     tables = [table[table["split"] == "validation"].sort_values("image_id") for table in tables]
     if list(tables[0]["image_id"]) != list(tables[1]["image_id"]):
         raise SystemExit("pair.py: the two models were validated on different images.")
-    found = {
+    probabilities = {
         str(folder): prediction.softmax(predictions.logits_of(table, task), config.temperature)
         for folder, table, config in zip(folders, tables, configs, strict=True)
     }
-    found["their mean"] = sum(found.values()) / 2  # type: ignore[assignment]
+    first, second = probabilities.values()
+    probabilities["their mean"] = (first + second) / 2
     true = data_tables.targets(tables[0], task)
     print(f"| {len(true)} validation images | {' | '.join(FIGURES.values())} |")
     print(f"|---|{'---|' * len(FIGURES)}")
-    for name, probabilities in found.items():
-        told = metrics.summarize(probabilities, true, task)
-        print(f"| {name} | {' | '.join(f'{told[key]:.3f}' for key in FIGURES)} |")
+    for name, values in probabilities.items():
+        figures = metrics.summarize(values, true, task)
+        print(f"| {name} | {' | '.join(f'{figures[key]:.3f}' for key in FIGURES)} |")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,4 @@
-"""How far engines are from what the machine can do: multiply-accumulates, matrix-multiply peak, and
-where time goes.
-"""
+"""Multiply-accumulates of a model, the machine's peak of them, and profiles of engines."""
 
 from __future__ import annotations
 
@@ -17,7 +15,15 @@ from torch import nn
 
 from dermhub.models.engines import fused, graph_metadata, onnx_runtime
 
-SIZE, ROUNDS, TRIALS = 1024, 4, 20
+SIZE = 1024
+"""Side of the matrices that are multiplied for the peak."""
+
+ROUNDS = 4
+"""Products in a trial."""
+
+TRIALS = 20
+"""Trials of the peak; the best counts."""
+
 KINDS = (
     "convolutions 1 x 1",
     "convolutions depthwise",
@@ -26,6 +32,8 @@ KINDS = (
     "activations",
     "others",
 )
+"""Kinds of operators."""
+
 NAMES = (
     ("norm", 3),
     ("relu", 4),
@@ -41,12 +49,13 @@ NAMES = (
 
 def macs(model: nn.Module, size: int) -> int:
     """Multiply-accumulates of one image (3, size, size) in convolutions and linear layers."""
-    found: list[int] = []
+    products: list[int] = []
 
     def count(module: nn.Module, _: tuple[torch.Tensor, ...], out: torch.Tensor) -> None:
+        """Note the products of a layer."""
         assert isinstance(module, nn.Conv2d | nn.Linear)
         # A weight's first side is the output's channels; each place of each needs the others once.
-        found.append(out.numel() * module.weight[0].numel())
+        products.append(out.numel() * module.weight[0].numel())
 
     layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     handles = [module.register_forward_hook(count) for module in layers]
@@ -54,7 +63,7 @@ def macs(model: nn.Module, size: int) -> int:
         model(torch.zeros(1, 3, size, size))
     for handle in handles:
         handle.remove()
-    return sum(found)
+    return sum(products)
 
 
 def multiply_peak(dtype: torch.dtype) -> float:
@@ -74,6 +83,7 @@ def multiply_peak(dtype: torch.dtype) -> float:
 
 
 def _rate(product: Callable[[], object]) -> float:
+    """Multiply-accumulates a second, in 10**9, of a product of two matrices."""
     start = time.perf_counter()
     for _ in range(ROUNDS):
         product()
@@ -81,33 +91,30 @@ def _rate(product: Callable[[], object]) -> float:
 
 
 def profile(forward: Callable[[], object], repeats: int = 20) -> dict[str, float]:
-    """Milliseconds of one call by kind of operator, of PyTorch's own profiler; "outside" is what no
-    operator took.
-    """
+    """Milliseconds of one call by kind of operator, from PyTorch's profiler."""
     forward()
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, record_shapes=True) as watched:
         for _ in range(repeats):
             forward()
-    found = dict.fromkeys(KINDS, 0.0)
+    times = dict.fromkeys(KINDS, 0.0)
     for event in watched.key_averages(group_by_input_shape=True):
-        found[_kind(event.key.lower(), event.input_shapes)] += (
-            event.self_cpu_time_total / repeats / 1000
-        )
-    return found
+        kind = _kind(event.key.lower(), event.input_shapes)
+        times[kind] += event.self_cpu_time_total / repeats / 1000
+    return times
 
 
 def profile_graph(
     exported: Path, images: NDArray[np.float32], repeats: int = 20
 ) -> dict[str, float]:
-    """Milliseconds of one call by kind of operator, of ONNX Runtime's own profiler, for an exported
-    file.
+    """Milliseconds of one call of an exported file by kind, from ONNX Runtime's profiler.
 
-    It folds batch norms and most activations into the convolutions.
+    The runtime folds batch norms and most activations into the convolutions.
     """
     onnxruntime = onnx_runtime.module("The profile")
     options = onnxruntime.SessionOptions()
-    options.enable_profiling, options.log_severity_level = True, 4
+    options.enable_profiling = True
+    options.log_severity_level = 4
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder, "profile"))
         session = onnxruntime.InferenceSession(
@@ -116,16 +123,18 @@ def profile_graph(
         for _ in range(repeats):
             session.run(None, {graph_metadata.INPUT: images})
         events = json.loads(Path(session.end_profiling()).read_text())
-    found = dict.fromkeys(KINDS, 0.0)
+    times = dict.fromkeys(KINDS, 0.0)
     for event in events:
         if event["name"].endswith("_kernel_time"):
-            told = event["args"]
-            shapes = [shape for one in told["input_type_shape"] for shape in one.values()]
-            found[_kind(told["op_name"].lower(), shapes)] += event["dur"] / repeats / 1000
-    return found
+            call = event["args"]
+            # Each input is a dict of its only type and shape.
+            shapes = [shape for typed in call["input_type_shape"] for shape in typed.values()]
+            times[_kind(call["op_name"].lower(), shapes)] += event["dur"] / repeats / 1000
+    return times
 
 
 def _kind(name: str, shapes: list[list[int]]) -> str:
+    """The kind of an operator, by its name and the shapes of its inputs."""
     if "conv" in name and len(shapes) > 1 and len(shapes[1]) >= 4:
         weight = shapes[1]
         if weight[-2:] == [1, 1]:
@@ -134,7 +143,7 @@ def _kind(name: str, shapes: list[list[int]]) -> str:
     return KINDS[next((place for part, place in NAMES if part in name), 5)]
 
 
-def shares(found: dict[str, float]) -> str:
+def shares(times: dict[str, float]) -> str:
     """The cells of a row of Markdown: the share of each kind in percent."""
-    total = float(np.sum(list(found.values())))
-    return " | ".join(f"{100 * value / total:.0f}" for value in found.values())
+    total = float(np.sum(list(times.values())))
+    return " | ".join(f"{100 * value / total:.0f}" for value in times.values())

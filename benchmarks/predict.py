@@ -1,5 +1,4 @@
-"""What `predict` adds to decoding and the model: from JPEG bytes to `Prediction`, against the sum
-of these two.
+"""The time of `predict`, from JPEG bytes to `Prediction`, against decoding plus the model.
 
     PYTHONPATH=. python benchmarks/predict.py
 
@@ -37,10 +36,14 @@ SIZES = {(600, 450): 20, (4000, 3000): 3}
 """(width, height) of an image -> calls in a round."""
 
 SHOWN = ("decoding", "decoding, draft", "forward", "scaling", "prepare", "the rest", "predict")
-FAST, ACCURATE, SIZE = "model_cards/lesion", "tf_efficientnet_b4", 224
+"""Columns of the table."""
+
+FAST = "model_cards/lesion"
+ACCURATE = "tf_efficientnet_b4"
+SIZE = 224
 
 MOST = 1.15
-"""What is asked for: `predict` takes at most this many times the floor."""
+"""Largest accepted ratio of `predict` to the floor."""
 
 
 def main() -> None:
@@ -77,26 +80,27 @@ def main() -> None:
 
 def row(classifier: Classifier, content: bytes, rounds: int, calls: int) -> str:
     """The figures of one model and one image."""
-    spec, rgb, measured = classifier.config.input, to_rgb(content), Photo.open(content)
-    found = medians(
+    spec = classifier.config.input
+    rgb = to_rgb(content)
+    photo = Photo.open(content)
+    seconds = medians(
         {
             "decoding": partial(decoded, content),
             "decoding, draft": partial(decoded, content, spec.size),
-            "forward": partial(classifier.engine.forward, measured.array(spec)[None]),
+            "forward": partial(classifier.engine.forward, photo.array(spec)[None]),
             "scaling": partial(to_array, rgb, spec),
-            "measured": partial(classifier.predict, measured),
+            "measured": partial(classifier.predict, photo),
             "predict": partial(classifier.predict, content),
         },
         rounds,
         calls,
     )
-    # A photo keeps what is measured of it: the first call has worked it out.
-    found["prepare"] = found["predict"] - found["measured"]
-    found["the rest"] = found["measured"] - found["forward"]
-    floors = (found[kind] + found["forward"] for kind in ("decoding", "decoding, draft"))
-    figures = [f"{1000 * found[name]:.1f}" for name in SHOWN] + [
-        f"{found['predict'] / floor:.2f}" for floor in floors
-    ]
+    # A photo keeps its measurements: "measured" makes none after the first call.
+    seconds["prepare"] = seconds["predict"] - seconds["measured"]
+    seconds["the rest"] = seconds["measured"] - seconds["forward"]
+    floors = [seconds[kind] + seconds["forward"] for kind in ("decoding", "decoding, draft")]
+    figures = [f"{1000 * seconds[name]:.1f}" for name in SHOWN]
+    figures += [f"{seconds['predict'] / floor:.2f}" for floor in floors]
     return "| " + " | ".join(figures)
 
 

@@ -1,7 +1,7 @@
-"""How often `dermhub.images.quality` objects to images as they are, and to the same images damaged
-on purpose:
+"""Warnings of `dermhub.images.quality` for images as they are, and for damaged ones.
 
-    PYTHONPATH=. python benchmarks/quality.py --data HAM [--split test] [--others NAME=FOLDER ...] [--every 1]
+    PYTHONPATH=. python benchmarks/quality.py --data HAM [--split test]
+        [--others NAME=FOLDER ...] [--every 1]
 
 Prints, as Markdown, the share of images with each concern: for the images of the split as they are,
 for each folder of others, and for the images of the split blurred, darker and brighter. A blur of s
@@ -41,30 +41,33 @@ def exposure(factor: float) -> Damage:
 
 def scaled(short: int) -> Damage:
     """The image with that many pixels on its short side."""
-    return lambda rgb: rgb.resize(
-        (round(rgb.width * short / min(rgb.size)), round(rgb.height * short / min(rgb.size)))
-    )
+
+    def scale(rgb: Image.Image) -> Image.Image:
+        """Scale an image."""
+        width = round(rgb.width * short / min(rgb.size))
+        height = round(rgb.height * short / min(rgb.size))
+        return rgb.resize((width, height))
+
+    return scale
 
 
 DAMAGES = {
-    **{f"blurred by {s}": blur(s) for s in (0.7, 1, 1.5, 2)},
-    **{f"exposure x {f}": exposure(f) for f in (0.25, 0.35, 0.5, 0.7, 1.4, 1.7, 2, 2.5)},
+    **{f"blurred by {width}": blur(width) for width in (0.7, 1, 1.5, 2)},
+    **{f"exposure x {n}": exposure(n) for n in (0.25, 0.35, 0.5, 0.7, 1.4, 1.7, 2, 2.5)},
     **{f"short side {side}": scaled(side) for side in (600, 300, 100, 80)},
 }
 
 
 def row(name: str, images: Iterable[Image.Image]) -> str:
     """A line of the table."""
-    counts, total = Counter[str](), 0
+    counts = Counter[str]()
+    total = 0
     for rgb in images:
         codes = [concern.code for concern in quality.concerns(rgb)]
         counts.update([*codes, *(["any"] if codes else [])])
         total += 1
-    return (
-        f"| {name} | {total} | "
-        + " | ".join(f"{counts[code] / total:.3f}" for code in (*CODES, "any"))
-        + " |"
-    )
+    shares = " | ".join(f"{counts[code] / total:.3f}" for code in (*CODES, "any"))
+    return f"| {name} | {total} | {shares} |"
 
 
 def main() -> None:
@@ -83,19 +86,14 @@ def main() -> None:
     print(f"| images | n | {' | '.join(CODES)} | any |\n|---|---|{'---|' * (len(CODES) + 1)}")
     print(row(options.split, map(to_rgb, paths)), flush=True)
     for dx in sorted(set(part["dx"])):
-        print(
-            row(f"{options.split}, {dx}", map(to_rgb, part["path"][part["dx"] == dx])), flush=True
-        )
-    for name, folder in (one.split("=", 1) for one in options.others):
+        images = map(to_rgb, part["path"][part["dx"] == dx])
+        print(row(f"{options.split}, {dx}", images), flush=True)
+    for named in options.others:
+        name, folder = named.split("=", 1)
         print(row(name, map(to_rgb, files.image_files(Path(folder)))), flush=True)
     for name, damage in DAMAGES.items():
-        print(
-            row(
-                f"{options.split}, {name}",
-                (damage(to_rgb(path)) for path in paths[:: options.every]),
-            ),
-            flush=True,
-        )
+        damaged = (damage(to_rgb(path)) for path in paths[:: options.every])
+        print(row(f"{options.split}, {name}", damaged), flush=True)
 
 
 if __name__ == "__main__":

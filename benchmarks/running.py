@@ -1,6 +1,4 @@
-"""The demo as a process of its own, for benchmarks: started with its own defaults, watched through
-/proc (Linux).
-"""
+"""Helpers of the benchmarks: the demo in a process, memory through /proc (Linux), and medians."""
 
 from __future__ import annotations
 
@@ -23,6 +21,7 @@ from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+
 READY = 300.0
 """Seconds until the models have to be loaded."""
 
@@ -49,40 +48,35 @@ class App:
 
 @contextlib.contextmanager
 def running(*options: str) -> Iterator[App]:
-    """app.py with the shipped models on a free port of this machine, and with a temporary folder of
-    its own.
-    """
+    """Run app.py with the shipped models on a free port, and with a temporary folder of its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(ROOT / "app.py"), "--port", str(port), *options]
         environment = {**os.environ, "TMPDIR": folder}
-        with (
-            Path(folder, "log").open("w", encoding="utf-8") as log,
-            subprocess.Popen(
-                command, cwd=folder, env=environment, stdout=log, stderr=log
-            ) as process,
-        ):
-            try:
-                app = App(process.pid, f"http://127.0.0.1:{port}")
-                _wait(app, process)
-                yield app
-            finally:
-                process.send_signal(signal.SIGTERM)
-                process.wait(60)
+        with Path(folder, "log").open("w", encoding="utf-8") as log:
+            process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+            with process:
+                try:
+                    app = App(process.pid, f"http://127.0.0.1:{port}")
+                    _wait(app, process)
+                    yield app
+                finally:
+                    process.send_signal(signal.SIGTERM)
+                    process.wait(60)
 
 
 def process_memory(name: str, pid: int | str = "self") -> float:
-    """Memory of a process in MB: "VmRSS", in use now, or "VmHWM", the most so far. Raises OSError
-    when it is gone.
+    """Memory of a process in MB: "VmRSS", in use now, or "VmHWM", the most so far.
+
+    Raises OSError when the process has ended.
     """
-    found = re.search(
-        rf"^{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE
-    )
-    if found is None:
+    status = Path(f"/proc/{pid}/status").read_text()
+    line = re.search(rf"^{name}:\s+(\d+) kB", status, re.MULTILINE)
+    if line is None:
         raise ProcessLookupError(f"Process {pid} has ended.")
-    return int(found[1]) * 1024 / 1e6
+    return int(line[1]) * 1024 / 1e6
 
 
 def forget_peak(pid: int | str = "self") -> None:
@@ -91,7 +85,7 @@ def forget_peak(pid: int | str = "self") -> None:
 
 
 def machine() -> str:
-    """What the figures were measured on, in a line of Markdown."""
+    """The date, this machine and its Python, in a line of Markdown."""
     text = Path("/proc/cpuinfo").read_text()
     model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
     name = model[1] if model else platform.machine()
@@ -104,10 +98,8 @@ def machine() -> str:
 def medians(
     sides: dict[str, Callable[[], object]], rounds: int = 7, calls: int | dict[str, int] = 10
 ) -> dict[str, float]:
-    """Median seconds of a call of each side, over interleaved rounds in which each side is called
-    so many times.
-    """
-    found: dict[str, list[float]] = {name: [] for name in sides}
+    """Median seconds of a call of each side, over interleaved rounds of `calls` calls a side."""
+    times: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds + 1):
         for name, side in sides.items():
             count = calls if isinstance(calls, int) else calls[name]
@@ -116,8 +108,8 @@ def medians(
                 side()
             # The first round only warms up.
             if number:
-                found[name].append((time.perf_counter() - began) / count)
-    return {name: statistics.median(seconds) for name, seconds in found.items()}
+                times[name].append((time.perf_counter() - began) / count)
+    return {name: statistics.median(seconds) for name, seconds in times.items()}
 
 
 def versions(*packages: str) -> str:
@@ -126,6 +118,7 @@ def versions(*packages: str) -> str:
 
 
 def _wait(app: App, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the models are loaded; raises SystemExit where the demo does not start."""
     deadline = time.monotonic() + READY
     while time.monotonic() < deadline and process.poll() is None:
         with (

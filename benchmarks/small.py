@@ -1,7 +1,7 @@
-"""What becomes of answers when images are small, by which `dermhub.images.quality.SHORT` was
-chosen:
+"""Answers to small images; `dermhub.images.quality.SHORT` was chosen by them.
 
-    PYTHONPATH=. python benchmarks/small.py --data HAM [--model model_cards/lesion] [--split validation]
+    PYTHONPATH=. python benchmarks/small.py --data HAM [--model model_cards/lesion]
+        [--split validation]
 
 Prints, as Markdown, for the images of the split scaled to each short side: the share whose most
 probable class is another one than for the image as it is, the accuracy, and the AUROC of
@@ -23,15 +23,16 @@ from dermhub.models import prediction
 from dermhub.models.classifier import Classifier
 
 SHORTS = (112, 96, 80, 64, 48, 32)
+"""Short sides in pixels."""
+
 BATCH = 32
 
 
 def scaled(rgb: Image.Image, short: int) -> Image.Image:
     """An image with that many pixels on its short side."""
     factor = short / min(rgb.size)
-    return rgb.resize(
-        (round(rgb.width * factor), round(rgb.height * factor)), Image.Resampling.BICUBIC
-    )
+    size = (round(rgb.width * factor), round(rgb.height * factor))
+    return rgb.resize(size, Image.Resampling.BICUBIC)
 
 
 def main() -> None:
@@ -46,7 +47,8 @@ def main() -> None:
     saved = Classifier(options.model)
     table = tables.read_table(options.data, saved.config.task)
     part = table[table["split"] == options.split]
-    images, truth = [to_rgb(path) for path in part["path"]], tables.targets(part, saved.config.task)
+    images = [to_rgb(path) for path in part["path"]]
+    truth = tables.targets(part, saved.config.task)
     print(f"{options.split}, {len(images)} images, {saved.name}\n")
     print("| short side | another class | accuracy | AUROC of malignancy |\n|---|---|---|---|")
     first = None
@@ -57,13 +59,13 @@ def main() -> None:
         ]
         probabilities = prediction.softmax(np.concatenate(logits), saved.config.temperature)
         summary = metrics.summarize(probabilities, truth, saved.config.task)
-        found = probabilities.argmax(axis=1)
-        first = found if first is None else first
-        figures = (
-            f"{(found != first).mean():.3f} | {summary['accuracy']:.3f} | "
-            f"{summary['malignancy_auroc']:.3f}"
+        called = probabilities.argmax(axis=1)
+        first = called if first is None else first
+        print(
+            f"| {short or 'as they are'} | {(called != first).mean():.3f} | "
+            f"{summary['accuracy']:.3f} | {summary['malignancy_auroc']:.3f} |",
+            flush=True,
         )
-        print(f"| {short or 'as they are'} | {figures} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Whether a model that learnt from further, melanoma-rich images (train.py --extra) takes their
-look for melanoma:
+"""Test for a shortcut: does a model take the look of its further images for melanoma?
 
     PYTHONPATH=. python benchmarks/source.py model_cards/binary --data HAM [--split test]
 
-The images of the split are treated as those were (squashed to a square of 180 pixels, stretched
-back, JPEG), and read again. Prints, as Markdown, what that changes. A model that had learnt the
-source would call them malignant more often.
+Some models learnt from further images, which are rich in melanomas (train.py --extra). The images
+of the split are treated as those were (squashed to a square of 180 pixels, stretched back, JPEG),
+and read again. Prints, as Markdown, the change of the answers. A model that had learnt the source
+would call them malignant more often.
 """
 
 from __future__ import annotations
@@ -23,7 +23,13 @@ from dermhub.images.decode import to_rgb
 from dermhub.models import prediction
 from dermhub.models.classifier import Classifier
 
-BATCH, SQUASHED, QUALITY = 32, 180, 94
+BATCH = 32
+
+SQUASHED = 180
+"""Side of the square, in pixels."""
+
+QUALITY = 94
+"""Quality of the JPEG."""
 
 
 def treated(rgb: Image.Image) -> Image.Image:
@@ -41,18 +47,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--split", choices=("validation", "test"), default="test")
     options = parser.parse_args()
-    print(
-        "| model | images | mean malignancy | called malignant | AUROC of malignancy "
-        "|\n|---|---|---|---|---|"
-    )
+    print("| model | images | mean malignancy | called malignant | AUROC of malignancy |")
+    print("|---|---|---|---|---|")
     for folder in options.models:
         saved = Classifier(folder)
         table = tables.read_table(options.data, saved.config.task)
         part = table[table["split"] == options.split]
-        images, true = (
-            [to_rgb(path) for path in part["path"]],
-            tables.targets(part, saved.config.task),
-        )
+        images = [to_rgb(path) for path in part["path"]]
+        true = tables.targets(part, saved.config.task)
         threshold = next(iter(saved.config.thresholds.values())).value
         for name, views in (("as they are", images), ("treated", [treated(rgb) for rgb in images])):
             logits = [
@@ -69,6 +71,7 @@ def main() -> None:
 
 
 def _jpeg(image: Image.Image) -> Image.Image:
+    """The image after JPEG compression."""
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=QUALITY)
     return Image.open(stream).convert("RGB")

@@ -1,4 +1,4 @@
-"""How long the first prediction of a fresh process takes, against `import torch` alone.
+"""The time of the first prediction in a fresh process, against `import torch` alone.
 
     PYTHONPATH=. python benchmarks/start.py
 
@@ -23,12 +23,14 @@ from pathlib import Path
 from predict import jpeg
 from running import ROOT, machine, versions
 
-MOST, HELP = 1.5, 0.3
-"""What is asked for: a first prediction in at most this many times `import torch`, and seconds for
---help.
-"""
+MOST = 1.5
+"""Largest accepted ratio of a first prediction to `import torch`."""
+
+HELP = 0.3
+"""Largest accepted seconds for --help."""
 
 PREDICT = "import sys, dermhub; dermhub.load(sys.argv[1]).predict(sys.argv[2])"
+PREDICT_ONNX = f"{PREDICT}; assert 'torch' not in sys.modules"
 
 
 def main() -> None:
@@ -42,7 +44,8 @@ def main() -> None:
     print(f"{machine()}, {versions('torch', 'torchvision', 'timm', 'onnxruntime')}; ", end="")
     print(f"seconds of a fresh process, median of {options.rounds} rounds.\n")
     with tempfile.TemporaryDirectory() as folder:
-        onnx, image = Path(folder, "model.onnx"), Path(folder, "lesion.jpg")
+        onnx = Path(folder, "model.onnx")
+        image = Path(folder, "lesion.jpg")
         image.write_bytes(jpeg((600, 450)))
         export = ["-m", "dermhub", "export", "--model", options.model, "--to", str(onnx)]
         seconds(export)
@@ -51,22 +54,17 @@ def main() -> None:
             "`import torch, torch._dynamo`": ["-c", "import torch, torch._dynamo"],
             "`import timm`": ["-c", "import timm"],
             "first prediction": ["-c", PREDICT, options.model, str(image)],
-            "first prediction, export": [
-                "-c",
-                f"{PREDICT}; assert 'torch' not in sys.modules",
-                str(onnx),
-                str(image),
-            ],
+            "first prediction, export": ["-c", PREDICT_ONNX, str(onnx), str(image)],
             "`python -m dermhub --help`": ["-m", "dermhub", "--help"],
         }
-        found: dict[str, list[float]] = {name: [] for name in sides}
+        times: dict[str, list[float]] = {name: [] for name in sides}
         for number in range(options.rounds + 1):
             for name, arguments in sides.items():
                 taken = seconds(arguments)
                 # The first round fills the cache of the disk.
                 if number:
-                    found[name].append(taken)
-    table = {name: statistics.median(taken) for name, taken in found.items()}
+                    times[name].append(taken)
+    table = {name: statistics.median(taken) for name, taken in times.items()}
     print("| side | seconds | / `import torch` | asked for |\n|---|---|---|---|")
     asked = {
         "first prediction": f"at most {MOST} times",
@@ -80,7 +78,7 @@ def main() -> None:
 
 
 def seconds(arguments: list[str]) -> float:
-    """How long a fresh interpreter takes with these arguments; ends this program when it fails."""
+    """Time a fresh interpreter with these arguments; ends this program when it fails."""
     began = time.perf_counter()
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(

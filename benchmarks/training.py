@@ -1,16 +1,18 @@
-"""The speed of training against the bare step loop and against timm's own parts:
+"""The speed of training against the bare step loop and against timm's own parts.
 
-    PYTHONPATH=.:benchmarks python benchmarks/training.py --data HAM [--rounds 5] [--steps 24] [--model mobilenetv2_100]
+    PYTHONPATH=.:benchmarks python benchmarks/training.py --data HAM [--rounds 5] [--steps 24]
+        [--model mobilenetv2_100]
 
-All take the same model, batch, size of crop, memory layout, bfloat16 setting and AdamW, and turns
-in every round:
+All have the same model, batch, size of crop, memory layout, bfloat16 setting and AdamW. They take
+turns in every round:
 
-- epoch: `Fit.train_epoch` as train.py runs it, with reading, augmentation, clipped gradients and averaged weights; the
-  start of the workers is in it, which a whole epoch of 100 steps has once as well;
+- epoch: `Fit.train_epoch` as train.py runs it, with reading, augmentation, clipped gradients and
+  averaged weights; the start of the workers is in it, which a whole epoch of 100 steps has once as
+  well;
 - step: `Fit.train_step` on tensors that are in memory: no reading, no augmentation;
 - bare: forward, loss, backward and AdamW's step on such tensors, and nothing else;
-- timm: timm's loader with its default training augmentation, its AdamW, gradient clipping and averaged weights, put
-  together as its train.py does. That script is in no package of timm's, so this is timm's parts, not its script;
+- timm: timm's loader with its default training augmentation, its AdamW, gradient clipping and
+  averaged weights, put together as its train.py does, which is a script outside of the package;
 - images: reading and augmentation alone, by as many workers.
 
 Prints Markdown: images/s (median over rounds), the ratios to bare within each round, and the bound:
@@ -44,7 +46,7 @@ from dermhub.training.config import TrainConfig
 from dermhub.training.fit import Fit, make_optimizer, pick_bf16
 
 SHORT = 3
-"""The parts without workers need fewer steps for a steady figure: one of so many."""
+"""Parts without workers take one of so many steps: they need fewer for a steady figure."""
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -55,7 +57,8 @@ class Photos(Dataset[tuple[Any, int]]):
     transform: Callable[[Image.Image], Any]
 
     def __init__(self, fit: Fit) -> None:
-        self.paths, self.targets = list(fit.train["path"]), fit.targets
+        self.paths = list(fit.train["path"])
+        self.targets = fit.targets
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -70,9 +73,8 @@ def make_fit(options: argparse.Namespace, folder: Path) -> Fit:
     config = TrainConfig(model=options.model, init="scratch", epochs=1000)
     task = TASKS[config.task]
     table = tables.read_table(options.data, task)
-    train = table[table["split"] == "train"].sample(
-        options.steps * config.batch_size, random_state=0
-    )
+    count = options.steps * config.batch_size
+    train = table[table["split"] == "train"].sample(count, random_state=0)
     torch.manual_seed(0)
     model = backbone.build(config.model, len(task.classes), config.dropout)
     return Fit(model, train, config, InputSpec(config.size, config.crop_mode), folder)
@@ -80,8 +82,9 @@ def make_fit(options: argparse.Namespace, folder: Path) -> Fit:
 
 def in_memory(fit: Fit, count: int) -> Iterator[Batch]:
     """Batches of noise that cost nothing."""
-    config, generator = fit.config, torch.Generator().manual_seed(0)
+    config = fit.config
     side = config.train_size
+    generator = torch.Generator().manual_seed(0)
     views = torch.randn(config.batch_size, 3, side, side, generator=generator)
     labels = torch.randint(len(fit.task.classes), (config.batch_size,), generator=generator)
     views = views.to(memory_format=backbone.memory_format(config.model))
@@ -90,7 +93,7 @@ def in_memory(fit: Fit, count: int) -> Iterator[Batch]:
 
 
 def bare(fit: Fit, steps: int) -> Callable[[], int]:
-    """Nothing but forward, loss, backward and the optimizer's step."""
+    """Make steps of nothing but forward, loss, backward and the optimizer's step."""
     config = fit.config
     model = copy.deepcopy(fit.model).train()
     optimizer = make_optimizer(model, config)
@@ -110,7 +113,7 @@ def bare(fit: Fit, steps: int) -> Callable[[], int]:
 
 
 def step(fit: Fit, steps: int) -> Callable[[], int]:
-    """dermhub's own step."""
+    """Make dermhub's own steps."""
 
     def run() -> int:
         fit.model.train()
@@ -122,7 +125,7 @@ def step(fit: Fit, steps: int) -> Callable[[], int]:
 
 
 def epoch(fit: Fit) -> Callable[[], int]:
-    """dermhub's own epoch."""
+    """Make dermhub's own epoch."""
 
     def run() -> int:
         fit.train_epoch(1)
@@ -132,7 +135,7 @@ def epoch(fit: Fit) -> Callable[[], int]:
 
 
 def images(fit: Fit) -> Callable[[], int]:
-    """The views of an epoch, of which nothing is learned."""
+    """Make the views of an epoch, without a model."""
     config = fit.config
     order = datasets.epoch_order(fit.diagnoses, config.sampling, (0, 0))
     paths = list(fit.train["path"])
@@ -147,12 +150,13 @@ def images(fit: Fit) -> Callable[[], int]:
 
 
 def with_timm(fit: Fit) -> Callable[[], int]:
-    """The same training of timm's parts."""
+    """Make an epoch of timm's parts."""
     # timm's types say less than what its functions take.
     timm: Any = importlib.import_module("timm")
     for name in ("data", "loss", "optim", "utils"):
         importlib.import_module(f"timm.{name}")
-    config, side = fit.config, fit.config.train_size
+    config = fit.config
+    side = config.train_size
     model = copy.deepcopy(fit.model).train()
     optimizer = timm.optim.create_optimizer_v2(model, "adamw", config.lr, config.weight_decay)
     average = timm.utils.ModelEmaV3(model, config.ema)
@@ -203,27 +207,28 @@ def measure(parts: dict[str, Callable[[], int]], batch: int, rounds: int) -> dic
 
 
 def report(rates: dict[str, list[float]]) -> str:
-    """The table."""
+    """The table, and the ratio to timm."""
     lines = ["| part | images/s | lowest to highest | to bare |", "|---|---|---|---|"]
-    for name, found in rates.items():
-        ratio = statistics.median(
-            one / base for one, base in zip(found, rates["bare"], strict=True)
-        )
-        middle = statistics.median(found)
+    for name, every in rates.items():
+        middle = statistics.median(every)
+        ratio = median_ratio(every, rates["bare"])
         lines.append(
-            f"| {name} | {middle:.1f} | {min(found):.1f} to {max(found):.1f} | {ratio:.3f} |"
+            f"| {name} | {middle:.1f} | {min(every):.1f} to {max(every):.1f} | {ratio:.3f} |"
         )
     bounds = [
-        1 / (1 / base + 1 / one) for base, one in zip(rates["bare"], rates["images"], strict=True)
+        1 / (1 / step + 1 / reading)
+        for step, reading in zip(rates["bare"], rates["images"], strict=True)
     ]
-    share = statistics.median(one / base for one, base in zip(bounds, rates["bare"], strict=True))
+    share = median_ratio(bounds, rates["bare"])
     lines.append(f"| bound | {statistics.median(bounds):.1f} | | {share:.3f} |")
-    against = statistics.median(
-        ours / other for ours, other in zip(rates["epoch"], rates["timm"], strict=True)
-    )
-    return (
-        "\n".join(lines) + f"\n\nepoch / timm: {against:.3f}, median of the ratios within rounds."
-    )
+    against = median_ratio(rates["epoch"], rates["timm"])
+    lines.append(f"\nepoch / timm: {against:.3f}, median of the ratios within rounds.")
+    return "\n".join(lines)
+
+
+def median_ratio(rates: list[float], others: list[float]) -> float:
+    """The median of the ratios within rounds."""
+    return statistics.median(rate / other for rate, other in zip(rates, others, strict=True))
 
 
 def main() -> None:

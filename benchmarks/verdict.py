@@ -1,11 +1,11 @@
-"""How often the map of an answer lies beside the lesion, where the answer is right and where it is
-wrong:
+"""The share of class maps that lie beside the lesion, for right and for wrong answers.
 
-    PYTHONPATH=. python benchmarks/verdict.py --data HAM [--models model_cards/lesion model_cards/binary] [--split test]
+    PYTHONPATH=. python benchmarks/verdict.py --data HAM
+        [--models model_cards/lesion model_cards/binary] [--split test]
 
 Prints, as Markdown, for the predicted class of each image of the split: the share of maps that can
-be judged, and of those that are judged and not trusted (`Explanation.judged`, `.trusted`). The rule
-was chosen on validation.
+be judged, and the share of those that are judged and not trusted (`Explanation.judged`,
+`Explanation.trusted`). The rule was chosen on validation.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ def rows(saved: Classifier, folder: Path, split: str) -> list[str]:
     """Two lines of the table: right and wrong answers of a model."""
     table = tables.read_table(folder, saved.config.task)
     part = table[table["split"] == split]
-    found: dict[str, list[tuple[bool, bool]]] = {"right": [], "wrong": []}
+    verdicts: dict[str, list[tuple[bool, bool]]] = {"right": [], "wrong": []}
     for path, truth in zip(part["path"], tables.targets(part, saved.config.task), strict=True):
-        one = saved.explain(path)
-        right = one.target == saved.classes[truth]
-        found["right" if right else "wrong"].append((one.judged, one.judged and not one.trusted))
+        explanation = saved.explain(path)
+        answer = "right" if explanation.target == saved.classes[truth] else "wrong"
+        judged = explanation.judged
+        verdicts[answer].append((judged, judged and not explanation.trusted))
     lines = []
-    for name, seen in found.items():
-        judged, beside = (sum(column) / len(seen) for column in zip(*seen, strict=True))
-        lines.append(
-            f"| {saved.name}, {split} | {name} | {len(seen)} | {judged:.3f} | {beside:.3f} |"
-        )
+    for answer, pairs in verdicts.items():
+        n = len(pairs)
+        shares = " | ".join(f"{sum(column) / n:.3f}" for column in zip(*pairs, strict=True))
+        lines.append(f"| {saved.name}, {split} | {answer} | {n} | {shares} |")
     return lines
 
 

@@ -1,11 +1,10 @@
-"""Test-time augmentation: the mean probabilities of an image's turned and mirrored views, on
-validation.
+"""Test-time augmentation on validation: the mean over an image's turned and mirrored views.
 
     PYTHONPATH=. python benchmarks/views.py MODEL [MODEL ...] --data HAM [--extra DIR]
 
 A lesion has no upright position, so each of the eight symmetries of the square shows the same
-lesion. What a second view brings, and what it costs, is told beside the single view; no test image
-is read.
+lesion. Prints, as Markdown, figures and cost of one, two, four and eight views; no test image is
+read.
 """
 
 from __future__ import annotations
@@ -27,14 +26,21 @@ from dermhub.models.classifier import Classifier
 from dermhub.release import measure
 from dermhub.scoring import inference
 
-FIGURES = {"nll": "nll", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy",
-           "malignancy_auroc": "AUROC of malignancy"}  # fmt: skip
+FIGURES = {
+    "nll": "nll",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "malignancy_auroc": "AUROC of malignancy",
+}
+"""Key of a figure -> its heading."""
+
 VIEWS = {
     1: "the image itself",
     2: "and its mirror image",
     4: "and both upside down",
     8: "all eight symmetries",
 }
+"""Number of views -> their name."""
 
 
 def main() -> None:
@@ -59,23 +65,21 @@ def main() -> None:
             partial(answer_views, classifier), config.input, list(table["path"]), 1
         )
         seconds = sum(spent for _, spent in answers)
-        found = np.concatenate([probabilities for probabilities, _ in answers], axis=1)
+        probabilities = np.concatenate([of_batch for of_batch, _ in answers], axis=1)
         print(
             f"\n| {model}, {len(true)} validation images | ms an image | "
             f"{' | '.join(FIGURES.values())} |"
         )
         print(f"|---|---|{'---|' * len(FIGURES)}")
         for number, name in VIEWS.items():
-            told = metrics.summarize(found[:number].mean(axis=0), true, config.task)
+            figures = metrics.summarize(probabilities[:number].mean(axis=0), true, config.task)
             cost = seconds / len(true) / 8 * number * 1000
-            print(
-                f"| {number}: {name} | {cost:.1f} | "
-                f"{' | '.join(f'{told[key]:.3f}' for key in FIGURES)} |"
-            )
+            cells = " | ".join(f"{figures[key]:.3f}" for key in FIGURES)
+            print(f"| {number}: {name} | {cost:.1f} | {cells} |")
 
 
 def answer_views(classifier: Classifier, images: Floats32) -> tuple[NDArray[np.float64], float]:
-    """(8, N, C) probabilities of images (N, 3, H, W) in all views, and the seconds that took."""
+    """Probabilities (8, N, C) of images (N, 3, H, W) in all views, and the seconds they took."""
     mirrored = images[..., ::-1]
     # In this order the first n views are those of each row of the table.
     straight = [images, mirrored, images[..., ::-1, :], mirrored[..., ::-1, :]]
@@ -83,9 +87,8 @@ def answer_views(classifier: Classifier, images: Floats32) -> tuple[NDArray[np.f
     begin = time.perf_counter()
     logits = [classifier.engine.forward(np.ascontiguousarray(view))[0] for view in views]
     seconds = time.perf_counter() - begin
-    return np.stack(
-        [prediction.softmax(one, classifier.config.temperature) for one in logits]
-    ), seconds
+    temperature = classifier.config.temperature
+    return np.stack([prediction.softmax(view, temperature) for view in logits]), seconds
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Copies of a folder of images in which the light is white:
+"""Copy a folder of images, with the colour of the light removed (colour constancy).
 
     python docs/constancy.py HAM OUT
 
@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 EXPONENT = 6
+"""Exponent of the Minkowski mean."""
 
 
 def main() -> None:
@@ -34,9 +35,8 @@ def main() -> None:
         pixels = np.asarray(Image.open(path).convert("RGB"), float)
         light = (pixels**EXPONENT).mean(axis=(0, 1)) ** (1 / EXPONENT)
         white = pixels * (light.mean() / np.maximum(light, 1))
-        Image.fromarray(np.clip(white, 0, 255).round().astype(np.uint8)).save(
-            options.out / f"{path.stem}.png"
-        )
+        copy = Image.fromarray(np.clip(white, 0, 255).round().astype(np.uint8))
+        copy.save(options.out / f"{path.stem}.png")
 
 
 if __name__ == "__main__":

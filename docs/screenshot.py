@@ -1,8 +1,9 @@
-"""Take docs/screenshot.png anew: python docs/screenshot.py [FILE.png]. Needs Chromium and
-playwright, and no network.
+"""Take the screenshot of the demo, docs/screenshot.png, anew.
 
-Starts app.py with the shipped models, opens the page as a desktop shows it, and takes the answer to
-a drawing.
+    python docs/screenshot.py [FILE.png]
+
+Needs Chromium and playwright, and no network. Starts app.py with the shipped models, opens the page
+as a desktop shows it, and takes the answer to a drawing.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 PORT = 7899
+
 EXAMPLE = 1
-"""Which of the drawings is shown, from 0."""
+"""Index of the drawing that is shown."""
 
 
 def take(address: str, out: Path) -> None:
-    """The page with its answer, as a PNG of at most 256 colours, which keeps it small."""
+    """Save the page with its answer as a PNG of at most 256 colours, which keeps it small."""
     with sync_playwright() as playwright:
         program = shutil.which("chromium") or shutil.which("google-chrome")
         browser = playwright.chromium.launch(

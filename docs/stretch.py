@@ -1,9 +1,9 @@
-"""Undo the squashing of a folder of dermatoscopic images, and give them the resolution of another:
+"""Undo the squashing of a folder of images, and give them the resolution of another.
 
     python docs/stretch.py SQUASHED OUT --size 200 150
 
 SQUASHED holds square images of whole 4:3 frames and a labels.csv (image_id, dx). OUT gets the
-images with that width and height as JPEG, and the table. Scaled to the size of the other training
+images with that width and height as JPEG, and the table. The size is that of the other training
 images, so that sharpness does not tell where an image is from.
 """
 
@@ -30,9 +30,8 @@ def main() -> None:
     options.out.mkdir(parents=True)
     shutil.copy(options.squashed / "labels.csv", options.out / "labels.csv")
     for path in sorted(options.squashed.rglob("*.jpg")):
-        image = (
-            Image.open(path).convert("RGB").resize(tuple(options.size), Image.Resampling.LANCZOS)
-        )
+        squashed = Image.open(path).convert("RGB")
+        image = squashed.resize(tuple(options.size), Image.Resampling.LANCZOS)
         image.save(options.out / f"{path.stem}.jpg", quality=94)
 
 

@@ -1,11 +1,9 @@
-"""Shared by all tests: two tiny models with random weights, a tiny data folder, and one drawn
-photo.
+"""Fixtures of all tests: two tiny models, a tiny data folder, a trained run, and a drawn photo.
 
 Everything is drawn or seeded here; no test needs data, weights or a network.
 
-The tests run in two processes (pytest-xdist), and each makes its own of what is shared. The process
-that hands them out imports this file, too: so that it does not need seconds for PyTorch, what
-imports it is imported in the fixtures.
+The tests run in two processes (pytest-xdist), and each makes its own fixtures. The process that
+hands tests out imports this file, too: the fixtures import PyTorch late, so that it starts at once.
 """
 
 from __future__ import annotations
@@ -38,8 +36,9 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def tiny_lesion_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A saved model folder of the seven-class task; its outputs differ from image to image. Read
-    only.
+    """A saved model folder of the seven-class task. Read only.
+
+    Its outputs differ from image to image.
     """
     from tests.support.tiny import make_model
 
@@ -56,8 +55,9 @@ def tiny_binary_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder laid out like HAM10000: a metadata table and 49 drawn JPEGs of 42 lesions, six a
-    class. Read only.
+    """A folder laid out like HAM10000. Read only.
+
+    It has a metadata table and 49 drawn JPEGs of 42 lesions, six a class.
     """
     import pandas as pd
 
@@ -103,13 +103,13 @@ def hub() -> Iterator[Hub]:
 @pytest.fixture
 def model(tiny_lesion_model: Path) -> dict[str, bytes]:
     """The files of a published model, and two that must never be fetched."""
-    own = {path.name: path.read_bytes() for path in tiny_lesion_model.iterdir()}
+    published = {path.name: path.read_bytes() for path in tiny_lesion_model.iterdir()}
     others = {
         "README.md": b"---\nlicense: mit\n---\n",
         "metrics.json": b"{}",
         "figures/roc.png": b"png",
     }
-    return {**own, **others, "pytorch_model.bin": b"pickle", "modeling.py": b"code"}
+    return {**published, **others, "pytorch_model.bin": b"pickle", "modeling.py": b"code"}
 
 
 @pytest.fixture(scope="session")
@@ -127,7 +127,8 @@ def command(capsys: pytest.CaptureFixture[str]) -> Command:
     """Run `python -m dermhub` in this process: exit code, stdout, stderr."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        code = dermhub_main([str(one) for one in arguments])
+        """Run one command."""
+        code = dermhub_main([str(argument) for argument in arguments])
         return code, *capsys.readouterr()
 
     return run

@@ -1,6 +1,4 @@
-"""The package as a whole: what it offers, what an import costs, and which module may import
-which.
-"""
+"""The package as a whole: its names, the cost of an import, and the order of its rooms."""
 
 from __future__ import annotations
 
@@ -25,8 +23,10 @@ ROOMS = (
     *("", "images", "hub", "models", "data", "evaluation"),
     *("cards", "training", "scoring", "release", "cli"),
 )
-"""The rooms from the ground up. A module imports from its own room and from rooms before it alone,
-also inside functions and for types; "" stands for the files that lie in dermhub/ itself.
+"""The rooms from the ground up; "" stands for the files that lie in dermhub/ itself.
+
+A module imports from its own room and from rooms before it alone, also inside functions and for
+types.
 """
 
 APART = {("hub", "images"), ("scoring", "training")}
@@ -74,11 +74,11 @@ HEAVY |= {"kagglehub", "yaml", "jinja2", "tqdm", "huggingface_hub", "httpx2", "p
 @functools.cache
 def modules() -> dict[str, ast.Module]:
     """The syntax tree of every module of the package, by its name below dermhub."""
-    found = {}
+    trees = {}
     for path in sorted(FOLDER.glob("**/*.py")):
         name = ".".join(path.relative_to(FOLDER).with_suffix("").parts)
-        found[name] = ast.parse(path.read_text(encoding="utf-8"))
-    return found
+        trees[name] = ast.parse(path.read_text(encoding="utf-8"))
+    return trees
 
 
 def room(module: str) -> str:
@@ -98,19 +98,19 @@ def imported(tree: ast.AST) -> Iterator[str]:
 
 def own_imports(tree: ast.AST) -> set[str]:
     """The modules of the package that a module imports; `__init__` for the package's own names."""
-    found = set()
+    names = set()
     for name in imported(tree):
         if name.partition(".")[0] != "dermhub":
             continue
         inner = name.removeprefix("dermhub").removeprefix(".")
         if inner not in modules():
             inner = inner.rpartition(".")[0]  # a name in a module
-        found.add(inner or "__init__")
-    return found
+        names.add(inner or "__init__")
+    return names
 
 
 def run(code: str) -> str:
-    """What a fresh interpreter prints, with warnings as errors."""
+    """Run code in a fresh interpreter, with warnings as errors; returns its output."""
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=FOLDER.parent)
     assert done.stderr == ""
@@ -155,9 +155,9 @@ def test_a_classifier_without_a_model_costs_no_torch() -> None:
 def test_every_offered_name_is_there() -> None:
     for name in dermhub.__all__:
         assert getattr(dermhub, name) is not None, name
-    found: dict[str, object] = {}
-    exec("from dermhub import *", found)
-    assert set(dermhub.__all__) <= set(found)
+    namespace: dict[str, object] = {}
+    exec("from dermhub import *", namespace)
+    assert set(dermhub.__all__) <= set(namespace)
 
 
 def test_offered_names_are_the_same_list_four_times() -> None:
@@ -232,7 +232,9 @@ def test_imports_go_downwards(module: str) -> None:
     upwards = {name for name in own_imports(modules()[module]) if room(name) in above}
     assert not upwards
     apart = {
-        one for one, other in (*APART, *(pair[::-1] for pair in APART)) if other == room(module)
+        first
+        for first, second in (*APART, *(pair[::-1] for pair in APART))
+        if second == room(module)
     }
     sideways = {name for name in own_imports(modules()[module]) if room(name) in apart}
     assert not sideways
@@ -279,9 +281,7 @@ def test_light_rooms_do_without_heavy_libraries(module: str) -> None:
 
 
 def public(tree: ast.Module | ast.ClassDef, prefix: str) -> Iterator[tuple[str, ast.AST]]:
-    """Every public class, function and method of a module, with its name; overloads have their
-    function's.
-    """
+    """Every public class, function and method of a module, with its name; no overloads."""
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             if not any(
@@ -293,15 +293,15 @@ def public(tree: ast.Module | ast.ClassDef, prefix: str) -> Iterator[tuple[str, 
 
 
 def test_everything_public_says_what_it_does() -> None:
-    found = {
+    things = {
         name: node for module, tree in modules().items() for name, node in public(tree, module)
     }
     assert {
         "models.classifier.Classifier.predict",
         "images.decode.to_rgb",
         "errors.suggest",
-    } <= set(found)
-    assert [name for name, node in found.items() if not ast.get_docstring(node)] == []  # type: ignore[arg-type]
+    } <= set(things)
+    assert [name for name, node in things.items() if not ast.get_docstring(node)] == []  # type: ignore[arg-type]
     silent = [name for name, tree in modules().items() if tree.body and not ast.get_docstring(tree)]
     assert silent == []
 

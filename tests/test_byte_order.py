@@ -1,5 +1,4 @@
-"""What dermhub writes and hashes is little-endian by definition, on every machine: LinuxONE is
-big-endian.
+"""Byte order: files and hashes are little-endian on every machine, also on LinuxONE.
 
 The recorded values below were made on x86-64; prove.sh runs this file on s390x as well.
 """
@@ -45,10 +44,10 @@ def test_weights_are_written_little_endian(tiny_lesion_model: Path) -> None:
     seen = set()
     for name, tensor in model.state_dict().items():
         start, end = header[name]["data_offsets"]
-        found = np.frombuffer(
+        values = np.frombuffer(
             content[8 + length + start : 8 + length + end], kinds[header[name]["dtype"]]
         )
-        assert np.array_equal(found.reshape(tensor.shape), tensor.numpy()), name
+        assert np.array_equal(values.reshape(tensor.shape), tensor.numpy()), name
         seen.add(header[name]["dtype"])
     assert seen == kinds.keys()
 
@@ -70,7 +69,8 @@ def test_weights_written_by_hand_are_read(tmp_path: Path) -> None:
 
 def test_the_state_of_a_run_is_read_back(tmp_path: Path) -> None:
     saved, average, read, spare = (backbone.build("test_resnet", 2) for _ in range(4))
-    before, after = torch.optim.AdamW(saved.parameters()), torch.optim.AdamW(read.parameters())
+    before = torch.optim.AdamW(saved.parameters())
+    after = torch.optim.AdamW(read.parameters())
     saved(torch.ones(2, 3, 32, 32)).sum().backward()
     before.step()
     state.save_state(tmp_path / "s.safetensors", saved, average, before, {"epochs": 3})
@@ -98,8 +98,8 @@ def test_preprocessing_has_one_hash_everywhere(spec: InputSpec, expected: str) -
 
 
 def test_normalisation_in_numbers() -> None:
-    one = normalise(np.array([[[255, 0, 128]]], np.uint8), TINY_SPEC).flatten().tolist()
-    assert one == pytest.approx([2.2489083, -2.0357141, (128 / 255 - 0.406) / 0.225], abs=1e-6)
+    pixel = normalise(np.array([[[255, 0, 128]]], np.uint8), TINY_SPEC).flatten().tolist()
+    assert pixel == pytest.approx([2.2489083, -2.0357141, (128 / 255 - 0.406) / 0.225], abs=1e-6)
 
 
 def test_the_order_of_an_epoch_is_the_same_everywhere() -> None:

@@ -26,9 +26,7 @@ try:
 except ConfigError as error:
     print(error)
 """
-"""Writes 5,000 bytes where the system allows 1,000: what a full disk does, in a process of its
-own.
-"""
+"""Write of 5,000 bytes where the system allows 1,000, as on a full disk."""
 
 
 def only_files(folder: Path) -> list[str]:

@@ -1,6 +1,4 @@
-"""The leak meter: splits by lesion share none, those by image do, and the probe runs on real
-features.
-"""
+"""The leak meter: splits by lesion share none, those by image do, and the probe runs."""
 
 from __future__ import annotations
 

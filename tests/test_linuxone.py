@@ -1,6 +1,4 @@
-"""What deploy/linuxone holds without an emulator: lists that agree, a proof that can fail, a
-current certificate.
-"""
+"""deploy/linuxone without an emulator: equal lists, a proof that can fail, a certificate."""
 
 from __future__ import annotations
 
@@ -169,10 +167,11 @@ WEIGHTS = "0" * 64
 
 
 def write(folder: Path, order: str, answer: dict[str, Any], heat: float, html: str) -> None:
-    """What golden.py and ask.py leave behind, of one model and one image."""
+    """Write the files of golden.py and ask.py, of one model and one image."""
     folder.mkdir(parents=True)
     np.save(folder / "lesion-a.jpg.npy", np.full((2, 4, 4), heat, "<f4"))
-    loss, meaning = answer.pop("loss", 1.9), answer.pop("meaning", "m")
+    loss = answer.pop("loss", 1.9)
+    meaning = answer.pop("meaning", "m")
     model = {
         "files": {"model.safetensors": WEIGHTS},
         "meaning": meaning,
@@ -188,7 +187,7 @@ def write(folder: Path, order: str, answer: dict[str, Any], heat: float, html: s
 
 
 def write_onnx(folder: Path, heat: float = 0.5, name: str = "lesion", **changes: Any) -> None:
-    """What golden.py leaves behind of the ONNX file of that model."""
+    """Write the files of golden.py for the ONNX file of that model."""
     np.save(folder / f"{name}.onnx-a.jpg.npy", np.full((2, 4, 4), heat, "<f4"))
     answer = {
         key: value for key, value in ANSWER.items() if key not in ("tensor", "logits")
@@ -206,8 +205,9 @@ def compared(
     onnx: dict[str, Any] | None = None,
     **changes: Any,
 ) -> int:
-    """The exit code of compare.py for two machines of which the second differs by `changes`, or its
-    ONNX by `onnx`.
+    """The exit code of compare.py for two machines.
+
+    The second differs by `changes`, or its ONNX answers by `onnx`.
     """
     write(tmp_path / "x86", "little", {**ANSWER}, 0.5, here or page())
     write(tmp_path / "s390x", "big", {**ANSWER, **changes}, heat, html or page())
@@ -262,10 +262,10 @@ def test_short_form_for_the_cards(tmp_path: Path) -> None:
     assert (
         compared(tmp_path, logits=[1.00002, 2.0], onnx={"probabilities": [0.30004, 0.69996]}) == 0
     )
-    (sha256, found), *more = files.read_json(tmp_path / "parity.json").items()
+    (sha256, proof), *more = files.read_json(tmp_path / "parity.json").items()
     assert (sha256, more) == (WEIGHTS, [])
-    assert found.pop("date")
-    assert found == {
+    assert proof.pop("date")
+    assert proof == {
         "images": 1,
         "torch": ["2.0", "2.0"],
         "onnxruntime": "1.21.0",
@@ -333,15 +333,15 @@ def certify(*arguments: object) -> tuple[int, str]:
 @pytest.mark.slow
 def test_cards_state_the_proof_of_their_own_weights(finished_run: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(finished_run / "model", tmp_path / "model")
-    own = files.sha256(folder / "model.safetensors")
+    sha256 = files.sha256(folder / "model.safetensors")
     assert compared(tmp_path, logits=[1.00002, 2.0]) == 0
-    (found,) = files.read_json(tmp_path / "parity.json").values()
-    files.write_json(tmp_path / "other.json", {"1" * 64: found})
-    files.write_json(tmp_path / "own.json", {own: found})
+    (proof,) = files.read_json(tmp_path / "parity.json").values()
+    files.write_json(tmp_path / "other.json", {"1" * 64: proof})
+    files.write_json(tmp_path / "sha256.json", {sha256: proof})
 
     before = (folder / "README.md").read_text(encoding="utf-8")
     assert "## Parity\n\nNot proven for these weights: " in before
-    assert certify(tmp_path / "own.json", folder) == (0, f"{folder}: proven\n")
+    assert certify(tmp_path / "sha256.json", folder) == (0, f"{folder}: proven\n")
     text = (folder / "README.md").read_text(encoding="utf-8")
     assert (
         "| PyTorch 2.0 | 2.0e-05 | 0.0e+00 | 0.0e+00 |\n| ONNX Runtime 1.21.0 |  | 0.0e+00 | "

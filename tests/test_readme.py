@@ -1,6 +1,4 @@
-"""README.md and the pages of documentation: commands, figures, links, snippets and tables of
-contents.
-"""
+"""README.md and other pages: commands, figures, links, snippets and tables of contents."""
 
 from __future__ import annotations
 
@@ -223,11 +221,11 @@ def test_commands_of_dermhub_are_understood() -> None:
 
 def test_options_of_training_exist() -> None:
     fields = dataclasses.fields(dermhub.TrainConfig)
-    known = {f"--{field.name.replace('_', '-')}" for field in fields} | {"--resume"}
+    options = {f"--{field.name.replace('_', '-')}" for field in fields} | {"--resume"}
     lines = command_lines("train.py")
     used = {word for arguments in lines for word in arguments if word.startswith("--")}
     assert {"--task", "--data", "--resume", "--soup"} <= used
-    assert used <= known
+    assert used <= options
 
 
 @pytest.mark.parametrize("page", PAGES)

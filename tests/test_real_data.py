@@ -1,5 +1,4 @@
-"""HAM10000 itself: the published counts, no lesion across splits, and the shipped models on its
-images.
+"""HAM10000 itself: published counts, no lesion across splits, and answers of shipped models.
 
 DERMHUB_DATA names the folder with HAM10000_metadata.csv, as kagglehub downloads it:
 DERMHUB_DATA=... pytest -m data
@@ -94,9 +93,9 @@ def test_the_near_identical_pair_is_on_one_side(table: pd.DataFrame) -> None:
 
 def test_each_class_has_its_share_of_each_split(table: pd.DataFrame) -> None:
     for dx in LESION.classes:
-        own = table["split"][table["dx"] == dx]
+        splits = table["split"][table["dx"] == dx]
         for split, share in partition.SHARES.items():
-            assert (own == split).mean() == pytest.approx(share, abs=0.01), (dx, split)
+            assert (splits == split).mean() == pytest.approx(share, abs=0.01), (dx, split)
 
 
 def test_both_tasks_share_the_splits(folder: Path, table: pd.DataFrame) -> None:
@@ -138,6 +137,6 @@ def test_a_shipped_model_predicts_what_it_did_when_it_was_published(
         assert (logits.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 0.99
     else:
         share = content["test"]["accuracy"]
-        found = (logits.argmax(axis=1) == tables.targets(sample, task)).mean()
+        accuracy = (logits.argmax(axis=1) == tables.targets(sample, task)).mean()
         # Four standard errors of a sample of this size.
-        assert abs(found - share) < 4 * math.sqrt(share * (1 - share) / SAMPLE)
+        assert abs(accuracy - share) < 4 * math.sqrt(share * (1 - share) / SAMPLE)

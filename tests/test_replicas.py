@@ -1,6 +1,4 @@
-"""Two real replicas of the demo behind a real nginx: both answer clients, and one does when the
-other is gone.
-"""
+"""Two real replicas of the demo behind a real nginx: both answer, and one without the other."""
 
 from __future__ import annotations
 
@@ -28,7 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(NGINX is None, reason="nginx 
 
 @dataclass
 class Balanced:
-    """Where nginx listens, and the replicas behind it."""
+    """The address of nginx, and the replicas behind it."""
 
     url: str
     replicas: list[Demo]
@@ -38,13 +36,12 @@ class Balanced:
         return Client(self.url, headers={"X-Forwarded-For": address}, verbose=False)
 
     def answered(self) -> list[int]:
-        """How many requests each replica's journal says to have answered."""
+        """The number of answers in the log of each replica."""
         return [sum(map(is_answer, demo.lines)) for demo in self.replicas]
 
     def owner(self, before: list[int]) -> int:
-        """The replica that has answered once more than before; its line may come a moment after its
-        answer.
-        """
+        """The index of the replica that has answered once more than before."""
+        # Its line may come a moment after its answer.
         for _ in range(100):
             for place, (old, new) in enumerate(zip(before, self.answered(), strict=True)):
                 if new == old + 1:
@@ -54,7 +51,7 @@ class Balanced:
 
 
 def is_answer(line: str) -> bool:
-    """Whether a line that a replica wrote tells of an answer."""
+    """True for a line of a replica's log that reports an answer."""
     if not line.startswith("{"):
         return False
     event = json.loads(line)
@@ -67,9 +64,7 @@ def is_answer(line: str) -> bool:
 
 @contextlib.contextmanager
 def nginx(folder: Path, port: int, behind: list[int]) -> Iterator[None]:
-    """nginx with the configuration that we offer; its ports and the places that it writes to are
-    this test's own.
-    """
+    """Run nginx with the configuration in deploy/, but with ports and folders of this test."""
     text = CONFIGURATION.read_text(encoding="utf-8")
     for old, new in zip(("7860", "7861", "7862"), (port, *behind), strict=True):
         assert text.count(f"127.0.0.1:{old}") == 1
@@ -80,15 +75,8 @@ def nginx(folder: Path, port: int, behind: list[int]) -> Iterator[None]:
         "http {", "http {" + "".join(f"{kind}_temp_path {folder / kind};" for kind in kinds)
     )
     (folder / "nginx.conf").write_text(text, encoding="utf-8")
-    command = [
-        str(NGINX),
-        "-p",
-        str(folder),
-        "-e",
-        str(folder / "log"),
-        "-c",
-        str(folder / "nginx.conf"),
-    ]
+    command = [str(NGINX), "-p", str(folder), "-e", str(folder / "log")]
+    command += ["-c", str(folder / "nginx.conf")]
     subprocess.run([*command, "-t", "-q"], check=True)
     process = subprocess.Popen([*command, "-g", "daemon off;"])
     try:
@@ -116,7 +104,7 @@ def balanced(
 
 
 def wait_for(url: str) -> None:
-    """Until nginx passes on what comes."""
+    """Wait until nginx passes requests on."""
     for _ in range(100):
         with (
             contextlib.suppress(OSError),

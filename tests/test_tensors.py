@@ -1,6 +1,4 @@
-"""Safetensors without PyTorch: against the library's own reader and writer, and damaged in every
-way.
-"""
+"""Safetensors without PyTorch: against the library, and with damaged files."""
 
 from __future__ import annotations
 
@@ -40,13 +38,13 @@ def about(**changes: Any) -> dict[str, Any]:
 
 
 def test_what_was_written_is_read_back() -> None:
-    found = tensors.read(tensors.write(ARRAYS), "x")
-    assert found.keys() == ARRAYS.keys()
+    arrays = tensors.read(tensors.write(ARRAYS), "x")
+    assert arrays.keys() == ARRAYS.keys()
     for name, array in ARRAYS.items():
-        assert found[name].dtype == array.dtype, name
-        assert found[name].dtype.isnative
-        assert np.array_equal(found[name], array), name
-        found[name][...] = 0  # not a view of the file's bytes
+        assert arrays[name].dtype == array.dtype, name
+        assert arrays[name].dtype.isnative
+        assert np.array_equal(arrays[name], array), name
+        arrays[name][...] = 0  # not a view of the file's bytes
 
 
 def test_the_library_reads_what_we_write(tmp_path: Path) -> None:
@@ -63,9 +61,9 @@ def test_we_read_what_the_library_writes() -> None:
     content = safetensors.torch.save(
         {"a": torch.tensor([[1.5, -2.0]]), "n": torch.tensor(258)}, {"format": "pt"}
     )
-    found = tensors.read(content, "x")
-    assert found["a"].tolist() == [[1.5, -2.0]]
-    assert int(found["n"]) == 258
+    arrays = tensors.read(content, "x")
+    assert arrays["a"].tolist() == [[1.5, -2.0]]
+    assert int(arrays["n"]) == 258
     assert tensors.metadata(content) == {"format": "pt"}
 
 

@@ -1,5 +1,6 @@
-"""Send a photograph over HTTP to a running app.py and keep what it answers: python ask.py URL JPEG
-OUT.html
+"""Send a photograph over HTTP to a running app.py, and keep its answer.
+
+python ask.py URL JPEG OUT.html
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from pathlib import Path
 
 from gradio_client import Client, handle_file
 
-# An emulated processor takes a minute for what takes a second otherwise.
 SECONDS = 300
+"""Longest wait: an emulated processor takes a minute where a real one takes a second."""
 
 
 def main() -> int:
-    """Ask as any other program would (see README.md)."""
+    """Ask as any other program does (see README.md)."""
     url, photo, out = sys.argv[1:]
     client = Client(url, verbose=False, httpx_kwargs={"timeout": SECONDS}, analytics_enabled=False)
     answer = client.submit(handle_file(photo), api_name="/analyse").result(timeout=SECONDS)

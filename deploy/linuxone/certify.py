@@ -1,5 +1,6 @@
-"""Write the short form of the parity certificate into model cards: python certify.py parity.json
-MODEL_FOLDER ...
+"""Write the short form of the parity certificate into model cards.
+
+    python certify.py parity.json MODEL_FOLDER ...
 
 A folder whose weights the proof was made with gets it as the block "parity" of metrics.json, any
 other one null, and the card is written anew. prove.sh calls this; run it again after `python -m
@@ -14,30 +15,31 @@ from pathlib import Path
 from dermhub import files
 from dermhub.cards import render
 from dermhub.errors import DermhubError
+from dermhub.layout import CARD, METRICS
 from dermhub.models.folder import ModelFolder
 
 
 def certify(folder: Path, proven: dict[str, dict[str, object]]) -> bool:
-    """Bring metrics.json and the card of a folder in line with the proof; returns whether it covers
-    the weights.
+    """Write the proof into metrics.json and the card of a folder.
+
+    Returns True where the proof covers the folder's weights.
     """
-    config, content = ModelFolder(folder).config, files.read_json(folder / "metrics.json")
-    found = proven.get(config.weights_sha256)
-    content["parity"] = found and {"weights_sha256": config.weights_sha256, **found}
-    files.write_json(folder / "metrics.json", content)
-    files.write_text(folder / "README.md", render.render(config, content))
-    return found is not None
+    config = ModelFolder(folder).config
+    content = files.read_json(folder / METRICS)
+    proof = proven.get(config.weights_sha256)
+    content["parity"] = proof and {"weights_sha256": config.weights_sha256, **proof}
+    files.write_json(folder / METRICS, content)
+    files.write_text(folder / CARD, render.render(config, content))
+    return proof is not None
 
 
 def main() -> int:
-    """One line a folder; exits with 2 where one is no measured model."""
+    """Print a line for each folder; exits with 2 where one is no measured model."""
     try:
         proven = files.read_json(Path(sys.argv[1]))
         for name in sys.argv[2:]:
-            print(
-                f"{name}: "
-                f"{'proven' if certify(Path(name), proven) else 'not proven for these weights'}"
-            )
+            covered = certify(Path(name), proven)
+            print(f"{name}: {'proven' if covered else 'not proven for these weights'}")
     except DermhubError as error:
         print(f"certify.py: {error}", file=sys.stderr)
         return 2

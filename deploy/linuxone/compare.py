@@ -1,4 +1,4 @@
-"""Two machines' golden answers side by side: a table, and the parity certificate.
+"""Comparison of two machines' golden answers: a table, and the parity certificate.
 
 python compare.py X86 S390X CERTIFICATE key=value ...
 
@@ -32,62 +32,47 @@ LIMITS = {
     "picture": 1,
     "ONNX": 1e-4,
 }
-"""Largest accepted difference; of a picture that the page embeds, in steps of 8 bits."""
+"""Kind of number -> largest accepted difference; of pictures in the page, in steps of 8 bits."""
 
 ANSWERS = (
     ("class", "label"),
     ("called malignant", "malignant"),
     ("sets and concerns", "sets and concerns"),
 )
-"""Rows about what is said of an image beside the numbers: title and key of golden.py's answers."""
+"""Rows about the answers beside the numbers: title, and key of golden.py's answers."""
 
 Row = tuple[str, str, str, bool]
+"""(what, accepted, measured, good)."""
 
 
 def models(x86: Path, s390x: Path, here: dict[str, Any], there: dict[str, Any]) -> list[Row]:
     """One row for each kind of answer of each shipped model."""
-    rows: list[Row] = [
-        (
-            "shipped models",
-            "the same",
-            ", ".join(here) or "none",
-            here.keys() == there.keys() != set(),
-        )
-    ]
+    same = here.keys() == there.keys() != set()
+    rows: list[Row] = [("shipped models", "the same", ", ".join(here) or "none", same)]
     for name in sorted(here.keys() & there.keys()):
-        mine, other = here[name], there[name]
-        rows.append(
-            (
-                f"{name}: file hashes",
-                "the same",
-                f"{len(mine['files'])} files",
-                mine["files"] == other["files"],
-            )
-        )
+        mine = here[name]
+        other = there[name]
+        same = mine["files"] == other["files"]
+        rows.append((f"{name}: file hashes", "the same", f"{len(mine['files'])} files", same))
         pairs = [(mine["images"][image], other["images"][image]) for image in mine["images"]]
-        rows += [
-            alike(f"{name}: {title}", key, pairs)
-            for title, key in (("preprocessing", "tensor"), *ANSWERS)
-        ]
-        numbers = ("logits", "probabilities")
-        rows += [
-            within(f"{name}: {key}", key, [(a[key], b[key]) for a, b in pairs]) for key in numbers
-        ]
-        rows.append(
-            within(f"{name}: heat map", "heat map", maps(x86, s390x, name, name, mine["images"]))
-        )
+        for title, key in (("preprocessing", "tensor"), *ANSWERS):
+            rows.append(alike(f"{name}: {title}", key, pairs))
+        for key in ("logits", "probabilities"):
+            numbers = [(a[key], b[key]) for a, b in pairs]
+            rows.append(within(f"{name}: {key}", key, numbers))
+        heat = maps(x86, s390x, name, name, mine["images"])
+        rows.append(within(f"{name}: heat map", "heat map", heat))
     return rows
 
 
 def onnx(x86: Path, s390x: Path, here: dict[str, Any], there: dict[str, Any]) -> list[Row]:
-    """One row for each kind of answer of each export, by ONNX Runtime on s390x, against PyTorch on
-    x86-64.
-    """
+    """One row for each kind of answer of each export: ONNX Runtime there, PyTorch here."""
     rows: list[Row] = [
         ("exports", "of all models", ", ".join(there) or "none", here.keys() == there.keys())
     ]
     for name in sorted(here.keys() & there.keys()):
-        mine, other = here[name], there[name]
+        mine = here[name]
+        other = there[name]
         same = mine["meaning"] == other["meaning"]
         rows.append(
             (f"{name}.onnx: metadata", "identical", "identical" if same else "another", same)
@@ -96,18 +81,13 @@ def onnx(x86: Path, s390x: Path, here: dict[str, Any], there: dict[str, Any]) ->
         rows += [alike(f"{name}.onnx: {title}", key, pairs) for title, key in ANSWERS]
         probabilities = [(a["probabilities"], b["probabilities"]) for a, b in pairs]
         rows.append(within(f"{name}.onnx: probabilities", "ONNX", probabilities))
-        rows.append(
-            within(
-                f"{name}.onnx: heat map",
-                "ONNX",
-                maps(x86, s390x, name, f"{name}.onnx", mine["images"]),
-            )
-        )
+        heat = maps(x86, s390x, name, f"{name}.onnx", mine["images"])
+        rows.append(within(f"{name}.onnx: heat map", "ONNX", heat))
     return rows
 
 
 def alike(title: str, key: str, pairs: list[tuple[Any, ...]]) -> Row:
-    """On how many images both machines say the same."""
+    """The number of images with the same answer on both machines."""
     same = sum(a[key] == b[key] for a, b in pairs)
     return (title, "identical", f"{same} of {len(pairs)} images", same == len(pairs) > 0)
 
@@ -138,30 +118,26 @@ def pages(here: str, there: str) -> list[Row]:
         re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", embedded.sub("", page))).strip()
         for page in (here, there)
     ]
-    told = re.search(r"Probability of malignancy: [\d.]+%", words[1])
-    same = words[0] == words[1] and told is not None
-    rows = [
-        ("app.py: answer to an upload", "the same text", told[0] if told else words[1][:60], same)
-    ]
-    if [p.shape for p in pictures[0]] != [p.shape for p in pictures[1]] or not pictures[0]:
-        return [
-            *rows,
-            ("app.py: pictures", "the same sizes", f"{len(pictures[1])} pictures", False),
-        ]
+    headline = re.search(r"Probability of malignancy: [\d.]+%", words[1])
+    same = words[0] == words[1] and headline is not None
+    shown = headline[0] if headline else words[1][:60]
+    text = ("app.py: answer to an upload", "the same text", shown, same)
+    sizes = [[picture.shape for picture in of_page] for of_page in pictures]
+    if sizes[0] != sizes[1] or not pictures[0]:
+        count = f"{len(pictures[1])} pictures"
+        return [text, ("app.py: pictures", "the same sizes", count, False)]
     title = f"app.py: {len(pictures[0])} pictures"
-    return [*rows, within(title, "picture", list(zip(*pictures, strict=True)))]
+    return [text, within(title, "picture", list(zip(*pictures, strict=True)))]
 
 
 def pixels(text: str) -> NDArray[np.uint8]:
-    """The pixels of a picture in a data URI as they are seen, (H, W, 4): each colour times its
-    opacity.
+    """The pixels (H, W, 4) of a picture in a data URI, each colour times its opacity.
 
     Otherwise a pixel of opacity 0 on one machine and 1/255 on the other would count as all of its
     colour.
     """
-    values = np.array(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGBA")).astype(
-        np.float64
-    )
+    picture = Image.open(io.BytesIO(base64.b64decode(text))).convert("RGBA")
+    values = np.array(picture).astype(np.float64)
     values[..., :3] *= values[..., 3:] / 255
     return np.asarray(np.rint(values), np.uint8)
 
@@ -185,8 +161,8 @@ def certificate(
         "| what | accepted | measured | |",
         "|---|---|---|---|",
         *(
-            f"| {what} | {limit} | {found} | {'ok' if good else '**DIFFERS**'} |"
-            for what, limit, found, good in rows
+            f"| {what} | {limit} | {measured} | {'ok' if good else '**DIFFERS**'} |"
+            for what, limit, measured, good in rows
         ),
         "",
         "| made with | x86-64 | s390x |",
@@ -208,12 +184,15 @@ def certificate(
 
 
 def short_form(rows: list[Row], here: dict[str, Any], there: dict[str, Any]) -> dict[str, Any]:
-    """sha256 of the weights -> what a model's card says of the proof; empty when anything differed
-    by too much.
+    """The proof for model cards: sha256 of the weights -> block `parity` of metrics.json.
+
+    Empty when anything differed by too much.
     """
     if not ok(rows):
         return {}
-    found = {what: float(measured) for what, limit, measured, _ in rows if limit.startswith("<=")}
+    differences = {
+        what: float(measured) for what, limit, measured, _ in rows if limit.startswith("<=")
+    }
     versions = {name: there["machine"][name] for name in ("torch", "onnxruntime")}
     return {
         model["files"]["model.safetensors"]: {
@@ -223,10 +202,11 @@ def short_form(rows: list[Row], here: dict[str, Any], there: dict[str, Any]) -> 
             "onnxruntime": versions["onnxruntime"],
             "largest_difference": {
                 "pytorch": {
-                    key: found[f"{name}: {key}"] for key in ("logits", "probabilities", "heat map")
+                    key: differences[f"{name}: {key}"]
+                    for key in ("logits", "probabilities", "heat map")
                 },
                 "onnx": {
-                    key: found[f"{name}.onnx: {key}"] for key in ("probabilities", "heat map")
+                    key: differences[f"{name}.onnx: {key}"] for key in ("probabilities", "heat map")
                 },
             },
         }
@@ -235,7 +215,7 @@ def short_form(rows: list[Row], here: dict[str, Any], there: dict[str, Any]) -> 
 
 
 def ok(rows: list[Row]) -> bool:
-    """Whether every row holds."""
+    """True where every row holds."""
     return all(good for *_, good in rows)
 
 
@@ -245,37 +225,28 @@ def main() -> int:
     facts = dict(fact.split("=", 1) for fact in sys.argv[4:])
     here, there = (json.loads((folder / "answers.json").read_text()) for folder in (x86, s390x))
     exported = json.loads((s390x / "onnx.json").read_text())
-    there["machine"]["onnxruntime"], here["machine"]["onnxruntime"] = (
-        exported["version"],
-        "(not used)",
-    )
-    order, tests = there["machine"]["byte order"], facts.pop("tests")
+    here["machine"]["onnxruntime"] = "(not used)"
+    there["machine"]["onnxruntime"] = exported["version"]
+    order = there["machine"]["byte order"]
+    tests = facts.pop("tests")
+    passed = re.fullmatch(r"\d+ passed.*", tests) is not None and "failed" not in tests
+    losses = [
+        (f"training: {title}", [(here["epoch"][key], there["epoch"][key])])
+        for title, key in (("loss of an epoch", "loss"), ("validation loss", "validation"))
+    ]
     rows: list[Row] = [
         ("byte order", "big", order, order == "big"),
-        (
-            "tests on s390x",
-            "all pass",
-            tests,
-            re.fullmatch(r"\d+ passed.*", tests) is not None and "failed" not in tests,
-        ),
+        ("tests on s390x", "all pass", tests, passed),
         *models(x86, s390x, here["models"], there["models"]),
         *onnx(x86, s390x, here["models"], exported["models"]),
         *pages((x86 / "page.html").read_text(), (s390x / "page.html").read_text()),
-        within(
-            "training: loss of an epoch", "loss", [(here["epoch"]["loss"], there["epoch"]["loss"])]
-        ),
-        within(
-            "training: validation loss",
-            "loss",
-            [(here["epoch"]["validation"], there["epoch"]["validation"])],
-        ),
+        *(within(title, "loss", pair) for title, pair in losses),
     ]
-    for what, limit, found, good in rows:
-        print(f"{'ok     ' if good else 'DIFFERS'}  {what:34} {limit:15} {found}")
+    for what, limit, measured, good in rows:
+        print(f"{'ok     ' if good else 'DIFFERS'}  {what:34} {limit:15} {measured}")
     out.write_text(certificate(rows, here, there, facts))
-    (out.parent / "parity.json").write_text(
-        json.dumps(short_form(rows, here, there), indent=2) + "\n"
-    )
+    proof = json.dumps(short_form(rows, here, there), indent=2)
+    (out.parent / "parity.json").write_text(f"{proof}\n")
     return 0 if ok(rows) else 1
 
 

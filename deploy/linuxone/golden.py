@@ -1,5 +1,4 @@
-"""The golden answers of one machine; prove.sh runs this on x86-64 and on s390x and compares what
-they wrote.
+"""The golden answers of one machine; prove.sh compares those of x86-64 and of s390x.
 
 python golden.py draw DIR [MODEL ...]
     Draw the images and the tiny training set, and export the models (once, on
@@ -38,16 +37,17 @@ IMAGES = {
     "small.png": (17, 0.5, (200, 150)),
     "turned.jpg": (22, 1.0, (300, 400)),
 }
-"""Seed, darkness and (width, height) of the golden images: both decoders, and a photograph that
-EXIF turns upright.
+"""Golden image -> seed, darkness and (width, height).
+
+They need both decoders, and one of them is turned upright by its EXIF.
 """
 
 LARGE = 20_000_000
-"""Bytes above which weights are those of a network that takes minutes an image under emulation: one
-has to do.
-"""
+"""Bytes of weights above which an image takes minutes under emulation, and one has to do."""
 
 DARKNESS = {"akiec": 0.5, "bcc": 0.6, "bkl": 0.3, "df": 0.2, "mel": 1.0, "nv": 0.0, "vasc": 0.8}
+"""Diagnosis -> darkness of the drawn lesions of the tiny training set."""
+
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "pandas", "safetensors", "gradio")
 
 
@@ -62,7 +62,7 @@ def digest(content: bytes) -> str:
 
 
 def draw_all(folder: Path) -> None:
-    """The golden images, and a table with 42 lesions in the layout of HAM10000."""
+    """Draw the golden images, and a training set of 42 lesions in the layout of HAM10000."""
     (folder / "tiny").mkdir(parents=True)
     for name, (seed, darkness, size) in IMAGES.items():
         image = draw(seed, size, darkness)
@@ -79,7 +79,7 @@ def draw_all(folder: Path) -> None:
 
 
 def machine() -> dict[str, str]:
-    """What the answers were made with."""
+    """The machine and the libraries that made the answers."""
     versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
     return {
         "machine": platform.machine(),
@@ -98,8 +98,9 @@ def chosen(names: list[str]) -> dict[str, Path]:
 
 
 def answer(images: Path, out: Path, names: list[str]) -> dict[str, Any]:
-    """The files of each chosen model, and its answers on the golden images; class maps go to `out`
-    as .npy.
+    """The hashes of each chosen model's files, and its answers on the golden images.
+
+    Class maps go to `out` as .npy.
     """
     import dermhub
     from dermhub.images.decode import to_rgb
@@ -109,9 +110,9 @@ def answer(images: Path, out: Path, names: list[str]) -> dict[str, Any]:
     for name, folder in chosen(names).items():
         model = dermhub.load(folder, runtime="torch")
         files = {
-            p.relative_to(folder).as_posix(): digest(p.read_bytes())
-            for p in folder.rglob("*")
-            if p.is_file()
+            path.relative_to(folder).as_posix(): digest(path.read_bytes())
+            for path in folder.rglob("*")
+            if path.is_file()
         }
         models[name] = {"files": files, "meaning": meaning(model), "images": {}}
         for image in asked(folder / "model.safetensors"):
@@ -125,14 +126,13 @@ def answer(images: Path, out: Path, names: list[str]) -> dict[str, Any]:
 
 
 def asked(weights: Path) -> list[str]:
-    """The golden images that the model with these weights answers."""
-    return list(IMAGES)[: 1 if weights.stat().st_size > LARGE else None]
+    """The golden images for the model with these weights: one for a large model, else all."""
+    images = list(IMAGES)
+    return images[:1] if weights.stat().st_size > LARGE else images
 
 
 def meaning(model: Classifier) -> str:
-    """The hash of all that a model's configuration says, but for the graph, which not every folder
-    has and every export does.
-    """
+    """The hash of a model's configuration without the graph, which not every folder has."""
     from dermhub.layout import GRAPH
 
     others = {name: stated for name, stated in model.config.files.items() if name != GRAPH}
@@ -143,7 +143,7 @@ def explained(model: Classifier, image: Path, maps: Path) -> dict[str, Any]:
     """A prediction as JSON; the heat maps of all classes go to a file."""
     every = model.explain_all(image)
     first = next(iter(every.values())).prediction
-    np.save(maps, little(np.stack([one.heatmap for one in every.values()])))
+    np.save(maps, little(np.stack([explanation.heatmap for explanation in every.values()])))
     print(
         f"{model.name} {image.name}: {first.label} {first.probabilities[first.label]:.6f}",
         flush=True,
@@ -155,7 +155,7 @@ def explained(model: Classifier, image: Path, maps: Path) -> dict[str, Any]:
         "sets and concerns": [
             list(first.conformal),
             first.abstention,
-            [one.code for one in first.concerns],
+            [concern.code for concern in first.concerns],
         ],
     }
 
@@ -170,8 +170,9 @@ def export_all(folder: Path, names: list[str]) -> None:
 
 
 def answer_onnx(images: Path, out: Path) -> dict[str, Any]:
-    """The answers of the exports, and what they were made with; fails where PyTorch or timm were
-    imported.
+    """The answers of the exports, and the version of ONNX Runtime.
+
+    Raises SystemExit where PyTorch, timm, pandas or safetensors were imported.
     """
     import dermhub
     from dermhub.models.engines import onnx_runtime
@@ -190,7 +191,7 @@ def answer_onnx(images: Path, out: Path) -> dict[str, Any]:
 
 
 def train(images: Path, out: Path) -> dict[str, Any]:
-    """One epoch of the training loop: float32, no worker processes, and no dropout.
+    """Train for an epoch in float32, without worker processes and dropout.
 
     Dropout is off because PyTorch draws its masks from another generator where it is built with
     MKL.
@@ -218,13 +219,8 @@ def train(images: Path, out: Path) -> dict[str, Any]:
     )
     torch.manual_seed(config.seed)
     model = backbone.build(config.model, len(LESION.classes), config.dropout, config.drop_path)
-    fit = Fit(
-        model,
-        tables.read_table(images / "tiny", LESION),
-        config,
-        InputSpec(config.size, config.crop_mode),
-        out,
-    )
+    table = tables.read_table(images / "tiny", LESION)
+    fit = Fit(model, table, config, InputSpec(config.size, config.crop_mode), out)
     fit.run()
     return {
         "loss": fit.history[0]["train_loss"],

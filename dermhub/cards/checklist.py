@@ -1,8 +1,8 @@
 """The reporting checklist: what a model folder must hold before it is published.
 
-The text of a card is generated, so that one item compares it with its figures. The other items are
-what can be missing from the figures themselves, or from the folder: train.py writes a card without
-a git revision or lesion ids, too, and a folder can lose a file.
+The text of a card is generated, so that one item compares it with its figures. The other items
+cover what can be missing from the figures or from the folder: train.py writes a card without a git
+revision or lesion ids, too, and a folder can lose a file.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ from dermhub.models.folder import ModelFolder
 NEEDED = (CARD, CONFIG, WEIGHTS, METRICS)
 """Files without which there is nothing to check."""
 
-RESAMPLES, LEVEL = 1000, 0.95
-"""Least number of resamples, and level, of the intervals in a published card."""
+RESAMPLES = 1000
+"""Least number of resamples for the intervals in a published card."""
+
+LEVEL = 0.95
+"""Level of the intervals in a published card."""
 
 PROVENANCE = {
     "data": (
@@ -58,8 +61,9 @@ class Item:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of one item: `problem` is a sentence without its full stop, or "" when the item
-    is met.
+    """The result of one item.
+
+    `problem` is a sentence without its full stop, or "" when the item is met.
     """
 
     item: str
@@ -154,7 +158,7 @@ def revision(card: Card) -> str:
 
 
 def provenance(card: Card) -> str:
-    """Require that config.json tells where the model comes from."""
+    """Require the keys of `PROVENANCE` in config.json."""
     stated = card.config.provenance
     # Data at the root of a drive have a source without a name.
     missing = [
@@ -190,6 +194,7 @@ ITEMS = (
 
 
 def _read(folder: Path) -> Card:
+    """Read a model folder; raises ModelError."""
     absent = [name for name in NEEDED if not (folder / name).is_file()]
     if absent:
         raise ModelError(
@@ -205,6 +210,7 @@ def _read(folder: Path) -> Card:
 
 
 def _problem(item: Item, card: Card) -> str:
+    """Check one item of a card; figures that lack or are garbled are a problem, not an error."""
     try:
         return item.problem(card)
     except comparison.GARBLED as error:

@@ -15,7 +15,7 @@ GARBLED = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError)
 
 
 def read_card(folder: Path) -> str:
-    """The text of a model folder's card; raises ModelError."""
+    """Read the text of a model folder's card; raises ModelError."""
     try:
         return (folder / CARD).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -25,11 +25,10 @@ def read_card(folder: Path) -> str:
 
 
 def difference(text: str, config: ModelConfig, content: Any) -> str:
-    """The first line in which a card is not what its figures give, as a sentence without its full
-    stop; "" where there is none.
+    """Find the first line in which a card is not what its figures give.
 
-    `content` is that of metrics.json, which anyone may have edited: a missing or garbled figure is
-    a difference, too.
+    Returns a sentence without its full stop, or "" where there is none. `content` is that of
+    metrics.json, which anyone may have edited: a missing or garbled figure is a difference, too.
     """
     try:
         expected = render.render(config, content)
@@ -45,5 +44,5 @@ def difference(text: str, config: ModelConfig, content: Any) -> str:
 
 
 def garbled(error: Exception) -> str:
-    """A sentence, without its full stop, for an error that reading a card's figures raised."""
+    """Word an error that a card's figures raised, as a sentence without its full stop."""
     return f"{METRICS} or {CONFIG} lacks or garbles {error}"

@@ -1,5 +1,4 @@
-"""metrics.json and config.json -> the model card. Every figure in a card comes from those two
-files.
+"""Rendering of the model card; every figure in it comes from metrics.json and config.json.
 
 The text is `card.md.jinja`, which includes `results.md.jinja`; `figures` and `tables` write the
 numbers in it.
@@ -20,6 +19,7 @@ from dermhub.models.config import ModelConfig
 from dermhub.models.explanation import WHOLE
 
 TEMPLATE = "card.md.jinja"
+"""Name of the template beside this module."""
 
 LICENCE = "cc-by-nc-4.0"
 """Licence of the weights: that of HAM10000."""
@@ -50,7 +50,7 @@ class Missing(StrictUndefined):
 
 
 def render(config: ModelConfig, content: dict[str, Any]) -> str:
-    """The text of a model folder's README.md: a Hugging Face model card with front matter.
+    """Render a model folder's README.md: a Hugging Face model card with front matter.
 
     `content` is that of metrics.json. Where one of the two lacks a figure or holds something else,
     this raises one of the errors in `comparison.GARBLED`.
@@ -81,16 +81,15 @@ def render(config: ModelConfig, content: dict[str, Any]) -> str:
 
 
 def front_matter(config: ModelConfig, content: dict[str, Any]) -> dict[str, Any]:
-    """The block that the hub reads: licence, library, tags, data, and the figures as a
-    model-index.
-    """
+    """Make the block that the hub reads: licence, library, tags, data, and figures."""
     test = content["test"]
     metrics = [
         {"type": kind, "name": text, "value": round(test[key], 4)}
         for key, (kind, text) in figures.HEADLINES.items()
         if test[key] is not None
     ]
-    ham, source = figures.is_ham(config), config.provenance["data"]["source"]
+    ham = figures.is_ham(config)
+    source = config.provenance["data"]["source"]
     kaggle = source.removeprefix("kaggle: ").partition("/versions/")[0]
     of_kaggle = [kaggle] if source.startswith("kaggle: ") else []
     result = {

@@ -23,7 +23,7 @@ COUNTED = {
     "sex": "sex",
     "localization": "site",
 }
-"""What is counted in each split -> its name in the card."""
+"""Property that is counted in each split -> its name in the card."""
 
 COMPARED = ("logits", "probabilities", "heat map")
 """Answers that the proof of parity compares; for ONNX files it has no logits."""
@@ -37,11 +37,13 @@ def lines(rows: Iterable[Row]) -> str:
 def headlines(content: dict[str, Any]) -> list[Row]:
     """The heading, and a row for each headline figure.
 
-    The columns are test with intervals, validation, and, where the data tell it, the test images
+    The columns are test with intervals, validation, and, where the data name it, the test images
     whose diagnosis histology proved.
     """
-    test, validation = content["test"], content["validation"]
-    bounds, proven = test["intervals"]["bounds"], test.get("histology_only")
+    test = content["test"]
+    validation = content["validation"]
+    bounds = test["intervals"]["bounds"]
+    proven = test.get("histology_only")
     rows: list[Row] = [("", f"test (n = {test['n']})", f"validation (n = {validation['n']})")]
     rows += [
         (text, with_interval(test[key], bounds[key]), number(validation[key]))
@@ -137,7 +139,8 @@ def class_maps(maps: dict[str, Any]) -> list[Row]:
 
 def external(figures: dict[str, Any]) -> list[Row]:
     """The rows of the external test; a binary model has no AUROC of melanoma."""
-    bounds, curve = figures["bounds"], figures["calibration"]
+    bounds = figures["bounds"]
+    curve = figures["calibration"]
     rows: list[Row] = [
         (f"AUROC of {name}", with_interval(figures[key], bounds[key]), "")
         for key, name in (("malignancy_auroc", "malignancy"), ("melanoma_auroc", "melanoma"))
@@ -168,7 +171,7 @@ def parity(block: dict[str, Any]) -> list[str]:
 
 
 def splits(content: dict[str, Any]) -> list[Row]:
-    """Counts of images, lesions and patients in each split, as far as the data tell them."""
+    """Counts of images, lesions and properties in each split, as far as the data have them."""
     parts = list(content["data"].values())
     lesions = "files that differ" if content["overlap"] is None else "lesions"
     rows: list[Row] = [

@@ -1,4 +1,4 @@
-"""The commands about shipped models and their cards: export, list, lint, measure and verify."""
+"""The commands for models and their cards: export, list, lint, measure and verify."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ import sys
 from pathlib import Path
 
 from dermhub.errors import ConfigError, DataError, DermhubError
+from dermhub.layout import CONFIG, METRICS, WEIGHTS
+
+SHOWN = 5
+"""Differences that are printed for a model; one usually explains the others."""
 
 
 def run_export(options: argparse.Namespace) -> int:
@@ -38,12 +42,11 @@ def run_list(_: argparse.Namespace) -> int:
         "malignancy"
     )
     for name, folder in models.items():
-        config, content = (
-            files.read_json(folder / "config.json"),
-            files.read_json(folder / "metrics.json"),
-        )
+        config = files.read_json(folder / CONFIG)
+        content = files.read_json(folder / METRICS)
         try:
-            test, megabytes = content["test"], (folder / "model.safetensors").stat().st_size / 1e6
+            test = content["test"]
+            megabytes = (folder / WEIGHTS).stat().st_size / 1e6
             print(
                 f"{name:16} {config['dermhub']['task']:8} {config['architecture']:20} "
                 f"{megabytes:5.1f}  {test['accuracy']:14.4f} {test['balanced_accuracy']:9.4f} "
@@ -54,10 +57,6 @@ def run_list(_: argparse.Namespace) -> int:
                 f"{folder} is damaged ({error}): restore it, for example with git."
             ) from error
     return 0
-
-
-SHOWN = 5
-"""Differences that are printed for a model; one usually explains the others."""
 
 
 def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -123,7 +122,7 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def run_lint(options: argparse.Namespace) -> int:
-    """Print what each folder lacks and how many items it meets; exit code 2 unless all meet all."""
+    """Print the items that each folder lacks; exit code 2 unless every folder meets all."""
     from dermhub.cards.checklist import lint
 
     failed = False
@@ -142,7 +141,7 @@ def run_lint(options: argparse.Namespace) -> int:
 
 
 def run_measure(options: argparse.Namespace) -> int:
-    """Measure a model and say what came out."""
+    """Measure a model and print its headline figures."""
     from dermhub.evaluation.summary import headline
     from dermhub.models.folder import ModelFolder
     from dermhub.release import class_maps, external
@@ -150,9 +149,10 @@ def run_measure(options: argparse.Namespace) -> int:
     from dermhub.release.previous import Previous
 
     _check_workers(options.workers)
-    # What is wrong with the folder is told before minutes go into its images.
+    # Everything is checked before minutes go into the images.
     folder = ModelFolder(options.folder)
-    config, before = folder.config, Previous.read(folder)
+    config = folder.config
+    before = Previous.read(folder)
     table = release_measure.read_table(config, options.data, options.extra)
     if options.ph2:
         external.read_table(options.ph2)
@@ -166,9 +166,7 @@ def run_measure(options: argparse.Namespace) -> int:
 
 
 def run_verify(options: argparse.Namespace) -> int:
-    """Say for each model whether its figures are those of its predictions; exit code 2 where one is
-    not.
-    """
+    """Print the differences between figures and predictions; exit code 2 where there are some."""
     from dermhub.models.catalog import locate
     from dermhub.release import verify as release_verify
 
@@ -178,42 +176,40 @@ def run_verify(options: argparse.Namespace) -> int:
         try:
             folder = locate(model)
             report = release_verify.verify(folder)
-            differs, logits = list(report.differences), 0
+            differences = list(report.differences)
+            images = 0
             if options.images:
-                logits, others = release_verify.check_logits(
-                    folder, options.images, options.workers
-                )
-                differs += others
+                images, more = release_verify.check_logits(folder, options.images, options.workers)
+                differences += more
         except DermhubError as error:
             print(f"dermhub: {error}", file=sys.stderr)
             failed = True
             continue
-        for sentence in differs[:SHOWN]:
+        for sentence in differences[:SHOWN]:
             print(f"{model}: {sentence}.")
-        if len(differs) > SHOWN:
-            print(f"{model}: ... and {len(differs) - SHOWN} more.")
-        failed = failed or bool(differs)
-        print(f"{model}: {_verdict(report.figures, logits, len(differs))}")
+        if len(differences) > SHOWN:
+            print(f"{model}: ... and {len(differences) - SHOWN} more.")
+        failed = failed or bool(differences)
+        print(f"{model}: {_verdict(report.figures, images, len(differences))}")
     if not failed:
-        print(
-            f"Not recomputed: {'; '.join(release_verify.NOT_RECOMPUTED.values())}; the pictures in "
-            "figures/."
-        )
+        parts = "; ".join(release_verify.NOT_RECOMPUTED.values())
+        print(f"Not recomputed: {parts}; the pictures in figures/.")
     return 2 if failed else 0
 
 
-def _verdict(figures: int, images: int, differs: int) -> str:
-    checked = f"{figures} figures" + (
-        f", the card and the logits of {images} images" if images else " and the card"
-    )
-    if differs:
+def _verdict(figures: int, images: int, differences: int) -> str:
+    """Sum up the comparison of a model in a sentence."""
+    others = f", the card and the logits of {images} images" if images else " and the card"
+    checked = f"{figures} figures{others}"
+    if differences:
         return (
-            f"{differs} difference(s) in {checked}: it was changed, or measured by another "
+            f"{differences} difference(s) in {checked}: it was changed, or measured by another "
             "version; measure it again."
         )
     return f"{checked} are what the predictions give."
 
 
 def _check_workers(workers: int) -> None:
+    """Raise ConfigError for a number of workers below 0."""
     if workers < 0:
         raise ConfigError(f"--workers is {workers}, expected at least 0.")

@@ -1,6 +1,4 @@
-"""The commands evaluate and overlap: a model against labelled images, and against its own training
-images.
-"""
+"""The commands evaluate, on labelled images, and overlap, which looks for training images."""
 
 from __future__ import annotations
 
@@ -9,9 +7,17 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from dermhub import files
 from dermhub.errors import ConfigError
+
+OVERLAP = (
+    "Find a model's training and validation images in a folder, by perceptual hash. Copies may be "
+    "scaled, compressed, turned by quarters, mirrored, cut to the central square, or stretched or "
+    "padded from 4:3 to a square; other crops and turns are found in part or not at all."
+)
+"""Description in the help of overlap."""
 
 
 def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -41,7 +47,6 @@ def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run_evaluate(options: argparse.Namespace) -> int:
     """Write every figure of a model on labelled images as JSON."""
-    from dermhub import files
     from dermhub.models.classifier import load
     from dermhub.scoring import evaluate as scoring_evaluate
 
@@ -58,31 +63,24 @@ def run_evaluate(options: argparse.Namespace) -> int:
             f"dermhub: left out, no class of the task {content['task']!r}: {counts}.",
             file=sys.stderr,
         )
-    for key, what, advice in (
-        ("images_of_training_lesions", "show lesions that the HAM10000 models were trained or "
-                                       "tuned on",
-         "Use --split test."),
-        ("copies_of_images_learnt_from", f"look like copies of images that {options.model} has "
-                                         "learnt from",
-         "`python -m dermhub overlap` names them."),
-    ):  # fmt: skip
-        count = content[key]
-        if isinstance(count, int) and count:
-            told = f"{count} of {content['n']} images {what}; the figures are too good. {advice}"
-            print(f"dermhub: WARNING: {told}", file=sys.stderr)
+    _warn(
+        content,
+        "images_of_training_lesions",
+        "show lesions that the HAM10000 models were trained or tuned on",
+        "Use --split test.",
+    )
+    _warn(
+        content,
+        "copies_of_images_learnt_from",
+        f"look like copies of images that {options.model} has learnt from",
+        "`python -m dermhub overlap` names them.",
+    )
     if options.out is None:
         print(json.dumps(content, indent=2, allow_nan=False))
     else:
         files.write_json(options.out, content)
         print(f"{options.out}: {content['n']} images")
     return 0
-
-
-OVERLAP = (
-    "Find a model's training and validation images in a folder, by perceptual hash. Copies may be "
-    "scaled, compressed, turned by quarters, mirrored, cut to the central square, or stretched or "
-    "padded from 4:3 to a square; other crops and turns are found in part or not at all."
-)
 
 
 def add_overlap(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -103,9 +101,7 @@ def add_overlap(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def run_overlap(options: argparse.Namespace) -> int:
-    """Write a row for each finding as CSV, and one line that sums them up; copies and bad files are
-    no failure.
-    """
+    """Write a row for each match as CSV, and a summary; copies and bad files are no failure."""
     from dermhub.models.catalog import locate
     from dermhub.scoring import overlap as scoring_overlap
 
@@ -118,8 +114,15 @@ def run_overlap(options: argparse.Namespace) -> int:
         print(line, file=sys.stderr)
     else:
         # A file name may hold bytes that are no UTF-8; they are written as they are.
-        files.write_bytes(
-            options.out, scoring_overlap.to_csv(rows).encode("utf-8", "surrogateescape")
-        )
+        table = scoring_overlap.to_csv(rows).encode("utf-8", "surrogateescape")
+        files.write_bytes(options.out, table)
         print(line)
     return 0
+
+
+def _warn(content: dict[str, Any], key: str, finding: str, advice: str) -> None:
+    """Warn on stderr where images counted under `key` make the figures too good."""
+    count = content[key]
+    if isinstance(count, int) and count:
+        images = f"{count} of {content['n']} images {finding}"
+        print(f"dermhub: WARNING: {images}; the figures are too good. {advice}", file=sys.stderr)

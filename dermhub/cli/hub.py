@@ -1,5 +1,6 @@
-"""The commands that speak to a hub: pull, push and space. They import no torch, so that they start
-at once.
+"""The commands that talk to a hub: pull, push and space.
+
+They import no torch, and numpy, pandas and yaml only when they run, so that --help is quick.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """The options of pull, push and space."""
+    """Add the options of pull, push and space."""
     pull = commands.add_parser("pull", help="fetch a model from the hub, and verify it")
     pull.add_argument(
         "model", metavar="ID", help="published model, or org/name[@revision] of the hub"
@@ -68,13 +69,12 @@ def run_pull(options: argparse.Namespace) -> int:
 
 
 def run_push(options: argparse.Namespace) -> int:
-    """Send a model folder whose card is whole; print its commit, and the entry that pins it in the
-    catalogue.
-    """
+    """Publish a model folder that meets the checklist; print its commit and its catalogue entry."""
     from dermhub.cards import checklist
     from dermhub.models.folder import ModelFolder
 
     repository = plain(options.repo)
+
     checklist.check(options.folder)
     verified = ModelFolder(options.folder)
     verified.check(WEIGHTS)
@@ -88,26 +88,26 @@ def run_push(options: argparse.Namespace) -> int:
 
 
 def run_space(options: argparse.Namespace) -> int:
-    """Send the demo and what it needs."""
+    """Publish the demo with the files that it needs."""
     from dermhub.release import space
 
     repository = plain(options.repo)
+
     contents = space.contents(catalog.MODEL_CARDS.parent)
-    report(
-        client.push(contents, repository, "space", "dermhub demo", options.private), len(contents)
-    )
+    pushed = client.push(contents, repository, "space", "dermhub demo", options.private)
+    report(pushed, len(contents))
     return 0
 
 
 def plain(repository: str) -> str:
-    """A repository's name without a revision; raises ConfigError."""
+    """Check the name of a repository, which must have no revision; raises ConfigError."""
     if not client.is_handle(repository) or "@" in repository:
         raise ConfigError(f"--repo is {repository!r}, expected user/name.")
     return client.parse(repository)[0]
 
 
 def report(pushed: Pushed, count: int) -> None:
-    """Say what a push came to."""
+    """Print the result of a push."""
     if pushed.changed:
         print(f"{pushed.url}: {count} files, commit {pushed.revision}")
     else:
@@ -118,16 +118,17 @@ def report(pushed: Pushed, count: int) -> None:
 
 
 def copy(folder: Path, to: Path) -> bool:
-    """Copy a model's files, all or none; whether there was anything to do.
+    """Copy a model's files, all or none.
 
-    Raises ConfigError when something else is there already, or it can't be written.
+    Returns False when the folder holds them already. Raises ConfigError when it holds something
+    else, or can't be written.
     """
-    found = client.model_files(folder)
+    sources = client.model_files(folder)
     try:
         if to.exists() and (not to.is_dir() or any(to.iterdir())):
             if all(
-                (to / name).is_file() and files.sha256(to / name) == files.sha256(found[name])
-                for name in found
+                (to / name).is_file() and files.sha256(to / name) == files.sha256(path)
+                for name, path in sources.items()
             ):
                 return False
             raise ConfigError(
@@ -136,7 +137,7 @@ def copy(folder: Path, to: Path) -> bool:
         to.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(dir=to.parent, prefix=f".{to.name}."))
         try:
-            for name, path in found.items():
+            for name, path in sources.items():
                 (partial / name).parent.mkdir(exist_ok=True)
                 # The content, for in the cache it is a symbolic link.
                 shutil.copyfile(path, partial / name)
@@ -152,16 +153,19 @@ def copy(folder: Path, to: Path) -> bool:
 
 
 def source(entry: Entry) -> str:
-    """An entry as Python, for `catalog.CATALOGUE`."""
-    rows = "".join(
-        f'            "{name}": ("{sha256}", {size}),\n'
-        for name, (sha256, size) in entry.files.items()
-    )
-    fields = (
-        f'        id="{entry.id}",\n        repository="{entry.repository}",\n        '
-        f'revision="{entry.revision}",\n'
-    )
-    return (
-        f'    "{entry.id}": Entry(\n{fields}        files={{\n{rows}        }},\n        '
-        f'task="{entry.task}",\n    ),'
-    )
+    """Write an entry as Python, for `catalog.CATALOGUE`."""
+    lines = [
+        f'    "{entry.id}": Entry(',
+        f'        id="{entry.id}",',
+        f'        repository="{entry.repository}",',
+        f'        revision="{entry.revision}",',
+        "        files={",
+        *(
+            f'            "{name}": ("{sha256}", {size}),'
+            for name, (sha256, size) in entry.files.items()
+        ),
+        "        },",
+        f'        task="{entry.task}",',
+        "    ),",
+    ]
+    return "\n".join(lines)

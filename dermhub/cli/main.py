@@ -1,4 +1,4 @@
-"""The command line: python -m dermhub COMMAND, of which --help lists all.
+"""The command line: python -m dermhub COMMAND; --help lists the commands.
 
 Modules with heavy imports are imported by the command that needs them, so that --help is quick.
 """
@@ -15,7 +15,7 @@ from dermhub.errors import DermhubError
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options of every command."""
+    """Make the parser with the options of every command."""
     parser = argparse.ArgumentParser(
         prog="python -m dermhub",
         description="Classify dermatoscopic images. Research software, not a medical device.",
@@ -39,8 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = int(options.run(options))
-        # Python would write the rest only after this, and then a reader that has gone is exit code
-        # 120.
+        # Flushed here, because at its end Python makes a reader that has gone exit code 120.
         sys.stdout.flush()
     except DermhubError as error:
         print(f"dermhub: {error}", file=sys.stderr)
@@ -58,12 +57,12 @@ def main(arguments: list[str] | None = None) -> int:
         _give_up_output()
         return 0
     except OSError as error:
-        what = (
-            "The output can't be written"
-            if error.filename is None
-            else f"{str(error.filename)[:80]!r} can't be used"
-        )
-        print(f"dermhub: {what} ({error.strerror or error}).", file=sys.stderr)
+        # An error of a file names it; that of the output stream names none.
+        if error.filename is None:
+            problem = "The output can't be written"
+        else:
+            problem = f"{str(error.filename)[:80]!r} can't be used"
+        print(f"dermhub: {problem} ({error.strerror or error}).", file=sys.stderr)
         if error.filename is None:
             _give_up_output()
         return 2
@@ -71,5 +70,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _give_up_output() -> None:
+    """Discard what is still to be written to stdout."""
     # Python would try to write the rest once more while it closes stdout, and complain.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

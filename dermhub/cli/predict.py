@@ -1,5 +1,6 @@
-"""The commands predict, for images and whole archives, and merge. Heavy imports wait until they
-run.
+"""The commands predict, for images and whole archives, and merge.
+
+Heavy imports wait until a command runs.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def add_scoring(predict: argparse.ArgumentParser) -> None:
-    """The options of predict for a whole folder."""
+    """Add the options of predict for a whole folder."""
     archive = predict.add_argument_group(
         "a whole archive, which may be stopped and goes on with the same command"
     )
@@ -68,7 +69,10 @@ def add_scoring(predict: argparse.ArgumentParser) -> None:
 
 
 def run_predict(options: argparse.Namespace) -> int:
-    """Print one row an image; an image that can't be used is a line on stderr, and exit code 2."""
+    """Print a row for each image.
+
+    An image that can't be used is a line on stderr, and gives exit code 2.
+    """
     if options.folder is not None or options.out is not None:
         return run_scoring(options)
     if not options.images:
@@ -81,17 +85,17 @@ def run_predict(options: argparse.Namespace) -> int:
     paths = expand(options.images)
     classifier = load(options.model)
     overlays = overlay_paths(options.explain, paths) if options.explain else {}
-    rows, failed = [], 0
+    rows = []
+    failed = False
     for path in paths:
         try:
-            prediction = (
-                explain_to(classifier, path, overlays[path])
-                if overlays
-                else classifier.predict(path)
-            )
+            if overlays:
+                prediction = explain_to(classifier, path, overlays[path])
+            else:
+                prediction = classifier.predict(path)
         except ImageError as error:
             print(f"dermhub: {error}", file=sys.stderr)
-            failed += 1
+            failed = True
         else:
             rows.append(models_prediction.to_record(str(path), prediction))
     show(rows, options.format or "table", classifier)
@@ -99,31 +103,32 @@ def run_predict(options: argparse.Namespace) -> int:
 
 
 def expand(given: list[Path]) -> list[Path]:
-    """The files given, and the images in the folders given; raises DataError for a folder without
-    any.
-    """
+    """Replace the folders among paths by their images; raises DataError for one without any."""
     from dermhub import files
 
-    return [path for one in given for path in (files.image_files(one) if one.is_dir() else [one])]
+    paths: list[Path] = []
+    for path in given:
+        paths += files.image_files(path) if path.is_dir() else [path]
+    return paths
 
 
 def overlay_paths(folder: Path, images: list[Path]) -> dict[Path, Path]:
-    """Where the overlay of each image goes; two images of one name must not share a file, nor take
-    another's.
+    """Name the overlay file of each image: image -> `<stem>-map.png` in the folder.
+
+    Images of one stem get a number, so that no two of them share a file, and none takes that of
+    another stem.
     """
     # Folded, because some file systems don't tell A.jpg from a.jpg.
     stems = Counter(path.stem.casefold() for path in dict.fromkeys(images))
-    found: dict[Path, Path] = {}
+    overlays: dict[Path, Path] = {}
     for path in dict.fromkeys(images):
-        names = (f"{path.stem}-{number}" for number in count(1))
-        free = (
-            path.stem
-            if stems[path.stem.casefold()] == 1
-            else next(n for n in names if n.casefold() not in stems)
-        )
-        stems[free.casefold()] += 1
-        found[path] = folder / f"{free}-map.png"
-    return found
+        name = path.stem
+        if stems[name.casefold()] > 1:
+            numbered = (f"{path.stem}-{number}" for number in count(1))
+            name = next(free for free in numbered if free.casefold() not in stems)
+        stems[name.casefold()] += 1
+        overlays[path] = folder / f"{name}-map.png"
+    return overlays
 
 
 def explain_to(classifier: Classifier, path: Path, out: Path) -> Prediction:
@@ -152,26 +157,22 @@ def show(rows: list[dict[str, Any]], kind: str, classifier: Classifier) -> None:
 
 
 def show_table(rows: list[dict[str, Any]], classifier: Classifier) -> None:
-    """Print rows for people: a line an image, and below it what speaks against relying on the
-    answer.
-    """
+    """Print rows for people: a line for each image, and its warnings below."""
     conformal = classifier.config.conformal
     width = max(len(row["image"]) for row in rows)
-    heading = f"{'image':{width}}  label      malignancy  " + " ".join(
-        f"{c:>9}" for c in classifier.classes
-    )
-    print(heading + (f"  {conformal.level:.0%} set" if conformal else ""))
+    classes = " ".join(f"{code:>9}" for code in classifier.classes)
+    set_heading = f"  {conformal.level:.0%} set" if conformal else ""
+    print(f"{'image':{width}}  label      malignancy  {classes}{set_heading}")
     for row in rows:
         mark = ">=" if row["malignant"] else "< "
-        values = " ".join(f"{row[f'p_{c}']:9.4f}" for c in classifier.classes)
-        held = f"  {' '.join(row['conformal']) or 'none'}" if conformal else ""
+        values = " ".join(f"{row[f'p_{code}']:9.4f}" for code in classifier.classes)
+        members = f"  {' '.join(row['conformal']) or 'none'}" if conformal else ""
         print(
             f"{row['image']:{width}}  {row['label']:9}  {row['malignancy']:.4f} {mark}   "
-            f"{values}{held}"
+            f"{values}{members}"
         )
-        for sentence in dict.fromkeys(
-            [row["abstention"], *(one["sentence"] for one in row["concerns"])]
-        ):
+        warnings = [row["abstention"], *(concern["sentence"] for concern in row["concerns"])]
+        for sentence in dict.fromkeys(warnings):
             if sentence:
                 print(f"{'':{width}}  {sentence}")
     name, point = next(iter(classifier.config.thresholds.items()))
@@ -189,13 +190,8 @@ def show_table(rows: list[dict[str, Any]], classifier: Classifier) -> None:
 
 def run_scoring(options: argparse.Namespace) -> int:
     """Score a folder; a file that can't be scored is a row with its error, and no failure."""
-    if (
-        options.folder is None
-        or options.out is None
-        or options.images
-        or options.explain
-        or options.format
-    ):
+    lacks = options.folder is None or options.out is None
+    if lacks or options.images or options.explain or options.format:
         raise ConfigError(
             "predict --images DIR and --out FILE go together, without IMAGE, --format and "
             "--explain."
@@ -203,9 +199,8 @@ def run_scoring(options: argparse.Namespace) -> int:
     for name, least in (("batch", 1), ("workers", 0)):
         if getattr(options, name) < least:
             raise ConfigError(f"--{name} is {getattr(options, name)}, expected at least {least}.")
-    shard, out = options.shard, options.out
-    results.parse_shard(shard)
-    results.check_name(out)
+    results.parse_shard(options.shard)
+    results.check_name(options.out)
     # Read by both engines when they start: with a lane for each core, more threads would stand in
     # each other's way.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -215,13 +210,19 @@ def run_scoring(options: argparse.Namespace) -> int:
     lanes = options.workers or folder.cores()
     try:
         total, new, failed = folder.score_folder(
-            load(options.model), options.folder, out, shard, options.batch, lanes, options.progress
+            load(options.model),
+            options.folder,
+            options.out,
+            options.shard,
+            options.batch,
+            lanes,
+            options.progress,
         )
     except KeyboardInterrupt:
         print("\ndermhub: stopped; the same command goes on from here.", file=sys.stderr)
         return 130
     unread = f"; {failed:,} of these have no score, but an error" if failed else ""
-    print(f"{out}: {total:,} files, {new:,} of them scored now{unread}")
+    print(f"{options.out}: {total:,} files, {new:,} of them scored now{unread}")
     return 0
 
 
@@ -244,9 +245,7 @@ def add_merge(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def run_merge(options: argparse.Namespace) -> int:
-    """Write the merged table and say how many rows it has."""
-    print(
-        f"{options.out}: {merge.merge(options.out, options.shards):,} files of "
-        f"{len(options.shards)} shards"
-    )
+    """Write the merged table and print its number of rows."""
+    total = merge.merge(options.out, options.shards)
+    print(f"{options.out}: {total:,} files of {len(options.shards)} shards")
     return 0

@@ -36,9 +36,10 @@ MAP_FIGURES = (*MAP_COLUMNS, "ratio")
 def map_figures(table: pd.DataFrame, test: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:
     """Return the block `maps` of metrics.json.
 
-    `table` is that of `read_maps`, `test` the test rows of predictions in the same order. Images whose view the lesion does not reach, or fills by 95 % or more, leave nothing to judge
-    and are left out; a blank map counts as one with no energy inside and no hit. `right`, `wrong`
-    and `per_class` (by the true class) are parts of `all`; `_row` has the figures of each.
+    `table` is that of `read_maps`, `test` the test rows of predictions in the same order. Images
+    whose view the lesion does not reach, or fills by 95 % or more, leave nothing to judge and are
+    left out; a blank map counts as one with no energy inside and no hit. `right`, `wrong` and
+    `per_class` (by the true class) are parts of `all`; `_row` has the figures of each.
     """
     true = prediction.class_indices(test["dx"], config.task)
     right = predictions.logits_of(test, config.task).argmax(axis=1) == true

@@ -217,7 +217,7 @@ def weighted_brier(weights: Floats64, probabilities: Floats64, targets: Ints) ->
 
 
 def operating_point(scores: Floats64, positive: Bools, threshold: float) -> dict[str, Any]:
-    """Return sensitivity, specificity, PPV, NPV and the four counts; score >= threshold is positive."""
+    """Return sensitivity, specificity, PPV, NPV and counts; score >= threshold is positive."""
     point = weighted_operating_point(_once(scores), scores, positive, threshold)
     rates = {name: _value(values[0]) for name, values in point.items() if name not in COUNTS}
     counts = {name: int(point[name][0]) for name in COUNTS}

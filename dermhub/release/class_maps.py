@@ -1,4 +1,4 @@
-"""A model's class maps against the lesion masks that people made: the table maps.csv."""
+"""A model's class maps against lesion masks that people drew: the table maps.csv."""
 
 from __future__ import annotations
 
@@ -22,9 +22,12 @@ from dermhub.models.classifier import Classifier
 from dermhub.release.randomisation import predicted_maps
 from dermhub.scoring import inference
 
+MASK_SUFFIX = "_segmentation.png"
+"""End of the name of a mask, after the id of its image."""
+
 
 def check_masks(masks: Path, table: pd.DataFrame) -> None:
-    """Raise DataError, naming them, when test images of a table have no mask in a folder."""
+    """Check that a folder has a mask of every test image of a table; raises DataError."""
     names = table["image_id"][table["split"] == "test"]
     missing = [name for name in names if not (masks / f"{name}{MASK_SUFFIX}").is_file()]
     if missing:
@@ -44,10 +47,11 @@ def write(
     kept: bool = False,
     workers: int = 0,
 ) -> None:
-    """Write maps.csv for the test rows of a table, whose answers are the classes `called`; without
-    `masks`, the one that is there stays if it is to be `kept`, and goes otherwise.
+    """Write maps.csv for the test rows of a table.
 
-    Raises DataError for a mask that can't be used.
+    `called` (N,) has the class that the model predicts for each row. Without `masks`, an earlier
+    maps.csv stays if it is to be `kept`, and is removed otherwise. Raises DataError for a mask that
+    can't be used.
     """
     if masks:
         table = against_masks(saved, test, called, masks, workers)
@@ -59,34 +63,41 @@ def write(
 def against_masks(
     saved: Classifier, test: pd.DataFrame, called: NDArray[np.int64], masks: Path, workers: int = 0
 ) -> pd.DataFrame:
-    """The rows of maps.csv for the rows of a table, whose answers are the classes `called` (N,);
-    see `map_quality`.
+    """Compare the class map of each row with the mask of its lesion.
+
+    `called` (N,) has the class that the model predicts for each row. Returns the table maps.csv;
+    `dermhub.evaluation.class_maps` describes its columns. Raises DataError for a mask that can't be
+    used.
     """
-    spec, paths = saved.config.input, list(test["path"])
-    seen = [
+    spec = saved.config.input
+    paths = list(test["path"])
+    in_view = [
         mask_in_view(masks, name, path, spec)
         for name, path in zip(test["image_id"], paths, strict=True)
     ]
-    maps = np.concatenate(
-        inference.run(lambda images: predicted_maps(saved.engine, images), spec, paths, workers)
+    batches = inference.run(
+        lambda images: predicted_maps(saved.engine, images), spec, paths, workers
     )
-    other = partner_of_other_lesion(called, partition.canonical(test["lesion_id"]).to_numpy(str))
+    maps = np.concatenate(batches)
+    lesions = partition.canonical(test["lesion_id"]).to_numpy(str)
     columns: dict[str, Any] = {
         "image_id": list(test["image_id"]),
-        "lesion_share": [mask.mean() for mask in seen],
+        "lesion_share": [mask.mean() for mask in in_view],
     }
-    for name, source in (("", np.arange(len(maps))), ("_other", other)):
+    # Each mask is held against the map of its image, then against that of another lesion.
+    partners = partner_of_other_lesion(called, lesions)
+    for suffix, indices in (("", np.arange(len(maps))), ("_other", partners)):
         pairs = [
             (maps[index] if index >= 0 else None, mask)
-            for index, mask in zip(source, seen, strict=True)
+            for index, mask in zip(indices, in_view, strict=True)
         ]
-        columns[f"inside{name}"] = [
-            np.nan if one is None or not one.any() else explanation.energy_inside(one, mask)
-            for one, mask in pairs
+        columns[f"inside{suffix}"] = [
+            np.nan if heat is None or not heat.any() else explanation.energy_inside(heat, mask)
+            for heat, mask in pairs
         ]
-        columns[f"hit{name}"] = [
-            np.nan if one is None else int(explanation.peak_inside(one, mask))
-            for one, mask in pairs
+        columns[f"hit{suffix}"] = [
+            np.nan if heat is None else int(explanation.peak_inside(heat, mask))
+            for heat, mask in pairs
         ]
     return pd.DataFrame(columns)[["image_id", *class_maps.MAP_COLUMNS]]
 
@@ -94,40 +105,37 @@ def against_masks(
 def partner_of_other_lesion(
     called: NDArray[np.int64], lesions: NDArray[np.str_]
 ) -> NDArray[np.int64]:
-    """(N,) for each image the index of one of another lesion that got the same answer; -1 where
-    there is none.
+    """Choose for each image one of another lesion that got the same answer.
 
-    Maps of one class resemble each other, wherever the lesion is, so that the map of an image with
-    another answer would tell how classes differ. Half of the class's rows away, or next to it, so
-    that all of them serve about as often.
+    Returns indices (N,), -1 where there is no such image. The answer is the same because maps of
+    one class resemble each other wherever the lesion is: the map of another class would show how
+    classes differ.
     """
-    found = np.full(len(called), -1)
+    partners = np.full(len(called), -1)
     for target in np.unique(called):
         rows = np.flatnonzero(called == target)
         for place, row in enumerate(rows):
-            order = np.roll(rows, -(place + len(rows) // 2))
-            found[row] = next((one for one in order if lesions[one] != lesions[row]), -1)
-    return found
+            # Search from half of the class's rows away, so that all of them serve about as often.
+            candidates = np.roll(rows, -(place + len(rows) // 2))
+            others = (index for index in candidates if lesions[index] != lesions[row])
+            partners[row] = next(others, -1)
+    return partners
 
 
 def mask_in_view(masks: Path, image_id: str, path: str, spec: InputSpec) -> Mask:
-    """The mask of an image over the part of it that the model sees, (GRID, GRID); raises
-    DataError.
+    """Cut the mask of an image to the part that the model sees: (GRID, GRID).
+
+    Raises DataError for a mask that can't be used.
     """
     size = to_rgb(path).size
     return explanation.mask_in_view(read_mask(masks, image_id, size), view_box(size, spec))
 
 
-MASK_SUFFIX = "_segmentation.png"
-"""What follows the id of an image in the name of the mask that people made of it."""
-
-
 def read_mask(folder: Path, image_id: str, size: tuple[int, int]) -> Mask:
-    """The mask (height, width) that people made of an image, `<image_id>_segmentation.png`, for
-    that (width, height).
+    """Read an image's mask `<image_id>_segmentation.png`, scaled to `size` (width, height).
 
-    Raises DataError when there is none, when it can't be read, when it has another shape than the
-    image, and when it is empty.
+    Returns (height, width). Raises DataError when there is none, when it can't be read, when it has
+    another shape than the image, and when it is empty.
     """
     path = folder / f"{image_id}{MASK_SUFFIX}"
     try:
@@ -141,9 +149,8 @@ def read_mask(folder: Path, image_id: str, size: tuple[int, int]) -> Mask:
         ) from error
     # A mask may be larger or smaller than its image, but must show the same frame, but for a pixel
     # that was rounded.
-    if min(levels.size) < 16 or abs(levels.width * size[1] - levels.height * size[0]) > max(
-        *levels.size, *size
-    ):
+    stretched = abs(levels.width * size[1] - levels.height * size[0])
+    if min(levels.size) < 16 or stretched > max(*levels.size, *size):
         raise DataError(
             f"{path} has {levels.width} x {levels.height} pixels, but {image_id} {size[0]} x "
             f"{size[1]}: expected a mask of the whole image, in its shape."

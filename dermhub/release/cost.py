@@ -18,14 +18,13 @@ from dermhub.models.classifier import Classifier
 from dermhub.models.folder import ModelFolder
 
 LATENCY_SIZE = (600, 450)
-"""Width and height of the image that `latency` is measured with: those of HAM10000's
-photographs.
-"""
+"""Width and height of the image for `latency`: those of HAM10000's photographs."""
 
 
 def weights(folder: ModelFolder, model: nn.Module) -> dict[str, Any]:
-    """A model's parameters and memory layout, and the megabytes (10**6 bytes) and sha256 of its
-    weight file.
+    """The size of a model: the block `weights` of metrics.json.
+
+    Parameters and memory layout of the model, megabytes (10**6 bytes) and sha256 of its file.
     """
     return {
         "parameters": sum(tensor.numel() for tensor in model.parameters()),
@@ -36,11 +35,15 @@ def weights(folder: ModelFolder, model: nn.Module) -> dict[str, Any]:
 
 
 def latency(classifier: Classifier, repeats: int = 20) -> dict[str, Any]:
-    """Median time of `predict` for one drawn image in memory (decoding not counted), and the
-    machine that it was measured on.
+    """Measure the time of an answer: the block `latency` of metrics.json.
+
+    It is the median over calls of `predict` for one drawn image in memory, so that decoding does
+    not count. The block names the machine, too.
     """
-    image, seconds = draw(0, LATENCY_SIZE), []
-    classifier.predict(image)  # the first call also picks its kernels
+    image = draw(0, LATENCY_SIZE)
+    # The first call also picks its kernels.
+    classifier.predict(image)
+    seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
         classifier.predict(image)
@@ -57,6 +60,7 @@ def latency(classifier: Classifier, repeats: int = 20) -> dict[str, Any]:
 
 
 def _processor() -> str:
+    """The name of this machine's processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

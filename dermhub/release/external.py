@@ -17,8 +17,9 @@ from dermhub.scoring import inference
 
 
 def read_table(folder: Path) -> pd.DataFrame:
-    """The images of the external test: source, image_id, dx, path. Raises DataError unless
-    labels.csv fits.
+    """Read the images of the external test: source, image_id, dx, path.
+
+    Raises DataError when labels.csv has other diagnoses than melanoma and nevus.
     """
     table = tables.attach_paths(tables.read_labels(folder / "labels.csv"), folder)
     wrong = sorted(set(table["dx"]) - {"mel", "nv"})
@@ -34,8 +35,9 @@ def read_table(folder: Path) -> pd.DataFrame:
 def write(
     folder: Path, saved: Classifier, ph2: Path | None, kept: bool = False, workers: int = 0
 ) -> None:
-    """Write external.csv for the images of `ph2`; without them, the one that is there stays if it
-    is to be `kept`, and goes otherwise.
+    """Write external.csv, the predictions for the images of `ph2`.
+
+    Without images, an earlier external.csv stays if it is to be `kept`, and is removed otherwise.
     """
     if ph2 is None:
         if not kept:

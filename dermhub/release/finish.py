@@ -21,8 +21,7 @@ from dermhub.training.fit import Fit, predict_all
 
 
 def finish(fit: Fit, folder: Path, provenance: dict[str, Any]) -> dict[str, Any]:
-    """Turn a finished fit into a model folder: calibrate on validation, measure test once, write
-    the card.
+    """Turn a finished fit into a model folder with its card.
 
     Returns the content of metrics.json. Everything that is chosen here is chosen on validation.
     Raises LeakError when a lesion stands in two splits: there is no card for such figures.
@@ -35,12 +34,14 @@ def finish(fit: Fit, folder: Path, provenance: dict[str, Any]) -> dict[str, Any]
 
 
 def choose(fit: Fit, provenance: dict[str, Any]) -> tuple[nn.Module, ModelConfig, dict[str, Any]]:
-    """Fold the prior correction into the classifier's bias, then fit temperature and thresholds;
-    validation only.
+    """Choose prior correction, temperature and thresholds on validation.
 
-    Returns the model to release, what it means, and what was chosen.
+    The prior correction is added to the classifier's bias; the rest is chosen with it. Returns the
+    model to release, its configuration, and the block `selection` of metrics.json.
     """
-    task, paths, workers = fit.task, list(fit.held_out["path"]), fit.config.workers
+    task = fit.task
+    paths = list(fit.held_out["path"])
+    workers = fit.config.workers
     true = tables.targets(fit.held_out, task)
     offset = calibration.directions(fit.targets, task)
     model = transfer.average_weights(fit.average, fit.soup)
@@ -59,26 +60,22 @@ def choose(fit: Fit, provenance: dict[str, Any]) -> tuple[nn.Module, ModelConfig
     logits = predict_all(model, paths, fit.spec, workers)
     temperature = calibration.fit_temperature(logits, true)
     score = prediction.malignancy(prediction.softmax(logits, temperature), task)
+    malignant = np.isin(true, task.positive_indices)
     config = ModelConfig(
         architecture=fit.config.model,
         task=task,
         input=fit.spec,
         temperature=temperature,
-        thresholds=calibration.choose_thresholds(score, np.isin(true, task.positive_indices)),
+        thresholds=calibration.choose_thresholds(score, malignant),
         provenance=provenance,
     )
-    return (
-        model,
-        config,
-        {
-            "split": "validation",
-            "prior_exponent": exponent,
-            "prior_offset": dict(
-                zip(task.classes, (round(float(v), 6) for v in offset), strict=True)
-            ),
-            "temperature": temperature,
-            "ece_before_temperature": metrics.expected_calibration_error(
-                prediction.softmax(logits), true
-            ),
-        },
-    )
+    rounded = [round(float(value), 6) for value in offset]
+    uncalibrated = prediction.softmax(logits)
+    selection = {
+        "split": "validation",
+        "prior_exponent": exponent,
+        "prior_offset": dict(zip(task.classes, rounded, strict=True)),
+        "temperature": temperature,
+        "ece_before_temperature": metrics.expected_calibration_error(uncalibrated, true),
+    }
+    return model, config, selection

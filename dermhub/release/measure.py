@@ -1,8 +1,7 @@
-"""Measure a saved model: from a model folder and a table of images to its predictions, figures and
-card.
+"""Measurement of a saved model: from its folder and a table of images to figures and card.
 
-Nothing is chosen here: temperature, thresholds and weights stay as they are. What is fitted on
-training and validation images alone and ships beside the weights is fitted anew
+Nothing is chosen here: temperature, thresholds and weights stay as they are. The files beside the
+weights, which are fitted on training and validation images alone, are fitted anew
 (`dermhub.release.sidecars`).
 """
 
@@ -46,46 +45,49 @@ def measure(
     workers: int = 0,
     masks: Path | None = None,
 ) -> dict[str, Any]:
-    """Write predictions, metrics.json, figures and card of a model folder; returns the content of
-    metrics.json.
+    """Write predictions, metrics.json, figures and card of a model folder.
 
     `table` has all images of the model's data (see `dermhub.data.tables`). Without `before`, name
-    and selection are those of the folder's own metrics.json; without a `history` of epochs, its
-    curves stay as they are. What was measured on `ph2` or `masks` that are not given now stays, if
-    the weights are those it was measured with. At any time the folder is whole, and states no file
-    that it does not hold. Raises LeakError when a lesion stands in two splits, and ModelError or
-    DataError when the folder and the table do not belong together or a mask can't be used.
+    and selection are those of the folder's metrics.json; without a `history` of epochs, its curves
+    stay as they are. Without `ph2` or `masks`, earlier results on them stay if they were measured
+    with the same weights. At any time the folder is whole, and states no file that it does not
+    hold.
+
+    Returns the content of metrics.json. Raises LeakError when a lesion stands in two splits, and
+    ModelError or DataError when the folder and the table do not belong together or a mask can't be
+    used.
     """
     partition.check(table)
+    splits = {split: table[table["split"] == split] for split in partition.SPLITS}
+    test = splits["test"]
     before = before or Previous.read(folder)
+
     folder = sidecars.clear(folder)
     engine = select.load_torch(folder)
     graph = sidecars.graph(engine)
     answering = graph if graph and select.prefers_graph() else engine
-    places = {split: table[table["split"] == split] for split in partition.SPLITS}
-    outputs = inference.outputs_by_split(Classifier.from_engine(answering), places, workers)
+    outputs = inference.outputs_by_split(Classifier.from_engine(answering), splits, workers)
     config, contents = sidecars.fit(folder.config, table, outputs)
     folder = sidecars.write(folder, config, contents, graph)
+
     # The rest is measured with what was saved, read back as anyone else would read it.
     saved = Classifier(folder.path)
-    rows = [
-        _predictions(places[split], outputs[split], config.task) for split in partition.SPLITS[1:]
-    ]
-    rows[1] = pd.concat([rows[1], _traits(saved, list(places["test"]["path"]), workers)], axis=1)
-    files.write_text(folder.path / layout.PREDICTIONS, predictions.to_csv(pd.concat(rows)))
+    _write_predictions(saved, folder.path, splits, outputs, workers)
     external.write(folder.path, saved, ph2, before.external, workers)
     called = outputs["test"].logits.argmax(axis=1)
-    kept = before.cascade
-    class_maps.write(folder.path, saved, places["test"], called, masks, kept is not None, workers)
-    cascade = randomisation.cascade(engine, places["test"], workers) if masks else kept
+    keeps_maps = before.cascade is not None
+    class_maps.write(folder.path, saved, test, called, masks, keeps_maps, workers)
+    cascade = randomisation.cascade(engine, test, workers) if masks else before.cascade
+
     content: dict[str, Any] = {
         "model": before.name,
         "task": config.task.name,
         "weights": cost.weights(folder, engine.model),
         "latency": cost.latency(saved),
         "selection": before.selection,
-        "parity": None,  # until deploy/linuxone/certify.py finds a proof with these weights
-        # Also the lesions of the training split, which are not among the predictions.
+        # Until deploy/linuxone/certify.py finds a proof with these weights.
+        "parity": None,
+        # The overlap counts the lesions of the training split, too, which has no predictions.
         **verify.recompute(folder) | {"overlap": partition.overlap(table)},
         "data": _describe(table, config),
     }
@@ -98,11 +100,11 @@ def measure(
 
 
 def read_table(config: ModelConfig, folder: Path, more: Path | None = None) -> pd.DataFrame:
-    """The table that a model was trained on: its images in a folder, with the further ones of
-    --extra in `more`.
+    """Read the table that a model was trained on, from the folder of its images.
 
-    Raises DataError where it is another table, naming both hashes, and what `tables.read_table` and
-    `additions.add_images` raise.
+    `more` is the folder of the further training images, those of --extra. Raises DataError for
+    another table, naming both fingerprints, and what `tables.read_table` and `additions.add_images`
+    raise.
     """
     stated = config.provenance.get("data") or {}
     if more and stated and "extra" not in stated:
@@ -116,7 +118,8 @@ def read_table(config: ModelConfig, folder: Path, more: Path | None = None) -> p
     table = tables.read_table(folder, config.task)
     if more:
         table, _ = additions.add_images(table, more, config.task)
-    expected, fingerprint = stated.get("table_sha256"), partition.fingerprint(table)
+    expected = stated.get("table_sha256")
+    fingerprint = partition.fingerprint(table)
     if fingerprint != expected:
         place = f"{folder} with {more}" if more else str(folder)
         raise DataError(
@@ -128,10 +131,9 @@ def read_table(config: ModelConfig, folder: Path, more: Path | None = None) -> p
 
 
 def image_sizes(paths: list[str]) -> dict[str, int]:
-    """'width x height' in pixels -> number of image files, from their headers, the most frequent
-    first.
+    """Count image files by size: 'width x height' in pixels -> number, the most frequent first.
 
-    HAM10000 goes round in several resolutions, and the figures depend on which it was.
+    HAM10000 goes round in several resolutions, and the figures depend on the resolution.
     """
     sizes: dict[str, int] = {}
     for path in paths:
@@ -141,39 +143,55 @@ def image_sizes(paths: list[str]) -> dict[str, int]:
     return dict(sorted(sizes.items(), key=lambda item: -item[1]))
 
 
+def _write_predictions(
+    saved: Classifier,
+    folder: Path,
+    splits: dict[str, pd.DataFrame],
+    outputs: dict[str, Outputs],
+    workers: int,
+) -> None:
+    """Write predictions.csv: the rows of validation and test, the latter with their traits."""
+    task = saved.config.task
+    validation = _predictions(splits["validation"], outputs["validation"], task)
+    test = _predictions(splits["test"], outputs["test"], task)
+    traits = _traits(saved, list(splits["test"]["path"]), workers)
+    rows = pd.concat([validation, pd.concat([test, traits], axis=1)])
+    files.write_text(folder / layout.PREDICTIONS, predictions.to_csv(rows))
+
+
 def _predictions(part: pd.DataFrame, outputs: Outputs, task: Task) -> pd.DataFrame:
-    columns = [
-        "image_id",
-        "lesion_id",
-        "split",
-        "dx",
-        *(name for name in predictions.ABOUT if name in part),
-    ]
+    """The rows of predictions.csv for the rows of a table."""
+    about = [name for name in predictions.ABOUT if name in part]
+    columns = ["image_id", "lesion_id", "split", "dx", *about]
     logits = pd.DataFrame(outputs.logits, columns=predictions.logit_columns(task))
     return pd.concat([part[columns].reset_index(drop=True), logits], axis=1)
 
 
 def _traits(saved: Classifier, paths: list[str], workers: int) -> pd.DataFrame:
-    """The columns of `traits` for test images: what they are like, and what the model says of them
-    at other sizes.
+    """Measure the skin tone and sharpness of test images, and their malignancy at other sizes.
+
+    `dermhub.evaluation.robustness` reports figures by these columns.
     """
-    spec, config = saved.config.input, saved.config
+    config = saved.config
+    spec = config.input
 
     def view(photo: Photo, _: int) -> tuple[tuple[float | None, float], list[Floats32]]:
+        """Return (skin tone, sharpness), and the image as an array at each scale."""
         scaled = [batches.scaled(photo.rgb, spec, factor) for factor in robustness.SCALES.values()]
         return (robustness.ita(photo.rgb), quality.laplacian_variance(photo.rgb)), scaled
 
     def answer(
         views: list[tuple[tuple[float | None, float], list[Floats32]]],
     ) -> tuple[Floats64, Floats32]:
+        """Return traits (B, 2) and logits (scales, B, C) of a batch of views."""
         traits, scaled = zip(*views, strict=True)
-        # One batch for each scale: (scales, B, C).
+        # One batch for each scale.
         logits = [saved.engine.forward(np.stack(batch))[0] for batch in zip(*scaled, strict=True)]
         return np.array(traits, float), np.stack(logits)
 
     traits, logits = zip(*batches.map_batches(answer, paths, view, workers), strict=True)
-    angles, sharp = np.concatenate(traits).T
-    columns: dict[str, Any] = {"ita": angles, "sharpness": sharp}
+    angles, sharpness = np.concatenate(traits).T
+    columns: dict[str, Any] = {"ita": angles, "sharpness": sharpness}
     for name, of_scale in zip(robustness.SCALES, np.concatenate(logits, axis=1), strict=True):
         probabilities = prediction.softmax(of_scale, config.temperature)
         columns[f"malignancy_{name}"] = prediction.malignancy(probabilities, config.task)
@@ -181,6 +199,7 @@ def _traits(saved: Classifier, paths: list[str], workers: int) -> pd.DataFrame:
 
 
 def _describe(table: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:
+    """The block `data` of metrics.json, with the sizes of the image files."""
     content = summary.describe(table, config.task)
     for split, counts in content.items():
         counts["image_sizes"] = image_sizes(list(table["path"][table["split"] == split]))
@@ -190,19 +209,19 @@ def _describe(table: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:
 def _draw(
     folder: Path, table: pd.DataFrame, config: ModelConfig, history: Sequence[dict[str, Any]]
 ) -> None:
-    rows = predictions.read_predictions(folder / layout.PREDICTIONS, config.task)
-    task, test, where = config.task, rows[rows["split"] == "test"], folder / layout.FIGURES
+    """Draw the pictures of a card, from the predictions in its folder."""
+    task = config.task
+    figures = folder / layout.FIGURES
+    rows = predictions.read_predictions(folder / layout.PREDICTIONS, task)
+    test = rows[rows["split"] == "test"]
     true: NDArray[np.int64] = tables.targets(test, task)
     probabilities = prediction.softmax(predictions.logits_of(test, task), config.temperature)
-    matrix = metrics.confusion_matrix(
-        true, probabilities.argmax(axis=1), len(task.classes)
-    ).tolist()
-    values = {name: threshold.value for name, threshold in config.thresholds.items()}
-    plots.confusion(where / "confusion_matrix.png", matrix, task, f"test, n = {len(true)}")
-    plots.roc(where / "roc.png", probabilities, true, task, values)
-    plots.reliability(
-        where / "reliability.png", probabilities, true, task, f"test, n = {len(true)}"
-    )
-    plots.overview(where / "data.png", table)
+    matrix = metrics.confusion_matrix(true, probabilities.argmax(axis=1), len(task.classes))
+    thresholds = {name: threshold.value for name, threshold in config.thresholds.items()}
+    title = f"test, n = {len(true)}"
+    plots.confusion(figures / "confusion_matrix.png", matrix.tolist(), task, title)
+    plots.roc(figures / "roc.png", probabilities, true, task, thresholds)
+    plots.reliability(figures / "reliability.png", probabilities, true, task, title)
+    plots.overview(figures / "data.png", table)
     if history:
-        plots.curves(where / "curves.png", list(history))
+        plots.curves(figures / "curves.png", list(history))

@@ -14,11 +14,11 @@ from dermhub.models.folder import ModelFolder
 
 @dataclass(frozen=True)
 class Previous:
-    """What is known of a model before it is measured.
+    """Name, selection and earlier results of a model that is about to be measured.
 
-    `name` is its name in the card, and `selection` what was chosen on validation. What was measured
-    with the same weights may stay: `external` says that the folder's external.csv does, and
-    `cascade`, the block of metrics.json, that its maps.csv does; None where there is none.
+    `name` is its name in the card, and `selection` what was chosen on validation. Results that were
+    measured with the same weights may stay: `external` says that the folder's external.csv does.
+    `cascade`, a block of metrics.json, says that its maps.csv does, and is None where it does not.
     """
 
     name: str
@@ -28,13 +28,12 @@ class Previous:
 
     @classmethod
     def read(cls, folder: ModelFolder) -> Previous:
-        """Read a folder's metrics.json; raises ModelError when it tells of no choice on
-        validation.
-        """
+        """Read a folder's metrics.json; raises ModelError when it has no name or selection."""
         path = folder.path / METRICS
         try:
             content = files.read_json(path)
-            name, selection = str(content["model"]), dict(content["selection"])
+            name = str(content["model"])
+            selection = dict(content["selection"])
         except (DataError, LookupError, TypeError, ValueError) as error:
             raise ModelError(
                 f"{path} does not tell what was chosen on validation ({error}): only a model that "
@@ -46,7 +45,10 @@ class Previous:
 
     @classmethod
     def after_training(cls, folder: ModelFolder, name: str, selection: dict[str, Any]) -> Previous:
-        """What is known of a model that was just trained, or trained to its end once more."""
+        """Take name and selection from a training run, and earlier results from the folder.
+
+        The folder holds some when a finished run is resumed and ends with the same weights.
+        """
         try:
             earlier = cls.read(folder)
         except ModelError:
@@ -55,6 +57,7 @@ class Previous:
 
 
 def _has_weights(content: dict[str, Any], weights_sha256: str) -> bool:
+    """Tell if the content of metrics.json was measured with these weights."""
     try:
         return bool(content["weights"]["sha256"] == weights_sha256)
     except (LookupError, TypeError):
@@ -62,14 +65,16 @@ def _has_weights(content: dict[str, Any], weights_sha256: str) -> bool:
 
 
 def _has_external(folder: ModelFolder) -> bool:
+    """Tell if a folder holds an external.csv that can be read."""
     try:
         read_external(folder.path / EXTERNAL, folder.config.task)
-    except DataError:  # there is none, or it is damaged
+    except DataError:
         return False
     return True
 
 
 def _cascade(folder: ModelFolder, content: dict[str, Any]) -> dict[str, Any] | None:
+    """The cascade in the content of metrics.json; None where it or the folder's maps.csv lacks."""
     try:
         cascade = content["maps"]["cascade"]
     except (LookupError, TypeError):

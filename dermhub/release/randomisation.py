@@ -1,5 +1,4 @@
-"""Cascading randomisation: what becomes of a class map when the model that it explains is
-destroyed.
+"""Cascading randomisation: class maps while the model that they explain is destroyed.
 
 Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018, section 3.1: weights are drawn anew
 from the last layer down, stage by stage, until nothing is left of what was learnt. A map that stays
@@ -25,78 +24,86 @@ from dermhub.models.engines.base import Engine
 from dermhub.models.engines.pytorch import TorchEngine
 from dermhub.scoring import inference
 
-IMAGES, DRAWS, SEED = 64, 5, 0
-"""Test images, each of another lesion, and how often all weights are drawn: of the last layer alone
-a single draw says little, because one direction in feature space for each class decides about all
-images.
+IMAGES = 64
+"""Most test images, each of another lesion."""
+
+DRAWS = 5
+"""Number of times that all weights are drawn.
+
+A single draw of the last layer says little, because one direction in feature space for each class
+decides about all images.
 """
+
+SEED = 0
+"""Seed of the images, and of the first draw of weights."""
 
 
 def predicted_maps(
     engine: Engine, batch: Floats32, targets: NDArray[np.int64] | None = None
 ) -> Floats32:
-    """Class maps (N, h, w) of images (N, 3, H, W), each for its class in `targets` (N,) or for the
-    predicted one.
+    """Compute the class map of each image in a batch (N, 3, H, W), for one class each.
+
+    The classes are `targets` (N,), by default the predicted ones. Returns (N, h, w).
     """
     logits, features = engine.forward(batch)
     called = logits.argmax(axis=1) if targets is None else targets
     maps = np.zeros((len(batch), *features.shape[2:]), np.float32)
     for target in np.unique(called):
         rows = called == target
-        maps[rows] = engine.class_maps(
-            features[rows], np.eye(logits.shape[1], dtype=np.float32)[[target]]
-        )[:, 0]
+        direction = np.eye(logits.shape[1], dtype=np.float32)[[target]]
+        maps[rows] = engine.class_maps(features[rows], direction)[:, 0]
     return maps
 
 
 def cascade(engine: TorchEngine, test: pd.DataFrame, workers: int = 0) -> dict[str, Any]:
-    """The block `cascade` of metrics.json, for some of the test rows of a table.
+    """Compute the block `cascade` of metrics.json, for some of the test rows of a table.
 
-    `engine` is the trained model, and stays as it is.
+    `engine` is the trained model, and stays as it is. Maps are those of the class that it predicts,
+    also after its weights were drawn anew.
 
-    Of each stage: `layer`, the first layer that is drawn anew (it and all that come after it), the
-    mean Spearman correlation of the cells (h * w) of the map before and after, over images and
-    draws, its bounds over images, the least and the largest mean of a draw, and the share of maps
-    that became blank, whose correlation counts as 0. The map stays that of the class that the
-    trained model predicts. `other_image` is the mean correlation with the map of another image.
+    Each stage has `layer`, the first layer that is drawn anew (with all that come after it);
+    `correlation`, the mean Spearman correlation of the map's cells (h * w) before and after, over
+    images and draws; its `bounds` over images; `lowest` and `highest`, the least and the largest
+    mean of a draw; and `blank`, the share of maps that became blank, whose correlation counts as 0.
+    `other_image` is the mean correlation with the map of another image.
     """
     rows = sample(test)
-    batch = np.concatenate(
-        inference.run(lambda images: images, engine.config.input, list(rows["path"]), workers)
-    )
+    paths = list(rows["path"])
+    batches = inference.run(lambda images: images, engine.config.input, paths, workers)
+    batch = np.concatenate(batches)
     trained = unfolded(engine)
     targets = trained.forward(batch)[0].argmax(axis=1)
-    own = predicted_maps(trained, batch, targets)
-    flat = own.reshape(len(own), -1)
+    maps = predicted_maps(trained, batch, targets)
+    flat = maps.reshape(len(maps), -1)
     drawn = [maps_of_draw(engine, batch, targets, SEED + draw) for draw in range(DRAWS)]
-    names = [names[0].rpartition(".")[0] for names in reversed(backbone.stage_names(engine.model))]
+    # The first parameter of a stage names its layer: conv_stem.weight is of conv_stem.
+    layers = [
+        parameters[0].rpartition(".")[0]
+        for parameters in reversed(backbone.stage_names(engine.model))
+    ]
     stages = [
-        _stage(name, flat, [draw[number] for draw in drawn]) for number, name in enumerate(names)
+        _stage(layer, flat, [draw[number] for draw in drawn]) for number, layer in enumerate(layers)
     ]
     other = rank_correlation(flat, np.roll(flat, len(flat) // 2, axis=0))
     return {
         "images": len(rows),
         "draws": DRAWS,
         "seed": SEED,
-        "cells": list(own.shape[1:]),
+        "cells": list(maps.shape[1:]),
         "other_image": _mean(other),
         "stages": stages,
     }
 
 
 def sample(test: pd.DataFrame) -> pd.DataFrame:
-    """The first image of at most `IMAGES` lesions that are drawn with a fixed seed, in the table's
-    order.
-    """
+    """Draw at most `IMAGES` lesions with a fixed seed: the first image of each, in order."""
     first = test[~partition.canonical(test["lesion_id"]).duplicated()]
     chosen = np.random.default_rng(SEED).permutation(len(first))[:IMAGES]
     return first.iloc[np.sort(chosen)]
 
 
 def unfolded(engine: TorchEngine) -> TorchEngine:
-    """A copy of a model, to be changed: it answers from its torch module itself instead of a folded
-    copy.
-    """
+    """Copy a model to change it: the copy answers from its torch module, not from a folded one."""
     changed = copy.deepcopy(engine)
     changed.folded = changed.model
     return changed
@@ -105,10 +112,12 @@ def unfolded(engine: TorchEngine) -> TorchEngine:
 def maps_of_draw(
     engine: TorchEngine, batch: Floats32, targets: NDArray[np.int64], seed: int
 ) -> list[Floats32]:
-    """Maps (N, h * w) after each stage, the last stage first, with weights as a new model of that
-    seed has them.
+    """Compute the maps (N, h * w) after each stage, the last stage first.
+
+    Weights are drawn as those of a new model with that seed.
     """
-    changed, config = unfolded(engine), engine.config
+    changed = unfolded(engine)
+    config = engine.config
     # Drawing must not change what the caller draws next.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -120,26 +129,33 @@ def maps_of_draw(
     return maps
 
 
-def _stage(layer: str, own: Floats32, drawn: list[Floats32]) -> dict[str, Any]:
-    found = np.stack([rank_correlation(own, maps) for maps in drawn])
-    known = found[:, np.isfinite(found[0])]
-    means = known.mean(axis=1) if known.size else np.array([])
+def _stage(layer: str, trained: Floats32, drawn: list[Floats32]) -> dict[str, Any]:
+    """Compare maps (N, h * w) of the trained model with those of each draw after a stage."""
+    correlations = np.stack([rank_correlation(trained, maps) for maps in drawn])
+    # Not defined, in every draw, for an image whose map was blank from the start.
+    defined = correlations[:, np.isfinite(correlations[0])]
+    means = defined.mean(axis=1) if defined.size else np.array([])
     return {
         "layer": layer,
-        "correlation": _mean(known),
-        "bounds": _bounds(known.mean(axis=0)) if known.size else None,
-        "lowest": float(means.min()) if known.size else None,
-        "highest": float(means.max()) if known.size else None,
+        "correlation": _mean(defined),
+        "bounds": _bounds(defined.mean(axis=0)) if defined.size else None,
+        "lowest": float(means.min()) if defined.size else None,
+        "highest": float(means.max()) if defined.size else None,
         "blank": float(np.mean([~maps.any(axis=1) for maps in drawn])),
     }
 
 
 def _bounds(values: NDArray[np.float64]) -> list[float] | None:
+    """The interval of a mean over images."""
     # Each image is of another lesion.
-    weights = bootstrap.lesion_weights(np.arange(len(values)))
-    return bootstrap.bounds(np.concatenate([one @ values / one.sum(axis=1) for one in weights]))
+    lesions = np.arange(len(values))
+    means = [
+        weights @ values / weights.sum(axis=1) for weights in bootstrap.lesion_weights(lesions)
+    ]
+    return bootstrap.bounds(np.concatenate(means))
 
 
 def _mean(values: NDArray[np.float64]) -> float | None:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if known.size else None
+    """The mean of the finite values; None where there is none."""
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if finite.size else None

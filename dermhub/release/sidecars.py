@@ -1,5 +1,4 @@
-"""Files that ship beside the weights, made from the weights or from training and validation images
-alone.
+"""Files beside the weights, made from the weights or from training and validation images alone.
 
 Each is a function of images that a user of the model never has, so it is made once, when the model
 is measured. Nothing here changes an answer's probabilities, and nothing sees a test image.
@@ -25,16 +24,16 @@ from dermhub.scoring.inference import Outputs
 
 
 def clear(folder: ModelFolder) -> ModelFolder:
-    """Take what will be made anew out of config.json, so that the folder is whole meanwhile."""
+    """Remove old sidecars from config.json, so that the folder is whole meanwhile."""
     config = dataclasses.replace(folder.config, conformal=None, files={})
     return folder if config == folder.config else folder.write(config, {})
 
 
 def graph(engine: TorchEngine) -> OnnxEngine | None:
-    """A model as a graph, in memory.
+    """Export a model as a graph in memory.
 
-    None without the package onnx, for a model that gains nothing by it, and, with a line on stderr,
-    for one whose graph can't be made.
+    Returns None without the package onnx, for a model that gains nothing by it, and, with a line on
+    stderr, when the export fails.
     """
     if not export.installed():
         return None
@@ -54,11 +53,13 @@ def graph(engine: TorchEngine) -> OnnxEngine | None:
 def fit(
     config: ModelConfig, table: pd.DataFrame, outputs: dict[str, Outputs]
 ) -> tuple[ModelConfig, dict[str, bytes]]:
-    """The configuration with prediction sets, and the content of each file that was fitted.
+    """Fit prediction sets, the list of seen images, and the out-of-distribution gate.
 
-    `table` has the images, and `outputs` those of the rows of each split, in their order: of
-    training images varied ones (`dermhub.scoring.inference.varied_outputs`), because other
-    photographs of the same kind must not look strange to the gate.
+    `table` has the images, and `outputs` the model's outputs for the rows of each split, in their
+    order. Those of training images are of varied images
+    (`dermhub.scoring.inference.varied_outputs`), because other photographs of the same kind must
+    not look strange to the gate. Returns the configuration with prediction sets, and the content of
+    each file.
     """
     learnt = table[table["split"] != "test"]
     images = (to_rgb(path) for path in learnt["path"])
@@ -72,9 +73,7 @@ def fit(
 def write(
     folder: ModelFolder, config: ModelConfig, contents: dict[str, bytes], made: OnnxEngine | None
 ) -> ModelFolder:
-    """Write what `fit` gave, and the graph that was made; an old graph goes where there is no new
-    one.
-    """
+    """Write the results of `fit` and the graph; without a new graph, an old one is removed."""
     if made is None:
         (folder.path / GRAPH).unlink(missing_ok=True)
         return folder.write(config, contents)
@@ -82,6 +81,7 @@ def write(
 
 
 def _conformal(config: ModelConfig, table: pd.DataFrame, outputs: Outputs) -> Conformal:
+    """Fit prediction sets on the validation rows of a table."""
     part = table[table["split"] == "validation"]
     lesions = partition.canonical(part["lesion_id"]).to_numpy(str)
     probabilities = prediction.softmax(outputs.logits, config.temperature)

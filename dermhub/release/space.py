@@ -1,5 +1,4 @@
-"""The demo as a Hugging Face Space: which files it takes, and a README.md whose front matter the
-hub accepts.
+"""The demo as a Hugging Face Space: its files, and a README.md that the hub accepts.
 
 Keys and limits: https://huggingface.co/docs/hub/spaces-config-reference
 """
@@ -19,6 +18,7 @@ from dermhub.hub.pins import Entry
 from dermhub.models import catalog
 
 COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
+"""Colours that the hub takes."""
 
 NEEDED = (
     "title",
@@ -31,16 +31,18 @@ NEEDED = (
     "app_file",
     "license",
 )
+"""Keys that the front matter must have."""
 
 CODE = ("app.py", "requirements.txt", "LICENSE", "demo/**/*.*", "dermhub/**/*.*")
+"""Patterns of the files that a Space runs."""
 
 
 def contents(root: Path) -> dict[str, Path | bytes]:
-    """Path in the Space -> file or bytes, from a checkout of the repository.
+    """Collect the content of a Space from a checkout: path in the Space -> file or bytes.
 
     Models of the catalogue are named in the front matter, and the Space fetches them when it is
-    built; shipped ones that were not published are carried along. Raises ConfigError when it is no
-    checkout or a Space could not start.
+    built; shipped models that were not published are copied into it. Raises ConfigError when `root`
+    is no checkout or the Space could not start.
     """
     readme = root / "README.md"
     if not (root / "app.py").is_file() or not readme.is_file():
@@ -48,30 +50,30 @@ def contents(root: Path) -> dict[str, Path | bytes]:
             f"{root} holds no app.py: a Space is made from a checkout of the repository."
         )
     published = list(catalog.CATALOGUE.values())
-    carried = {
+    unpublished = {
         name: folder for name, folder in catalog.shipped().items() if name not in catalog.CATALOGUE
     }
-    if not published and not carried:
+    if not published and not unpublished:
         raise ConfigError(
             "There is no model for the Space: none is shipped in model_cards and none is published."
         )
-    found: dict[str, Path | bytes] = {
+    collected: dict[str, Path | bytes] = {
         path.relative_to(root).as_posix(): path
         for pattern in CODE
         for path in sorted(root.glob(pattern))
         if path.is_file() and "__pycache__" not in path.parts
     }
-    found["README.md"] = page(readme.read_text(encoding="utf-8"), root, published).encode()
-    for name, folder in carried.items():
-        found |= {
-            f"model_cards/{name}/{path}": file for path, file in client.model_files(folder).items()
-        }
-    return found
+    collected["README.md"] = page(readme.read_text(encoding="utf-8"), root, published).encode()
+    for name, folder in unpublished.items():
+        for path, file in client.model_files(folder).items():
+            collected[f"model_cards/{name}/{path}"] = file
+    return collected
 
 
 def page(readme: str, root: Path, published: Iterable[Entry]) -> str:
-    """The Space's README.md: with the published models in its front matter, once that was found to
-    be valid.
+    """Check the front matter of a README.md, and add the published models to it.
+
+    Raises ConfigError where the hub would refuse it.
     """
     parts = readme.split("---\n", 2)
     front = yaml.safe_load(parts[1]) if len(parts) == 3 and not parts[0] else None
@@ -84,25 +86,22 @@ def page(readme: str, root: Path, published: Iterable[Entry]) -> str:
     added = {
         "models": [entry.repository for entry in entries],
         "preload_from_hub": [
-            f"{e.repository} {','.join(sorted(e.files))} {e.revision}" for e in entries
+            f"{entry.repository} {','.join(sorted(entry.files))} {entry.revision}"
+            for entry in entries
         ],
     }
     return f"---\n{parts[1]}{yaml.safe_dump(added, sort_keys=False, width=10_000)}---\n{parts[2]}"
 
 
 def check(front: dict[str, Any], root: Path) -> None:
-    """Refuse front matter that the hub would refuse, or that asks for another Gradio than
-    requirements.txt.
+    """Raise ConfigError for front matter that the hub would refuse, or with another Gradio.
+
+    The version of Gradio must be that of requirements.txt.
     """
     if missing := [key for key in NEEDED if not front.get(key)]:
         raise ConfigError(f"README.md: the front matter lacks {some(missing)}.")
-    pins = dict(
-        re.findall(
-            r"^(\w+)==([\w.]+)",
-            (root / "requirements.txt").read_text(encoding="utf-8"),
-            re.MULTILINE,
-        )
-    )
+    requirements = (root / "requirements.txt").read_text(encoding="utf-8")
+    pins = dict(re.findall(r"^(\w+)==([\w.]+)", requirements, re.MULTILINE))
     if front["sdk"] != "gradio" or front["sdk_version"] != pins.get("gradio"):
         raise ConfigError(
             f"README.md: sdk is {front['sdk']} {front['sdk_version']}, but requirements.txt pins "

@@ -1,8 +1,8 @@
-"""Work every figure of a model's card out again from the predictions that ship with it, without an
-image.
+"""Verification of a model folder: its figures, computed again from the predictions beside them.
 
-The chain is closed: the two tables of predictions give metrics.json, metrics.json and config.json
-give the card, and the hashes in them are those of the files beside them.
+The chain is closed and needs no image: the two tables of predictions give metrics.json,
+metrics.json and config.json give the card, and the hashes in them are those of the files. With the
+images, `check_logits` tests that the weights give the predictions.
 """
 
 from __future__ import annotations
@@ -29,8 +29,12 @@ from dermhub.models.folder import ModelFolder
 from dermhub.scoring import inference
 
 TOLERANCE = 2e-6
-"""Largest difference of two figures: intervals have six digits, and a machine may round the last
-the other way.
+"""Largest difference of two figures: the sixth digit of an interval may be rounded either way."""
+
+PROBABILITY_TOLERANCE = 0.01
+"""Largest difference of a probability.
+
+Another processor adds up in another order, and decodes JPEG its own way.
 """
 
 NOT_RECOMPUTED = {
@@ -44,13 +48,10 @@ NOT_RECOMPUTED = {
     "image_sizes": "the sizes of the image files",
     "maps.cascade": "the maps of destroyed models (they need the images)",
 }
-"""Part of metrics.json -> what it is; these need images, time or the run, and are taken as they
-stand.
-"""
+"""Part of metrics.json that needs images, time or the run -> its description."""
 
 CHOSEN = {"temperature": 0.002, "thresholds": 2e-5, "least": 2e-5, "ece": 0.005}
-"""What is chosen on validation -> the largest difference that another engine's logits can make to
-it.
+"""Choice on validation -> largest difference that the logits of another engine make to it.
 
 An ECE jumps where a probability crosses the border of a bin.
 """
@@ -58,8 +59,10 @@ An ECE jumps where a probability crosses the border of a bin.
 
 @dataclass(frozen=True)
 class Report:
-    """What `verify` found: `figures` were compared, and each of `differences` is a sentence without
-    its full stop.
+    """Result of `verify` for a model folder.
+
+    `figures` is the number of figures that were compared; each of `differences` is a sentence
+    without its full stop.
     """
 
     folder: Path
@@ -68,7 +71,7 @@ class Report:
 
 
 def verify(path: Path) -> Report:
-    """Compare a model folder's metrics.json, card and hashes with what its predictions give.
+    """Compare a model folder's metrics.json, card and hashes with its predictions.
 
     Raises LeakError when the tables show a lesion on both sides of a split, and DataError or
     ModelError when a file is missing or can't be read.
@@ -79,72 +82,65 @@ def verify(path: Path) -> Report:
     if not isinstance(content, dict):
         raise DataError(f"{path / METRICS} is no JSON object: measure the model again.")
     table = read_table(folder)
-    found = _blocks(folder, table)
-    pairs = [
-        pair for block, value in found.items() for pair in leaves(content.get(block), value, block)
-    ]
-    differs = [f"{METRICS} has {place} {stated!r}, the predictions give {due!r}" for place, stated, due in pairs
-               if not same(stated, due)]  # fmt: skip
-    differs += list(_files(folder, content))
     validation = table[table["split"] == "validation"]
-    chosen = list(choices(validation, config))
-    differs += [f"{CONFIG} has {place} {stated!r}, the validation images give {due!r}"
-                for place, stated, due, far in chosen if abs(stated - due) > far]  # fmt: skip
-    selection = content.get("selection")
-    told = list(_selection(selection if isinstance(selection, dict) else {}, validation, config))
-    differs += [f"{METRICS} has selection.{place} {stated!r}, expected {due!r}" for place, stated, due, as_due in told
-                if not as_due]  # fmt: skip
-    if not differs:
+    figures = [
+        triple
+        for block, due in _blocks(folder, table).items()
+        for triple in _leaves(content.get(block), due, block)
+    ]
+    choices = list(_choices(validation, config))
+    selection = list(_selection(content.get("selection"), validation, config))
+
+    differences = [
+        f"{METRICS} has {place} {stated!r}, the predictions give {due!r}"
+        for place, stated, due in figures
+        if not same(stated, due)
+    ]
+    differences += _file_differences(folder, content)
+    differences += [
+        f"{CONFIG} has {place} {stated!r}, the validation images give {due!r}"
+        for place, stated, due, tolerance in choices
+        if abs(stated - due) > tolerance
+    ]
+    differences += [
+        f"{METRICS} has selection.{key} {stated!r}, expected {due!r}"
+        for key, stated, due, agrees in selection
+        if not agrees
+    ]
+    if not differences:
         # Only then: the card of wrong figures is wrong in the same places.
-        card = comparison.difference(comparison.read_card(path), config, content)
-        differs += [card] if card else []
-    return Report(path, len(pairs) + len(chosen) + len(told), tuple(differs))
+        sentence = comparison.difference(comparison.read_card(path), config, content)
+        differences += [sentence] if sentence else []
+    return Report(path, len(figures) + len(choices) + len(selection), tuple(differences))
 
 
-def choices(part: pd.DataFrame, config: ModelConfig) -> Iterator[tuple[str, float, float, float]]:
-    """(place, stated, due, tolerance) of what config.json says was chosen on the validation rows of
-    the predictions.
+def check_logits(folder: Path, images: Path, workers: int = 0) -> tuple[int, list[str]]:
+    """Compare the weights' answers to the images with the predictions in a model folder.
+
+    Returns the number of images, and a sentence (without its full stop) for each whose
+    probabilities differ by more than `PROBABILITY_TOLERANCE`. Raises DataError when the images of
+    predictions.csv are not all below `images`.
     """
-    logits, true = (
-        predictions.logits_of(part, config.task),
-        prediction.class_indices(part["dx"], config.task),
-    )
-    yield (
-        "temperature",
-        config.temperature,
-        calibration.fit_temperature(logits, true),
-        CHOSEN["temperature"],
-    )
-    sure = prediction.softmax(logits, config.temperature)
-    sick = np.isin(true, config.task.positive_indices)
-    due = calibration.choose_thresholds(prediction.malignancy(sure, config.task), sick)
-    for name, threshold in config.thresholds.items():
-        if name in due:
-            yield f"thresholds.{name}", threshold.value, due[name].value, CHOSEN["thresholds"]
-    if config.conformal:
-        lesions = partition.canonical(part["lesion_id"]).to_numpy(str)
-        fitted = conformal.fit(sure, true, lesions, config.task.classes, config.conformal.level)
-        for name, least in fitted.least.items():
-            yield f"conformal.least.{name}", config.conformal.least[name], least, CHOSEN["least"]
-
-
-def _selection(
-    stated: dict[str, Any], part: pd.DataFrame, config: ModelConfig
-) -> Iterator[tuple[str, Any, Any, bool]]:
-    """(key, stated, due, whether they agree) of what metrics.json tells of the choice on
-    validation, but its shift.
-    """
-    yield "split", stated.get("split"), "validation", stated.get("split") == "validation"
-    temperature = stated.get("temperature")
-    yield "temperature", temperature, config.temperature, same(temperature, config.temperature)
-    raw = prediction.softmax(predictions.logits_of(part, config.task))
-    due = metrics.expected_calibration_error(raw, prediction.class_indices(part["dx"], config.task))
-    ece = stated.get("ece_before_temperature")
-    yield "ece_before_temperature", ece, due, type(ece) is float and abs(ece - due) <= CHOSEN["ece"]
+    classifier = Classifier(folder)
+    task = classifier.config.task
+    temperature = classifier.config.temperature
+    table = predictions.read_predictions(folder / layout.PREDICTIONS, task)
+    table = tables.attach_paths(table, images)
+    logits = inference.logits(classifier, list(table["path"]), workers)
+    due = prediction.softmax(logits, temperature)
+    stated = prediction.softmax(predictions.logits_of(table, task), temperature)
+    apart = np.abs(due - stated).max(axis=1)
+    # Negated, so that a difference that is no number counts, too.
+    far = np.flatnonzero(~(apart <= PROBABILITY_TOLERANCE))
+    return len(table), [
+        f"the weights give {table['image_id'][i]} probabilities that differ by {apart[i]:.4f} from "
+        f"those of {layout.PREDICTIONS}, expected at most {PROBABILITY_TOLERANCE}"
+        for i in far
+    ]
 
 
 def recompute(folder: ModelFolder) -> dict[str, Any]:
-    """All blocks of metrics.json that the two tables of predictions in a model folder give.
+    """Compute all blocks of metrics.json that a model folder's two tables of predictions give.
 
     Raises what `read_table` raises.
     """
@@ -152,10 +148,10 @@ def recompute(folder: ModelFolder) -> dict[str, Any]:
 
 
 def read_table(folder: ModelFolder) -> pd.DataFrame:
-    """The predictions of a model folder.
+    """Read the predictions of a model folder.
 
-    Raises LeakError when a lesion stands in two splits, or where the model says that it never does:
-    in another split than the shipped partition gives it.
+    Raises LeakError when a lesion stands in two splits, and, for a model of HAM10000's lesions,
+    when it stands in another split than the shipped partition gives it.
     """
     config = folder.config
     table = predictions.read_predictions(folder.path / layout.PREDICTIONS, config.task)
@@ -164,48 +160,8 @@ def read_table(folder: ModelFolder) -> pd.DataFrame:
     return table
 
 
-def _blocks(folder: ModelFolder, table: pd.DataFrame) -> dict[str, Any]:
-    path, config = folder.path / layout.EXTERNAL, folder.config
-    others = (
-        external.external_figures(external.read_external(path, config.task), config)
-        if path.is_file()
-        else {}
-    )
-    return {
-        **summary.recompute(table, config),
-        "external": others,
-        "maps": _maps(folder.path, table, config),
-        "data": summary.describe(table, config.task, partition.SPLITS[1:]),
-    }
-
-
-def _maps(folder: Path, table: pd.DataFrame, config: ModelConfig) -> dict[str, Any] | None:
-    """The block `maps` but for its cascade, or None where no map was held against a mask."""
-    path, test = folder / layout.MAPS, table[table["split"] == "test"]
-    return (
-        class_maps.map_figures(class_maps.read_maps(path, test), test, config)
-        if path.is_file()
-        else None
-    )
-
-
-def leaves(stated: Any, due: Any, place: str) -> Iterator[tuple[str, Any, Any]]:
-    """(place, stated, due) of every value of two JSON trees; None where one of them has no such
-    value.
-    """
-    if isinstance(stated, dict) and isinstance(due, dict):
-        for key in {**due, **stated}:
-            if key not in NOT_RECOMPUTED and f"{place}.{key}" not in NOT_RECOMPUTED:
-                yield from leaves(stated.get(key), due.get(key), f"{place}.{key}")
-    elif isinstance(stated, list) and isinstance(due, list) and len(stated) == len(due):
-        for index, (one, other) in enumerate(zip(stated, due, strict=True)):
-            yield from leaves(one, other, f"{place}[{index}]")
-    else:
-        yield place, stated, due
-
-
 def same(stated: Any, due: Any) -> bool:
-    """Whether two values are one figure: equal, or numbers that differ by rounding alone."""
+    """Tell if two values are one figure: equal, or numbers that differ by rounding alone."""
     numbers = all(type(value) in (int, float) for value in (stated, due))
     if numbers and float in (type(stated), type(due)):
         return math.isclose(stated, due, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
@@ -213,6 +169,7 @@ def same(stated: Any, due: Any) -> bool:
 
 
 def _check_places(table: pd.DataFrame, config: ModelConfig) -> None:
+    """Raise LeakError where a lesion is in another split than the shipped partition gives it."""
     if not config.provenance.get("data", {}).get("ham10000_lesions"):
         return
     moved = table[table["lesion_id"].map(partition.shipped()) != table["split"]]
@@ -224,48 +181,114 @@ def _check_places(table: pd.DataFrame, config: ModelConfig) -> None:
         )
 
 
-def _files(folder: ModelFolder, content: dict[str, Any]) -> Iterator[str]:
-    """Differences between the files of a folder and the hashes that are stated of them."""
+def _blocks(folder: ModelFolder, table: pd.DataFrame) -> dict[str, Any]:
+    """Compute the blocks of metrics.json from a model folder and the table of its predictions."""
+    config = folder.config
+    return {
+        **summary.recompute(table, config),
+        "external": _external(folder.path, config),
+        "maps": _maps(folder.path, table, config),
+        "data": summary.describe(table, config.task, partition.SPLITS[1:]),
+    }
+
+
+def _external(folder: Path, config: ModelConfig) -> dict[str, Any]:
+    """Compute the block `external`; empty where the folder has no external test."""
+    path = folder / layout.EXTERNAL
+    if not path.is_file():
+        return {}
+    return external.external_figures(external.read_external(path, config.task), config)
+
+
+def _maps(folder: Path, table: pd.DataFrame, config: ModelConfig) -> dict[str, Any] | None:
+    """Compute the block `maps` but for its cascade; None where the folder has no maps.csv."""
+    path = folder / layout.MAPS
+    if not path.is_file():
+        return None
+    test = table[table["split"] == "test"]
+    return class_maps.map_figures(class_maps.read_maps(path, test), test, config)
+
+
+def _leaves(stated: Any, due: Any, place: str) -> Iterator[tuple[str, Any, Any]]:
+    """Yield (place, stated, due) for every value of two JSON trees.
+
+    A value that only one of them has is None in the other. Parts in `NOT_RECOMPUTED` are left out.
+    """
+    if isinstance(stated, dict) and isinstance(due, dict):
+        for key in {**due, **stated}:
+            if key not in NOT_RECOMPUTED and f"{place}.{key}" not in NOT_RECOMPUTED:
+                yield from _leaves(stated.get(key), due.get(key), f"{place}.{key}")
+    elif isinstance(stated, list) and isinstance(due, list) and len(stated) == len(due):
+        for index, (left, right) in enumerate(zip(stated, due, strict=True)):
+            yield from _leaves(left, right, f"{place}[{index}]")
+    else:
+        yield place, stated, due
+
+
+def _choices(
+    validation: pd.DataFrame, config: ModelConfig
+) -> Iterator[tuple[str, float, float, float]]:
+    """Yield (place, stated, due, tolerance) for every choice on validation in config.json."""
+    logits = predictions.logits_of(validation, config.task)
+    true = prediction.class_indices(validation["dx"], config.task)
+    temperature = calibration.fit_temperature(logits, true)
+    yield "temperature", config.temperature, temperature, CHOSEN["temperature"]
+
+    probabilities = prediction.softmax(logits, config.temperature)
+    score = prediction.malignancy(probabilities, config.task)
+    malignant = np.isin(true, config.task.positive_indices)
+    thresholds = calibration.choose_thresholds(score, malignant)
+    for name, threshold in config.thresholds.items():
+        if name in thresholds:
+            due = thresholds[name].value
+            yield f"thresholds.{name}", threshold.value, due, CHOSEN["thresholds"]
+
+    stated = config.conformal
+    if stated:
+        lesions = partition.canonical(validation["lesion_id"]).to_numpy(str)
+        fitted = conformal.fit(probabilities, true, lesions, config.task.classes, stated.level)
+        for name, least in fitted.least.items():
+            yield f"conformal.least.{name}", stated.least[name], least, CHOSEN["least"]
+
+
+def _selection(
+    stated: Any, validation: pd.DataFrame, config: ModelConfig
+) -> Iterator[tuple[str, Any, Any, bool]]:
+    """Yield (key, stated, due, agrees) for the block `selection` of metrics.json, but its shift."""
+    stated = stated if isinstance(stated, dict) else {}
+    split = stated.get("split")
+    yield "split", split, "validation", split == "validation"
+
+    temperature = stated.get("temperature")
+    yield "temperature", temperature, config.temperature, same(temperature, config.temperature)
+
+    ece = stated.get("ece_before_temperature")
+    true = prediction.class_indices(validation["dx"], config.task)
+    uncalibrated = prediction.softmax(predictions.logits_of(validation, config.task))
+    due = metrics.expected_calibration_error(uncalibrated, true)
+    yield "ece_before_temperature", ece, due, type(ece) is float and abs(ece - due) <= CHOSEN["ece"]
+
+
+def _file_differences(folder: ModelFolder, content: dict[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each file of a folder that its stated hash or size does not fit."""
     for name, stated in folder.hashes.items():
         path = folder.path / name
         if not path.is_file():
             yield f"there is no {name}, of which {CONFIG} states the sha256"
         elif (actual := files.sha256(path)) != stated:
             yield f"{name} has the sha256 {actual}, {CONFIG} states {stated}"
-    weights, path = content.get("weights"), folder.path / WEIGHTS
+
+    weights = content.get("weights")
     weights = weights if isinstance(weights, dict) else {}
+    path = folder.path / WEIGHTS
     if path.is_file():
-        size, megabytes = round(path.stat().st_size / 1e6, 1), weights.get("megabytes")
+        megabytes = weights.get("megabytes")
+        size = round(path.stat().st_size / 1e6, 1)
         if not same(megabytes, size):
             yield f"{METRICS} has weights.megabytes {megabytes!r}, the file has {size!r}"
-    measured, stated = weights.get("sha256"), folder.config.weights_sha256
-    if measured != stated:
-        yield f"{METRICS} has weights.sha256 {measured!r}, {CONFIG} states {stated!r}"
-
-
-PROBABILITY_TOLERANCE = 0.01
-"""Largest difference of a probability: another processor adds up in another order, and decodes JPEG
-its own way.
-"""
-
-
-def check_logits(folder: Path, images: Path, workers: int = 0) -> tuple[int, list[str]]:
-    """The number of images, and one sentence (without its full stop) for each whose probabilities
-    differ.
-
-    Raises DataError when the images of predictions.csv are not all below `images`.
-    """
-    classifier = Classifier(folder)
-    task = classifier.config.task
-    table = tables.attach_paths(
-        predictions.read_predictions(folder / layout.PREDICTIONS, task), images
-    )
-    found = inference.logits(classifier, list(table["path"]), workers)
-    stated = prediction.softmax(predictions.logits_of(table, task), classifier.config.temperature)
-    apart = np.abs(prediction.softmax(found, classifier.config.temperature) - stated).max(axis=1)
-    far = np.flatnonzero(~(apart <= PROBABILITY_TOLERANCE))
-    return len(table), [
-        f"the weights give {table['image_id'][i]} probabilities that differ by {apart[i]:.4f} from "
-        f"those of {layout.PREDICTIONS}, expected at most {PROBABILITY_TOLERANCE}"
-        for i in far
-    ]
+    measured = weights.get("sha256")
+    if measured != folder.config.weights_sha256:
+        yield (
+            f"{METRICS} has weights.sha256 {measured!r}, {CONFIG} states "
+            f"{folder.config.weights_sha256!r}"
+        )

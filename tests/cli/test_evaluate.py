@@ -1,6 +1,4 @@
-"""python -m dermhub evaluate: figures against figures by hand, and one sentence for labels that
-can't be used.
-"""
+"""python -m dermhub evaluate: figures by hand, and one sentence for labels that can't be used."""
 
 from __future__ import annotations
 
@@ -43,11 +41,11 @@ def test_figures_by_hand(
     command: Command, tiny_lesion_model: Path, images: Path, tmp_path: Path
 ) -> None:
     classifier = Classifier(tiny_lesion_model)
-    said = [classifier.predict(images / f"{name}.png") for name in IDS]
-    assert len({one.label for one in said}) > 1
+    answers = [classifier.predict(images / f"{name}.png") for name in IDS]
+    assert len({answer.label for answer in answers}) > 1
     # The first four labels are the model's own answers, the last two are not.
-    wrong = ["nv" if one.label != "nv" else "mel" for one in said]
-    dx = [one.label for one in said[:4]] + wrong[4:]
+    wrong = ["nv" if answer.label != "nv" else "mel" for answer in answers]
+    dx = [answer.label for answer in answers[:4]] + wrong[4:]
     table = labels(tmp_path, image_id=IDS, dx=dx)
     options = ["--model", tiny_lesion_model, "--images", images, "--labels", table, "--workers", 0]
     code, out, err = command("evaluate", *options)
@@ -58,10 +56,12 @@ def test_figures_by_hand(
     sick = [name in ("akiec", "bcc", "mel") for name in dx]
     point = content["operating_points"]["sensitivity_95"]
     assert point["tp"] == sum(
-        one.malignancy >= 0.25 for one, is_sick in zip(said, sick, strict=True) if is_sick
+        answer.malignancy >= 0.25 for answer, is_sick in zip(answers, sick, strict=True) if is_sick
     )
     assert point["fp"] == sum(
-        one.malignancy >= 0.25 for one, is_sick in zip(said, sick, strict=True) if not is_sick
+        answer.malignancy >= 0.25
+        for answer, is_sick in zip(answers, sick, strict=True)
+        if not is_sick
     )
     assert sum(point[name] for name in ("tp", "fn", "fp", "tn")) == 6
     assert sum(content["confusion_matrix"][i][i] for i in range(7)) == 4
@@ -70,8 +70,10 @@ def test_figures_by_hand(
 def test_labels_outside_the_task_are_counted_and_left_out(
     command: Command, tiny_lesion_model: Path, images: Path, tmp_path: Path
 ) -> None:
-    own = called(tiny_lesion_model, images)
-    table = labels(tmp_path, image_id=IDS, dx=["scc", own[1], own[2], "unknown", "SCC", own[5]])
+    answers = called(tiny_lesion_model, images)
+    table = labels(
+        tmp_path, image_id=IDS, dx=["scc", answers[1], answers[2], "unknown", "SCC", answers[5]]
+    )
     code, out, err = command(
         "evaluate", "--model", tiny_lesion_model, "--images", images, "--labels", table
     )
@@ -100,8 +102,8 @@ def test_binary_takes_its_own_classes_and_the_seven(
 ) -> None:
     # Two images are labelled against the model, so that an accuracy of 1 can't come from anything
     # else.
-    own = called(tiny_binary_model, images)
-    dx = [names[(name == "malignant") != (i < 2)] for i, name in enumerate(own)]
+    answers = called(tiny_binary_model, images)
+    dx = [names[(name == "malignant") != (i < 2)] for i, name in enumerate(answers)]
     table = labels(tmp_path, image_id=IDS, dx=dx)
     code, out, err = command(
         "evaluate", "--model", tiny_binary_model, "--images", images, "--labels", table
@@ -130,10 +132,8 @@ def test_labels_of_one_class(
 def test_out_holds_what_would_be_printed(
     command: Command, tiny_binary_model: Path, images: Path, tmp_path: Path
 ) -> None:
-    table, out = (
-        labels(tmp_path, image_id=IDS[:2], dx=["nv", "mel"]),
-        tmp_path / "new" / "figures.json",
-    )
+    table = labels(tmp_path, image_id=IDS[:2], dx=["nv", "mel"])
+    out = tmp_path / "new" / "figures.json"
     options = ["--model", tiny_binary_model, "--images", images, "--labels", table]
     printed = command("evaluate", *options)[1]
     assert command("evaluate", *options, "--out", out, "--workers", 0) == (
@@ -148,9 +148,8 @@ def test_images_of_training_lesions_are_warned_of(
     command: Command, tiny_binary_model: Path, images: Path, tmp_path: Path
 ) -> None:
     places = partition.shipped()
-    trained, tested = (
-        next(one for one, split in places.items() if split == name) for name in ("train", "test")
-    )
+    trained = next(lesion for lesion, split in places.items() if split == "train")
+    tested = next(lesion for lesion, split in places.items() if split == "test")
     table = labels(
         tmp_path, image_id=IDS[:3], dx=["nv", "mel", "nv"], lesion_id=[trained, trained, tested]
     )
@@ -204,23 +203,18 @@ def test_images_of_training_lesions_are_warned_of(
     ],
 )
 def test_input_that_can_not_be_used(
-    command: Command, tiny_binary_model: Path, images: Path, tmp_path: Path,
-    content: str, options: list[str], message: str,
-) -> None:  # fmt: skip
+    command: Command,
+    tiny_binary_model: Path,
+    images: Path,
+    tmp_path: Path,
+    content: str,
+    options: list[str],
+    message: str,
+) -> None:
     table = tmp_path / "labels.csv"
     table.write_text(content)
-    given = [
-        "--model",
-        tiny_binary_model,
-        "--images",
-        images,
-        "--labels",
-        table,
-        "--workers",
-        0,
-        *options,
-    ]
-    code, out, err = command("evaluate", *given)
+    usual = ["--model", tiny_binary_model, "--images", images, "--labels", table, "--workers", 0]
+    code, out, err = command("evaluate", *usual, *options)
     assert (code, out) == (2, "")
     assert err.startswith("dermhub: ")
     assert message in err

@@ -1,6 +1,4 @@
-"""Publishing: one commit of what was checked, nothing where nothing changed, and what was pushed
-loads everywhere.
-"""
+"""Publishing: one commit of checked files, none without a change, and models that load again."""
 
 from __future__ import annotations
 
@@ -51,8 +49,8 @@ def run(hub: Hub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
 
     def command(*options: object) -> tuple[int, str, str]:
         code = main.main([str(option) for option in options])
-        told = capsys.readouterr()
-        return code, told.out.replace(HOST, "HOST"), told.err.replace(HOST, "HOST")
+        output = capsys.readouterr()
+        return code, output.out.replace(HOST, "HOST"), output.err.replace(HOST, "HOST")
 
     return command
 
@@ -64,15 +62,15 @@ def test_push_is_one_commit_of_the_model_alone(hub: Hub, run: Run, folder: Path)
     assert repository.messages == ["initial commit", "dermhub lesion"]
     commit = repository.branches["main"]
     sent = repository.commits[commit]
-    own = {
+    expected = {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*.*")
         if path.is_file()
     }
     # What is neither weights, JSON, Markdown nor a figure stays here.
-    del own["notes.bin"], own["predictions.csv"]
-    assert {name: content for name, content in sent.items() if name != ".gitattributes"} == own
-    assert out.startswith(f"HOST/user/lesion: {len(own)} files, commit {commit}\n")
+    del expected["notes.bin"], expected["predictions.csv"]
+    assert {name: content for name, content in sent.items() if name != ".gitattributes"} == expected
+    assert out.startswith(f"HOST/user/lesion: {len(expected)} files, commit {commit}\n")
 
 
 def test_push_prints_the_entry_that_pins_it(run: Run, folder: Path) -> None:
@@ -97,7 +95,9 @@ def test_pushed_again_nothing_is_sent(hub: Hub, run: Run, folder: Path) -> None:
         f"HOST/user/lesion: already holds these {count} files, nothing sent (commit {commit})",
     )
     assert hub.repositories[NAME].branches == {"main": commit}
-    assert not [one for one in hub.requests if "/commit/" in one or one.startswith("PUT")]
+    assert not [
+        request for request in hub.requests if "/commit/" in request or request.startswith("PUT")
+    ]
 
 
 def test_a_change_is_one_commit_that_sends_no_weights(hub: Hub, run: Run, folder: Path) -> None:
@@ -109,29 +109,30 @@ def test_a_change_is_one_commit_that_sends_no_weights(hub: Hub, run: Run, folder
     hub.requests.clear()
     assert run("push", folder, "--repo", NAME)[::2] == (0, "")
     assert len(hub.repositories[NAME].messages) == 3
-    assert not [one for one in hub.requests if one.startswith("PUT")]
+    assert not [request for request in hub.requests if request.startswith("PUT")]
 
 
 def test_what_was_pushed_gives_the_same_bits_here_and_in_timm(
     run: Run, folder: Path, photo: Path
 ) -> None:
     assert run("push", folder, "--repo", NAME)[::2] == (0, "")
-    own, pushed = dermhub.load(folder), dermhub.load(NAME)
+    local = dermhub.load(folder)
+    pushed = dermhub.load(NAME)
     theirs = timm.create_model(f"hf-hub:{NAME}", pretrained=True).eval()
     # The layout in memory changes the order of additions, and so the last bits.
-    theirs = theirs.to(memory_format=backbone.memory_format(own.config.architecture))
+    theirs = theirs.to(memory_format=backbone.memory_format(local.config.architecture))
     with torch.inference_mode():
-        images = to_tensor(to_rgb(photo), own.config.input)[None]
+        images = to_tensor(to_rgb(photo), local.config.input)[None]
         assert torch.equal(pushed.model(images), theirs(images))
-    assert (pushed.logits([to_rgb(photo)]) == own.logits([to_rgb(photo)])).all()
-    assert pushed.predict(photo) == own.predict(photo)
+    assert (pushed.logits([to_rgb(photo)]) == local.logits([to_rgb(photo)])).all()
+    assert pushed.predict(photo) == local.predict(photo)
 
 
 def test_many_large_files_are_verified_at_one_address(hub: Hub, run: Run, folder: Path) -> None:
     for number in range(20):
         (folder / "figures" / f"{number}.png").write_bytes(b"%d" % number)
     assert run("push", folder, "--repo", NAME)[::2] == (0, "")
-    assert sum(one.endswith("/verify") for one in hub.requests) > 20
+    assert sum(request.endswith("/verify") for request in hub.requests) > 20
 
 
 def test_private(hub: Hub, run: Run, folder: Path) -> None:
@@ -301,7 +302,7 @@ def test_pull_in_a_process_of_its_own(hub: Hub, model: dict[str, bytes], tmp_pat
         )
         assert " torch\n" not in done.stderr
         return done.returncode, "\n".join(
-            one for one in done.stderr.splitlines() if "import time:" not in one
+            line for line in done.stderr.splitlines() if "import time:" not in line
         )
 
     offline = {"HF_HUB_OFFLINE": "1"}

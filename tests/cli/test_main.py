@@ -121,7 +121,8 @@ def test_the_command_itself(tiny_binary_model: Path, photo: Path, tmp_path: Path
     )
     assert done.returncode == 2
     assert done.stderr == f"dermhub: {images[0]} is empty (0 bytes), expected an image file.\n"
-    row, expected = json.loads(done.stdout)[0], Classifier(tiny_binary_model).predict(photo)
+    row = json.loads(done.stdout)[0]
+    expected = Classifier(tiny_binary_model).predict(photo)
     assert (row["image"], row["label"]) == (str(photo), expected.label)
     # Another number of threads adds up in another order.
     assert row["malignancy"] == pytest.approx(expected.malignancy, rel=1e-4)
@@ -159,7 +160,7 @@ def test_evaluate_and_verify_need_no_torch_where_there_is_a_graph(
         ("verify", model, "--images", tiny_data),
     ):
         for workers in (0, 2):
-            options = [str(one) for one in (*arguments, "--workers", workers)]
+            options = [str(argument) for argument in (*arguments, "--workers", workers)]
             done = process("-W", "error", "-c", absent, *options)
             code, out, err = command(*options)
             assert (done.returncode, done.stdout, done.stderr) == (code, out, err)

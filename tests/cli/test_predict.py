@@ -1,6 +1,4 @@
-"""python -m dermhub predict: it prints what the API says, and names each image that can't be
-used.
-"""
+"""python -m dermhub predict: the answers of the API, and a line for each image it can't use."""
 
 from __future__ import annotations
 
@@ -39,7 +37,7 @@ def in_order(folder: Path) -> list[Path]:
 
 
 def expected_rows(model: Path, images: list[Path]) -> list[dict[str, Any]]:
-    """What the API says of the images, as the command prints it."""
+    """The answers of the API to images, as the command prints them."""
     classifier = Classifier(model)
     return [
         {
@@ -50,7 +48,9 @@ def expected_rows(model: Path, images: list[Path]) -> list[dict[str, Any]]:
             "threshold": 0.25,
             **{f"p_{name}": value for name, value in said.probabilities.items()},
             "conformal": list(said.conformal),
-            "concerns": [{"code": one.code, "sentence": one.sentence} for one in said.concerns],
+            "concerns": [
+                {"code": concern.code, "sentence": concern.sentence} for concern in said.concerns
+            ],
             "abstention": said.abstention,
         }
         for path, said in ((path, classifier.predict(path)) for path in images)
@@ -80,8 +80,8 @@ def test_predict_prints_json_of_what_the_api_says(
 def test_predict_prints_csv_of_what_the_api_says(
     command: Command, tiny_binary_model: Path, folder: Path
 ) -> None:
-    one = folder / "b.jpg"
-    code, out, err = command("predict", one, "--model", tiny_binary_model, "--format", "csv")
+    image = folder / "b.jpg"
+    code, out, err = command("predict", image, "--model", tiny_binary_model, "--format", "csv")
     assert (code, err) == (0, "")
     rows = list(csv.DictReader(io.StringIO(out)))
     # The drawing has 72 x 64 pixels.
@@ -89,11 +89,13 @@ def test_predict_prints_csv_of_what_the_api_says(
     assert rows == [
         {
             name: str(value)
-            for name, value in (expected_rows(tiny_binary_model, [one])[0] | lists).items()
+            for name, value in (expected_rows(tiny_binary_model, [image])[0] | lists).items()
         }
     ]
-    heading = "image,label,malignancy,malignant,threshold,p_benign,p_malignant,conformal,concerns,abstention"
-    assert out.splitlines()[0] == heading
+    assert out.splitlines()[0] == (
+        "image,label,malignancy,malignant,threshold,p_benign,p_malignant,conformal,concerns,"
+        "abstention"
+    )
 
 
 def test_predict_prints_a_table(command: Command, tiny_lesion_model: Path, folder: Path) -> None:
@@ -102,10 +104,10 @@ def test_predict_prints_a_table(command: Command, tiny_lesion_model: Path, folde
     assert (code, err) == (0, "")
     heading, *lines, empty, point, warning = out.splitlines()
     assert heading.split() == ["image", "label", "malignancy", *dermhub.LESION.classes]
-    for line, told, row in zip(
+    for line, below, row in zip(
         lines[::2], lines[1::2], expected_rows(tiny_lesion_model, images), strict=True
     ):
-        assert [told.strip()] == [concern["sentence"] for concern in row["concerns"]]
+        assert [below.strip()] == [concern["sentence"] for concern in row["concerns"]]
         shown = [f"{row[f'p_{name}']:.4f}" for name in dermhub.LESION.classes]
         mark = ">=" if row["malignancy"] >= 0.25 else "<"
         assert line.split() == [
@@ -129,7 +131,7 @@ def test_predict_takes_folders_and_images_in_the_order_given(
         "predict", photo, folder, photo, "--model", tiny_lesion_model, "--format", "json"
     )
     assert [row["image"] for row in json.loads(out)] == [
-        str(one) for one in (photo, *in_order(folder), photo)
+        str(path) for path in (photo, *in_order(folder), photo)
     ]
 
 

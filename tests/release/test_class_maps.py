@@ -1,6 +1,4 @@
-"""Class maps against lesions, and against destroyed models: by hand, on a real tiny model, and in
-its card.
-"""
+"""Class maps against lesions and destroyed models: by hand, on a tiny model, and in its card."""
 
 from __future__ import annotations
 
@@ -42,8 +40,9 @@ SQUARE = InputSpec(size=64)
 
 @pytest.fixture(scope="module")
 def masks(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A mask for each drawn image, twice as large: a square of half the view's side in its middle.
-    Read only.
+    """A mask for each drawn image, twice as large. Read only.
+
+    It is a square of half the view's side in its middle.
     """
     folder = tmp_path_factory.mktemp("masks")
     levels = np.zeros((80, 96), np.uint8)
@@ -78,8 +77,9 @@ def content(folder: Path) -> dict[str, Any]:
 
 
 def rows(count: int, **columns: Any) -> pd.DataFrame:
-    """Rows of maps.csv: lesions over a quarter of the view, half of the energy inside, every peak a
-    hit.
+    """Rows of maps.csv, by default equal ones.
+
+    Lesions cover a quarter of the view, half of the energy is inside, and every peak hits.
     """
     usual = {"lesion_share": 0.25, "inside": 0.5, "hit": 1, "inside_other": 0.25, "hit_other": 0}
     return pd.DataFrame({"image_id": [f"I{n}" for n in range(count)], **usual, **columns})[
@@ -135,10 +135,10 @@ def test_energy_and_peak_of_a_known_map() -> None:
 def test_figures_by_hand(finished_run: Path) -> None:
     # Six lesions of two images; in the last four lesions nothing is inside and nothing hit.
     inside = [0.75] * 4 + [0.0] * 8
-    told = of_maps(
+    figures = of_maps(
         rows(12, inside=inside, hit=[1] * 4 + [0] * 8), predictions(12), finished_run / "model"
     )
-    row = told["all"]
+    row = figures["all"]
     assert (row["n"], row["lesions"]) == (12, 6)
     assert (row["lesion_share"], row["inside_other"], row["hit_other"]) == (0.25, 0.25, 0)
     assert row["inside"] == pytest.approx(0.25)
@@ -152,8 +152,12 @@ def test_figures_by_hand(finished_run: Path) -> None:
     assert [round(edge * 6, 4) % 1 for edge in row["bounds"]["hit"]] == pytest.approx(
         [0, 0], abs=1e-4
     )
-    assert told["right"] == row == told["per_class"]["nv"]
-    assert (told["wrong"]["n"], told["wrong"]["inside"], told["wrong"]["bounds"]["inside"]) == (
+    assert figures["right"] == row == figures["per_class"]["nv"]
+    assert (
+        figures["wrong"]["n"],
+        figures["wrong"]["inside"],
+        figures["wrong"]["bounds"]["inside"],
+    ) == (
         0,
         None,
         None,
@@ -165,21 +169,13 @@ def test_the_other_map_is_of_another_lesion_with_the_same_answer() -> None:
     lesions = np.array(["A", "A", "B", "C", "D", "B", "E"])
     # Of class 0 (rows 0, 1, 3, 4), two rows on; both of class 1 are of one lesion, and of class 2
     # there is one.
-    assert list(release_class_maps.partner_of_other_lesion(called, lesions)) == [
-        3,
-        4,
-        -1,
-        0,
-        1,
-        -1,
-        -1,
-    ]
+    partners = release_class_maps.partner_of_other_lesion(called, lesions)
+    assert partners.tolist() == [3, 4, -1, 0, 1, -1, -1]
     # Two rows on is the same lesion, and the next one is not.
-    assert list(
-        release_class_maps.partner_of_other_lesion(
-            np.zeros(4, np.int64), np.array(["A", "B", "A", "C"])
-        )
-    ) == [3, 3, 1, 1]
+    called = np.zeros(4, np.int64)
+    lesions = np.array(["A", "B", "A", "C"])
+    partners = release_class_maps.partner_of_other_lesion(called, lesions)
+    assert partners.tolist() == [3, 3, 1, 1]
 
 
 def test_images_without_another_map_are_no_part_of_its_mean(finished_run: Path) -> None:
@@ -196,12 +192,12 @@ def test_images_without_another_map_are_no_part_of_its_mean(finished_run: Path) 
 
 def test_right_and_wrong_answers(finished_run: Path) -> None:
     test = pd.concat([predictions(10), predictions(10, "mel", "nv")], ignore_index=True)
-    told = of_maps(rows(20, hit=[1] * 10 + [0] * 10), test, finished_run / "model")
-    assert (told["right"]["hit"], told["wrong"]["hit"], told["all"]["hit"]) == (1, 0, 0.5)
+    figures = of_maps(rows(20, hit=[1] * 10 + [0] * 10), test, finished_run / "model")
+    assert (figures["right"]["hit"], figures["wrong"]["hit"], figures["all"]["hit"]) == (1, 0, 0.5)
     assert (
-        told["per_class"]["nv"]["hit"],
-        told["per_class"]["mel"]["hit"],
-        told["per_class"]["df"]["n"],
+        figures["per_class"]["nv"]["hit"],
+        figures["per_class"]["mel"]["hit"],
+        figures["per_class"]["df"]["n"],
     ) == (1, 0, 0)
 
 
@@ -209,33 +205,38 @@ def test_what_is_left_out_and_what_counts_as_nothing(finished_run: Path) -> None
     share = [0.0, 0.0, 1.0, 0.95] + [0.25] * 10
     inside = [0.0, 0.0, 1.0, 1.0, np.nan] + [0.5] * 9
     hit = [0, 0, 1, 1, 0] + [1] * 9
-    told = of_maps(
+    figures = of_maps(
         rows(14, lesion_share=share, inside=inside, hit=hit),
         predictions(14),
         finished_run / "model",
     )
-    assert (told["images"], told["outside_view"], told["whole_view"], told["blank"]) == (
+    assert (
+        figures["images"],
+        figures["outside_view"],
+        figures["whole_view"],
+        figures["blank"],
+    ) == (
         14,
         2,
         2,
         1,
     )
-    assert (told["all"]["n"], told["all"]["hit"]) == (10, 0.9)
-    assert told["all"]["inside"] == pytest.approx(0.45)
+    assert (figures["all"]["n"], figures["all"]["hit"]) == (10, 0.9)
+    assert figures["all"]["inside"] == pytest.approx(0.45)
 
 
 def test_rank_correlation_by_hand() -> None:
-    one = np.array(
+    left = np.array(
         [[1, 2, 3, 4], [1, 2, 3, 4], [1, 1, 2, 2], [5, 5, 5, 5], [1, 2, 3, 4]], np.float32
     )
-    other = np.array(
+    right = np.array(
         [[2, 4, 6, 99], [4, 3, 2, 1], [1, 2, 3, 4], [1, 2, 3, 4], [7, 7, 7, 7]], np.float32
     )
-    found = rank_correlation(one, other)
+    correlations = rank_correlation(left, right)
     # The third: ranks 1.5 1.5 3.5 3.5 against 1 2 3 4, so 4 / sqrt(4 * 5).
-    assert found[:3].tolist() == [1.0, -1.0, pytest.approx(4 / np.sqrt(20))]
-    assert np.isnan(found[3])
-    assert found[4] == 0
+    assert correlations[:3].tolist() == [1.0, -1.0, pytest.approx(4 / np.sqrt(20))]
+    assert np.isnan(correlations[3])
+    assert correlations[4] == 0
 
 
 def test_maps_are_those_of_the_predicted_class(
@@ -256,14 +257,17 @@ def test_an_identical_model_has_the_same_maps_and_a_random_one_has_not(
 ) -> None:
     engine = TorchEngine(ModelFolder(tiny_lesion_model))
     before = {name: value.clone() for name, value in engine.model.state_dict().items()}
-    told = randomisation.cascade(engine, test_images)
+    block = randomisation.cascade(engine, test_images)
     assert all(
         torch.equal(value, before[name]) for name, value in engine.model.state_dict().items()
     )
-    assert (told["images"], told["draws"], len(told["stages"])) == (7, 5, 7)
-    assert (told["stages"][0]["layer"], told["stages"][-1]["layer"]) == ("classifier", "conv_stem")
-    assert abs(told["stages"][-1]["correlation"]) < 0.5
-    assert told == randomisation.cascade(engine, test_images)
+    assert (block["images"], block["draws"], len(block["stages"])) == (7, 5, 7)
+    assert (block["stages"][0]["layer"], block["stages"][-1]["layer"]) == (
+        "classifier",
+        "conv_stem",
+    )
+    assert abs(block["stages"][-1]["correlation"]) < 0.5
+    assert block == randomisation.cascade(engine, test_images)
     monkeypatch.setattr(backbone, "renew", lambda *_: None)
     for stage in randomisation.cascade(engine, test_images)["stages"]:
         assert (stage["correlation"], stage["lowest"], stage["highest"], stage["bounds"]) == (
@@ -275,7 +279,8 @@ def test_an_identical_model_has_the_same_maps_and_a_random_one_has_not(
 
 
 def test_drawing_weights_leaves_the_random_numbers_of_others(tiny_lesion_model: Path) -> None:
-    engine, state = TorchEngine(ModelFolder(tiny_lesion_model)), torch.get_rng_state()
+    engine = TorchEngine(ModelFolder(tiny_lesion_model))
+    state = torch.get_rng_state()
     batch = np.zeros((2, 3, 64, 64), np.float32)
     maps = randomisation.maps_of_draw(engine, batch, np.array([0, 1]), 0)
     assert (len(maps), maps[0].shape) == (7, (2, 4))
@@ -283,7 +288,8 @@ def test_drawing_weights_leaves_the_random_numbers_of_others(tiny_lesion_model: 
 
 
 def test_renewing_a_stage_leaves_the_others() -> None:
-    model, fresh = backbone.build("test_resnet", 3), backbone.build("test_resnet", 3)
+    model = backbone.build("test_resnet", 3)
+    fresh = backbone.build("test_resnet", 3)
     model(torch.randn(4, 3, 32, 32))  # batch norms have counted
     before = {name: value.clone() for name, value in model.state_dict().items()}
     names = backbone.stage_names(model)
@@ -296,12 +302,12 @@ def test_renewing_a_stage_leaves_the_others() -> None:
 
 
 def test_the_model_folder_tells_it(measured: Path) -> None:
-    told = content(measured)["maps"]
+    block = content(measured)["maps"]
     table = pd.read_csv(measured / layout.MAPS)
-    assert (told["images"], told["all"]["n"], len(table)) == (7, 7, 7)
+    assert (block["images"], block["all"]["n"], len(table)) == (7, 7, 7)
     # A square of half the view's side covers a quarter of it, in whichever of its places.
     assert table["lesion_share"].tolist() == pytest.approx([0.25] * 7)
-    assert len(told["cascade"]["stages"]) == 6
+    assert len(block["cascade"]["stages"]) == 6
     text = (measured / "README.md").read_text()
     assert "### Class maps, on test\n\nGrad-CAM of the predicted class" in text
     assert re.search(r"^\| `fc` \| -?\d\.\d{3}.* \|$", text, re.MULTILINE)
@@ -313,7 +319,8 @@ def test_without_masks_it_is_kept_while_the_weights_are_the_same(
     measured: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(measured, tmp_path / "model"))
-    table, before = tables.read_table(tiny_data, LESION), content(folder)["maps"]
+    table = tables.read_table(tiny_data, LESION)
+    before = content(folder)["maps"]
     measure.measure(ModelFolder(folder), table)
     assert content(folder)["maps"] == before
     assert (folder / layout.MAPS).read_bytes() == (measured / layout.MAPS).read_bytes()
@@ -349,7 +356,7 @@ def test_a_changed_table_is_told(measured: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "problem"),
     [
         (lambda t: t.drop(columns="hit"), r"lacks the column\(s\) hit"),
         (lambda t: t[1:], "is not of the 7 test images, in their order"),
@@ -368,11 +375,11 @@ def test_a_changed_table_is_told(measured: Path, tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_table(
-    measured: Path, tmp_path: Path, change: Callable[[pd.DataFrame], pd.DataFrame], told: str
+    measured: Path, tmp_path: Path, change: Callable[[pd.DataFrame], pd.DataFrame], problem: str
 ) -> None:
     table = pd.read_csv(measured / layout.MAPS)
     change(table).to_csv(tmp_path / "maps.csv", index=False)
-    with pytest.raises(DataError, match=rf"maps\.csv {told}: measure the model again\.$"):
+    with pytest.raises(DataError, match=rf"maps\.csv {problem}: measure the model again\.$"):
         class_maps.read_maps(tmp_path / "maps.csv", table[["image_id"]])
 
 
@@ -396,7 +403,8 @@ def test_masks_that_are_missing(
 def test_masks_that_are_none(
     test_images: pd.DataFrame, masks: Path, tmp_path: Path, tiny_lesion_model: Path
 ) -> None:
-    classifier, name = Classifier(tiny_lesion_model), test_images["image_id"].iloc[0]
+    classifier = Classifier(tiny_lesion_model)
+    name = test_images["image_id"].iloc[0]
     called = np.zeros(len(test_images), np.int64)
     folder = Path(shutil.copytree(masks, tmp_path / "masks"))
     path = folder / f"{name}_segmentation.png"

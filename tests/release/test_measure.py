@@ -1,6 +1,4 @@
-"""Measuring a saved model again: the same bytes from the same weights, and plain words where folder
-and data differ.
-"""
+"""Measurement of a saved model: the same bytes again, and one sentence for other data."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ from dermhub.tasks import LESION
 from tests.support.tiny import Command
 
 MEASURED_TIME = ("latency",)
-"""What differs from one measurement to the next."""
+"""Block of metrics.json that differs from one measurement to the next."""
 
 
 @pytest.fixture
@@ -134,11 +132,11 @@ def test_options_that_can_not_be(folder: Path, tmp_path: Path, command: Command)
 def test_measuring_adds_what_the_model_has_seen(finished_run: Path, tiny_data: Path) -> None:
     manifest = overlap.manifest_of(finished_run / "model")
     table = tables.read_table(tiny_data, LESION)
-    known = table[table["split"] != "test"]
+    learnt = table[table["split"] != "test"]
     assert list(zip(manifest.ids, manifest.splits, strict=True)) == list(
-        zip(known["image_id"], known["split"], strict=True)
+        zip(learnt["image_id"], learnt["split"], strict=True)
     )
-    for name, split, path in zip(known["image_id"], known["split"], known["path"], strict=True):
+    for name, split, path in zip(learnt["image_id"], learnt["split"], learnt["path"], strict=True):
         assert manifest.find(near_duplicates.hashes(to_rgb(path))) == near_duplicates.Match(
             name, split, 0
         )

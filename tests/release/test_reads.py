@@ -56,7 +56,9 @@ def test_a_crash_leaves_a_folder_that_holds_what_it_states(
     number: int,
 ) -> None:
     folder = Path(shutil.copytree(finished_run / "model", tmp_path / "model"))
-    before, real, calls = Classifier(folder).config, files.write_bytes, []
+    before = Classifier(folder).config
+    real = files.write_bytes
+    calls = []
 
     def write(path: Path, content: bytes) -> None:
         calls.append(path.name)

@@ -48,8 +48,8 @@ def front(contents: dict[str, Path | bytes]) -> dict[str, object]:
     """The front matter of the README.md that is sent."""
     page = contents["README.md"]
     assert isinstance(page, bytes)
-    found: dict[str, object] = yaml.safe_load(page.decode().split("---\n")[1])
-    return found
+    content: dict[str, object] = yaml.safe_load(page.decode().split("---\n")[1])
+    return content
 
 
 def test_it_takes_what_the_demo_needs_and_no_more(checkout: Path) -> None:
@@ -81,11 +81,11 @@ def test_published_models_are_named_pinned_and_not_carried(
     monkeypatch.setitem(catalog.CATALOGUE, "binary", ENTRY)
     contents = space.contents(checkout)
     assert not [name for name in contents if name.startswith("model_cards")]
-    told = front(contents)
-    assert told["models"] == ["user/binary"]
-    assert told["preload_from_hub"] == [f"user/binary config.json,model.safetensors {'1' * 40}"]
+    matter = front(contents)
+    assert matter["models"] == ["user/binary"]
+    assert matter["preload_from_hub"] == [f"user/binary config.json,model.safetensors {'1' * 40}"]
     before = yaml.safe_load((ROOT / "README.md").read_text().split("---\n")[1])
-    assert {key: told[key] for key in before} == before
+    assert {key: matter[key] for key in before} == before
 
 
 def test_its_gradio_is_the_pinned_one(checkout: Path) -> None:

@@ -1,6 +1,4 @@
-"""Cards that recompute themselves: a real one does, and every change of a figure, a row or a file
-is told.
-"""
+"""Verification: a real folder passes, and every change of a figure, a row or a file is named."""
 
 from __future__ import annotations
 
@@ -157,9 +155,10 @@ def test_what_was_not_chosen_on_validation_is_told(folder: Path, place: str) -> 
             block["conformal"]["least"]["mel"] += 0.01
 
     change(folder / "config.json", edit)
-    config, content = ModelFolder(folder).config, files.read_json(folder / "metrics.json")
-    found = verify.recompute(ModelFolder(folder))
-    content |= {name: found[name] for name in ("validation", "test")}
+    config = ModelFolder(folder).config
+    content = files.read_json(folder / "metrics.json")
+    recomputed = verify.recompute(ModelFolder(folder))
+    content |= {name: recomputed[name] for name in ("validation", "test")}
     files.write_json(folder / "metrics.json", content)
     files.write_text(folder / "README.md", render.render(config, content))
     name = {"thresholds": "thresholds.youden", "conformal": "conformal.least.mel"}.get(place, place)
@@ -215,24 +214,24 @@ def test_training_lesions_among_the_test_images_of_ham10000_are_refused(folder: 
         folder / "config.json",
         lambda c: c["dermhub"]["provenance"]["data"].update(ham10000_lesions=True),
     )
-    own = {
+    lesions = {
         split: [n for n, s in partition.shipped().items() if s == split]
         for split in partition.SPLITS
     }
 
     def rename(table: pd.DataFrame) -> None:
-        table["lesion_id"] = [own[split][row] for row, split in enumerate(table["split"])]
-        table.loc[9, "lesion_id"] = own["train"][0]
+        table["lesion_id"] = [lesions[split][row] for row, split in enumerate(table["split"])]
+        table.loc[9, "lesion_id"] = lesions["train"][0]
 
     change_rows(folder / "predictions.csv", rename)
     with pytest.raises(
-        LeakError, match=rf"^1 lesion\(s\) are not in the split .* \({own['train'][0]}\): "
+        LeakError, match=rf"^1 lesion\(s\) are not in the split .* \({lesions['train'][0]}\): "
     ):
         verify.verify(folder)
 
 
 @pytest.mark.parametrize(
-    ("edit", "told"),
+    ("edit", "problem"),
     [
         (lambda t: t.drop(columns="logit_mel"), r"lacks the column\(s\) logit_mel: "),
         (lambda t: t.loc.__setitem__((2, "logit_mel"), "much"), r"has line\(s\) 4 with "),
@@ -259,11 +258,11 @@ def test_training_lesions_among_the_test_images_of_ham10000_are_refused(folder: 
     ],
 )
 def test_tables_that_are_damaged(
-    folder: Path, edit: Callable[[pd.DataFrame], object], told: str
+    folder: Path, edit: Callable[[pd.DataFrame], object], problem: str
 ) -> None:
     change_rows(folder / "predictions.csv", edit)
     with pytest.raises(
-        DataError, match=rf"^{folder / 'predictions.csv'} {told}.*measure the model again\.$"
+        DataError, match=rf"^{folder / 'predictions.csv'} {problem}.*measure the model again\.$"
     ):
         verify.verify(folder)
 
@@ -278,10 +277,10 @@ def test_files_that_are_none(folder: Path, content: bytes) -> None:
 @pytest.mark.parametrize("name", ["config.json", "metrics.json", "predictions.csv", "README.md"])
 def test_files_that_are_not_there(folder: Path, name: str) -> None:
     (folder / name).unlink()
-    told = {"config.json": f"^{folder} is not a model folder: it has no config.json"}
+    sentences = {"config.json": f"^{folder} is not a model folder: it has no config.json"}
     with pytest.raises(
         (DataError, ModelError),
-        match=told.get(name, rf"^{folder / name} can't be read \(.*No such file"),
+        match=sentences.get(name, rf"^{folder / name} can't be read \(.*No such file"),
     ):
         verify.verify(folder)
 
@@ -298,7 +297,7 @@ def test_metrics_that_are_no_object(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "told"),
+    ("rows", "problem"),
     [
         ("a,b\n1,2\n", r"lacks the column\(s\) source, image_id, dx, "),
         (
@@ -313,10 +312,10 @@ def test_metrics_that_are_no_object(folder: Path) -> None:
     ],
     ids=["columns", "diagnosis", "number", "empty"],
 )
-def test_external_tables_that_are_damaged(folder: Path, rows: str, told: str) -> None:
+def test_external_tables_that_are_damaged(folder: Path, rows: str, problem: str) -> None:
     (folder / EXTERNAL).write_text(rows)
     with pytest.raises(
-        DataError, match=rf"^{folder / EXTERNAL} {told}.*measure the model again\.$"
+        DataError, match=rf"^{folder / EXTERNAL} {problem}.*measure the model again\.$"
     ):
         verify.verify(folder)
 
@@ -340,11 +339,11 @@ def test_with_the_images_the_logits_are_worked_out_again(
 
     name = logit_columns(LESION)[0]
     change_rows(folder / "predictions.csv", lambda t: t.loc.__setitem__((3, name), "19.5"))
-    count, told = verify.check_logits(folder, tiny_data)
-    assert (count, len(told)) == (14, 1)
+    count, differences = verify.check_logits(folder, tiny_data)
+    assert (count, len(differences)) == (14, 1)
     assert re.match(
         r"the weights give TEST_\d+ probabilities that differ by [01]\.\d{4} from those of ",
-        told[0],
+        differences[0],
     )
 
 
