@@ -108,7 +108,7 @@ def _all_reasons(
             codes.add(concern.code)
             yield Reason(concern.code if concern.code in TITLES else "quality", concern.sentence)
     if first.rejected or second.rejected:
-        # What else the models make of it says nothing more.
+        # Nothing else that the models say of it counts then.
         return
     if first.malignant != second.malignant:
         yield Reason("disagreement", _disagreement(second))

@@ -172,7 +172,7 @@ def _decode(image: Image.Image, name: str, ours: bool = False) -> Image.Image:
         else:
             rgb = _flat_rgb(image, _highest(image))
         upright = rgb if turn is None else rgb.transpose(turn)
-        # What the file said of itself (its turn, too) is no longer true of this image.
+        # The file's own metadata (its turn, too) no longer describe this image.
         upright.info.clear()
         return upright
     except ImageError:
