@@ -162,7 +162,7 @@ def _one_image(shared: Shared, examples: list[str] | Path, drawn: bool) -> None:
     refused = _explain_refusal(shared)
     telling = gr.on(changes, tell, given, [shown, checked], queue=False, **PRIVATE)
     analysed = telling.then(read, given, shown, **EACH, **LIMITS)
-    # A request that Gradio itself refuses never reaches `read`; without this, the page would wait for ever.
+    # `read` never sees a request that Gradio itself refuses; the page would wait for ever.
     analysed.failure(refused, None, shown, queue=False, **PRIVATE)
     busy = check.click(lambda: answer.BUSY, None, checked, queue=False, **PRIVATE)
     holding = busy.then(hold, given, checked, **EACH, **LIMITS)
