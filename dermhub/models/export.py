@@ -56,7 +56,7 @@ def export(classifier: Classifier, to: Path) -> float:
     weights, but no weights. The graph is the folder's own where it has one. It is compared with
     PyTorch on random images before anything is written. An earlier export at `to` is replaced.
     Raises ModelError for an export, for a model whose class maps need more than its last layer, and
-    for a graph that answers otherwise; ConfigError where `to` is anything but an earlier export or
+    for a graph that differs too much; ConfigError where `to` is anything but an earlier export or
     an empty folder, when onnx is needed and not installed, and when the folder can't be written.
     """
     folder = classifier.engine.folder
@@ -80,7 +80,7 @@ def graph(engine: TorchEngine) -> OnnxEngine | None:
 
     None for a model whose class maps need more than its last layer, and for one whose graph would
     be larger than `LARGEST`. Raises ConfigError when onnx or ONNX Runtime is not installed, and
-    ModelError when the graph answers otherwise than PyTorch.
+    ModelError when the graph differs too much from PyTorch.
     """
     if sum(tensor.numel() for tensor in engine.model.parameters()) * 4 > LARGEST:
         return None

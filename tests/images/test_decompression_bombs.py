@@ -71,8 +71,8 @@ def test_what_is_cut_short_is_left_to_the_decoder(content: bytes) -> None:
 
 
 def test_ordinary_files_pass() -> None:
-    for name, make in odd_files.ACCEPTED.items():
-        assert verdict(make.make()) == "", name
+    for name, case in odd_files.ACCEPTED.items():
+        assert verdict(case.make()) == "", name
     assert verdict(odd_files.saved("TIFF", Image.new("RGB", (400, 4000)))) == ""
 
 

@@ -26,11 +26,11 @@ def test_there_are_enough_of_them() -> None:
     "kind", [pytest.param(k, marks=[pytest.mark.slow] * (k in SLOW)) for k in odd_files.REFUSED]
 )
 def test_refused_in_the_sentence_it_states(kind: str) -> None:
-    make = odd_files.REFUSED[kind]
+    case = odd_files.REFUSED[kind]
     with pytest.raises(ImageError) as caught:
-        to_rgb(make.make())
+        to_rgb(case.make())
     text = str(caught.value).replace("the uploaded data", "The file")
-    assert text.startswith(make.expected)
+    assert text.startswith(case.expected)
     assert text.count("\n") == 0
 
 

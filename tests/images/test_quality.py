@@ -88,9 +88,9 @@ def test_limits(changed: dict[str, object], expected: list[str]) -> None:
         "surround": 0.05,
         "lesion": Lesion(NOTHING, NOTHING, 0.5),
     }
-    codes = quality.judge(Quality(**(fine | changed)))  # type: ignore[arg-type]
-    assert [concern.code for concern in codes] == expected
-    assert all(concern.sentence.endswith(".") and ": " in concern.sentence for concern in codes)
+    concerns = quality.judge(Quality(**(fine | changed)))  # type: ignore[arg-type]
+    assert [concern.code for concern in concerns] == expected
+    assert all(concern.sentence.endswith(".") and ": " in concern.sentence for concern in concerns)
 
 
 def test_sharpness_of_hand_made_pictures() -> None:
