@@ -100,12 +100,12 @@ def _side(options: argparse.Namespace) -> float:
     from dermhub.images.decode import to_rgb
     from dermhub.images.photo import Photo
     from dermhub.images.view import to_array
-    from dermhub.scoring import folder as scoring_folder
+    from dermhub.scoring import image_folder
 
     classifier = load(options.model)
     spec = classifier.config.input
     folder = options.data
-    every = scoring_folder.relative_names(folder)
+    every = image_folder.relative_names(folder)
     names = every[:: max(1, len(every) // options.files)][: options.files]
     count = len(names) // options.batch
     images = np.zeros((options.batch, 3, spec.size, spec.size), np.float32)
@@ -121,7 +121,7 @@ def _side(options: argparse.Namespace) -> float:
         photo.array(spec), photo.quality, classifier.seen and photo.hashes
 
     def score(some: Sequence[str]) -> int:
-        rows = scoring_folder.score_images(classifier, folder, some, options.batch, _cores())
+        rows = image_folder.score_images(classifier, folder, some, options.batch, _cores())
         return sum(len(batch) for batch in rows)
 
     if options.side in (LANES, THREADS):

@@ -29,9 +29,9 @@ from predict import jpeg, random_model
 from running import machine, medians, process_memory, versions
 
 from dermhub.arrays import Floats32
+from dermhub.images import heatmap
 from dermhub.images.decode import to_rgb
 from dermhub.images.view import to_array
-from dermhub.models import explanation
 from dermhub.models.classifier import Classifier
 
 try:
@@ -195,7 +195,7 @@ def our_maps(classifier: Classifier, batch: Floats32, target: int) -> list[Float
     side = batch.shape[-1]
     view = (0.0, 0.0, float(side), float(side))
     maps = raw_maps(classifier, batch, target)
-    return [explanation.to_frame(heat, (side, side), view) for heat in maps]
+    return [heatmap.to_frame(heat, (side, side), view) for heat in maps]
 
 
 def their_cam(model: torch.nn.Module) -> Any:

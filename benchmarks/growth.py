@@ -119,7 +119,7 @@ def _of_size(folder: Path, size: int, to: Path) -> Path:
     """Copy a model for images of another size, without what was fitted to the usual size."""
     from dermhub import layout
     from dermhub.models.engines import select
-    from dermhub.models.folder import ModelFolder
+    from dermhub.models.model_folder import ModelFolder
     from dermhub.release import sidecars
 
     to.mkdir()

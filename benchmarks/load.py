@@ -29,7 +29,7 @@ from typing import Any
 import httpx
 from running import App, machine, running
 
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from tests.support import odd_files
 from tests.support.demo_client import as_file
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from dermhub import files, layout
 from dermhub.data import partition, tables
-from dermhub.evaluation import metrics
+from dermhub.evaluation import metrics, prediction_sets
 from dermhub.models import conformal, ood_gate, prediction
 from dermhub.models.classifier import Classifier
 from dermhub.release import measure
@@ -84,7 +84,7 @@ def main() -> None:
     print("\n| prediction sets | split | n | covered | covered lesions | mean size | abstains |")
     print("|---|---|---|---|---|---|---|")
     for split in ("validation", "test"):
-        figures = conformal.set_figures(
+        figures = prediction_sets.set_figures(
             probabilities[split], true[split], lesions[split], task.classes, sets
         )
         for name, row in {"all": figures, **figures["per_class"]}.items():

@@ -15,7 +15,7 @@ from dermhub import layout
 from dermhub.data import tables as data_tables
 from dermhub.evaluation import metrics, predictions
 from dermhub.models import prediction
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 
 FIGURES = {
     "nll": "nll",

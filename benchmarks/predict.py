@@ -24,7 +24,7 @@ from PIL import Image
 from running import machine, medians, versions
 
 from dermhub.images.decode import to_rgb
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from dermhub.images.photo import Photo
 from dermhub.images.view import InputSpec, to_array
 from dermhub.models import backbone, weights
@@ -35,7 +35,15 @@ from dermhub.tasks import LESION
 SIZES = {(600, 450): 20, (4000, 3000): 3}
 """(width, height) of an image -> calls in a round."""
 
-SHOWN = ("decoding", "decoding, draft", "forward", "scaling", "prepare", "the rest", "predict")
+SHOWN = (
+    "decoding",
+    "decoding, draft",
+    "forward",
+    "scaling",
+    "decode and measure",
+    "the rest",
+    "predict",
+)
 """Columns of the table."""
 
 FAST = "model_cards/lesion"
@@ -73,8 +81,8 @@ def main() -> None:
                 f"{row(classifier, content, options.rounds, SIZES[size])} |"
             )
     print(
-        "\n`prepare` is decoding, scaling, image quality and seen-before; `the rest` gate, "
-        "calibration and sets."
+        "\n`decode and measure` is decoding, scaling, image quality and seen-before; `the rest` is "
+        "gate, calibration and sets."
     )
 
 
@@ -96,7 +104,7 @@ def row(classifier: Classifier, content: bytes, rounds: int, calls: int) -> str:
         calls,
     )
     # A photo keeps its measurements: "measured" makes none after the first call.
-    seconds["prepare"] = seconds["predict"] - seconds["measured"]
+    seconds["decode and measure"] = seconds["predict"] - seconds["measured"]
     seconds["the rest"] = seconds["measured"] - seconds["forward"]
     floors = [seconds[kind] + seconds["forward"] for kind in ("decoding", "decoding, draft")]
     figures = [f"{1000 * seconds[name]:.1f}" for name in SHOWN]

@@ -15,7 +15,7 @@ from demo import reading
 from demo.models import FAST, Models
 from demo.page import answer, prevalence, several, stability
 from demo.page.html import NOTICE, data_uri, problem
-from demo.uploads import Uploads, for_visitor
+from demo.read_upload import Uploads, for_visitor
 from dermhub import DermhubError, ImageError
 
 if TYPE_CHECKING:

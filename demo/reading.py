@@ -94,7 +94,7 @@ def reasons(
     `why` is the explanation of the most probable class, whose map may lie outside of the lesion.
     """
     order = list(TITLES)
-    # Both models say the same of an image that is blurred, or that is none of a skin lesion.
+    # Both models say the same of an image that is blurred, or that shows no skin lesion.
     distinct = dict.fromkeys(_all_reasons(first, second, why))
     return tuple(sorted(distinct, key=lambda reason: order.index(reason.code)))
 
@@ -108,12 +108,11 @@ def _all_reasons(
             codes.add(concern.code)
             yield Reason(concern.code if concern.code in TITLES else "quality", concern.sentence)
     if first.rejected or second.rejected:
-        # Nothing else that the models say of it counts then.
+        # Then no other reason matters.
         return
     if first.malignant != second.malignant:
         yield Reason("disagreement", _disagreement(second))
-    # Where no lesion was found, a concern says so; where the map is empty, there is none that lies
-    # anywhere.
+    # A missing lesion has its own concern, and an empty map lies nowhere.
     if why and why.judged and not why.trusted:
         yield Reason("elsewhere", why.verdict)
     for prediction in (second, first):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     )
     from dermhub.evaluation.metrics import at_prevalence
     from dermhub.hub.pins import Entry
-    from dermhub.images.drawing import draw
+    from dermhub.images.drawn_lesions import draw
     from dermhub.images.photo import Photo
     from dermhub.images.view import InputSpec
     from dermhub.models.catalog import shipped
@@ -53,7 +53,7 @@ _HOMES = {
     ),
     "evaluation.metrics": ("at_prevalence",),
     "hub.pins": ("Entry",),
-    "images.drawing": ("draw",),
+    "images.drawn_lesions": ("draw",),
     "images.photo": ("Photo",),
     "images.view": ("InputSpec",),
     "models.catalog": ("shipped",),

@@ -61,7 +61,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     import pandas as pd
 
-    from dermhub.images.drawing import draw
+    from dermhub.images.drawn_lesions import draw
     from tests.support.tiny import DARKNESS
 
     folder = tmp_path_factory.mktemp("tiny-data")
@@ -115,7 +115,7 @@ def model(tiny_lesion_model: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="session")
 def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One drawn lesion as a JPEG of 200 x 150 pixels. Read only."""
-    from dermhub.images.drawing import draw
+    from dermhub.images.drawn_lesions import draw
 
     path = tmp_path_factory.mktemp("photo") / "lesion.jpg"
     draw(3, (200, 150), 0.8).save(path, quality=95)

@@ -41,7 +41,7 @@ ONLY_IN = {
     "matplotlib": {"evaluation.plots"},
     "yaml": {"cards.render", "release.space"},
     "jinja2": {"cards.render"},
-    "tqdm": {"training.fit", "scoring.folder"},
+    "tqdm": {"training.fit", "scoring.image_folder"},
     "importlib": {"__init__"},
     "onnx": {"models.export"},
     "onnxruntime": {"models.engines.onnx_runtime"},
@@ -130,8 +130,9 @@ def test_import_costs_nothing() -> None:
 
 def test_many_images_are_run_without_torch() -> None:
     code = (
-        "import sys, dermhub.scoring.evaluate, dermhub.scoring.folder, dermhub.scoring.inference, "
-        "dermhub.release.verify; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+        "import sys, dermhub.scoring.evaluate, dermhub.scoring.image_folder, "
+        "dermhub.scoring.inference, dermhub.release.verify; "
+        "print(*sorted({name.split('.')[0] for name in sys.modules}))"
     )
     assert not set(run(code).split()) & {"torch", "torchvision", "timm", "safetensors"}
 

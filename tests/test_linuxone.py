@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import hashlib
 import io
@@ -62,6 +63,30 @@ def test_the_rest_is_pinned_as_everywhere() -> None:
 def test_scripts_are_whole(script: str) -> None:
     subprocess.run(["bash", "-n", FOLDER / script], check=True)
     assert "packages.txt" in (FOLDER / script).read_text(encoding="utf-8")
+
+
+def test_the_installer_asks_names_that_exist() -> None:
+    # Its last step is a program in Python, which no other test runs.
+    script = (FOLDER / "install.sh").read_text(encoding="utf-8")
+    program = script.split("<<'CHECK'\n")[1].split("\nCHECK\n")[0]
+    tree = ast.parse(program)
+    imported = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    assert "dermhub" in imported
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    asked = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "dermhub"
+    }
+    assert asked == {"shipped", "load", "draw"}
+    assert asked <= set(dermhub.__all__)
 
 
 def test_the_container_is_made_by_the_installer() -> None:

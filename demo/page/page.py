@@ -17,7 +17,7 @@ from demo.page import figures as page_figures
 from demo.page.examples import draw_into, listed
 from demo.page.html import note, problem
 from demo.page.marks import LatestRun, mark_current, mark_of, mark_result
-from demo.uploads import NOT_TAKEN, Uploads, for_visitor
+from demo.read_upload import NOT_TAKEN, Uploads, for_visitor
 from dermhub import DermhubError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import Any
 from demo import reading
 from demo.models import Pair
 from demo.page.html import BAR_HEAD, NOTICE, bar, table
-from demo.uploads import Uploads, for_visitor
+from demo.read_upload import Uploads, for_visitor
 from dermhub import DermhubError, plain_name
 
 MOST = 100

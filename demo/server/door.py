@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from demo.server.event_log import EventLog
-from demo.server.private_folder import PrivateFolder
+from demo.server.upload_folder import PrivateFolder
 
 Message = MutableMapping[str, Any]
 
@@ -184,7 +184,7 @@ _LIMIT = "has more than the {} MB that are accepted: scale the image down or sav
 
 
 def _too_long(scope: Message, limit: int) -> str:
-    """Why a request is not read, or "". Its length is announced before anything of it comes in."""
+    """Say why a request is not read, or "": its length is announced before anything of it comes."""
     length = _header(scope, b"content-length")
     if length is None and _header(scope, b"transfer-encoding") is not None:
         return "The request does not say how long it is: send it with a Content-Length."

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from demo.server.door import MAX_UPLOAD, Door
 from demo.server.event_log import EventLog
-from demo.server.private_folder import PrivateFolder
 from demo.server.process import address_host, environment, listen, spare_memory
+from demo.server.upload_folder import PrivateFolder
 
 if TYPE_CHECKING:
     import fastapi

@@ -12,7 +12,7 @@ import gradio as gr
 
 from demo.server.event_log import EventLog
 from demo.server.gradio_inside import HookedQueue, Outcome, Request
-from demo.server.private_folder import PrivateFolder
+from demo.server.upload_folder import PrivateFolder
 
 REFUSED = "No answer."
 """Words of the page's own refusals, by which the event log tells them from answers."""
@@ -84,7 +84,7 @@ class WaitingRoom(HookedQueue):
         return "", ""
 
     def _no_file(self, value: Any) -> str:
-        """Why a value is no uploaded file, or "" where it is one, or nothing at all."""
+        """Say why a value is no uploaded file, or "" where it is one, or nothing at all."""
         if value is None:
             return ""
         if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):

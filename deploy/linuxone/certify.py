@@ -16,7 +16,7 @@ from dermhub import files
 from dermhub.cards import render
 from dermhub.errors import DermhubError
 from dermhub.layout import CARD, METRICS
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 
 
 def certify(folder: Path, proven: dict[str, dict[str, object]]) -> bool:

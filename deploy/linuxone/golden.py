@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 
 if TYPE_CHECKING:
     from dermhub import Classifier

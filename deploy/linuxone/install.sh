@@ -53,9 +53,8 @@ say "does it answer?"
 cd "$home/app"
 "$home/venv/bin/python" - <<'CHECK'
 import sys, torch, timm, dermhub
-from dermhub.drawings import draw
 for name in dermhub.shipped():
-    answer = dermhub.load(name).predict(draw(3))
+    answer = dermhub.load(name).predict(dermhub.draw(3))
     print(f"   {name}: {answer.label} {answer.probabilities[answer.label]:.4f} for a drawing "
           f"(Python {sys.version.split()[0]}, torch {torch.__version__}, timm {timm.__version__}, {sys.byteorder}-endian)")
 CHECK

@@ -18,7 +18,7 @@ from dermhub.cards import comparison
 from dermhub.errors import DataError, ModelError, some
 from dermhub.layout import CARD, CONFIG, METRICS, WEIGHTS
 from dermhub.models.config import ModelConfig
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 
 NEEDED = (CARD, CONFIG, WEIGHTS, METRICS)
 """Files without which there is nothing to check."""

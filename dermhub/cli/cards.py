@@ -143,7 +143,7 @@ def run_lint(options: argparse.Namespace) -> int:
 def run_measure(options: argparse.Namespace) -> int:
     """Measure a model and print its headline figures."""
     from dermhub.evaluation.summary import headline
-    from dermhub.models.folder import ModelFolder
+    from dermhub.models.model_folder import ModelFolder
     from dermhub.release import class_maps, external
     from dermhub.release import measure as release_measure
     from dermhub.release.previous import Previous

@@ -56,7 +56,7 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def run_pull(options: argparse.Namespace) -> int:
     """Print the folder of a verified model; with --to it is a copy."""
     # Imported here, as whatever imports numpy, pandas or yaml waits until it is needed.
-    from dermhub.models.folder import ModelFolder
+    from dermhub.models.model_folder import ModelFolder
 
     folder = locate(options.model)
     ModelFolder(folder).check(WEIGHTS)
@@ -71,7 +71,7 @@ def run_pull(options: argparse.Namespace) -> int:
 def run_push(options: argparse.Namespace) -> int:
     """Publish a model folder that meets the checklist; print its commit and its catalogue entry."""
     from dermhub.cards import checklist
-    from dermhub.models.folder import ModelFolder
+    from dermhub.models.model_folder import ModelFolder
 
     repository = plain(options.repo)
 

@@ -205,11 +205,11 @@ def run_scoring(options: argparse.Namespace) -> int:
     # each other's way.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from dermhub.models.classifier import load
-    from dermhub.scoring import folder
+    from dermhub.scoring import image_folder
 
-    lanes = options.workers or folder.cores()
+    lanes = options.workers or image_folder.cores()
     try:
-        total, new, failed = folder.score_folder(
+        total, new, failed = image_folder.score_folder(
             load(options.model),
             options.folder,
             options.out,

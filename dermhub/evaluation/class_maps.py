@@ -3,7 +3,7 @@
 The table has a row for each test image: `image_id`; `lesion_share`, the share of the model's view
 that the lesion covers in the mask that people made; `inside`, the share of the energy of the
 predicted class's map in that mask (empty where the map is blank), and `hit`, whether its peak lies
-there (`explanation.energy_inside`, `explanation.peak_inside`); and `inside_other` and `hit_other`,
+there (`heatmap.energy_inside`, `heatmap.peak_inside`); and `inside_other` and `hit_other`,
 the same for the map of a test image of another lesion with the same answer (both empty where there
 is none), because lesions lie in the centre, so that a map of any lesion hits many.
 """

@@ -15,10 +15,17 @@ from numpy.typing import NDArray
 
 from dermhub.arrays import Floats64, Ints
 from dermhub.data import partition
-from dermhub.evaluation import bootstrap, calibration, metrics, robustness, subgroups
+from dermhub.evaluation import (
+    bootstrap,
+    calibration,
+    metrics,
+    prediction_sets,
+    robustness,
+    subgroups,
+)
 from dermhub.evaluation.bootstrap import Resamples
 from dermhub.evaluation.predictions import logits_of
-from dermhub.models import conformal, prediction
+from dermhub.models import abstention, prediction
 from dermhub.models.config import Conformal, ModelConfig
 from dermhub.tasks import Task
 
@@ -110,8 +117,8 @@ def _set_figures(
     threshold: float,
 ) -> dict[str, Any]:
     """Figures of prediction sets, and sensitivity and specificity of the answers they leave."""
-    figures = conformal.set_figures(probabilities, true, lesions, task.classes, limits)
-    answered = ~conformal.abstains(probabilities, limits, task.classes)
+    figures = prediction_sets.set_figures(probabilities, true, lesions, task.classes, limits)
+    answered = ~abstention.abstains(probabilities, limits, task.classes)
     score = prediction.malignancy(probabilities[answered], task)
     malignant = np.isin(true[answered], task.positive_indices)
     point = metrics.operating_point(score, malignant, threshold)

@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from dermhub.errors import ImageError
 from dermhub.images.decompression_bombs import bomb_in
-from dermhub.images.file_kind import HEAD, kind_of
+from dermhub.images.unreadable_files import HEAD, kind_of
 
 ImageInput = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
 

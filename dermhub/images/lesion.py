@@ -34,7 +34,7 @@ DARK = 60
 """Brightest channel, 0 to 255, below which a pixel connected to the border is the surround."""
 
 BETWEEN = 0.75
-"""Where the lesion ends, between the median of its pixels (0) and that of the skin (1)."""
+"""Edge of the lesion, between the median of its pixels (0) and that of the skin (1)."""
 
 SPREAD = 0.125
 """Standard deviation of the centre's weight when dark parts compete, as a share of each side."""

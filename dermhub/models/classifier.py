@@ -31,7 +31,7 @@ from dermhub.models.engines import select
 from dermhub.models.engines.base import Engine
 from dermhub.models.engines.select import Runtime
 from dermhub.models.explanation import Explanation
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 from dermhub.models.prediction import Prediction
 
 if TYPE_CHECKING:
@@ -143,11 +143,12 @@ class Classifier:
         if batch < 1:
             raise ConfigError(f"The batch is {batch}, expected at least 1.")
         if not isinstance(image, list | tuple | Iterator):
-            return self._answers([self._look(Photo.open(image))])[0][0]
+            return self._answers([self._open_and_look(image)])[0][0]
         images = iter(image)
         predictions: list[Prediction] = []
-        # Of each photograph only the input and the concerns are held.
-        while looked := [self._look(Photo.open(each)) for each in islice(images, batch)]:
+        # `map` lets go of an image before it takes the next, so that of each photograph only the
+        # input and the concerns stay in memory.
+        while looked := list(map(self._open_and_look, islice(images, batch))):
             predictions += self._answers(looked)[0]
         return predictions
 
@@ -195,6 +196,9 @@ class Classifier:
         batch = np.stack([to_array(rgb, self.config.input) for rgb in images])
         logits, _ = self.engine.forward(batch)
         return logits
+
+    def _open_and_look(self, image: ImageInput | Photo) -> Looked:
+        return self._look(Photo.open(image))
 
     def _look(self, photo: Photo) -> Looked:
         """Scale and measure a photograph."""

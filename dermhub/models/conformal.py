@@ -20,15 +20,11 @@ chosen on the same validation images, so what was measured on test counts, not t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from dermhub.arrays import Floats64, Ints
 from dermhub.models.config import Conformal
-from dermhub.tasks import plain_name
 
 LEVEL = 0.9
 """Share of each class's lesions that a prediction set has to cover."""
@@ -61,87 +57,10 @@ def prediction_sets(
     return np.asarray(probabilities >= np.array([conformal.least[name] for name in classes]))
 
 
-def abstention_reason(held: Sequence[str], classes: int, label: str) -> str:
-    """Say in one sentence why a set with the classes `held` is no answer; "" when it is one.
-
-    The model has `classes` classes. The set need not hold the most probable class, `label`: each
-    class has its own limit, and that of a rare one is low.
-    """
-    size = len(held)
-    if size == 0:
-        return "The image is not typical of any class that the model knows."
-    if size == classes:
-        return (
-            "The model can't rule out any class."
-            if classes > 2
-            else "Neither of the two classes can be ruled out."
-        )
-    if 2 * size > classes > 2:
-        return f"{size} of the {classes} classes remain possible."
-    if label in held:
-        return ""
-    remain = " or ".join(plain_name(name) for name in held)
-    # This does not say that the class can be ruled out: on validation, six to seven in ten of such
-    # answers were right.
-    return (
-        f"The most probable class, {plain_name(label)}, is less probable here than in most lesions "
-        f"of that class, and {remain} can't be ruled out."
-    )
-
-
-def abstains(
-    probabilities: Floats64, conformal: Conformal, classes: tuple[str, ...]
-) -> NDArray[np.bool_]:
-    """Return where the set of a row of (N, C) probabilities is no answer: (N,) bool.
-
-    The rule is that of `abstention_reason`.
-    """
-    held = prediction_sets(probabilities, conformal, classes)
-    best = probabilities.argmax(axis=1)
-    reasons = []
-    for row, top in zip(held, best, strict=True):
-        names = [classes[index] for index in np.flatnonzero(row)]
-        reasons.append(abstention_reason(names, len(classes), classes[top]))
-    return np.array([bool(reason) for reason in reasons], bool)
-
-
-def set_figures(
-    probabilities: Floats64,
-    targets: Ints,
-    lesions: NDArray[np.str_],
-    classes: tuple[str, ...],
-    conformal: Conformal,
-) -> dict[str, Any]:
-    """Measure the sets on labelled images, as JSON-ready values; shapes as in `fit`.
-
-    `coverage` counts photographs, `coverage_of_lesions` gives each lesion the weight 1, as the
-    promise does. Of the images that are answered, `accuracy_answered` have the right class on top.
-    None stands where there is no image.
-    """
-    held = prediction_sets(probabilities, conformal, classes)
-    size = held.sum(axis=1)
-    hit = held[np.arange(len(targets)), targets]
-    mute = abstains(probabilities, conformal, classes)
-    right = probabilities.argmax(axis=1) == targets
-    weight = _weights(lesions)
-
-    def figures(chosen: NDArray[np.bool_]) -> dict[str, Any]:
-        return {
-            "n": int(chosen.sum()),
-            "lesions": len(np.unique(lesions[chosen])),
-            "coverage": _mean(hit[chosen]),
-            "coverage_of_lesions": _mean(hit[chosen], weight[chosen]),
-            "mean_size": _mean(size[chosen]),
-            "abstention_rate": _mean(mute[chosen]),
-        }
-
-    return {
-        "level": conformal.level,
-        **figures(np.ones(len(targets), bool)),
-        "accuracy_answered": _mean(right[~mute]),
-        "sizes": {str(n): int((size == n).sum()) for n in range(len(classes) + 1)},
-        "per_class": {name: figures(targets == index) for index, name in enumerate(classes)},
-    }
+def photograph_weights(lesions: NDArray[np.str_]) -> Floats64:
+    """Weigh each photograph by one divided by the number of photographs of its lesion: (N,)."""
+    _, inverse, counts = np.unique(lesions, return_inverse=True, return_counts=True)
+    return np.asarray(1.0 / counts[inverse])
 
 
 def _least(scores: Floats64, lesions: NDArray[np.str_], level: float) -> float:
@@ -150,20 +69,10 @@ def _least(scores: Floats64, lesions: NDArray[np.str_], level: float) -> float:
     n is the number of lesions; the one more is the next lesion, which nobody has seen yet.
     """
     order = np.argsort(-scores, kind="stable")
-    kept = np.cumsum(_weights(lesions)[order])
+    kept = np.cumsum(photograph_weights(lesions)[order])
     # The sum of thirds may miss a whole number by rounding.
     enough = np.flatnonzero(kept >= level * (len(np.unique(lesions)) + 1) - 1e-9)
     if not len(enough):
         return 0.0
     # Rounded down, so that the photograph that set the limit stays inside.
     return float(np.floor(scores[order][enough[0]] * 1e9) / 1e9)
-
-
-def _weights(lesions: NDArray[np.str_]) -> Floats64:
-    """Weigh each photograph by one divided by the number of photographs of its lesion: (N,)."""
-    _, inverse, counts = np.unique(lesions, return_inverse=True, return_counts=True)
-    return np.asarray(1.0 / counts[inverse])
-
-
-def _mean(values: NDArray[Any], weights: Floats64 | None = None) -> float | None:
-    return float(np.average(values, weights=weights)) if len(values) else None

@@ -20,7 +20,7 @@ from dermhub.models.config import ModelConfig
 from dermhub.models.engines import graph_metadata, onnx_runtime, select
 from dermhub.models.engines.base import Engine
 from dermhub.models.engines.onnx_runtime import OnnxEngine
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 
 if TYPE_CHECKING:
     from torch import nn

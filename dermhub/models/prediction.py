@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dermhub.arrays import Floats64, Ints
 from dermhub.concern import NOT_DERMATOSCOPIC, Concern
-from dermhub.models.conformal import abstention_reason
+from dermhub.models.abstention import abstention_reason
 from dermhub.tasks import Task
 
 

@@ -18,7 +18,7 @@ from dermhub.errors import ConfigError, ModelError, some
 from dermhub.layout import CONFIG, WEIGHTS
 from dermhub.models import backbone
 from dermhub.models.config import ModelConfig
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 """Endings of the names of files that PyTorch saves as pickles."""

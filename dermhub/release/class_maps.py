@@ -15,9 +15,9 @@ from dermhub.arrays import Mask
 from dermhub.data import partition
 from dermhub.errors import DataError, some
 from dermhub.evaluation import class_maps, predictions
+from dermhub.images import heatmap
 from dermhub.images.decode import to_rgb
 from dermhub.images.view import InputSpec, view_box
-from dermhub.models import explanation
 from dermhub.models.classifier import Classifier
 from dermhub.release.randomisation import predicted_maps
 from dermhub.scoring import inference
@@ -92,12 +92,11 @@ def against_masks(
             for index, mask in zip(indices, in_view, strict=True)
         ]
         columns[f"inside{suffix}"] = [
-            np.nan if heat is None or not heat.any() else explanation.energy_inside(heat, mask)
+            np.nan if heat is None or not heat.any() else heatmap.energy_inside(heat, mask)
             for heat, mask in pairs
         ]
         columns[f"hit{suffix}"] = [
-            np.nan if heat is None else int(explanation.peak_inside(heat, mask))
-            for heat, mask in pairs
+            np.nan if heat is None else int(heatmap.peak_inside(heat, mask)) for heat, mask in pairs
         ]
     return pd.DataFrame(columns)[["image_id", *class_maps.MAP_COLUMNS]]
 
@@ -128,7 +127,7 @@ def mask_in_view(masks: Path, image_id: str, path: str, spec: InputSpec) -> Mask
     Raises DataError for a mask that can't be used.
     """
     size = to_rgb(path).size
-    return explanation.mask_in_view(read_mask(masks, image_id, size), view_box(size, spec))
+    return heatmap.mask_in_view(read_mask(masks, image_id, size), view_box(size, spec))
 
 
 def read_mask(folder: Path, image_id: str, size: tuple[int, int]) -> Mask:

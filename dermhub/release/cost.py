@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from dermhub.layout import WEIGHTS
 from dermhub.models import backbone
 from dermhub.models.classifier import Classifier
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 
 LATENCY_SIZE = (600, 450)
 """Width and height of the image for `latency`: those of HAM10000's photographs."""

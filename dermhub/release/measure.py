@@ -28,7 +28,7 @@ from dermhub.models import prediction
 from dermhub.models.classifier import Classifier
 from dermhub.models.config import ModelConfig
 from dermhub.models.engines import select
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 from dermhub.release import class_maps, cost, external, randomisation, sidecars, verify
 from dermhub.release.previous import Previous
 from dermhub.scoring import inference
@@ -62,6 +62,9 @@ def measure(
     test = splits["test"]
     before = before or Previous.read(folder)
 
+    # Before anything is taken out of the folder: of damaged weights it keeps what it has.
+    folder.check_whole()
+    folder.check(layout.WEIGHTS)
     folder = sidecars.clear(folder)
     engine = select.load_torch(folder)
     graph = sidecars.graph(engine)

@@ -9,7 +9,7 @@ from dermhub import files
 from dermhub.errors import DataError, ModelError
 from dermhub.evaluation.external import read_external
 from dermhub.layout import EXTERNAL, MAPS, METRICS
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 
 
 @dataclass(frozen=True)

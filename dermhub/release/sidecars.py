@@ -19,7 +19,7 @@ from dermhub.models import conformal, export, ood_gate, prediction
 from dermhub.models.config import Conformal, ModelConfig
 from dermhub.models.engines.onnx_runtime import OnnxEngine
 from dermhub.models.engines.pytorch import TorchEngine
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 from dermhub.scoring.inference import Outputs
 
 

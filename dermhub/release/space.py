@@ -33,7 +33,11 @@ NEEDED = (
 )
 """Keys that the front matter must have."""
 
-CODE = ("app.py", "requirements.txt", "LICENSE", "demo/**/*.*", "dermhub/**/*.*")
+CODE = (
+    *("app.py", "requirements.txt", "LICENSE"),
+    *(f"demo/**/*.{suffix}" for suffix in ("py", "css", "js")),
+    *(f"dermhub/**/*.{suffix}" for suffix in ("py", "jinja", "csv")),
+)
 """Patterns of the files that a Space runs."""
 
 
@@ -61,7 +65,6 @@ def contents(root: Path) -> dict[str, Path | bytes]:
         path.relative_to(root).as_posix(): path
         for pattern in CODE
         for path in sorted(root.glob(pattern))
-        if path.is_file() and "__pycache__" not in path.parts
     }
     collected["README.md"] = page(readme.read_text(encoding="utf-8"), root, published).encode()
     for name, folder in unpublished.items():

@@ -25,7 +25,7 @@ from dermhub.layout import CONFIG, METRICS, WEIGHTS
 from dermhub.models import conformal, prediction
 from dermhub.models.classifier import Classifier
 from dermhub.models.config import ModelConfig
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 from dermhub.scoring import inference
 
 TOLERANCE = 2e-6

@@ -1,4 +1,4 @@
-"""Inference on many images, exactly as `Classifier.predict` does it: the only loop for them."""
+"""Inference on many images, exactly as `Classifier.predict` does it."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from dermhub.errors import ImageError, ModelError
 from dermhub.images.near_duplicates import SeenImages
 from dermhub.images.photo import Photo
 from dermhub.layout import SEEN
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 
 COPY = "copy"
 

@@ -195,7 +195,7 @@ def recipe(config: TrainConfig) -> dict[str, Any]:
 def provenance(
     config: TrainConfig, begun: dict[str, Any], history: list[dict[str, Any]], table: pd.DataFrame
 ) -> dict[str, Any]:
-    """Where a model comes from: data, code, options, environment and cost, as JSON-ready values.
+    """Return the origin of a model: data, code, options, environment and cost, JSON-ready.
 
     `begun` is the content of the run's `RUN_CONFIG`. Nothing names a place of this machine.
     """

@@ -23,7 +23,7 @@ from dermhub import layout
 from dermhub.errors import ConfigError, LeakError, ModelError
 from dermhub.models import backbone, weights
 from dermhub.models.config import ModelConfig
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 from dermhub.tasks import TASKS
 from dermhub.training.config import TrainConfig
 

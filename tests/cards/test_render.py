@@ -28,7 +28,7 @@ from dermhub.images.decode import to_rgb
 from dermhub.models import catalog, prediction
 from dermhub.models.classifier import Classifier
 from dermhub.models.config import ModelConfig
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 from tests.support.tiny import to_tensor
 
 MODELS = [pytest.param(path, id=name) for name, path in catalog.shipped().items()] or [

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from dermhub.data import partition
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from dermhub.models.classifier import Classifier
 from tests.support.tiny import Command
 

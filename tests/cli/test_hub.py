@@ -21,7 +21,7 @@ from dermhub.cli import main
 from dermhub.hub.pins import Entry
 from dermhub.images.decode import to_rgb
 from dermhub.models import backbone
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 from tests.support import hub_environment
 from tests.support.hub_routes import TOKEN
 from tests.support.hub_server import Hub
@@ -284,6 +284,12 @@ def test_weights_that_do_not_belong_to_the_configuration(
         assert code == 2
         assert "model.safetensors has the sha256 " in err
         assert err.endswith("the file was changed or damaged; fetch or copy the model again.\n")
+
+
+def test_pull_of_a_folder_that_is_no_model(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("pull", tmp_path)
+    assert code == 2
+    assert err == f"dermhub: {tmp_path} is not a model folder: it has no config.json.\n"
 
 
 def test_pull_in_a_process_of_its_own(hub: Hub, model: dict[str, bytes], tmp_path: Path) -> None:

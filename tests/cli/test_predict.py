@@ -14,7 +14,7 @@ from PIL import Image
 
 import dermhub
 from dermhub.cli.main import make_parser
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from dermhub.models import catalog
 from dermhub.models.classifier import Classifier
 from tests.support.tiny import Command

@@ -17,7 +17,7 @@ from dermhub import files
 from dermhub.cli.main import main
 from dermhub.data import additions, datasets, tables
 from dermhub.errors import ConfigError, DataError, ImageError
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from dermhub.tasks import BINARY, LESION, Task
 from tests.support.tiny import TINY_RUN, TINY_SPEC, run_training
 

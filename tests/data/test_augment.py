@@ -15,7 +15,7 @@ from PIL import Image
 
 from dermhub.data import augment as data_augment
 from dermhub.data.augment import augment, random_box, random_colour
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from dermhub.images.view import InputSpec, view_box
 from tests.support.tiny import TINY_SPEC, pixels
 

@@ -15,7 +15,7 @@ from dermhub.data import batches
 from dermhub.data.augment import augment
 from dermhub.errors import ImageError
 from dermhub.images.decode import to_rgb
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from dermhub.images.photo import Photo
 from dermhub.images.view import to_array
 from tests.support.tiny import TINY_SPEC

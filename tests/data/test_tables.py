@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from dermhub.data import batches, datasets, partition, tables
 from dermhub.images.decode import to_rgb
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from dermhub.images.view import to_array
 from dermhub.tasks import BINARY, LESION, LESION_NAMES
 from tests.support.tiny import TINY_SPEC

@@ -12,7 +12,7 @@ import pytest
 
 from dermhub.data import tables
 from dermhub.errors import DataError, LeakError
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from dermhub.tasks import BINARY, LESION, Task
 
 TABLE = "tiny_metadata.csv"

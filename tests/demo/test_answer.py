@@ -14,7 +14,7 @@ from PIL import Image, ImageFilter, ImageOps
 from demo.page import answer, html
 from demo.reading import Reading
 from dermhub.concern import Concern
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from dermhub.models.classifier import Classifier
 from dermhub.models.config import Threshold
 from dermhub.tasks import LESION, plain_name

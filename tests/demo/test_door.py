@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from demo.server import private_folder
+from demo.server import upload_folder
 from demo.server.door import MAX_BODY, MAX_UPLOADS, Door
 from demo.server.event_log import EventLog
-from demo.server.private_folder import PrivateFolder
+from demo.server.upload_folder import PrivateFolder
 
 Reply = tuple[int, dict[bytes, bytes], bytes]
 
@@ -163,7 +163,7 @@ def test_a_file_over_the_limit_is_told_in_words(door: Door) -> None:
 
 def test_a_full_disk_is_not_filled_further(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     behind = opened(door)
-    monkeypatch.setattr(private_folder, "CAPACITY", -1)
+    monkeypatch.setattr(upload_folder, "CAPACITY", -1)
     status, _, body = ask(door, "/gradio_api/upload", "POST", content_length=9)
     assert status == 413
     assert b"no room for more images now" in body

@@ -12,7 +12,7 @@ import pytest
 
 import dermhub
 from demo.page.html import NOTICE
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from tests.support.demo_process import serve
 
 pytestmark = pytest.mark.slow

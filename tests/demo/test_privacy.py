@@ -13,7 +13,7 @@ import pytest
 from gradio_client import Client, handle_file
 from PIL import Image
 
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from tests.support.demo_process import Demo, serve
 
 pytestmark = pytest.mark.slow

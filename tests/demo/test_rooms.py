@@ -13,10 +13,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 LAYOUT = {
-    "": {"__init__", "accounts", "api", "models", "reading", "uploads"},
+    "": {"__init__", "accounts", "api", "models", "reading", "read_upload"},
     "page": {"__init__", "answer", "examples", "figures", "html", "maps", "marks", "page"}
     | {"prevalence", "several", "stability", "theme"},
-    "server": {"__init__", "door", "event_log", "gradio_inside", "private_folder", "process"}
+    "server": {"__init__", "door", "event_log", "gradio_inside", "upload_folder", "process"}
     | {"server", "waiting_room"},
 }
 """The modules of each room; "" stands for the files that lie in demo/ itself."""
@@ -33,7 +33,7 @@ LATE = {"gradio", "fastapi", "uvicorn", "torch", "numpy", "PIL"}
 
 AT_ONCE = (
     *("app", "demo.accounts", "demo.server.server", "demo.server.door"),
-    *("demo.server.event_log", "demo.server.process", "demo.server.private_folder"),
+    *("demo.server.event_log", "demo.server.process", "demo.server.upload_folder"),
 )
 """Modules that are imported before the command line is read."""
 

@@ -21,7 +21,7 @@ import dermhub
 from demo import models
 from demo.page.examples import draw_into
 from dermhub.errors import ModelError
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from dermhub.tasks import BINARY, LESION, TASKS, plain_name
 from tests.support.demo_process import ROOT, Demo, free_port, serve
 from tests.support.tiny import make_model

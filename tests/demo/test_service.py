@@ -21,7 +21,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 from demo import accounts
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from tests.support.demo_process import ROOT, Demo, free_port, serve
 
 pytestmark = pytest.mark.slow

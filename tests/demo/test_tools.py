@@ -19,13 +19,13 @@ from demo.api import Api
 from demo.models import ACCURATE, FAST, Models, Pair, offered
 from demo.page import prevalence, several, stability
 from demo.page.stability import Trial
+from demo.read_upload import Uploads
 from demo.reading import TITLES, as_record, read, reasons, record
-from demo.uploads import Uploads
 from dermhub.concern import NOT_DERMATOSCOPIC, Concern
 from dermhub.errors import ConfigError
 from dermhub.images import photo as photo_module
 from dermhub.images import quality
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from dermhub.models.classifier import Classifier
 from tests.support.readings import HOSTILE, SEVEN, Page, prediction
 

@@ -17,9 +17,9 @@ from dermhub.cards import checklist
 from dermhub.data import tables
 from dermhub.errors import DataError
 from dermhub.evaluation import external
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from dermhub.models.classifier import Classifier
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 from dermhub.release import external as release_external
 from dermhub.release import measure, verify
 from dermhub.release.previous import Previous

@@ -11,7 +11,7 @@ from dermhub.evaluation import robustness
 from dermhub.evaluation.bootstrap import Resamples
 from dermhub.evaluation.robustness import robustness_figures
 from dermhub.images import quality
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 
 SCORE = np.array([0.9, 0.6, 0.4, 0.1])
 MALIGNANT = np.array([True, False, True, False])

@@ -11,7 +11,7 @@ from PIL import Image
 from dermhub.arrays import Mask
 from dermhub.errors import DataError
 from dermhub.images import lesion as images_lesion
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from dermhub.release import class_maps
 
 SKIN, SPOT = (222, 178, 160), (120, 80, 60)

@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 from dermhub import layout, tensors
 from dermhub.errors import ModelError
 from dermhub.images import near_duplicates
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from dermhub.images.near_duplicates import Match, SeenImages
 from dermhub.images.photo import Photo
 from dermhub.models.classifier import Classifier

@@ -15,7 +15,7 @@ import dermhub
 from dermhub.errors import ImageError
 from dermhub.images import near_duplicates, photo, quality
 from dermhub.images.decode import to_rgb
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from dermhub.images.photo import Photo
 from dermhub.images.view import InputSpec, to_array
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 
 from dermhub.images import lesion, quality
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from dermhub.images.lesion import Lesion
 from dermhub.images.quality import Quality
 from dermhub.models.classifier import Classifier

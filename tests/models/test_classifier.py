@@ -16,7 +16,7 @@ from dermhub.arrays import Floats32
 from dermhub.errors import ConfigError, ImageError, ModelError
 from dermhub.images import quality
 from dermhub.images.decode import to_rgb
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from dermhub.images.photo import Photo
 from dermhub.models import catalog
 from dermhub.models.classifier import BATCH, LARGE, Classifier, load

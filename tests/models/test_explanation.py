@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dermhub.concern import NOT_DERMATOSCOPIC, Concern
+from dermhub.images import heatmap
 from dermhub.images import lesion as images_lesion
 from dermhub.images.decode import to_rgb
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from dermhub.images.lesion import Lesion
 from dermhub.images.view import to_array
 from dermhub.models import backbone
-from dermhub.models import explanation as models_explanation
 from dermhub.models.classifier import Classifier
 from dermhub.models.engines.pytorch import TorchEngine
 from dermhub.models.explanation import Explanation
@@ -234,7 +234,7 @@ def test_overlay_covers_the_strongest_evidence_most() -> None:
 
 
 def test_colours_of_a_layer() -> None:
-    layer = models_explanation.heat_layer(np.array([[0.0, 0.25, 0.375, 1.0]], np.float32))
+    layer = heatmap.heat_layer(np.array([[0.0, 0.25, 0.375, 1.0]], np.float32))
     assert layer.mode == "RGBA"
     # 0.375 lies halfway between the second and third colour: (46, 113.5, 139).
     expected = [(68, 1, 84, 0), (59, 82, 139, 64), (46, 114, 140, 96), (253, 231, 37, 255)]
@@ -299,20 +299,20 @@ HALF[:, 64:] = True
 def test_energy_and_peak_inside_a_mask() -> None:
     mask = np.zeros((4, 4), bool)
     mask[2:, 2:] = True
-    assert models_explanation.energy_inside(CORNER, mask) == 1
-    assert models_explanation.energy_inside(CORNER, ~mask) == 0
+    assert heatmap.energy_inside(CORNER, mask) == 1
+    assert heatmap.energy_inside(CORNER, ~mask) == 0
     # In proportion to the peak: 0.25 + 0.5 of 0.25 + 0.5 + 1.
     three = np.zeros((4, 4), np.float32)
     three[0, 0], three[0, 3], three[3, 3] = 8, 2, 4
-    assert models_explanation.energy_inside(three, ~mask) == pytest.approx(1.25 / 1.75)
+    assert heatmap.energy_inside(three, ~mask) == pytest.approx(1.25 / 1.75)
     assert (
-        models_explanation.peak_inside(three, mask),
-        models_explanation.peak_inside(three, ~mask),
+        heatmap.peak_inside(three, mask),
+        heatmap.peak_inside(three, ~mask),
     ) == (False, True)
     nothing = np.zeros((4, 4), np.float32)
     assert (
-        models_explanation.energy_inside(nothing, mask),
-        models_explanation.peak_inside(nothing, ~mask),
+        heatmap.energy_inside(nothing, mask),
+        heatmap.peak_inside(nothing, ~mask),
     ) == (0, False)
 
 

@@ -22,13 +22,13 @@ import dermhub
 from dermhub import files, layout
 from dermhub.errors import ConfigError, ModelError
 from dermhub.images.decode import ImageInput
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from dermhub.images.photo import Photo
 from dermhub.images.view import to_array
 from dermhub.models import backbone, export
 from dermhub.models.classifier import Classifier
 from dermhub.models.engines import onnx_runtime
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 from dermhub.tasks import BINARY, LESION
 from tests.support.tiny import Command, add_file, make_model
 

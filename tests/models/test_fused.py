@@ -16,7 +16,7 @@ from dermhub.models import backbone, prediction
 from dermhub.models.classifier import Classifier
 from dermhub.models.engines import fused
 from dermhub.models.engines.pytorch import TorchEngine
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 
 
 def shaken(architecture: str) -> nn.Module:

@@ -21,13 +21,13 @@ import torch
 import dermhub
 from dermhub import files, layout
 from dermhub.errors import ConfigError, ModelError
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from dermhub.models import export, weights
 from dermhub.models.classifier import Classifier
 from dermhub.models.engines import onnx_runtime, select
 from dermhub.models.engines.onnx_runtime import OnnxEngine
 from dermhub.models.engines.pytorch import TorchEngine
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 from dermhub.release import sidecars
 from dermhub.tasks import LESION
 from tests.support.tiny import Command, add_file, add_graph, make_model

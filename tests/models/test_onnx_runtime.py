@@ -24,7 +24,7 @@ from dermhub.models.classifier import Classifier
 from dermhub.models.config import FORMAT_VERSION
 from dermhub.models.engines import graph_metadata, onnx_runtime, select
 from dermhub.models.engines.onnx_runtime import OnnxEngine
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 from dermhub.tasks import BINARY, LESION
 from tests.support.tiny import Command, add_file, make_config
 

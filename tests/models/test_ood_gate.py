@@ -14,7 +14,7 @@ from dermhub import layout, tensors
 from dermhub.arrays import Floats32
 from dermhub.data import tables
 from dermhub.errors import ModelError
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from dermhub.images.view import InputSpec, to_array
 from dermhub.models import ood_gate
 from dermhub.models.classifier import Classifier

@@ -22,10 +22,10 @@ from torch import nn
 from dermhub import files, layout
 from dermhub.errors import ConfigError, ModelError
 from dermhub.images.decode import to_rgb
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from dermhub.models import backbone
 from dermhub.models import weights as models_weights
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 from dermhub.tasks import BINARY, LESION
 from dermhub.training import state as training_state
 from tests.support.tiny import make_config, make_model, pixels, to_tensor

@@ -22,12 +22,13 @@ from dermhub.errors import DataError
 from dermhub.evaluation import class_maps
 from dermhub.evaluation.class_maps import MAP_COLUMNS, rank_correlation
 from dermhub.evaluation.predictions import logit_columns
+from dermhub.images import heatmap
 from dermhub.images.decode import to_rgb
 from dermhub.images.view import InputSpec, to_array
-from dermhub.models import backbone, explanation
+from dermhub.models import backbone
 from dermhub.models.classifier import Classifier
 from dermhub.models.engines.pytorch import TorchEngine
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 from dermhub.release import class_maps as release_class_maps
 from dermhub.release import measure, randomisation, verify
 from dermhub.release.previous import Previous
@@ -124,12 +125,12 @@ def test_energy_and_peak_of_a_known_map() -> None:
     # as well.
     evidence = np.zeros((64, 64), np.float32)
     evidence[10, 10], evidence[50, 50] = 3, 1
-    assert explanation.energy_inside(evidence, left) == pytest.approx(0.75)
-    assert explanation.energy_inside(evidence, ~left) == pytest.approx(0.25)
-    assert explanation.peak_inside(evidence, left)
-    assert not explanation.peak_inside(evidence, ~left)
+    assert heatmap.energy_inside(evidence, left) == pytest.approx(0.75)
+    assert heatmap.energy_inside(evidence, ~left) == pytest.approx(0.25)
+    assert heatmap.peak_inside(evidence, left)
+    assert not heatmap.peak_inside(evidence, ~left)
     even = np.ones((2, 2), np.float32)
-    assert explanation.energy_inside(even, left) == pytest.approx(left.mean())
+    assert heatmap.energy_inside(even, left) == pytest.approx(left.mean())
 
 
 def test_figures_by_hand(finished_run: Path) -> None:

@@ -15,7 +15,7 @@ from dermhub.data import tables
 from dermhub.errors import LeakError
 from dermhub.images import near_duplicates
 from dermhub.images.decode import to_rgb
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 from dermhub.release import measure
 from dermhub.scoring import overlap
 from dermhub.tasks import LESION

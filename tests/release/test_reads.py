@@ -12,7 +12,7 @@ from dermhub.data import tables
 from dermhub.errors import ConfigError
 from dermhub.layout import CONFIG, GRAPH, OOD_GATE, SEEN
 from dermhub.models.classifier import Classifier
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 from dermhub.release import measure
 from dermhub.tasks import LESION
 from tests.support.opened_files import count

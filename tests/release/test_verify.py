@@ -19,7 +19,7 @@ from dermhub.errors import DataError, LeakError, ModelError
 from dermhub.evaluation.predictions import logit_columns
 from dermhub.layout import EXTERNAL
 from dermhub.models import catalog
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 from dermhub.release import verify
 from dermhub.tasks import LESION
 from tests.support.tiny import Command

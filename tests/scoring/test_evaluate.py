@@ -21,7 +21,7 @@ from dermhub.evaluation import predictions as evaluation_predictions
 from dermhub.models import backbone
 from dermhub.models.classifier import Classifier
 from dermhub.models.export import export
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 from dermhub.release import finish
 from dermhub.scoring.evaluate import Labelled, evaluate, read_labelled
 from dermhub.tasks import BINARY, LESION, Task

@@ -10,7 +10,7 @@ import pytest
 
 from dermhub import files
 from dermhub.errors import ConfigError, DataError
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from dermhub.scoring import merge, results
 from dermhub.scoring.results import RunManifest
 from dermhub.tasks import LESION
@@ -23,7 +23,7 @@ NAMES = ["a.png", "b/1.png", "b/2.png", "b.png", "c.png", "d.png", "e.png"]
 def make_run(shard: str = "1/1", **changes: object) -> RunManifest:
     fields = {
         "model": "tiny",
-        "engine": "TorchEngine",
+        "engine": "PyTorch",
         "weights_sha256": "1" * 64,
         "config_sha256": "2" * 64,
         "columns": COLUMNS,
@@ -101,7 +101,7 @@ BAD = [
     ),
     (restate(weights_sha256="3" * 64), "was made with other weights than"),
     (restate(config_sha256="3" * 64), "was made with another configuration of the model than"),
-    (restate(engine="OnnxEngine"), "was made with another engine than"),
+    (restate(engine="ONNX Runtime"), "was made with another engine than"),
     (restate(model="other"), "was made with another model than"),
     (restate(listing_sha256="3" * 64), "was made with other names of files in the folder than"),
     (restate(files=8), "was made with another number of files in the folder than"),

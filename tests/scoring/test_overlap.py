@@ -16,7 +16,7 @@ from PIL import Image
 from dermhub import files, layout
 from dermhub.errors import ModelError
 from dermhub.images import near_duplicates
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from dermhub.scoring import overlap
 from dermhub.scoring.overlap import Row
 from tests.support.tiny import Command, add_file

@@ -18,7 +18,7 @@ import dermhub
 from demo.reading import reasons
 from dermhub import layout
 from dermhub.images import near_duplicates
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from dermhub.tasks import LESION
 from tests.support.demo_process import Demo, serve
 from tests.support.tiny import add_file

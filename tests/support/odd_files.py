@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms
 
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from tests.support.demo_client import as_file
 
 ANSWERED = ""

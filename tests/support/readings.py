@@ -9,7 +9,7 @@ import numpy as np
 
 from demo.reading import Reading
 from dermhub.concern import Concern
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from dermhub.images.lesion import Lesion
 from dermhub.models.explanation import Explanation
 from dermhub.models.prediction import Prediction

@@ -13,12 +13,12 @@ from PIL import Image
 
 import train
 from dermhub import layout
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from dermhub.images.view import InputSpec, to_array
 from dermhub.models import backbone, export, weights
 from dermhub.models.config import ModelConfig, Threshold
 from dermhub.models.engines import select
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 from dermhub.tasks import Task
 
 Command = Callable[..., tuple[int, str, str]]

@@ -16,7 +16,7 @@ from dermhub import files
 from dermhub.data import partition, tables
 from dermhub.errors import ConfigError, LeakError, ModelError
 from dermhub.models import backbone
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 from dermhub.tasks import BINARY, LESION
 from dermhub.training import losses, transfer
 from dermhub.training.config import TrainConfig

@@ -17,7 +17,7 @@ import dermhub
 from dermhub import files
 from dermhub.errors import ConfigError, LeakError, ModelError
 from dermhub.models import backbone, weights
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 from dermhub.tasks import BINARY, LESION
 from dermhub.training import transfer
 from dermhub.training.config import TrainConfig

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from dermhub.arrays import Floats32
 from dermhub.models.config import ModelConfig
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 
 
 class Engine(Protocol):

@@ -16,7 +16,7 @@ from dermhub.errors import ModelError, some
 from dermhub.layout import CONFIG, GRAPH
 from dermhub.models.engines import graph_metadata
 from dermhub.models.engines.graph_metadata import ADVICE, FEATURES, INPUT, LOGITS
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 
 MOST = 256
 """Largest number of threads of a session, whatever the environment says."""

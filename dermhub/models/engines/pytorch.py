@@ -11,7 +11,7 @@ from torch import nn
 from dermhub.arrays import Floats32
 from dermhub.models import backbone, weights
 from dermhub.models.engines import fused
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 
 
 class TorchEngine:

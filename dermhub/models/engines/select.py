@@ -10,7 +10,7 @@ from dermhub.layout import GRAPH, WEIGHTS
 from dermhub.models.engines import onnx_runtime
 from dermhub.models.engines.base import Engine
 from dermhub.models.engines.onnx_runtime import OnnxEngine
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 
 if TYPE_CHECKING:
     from torch import nn

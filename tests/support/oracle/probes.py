@@ -26,7 +26,7 @@ PATIENCE = 300
 """Seconds that one command line gets on a loaded machine; a process for many ten times that."""
 
 PLACES = {
-    "draw": (("dermhub.drawings", "draw"), ("dermhub.images.drawing", "draw")),
+    "draw": (("dermhub.drawings", "draw"), ("dermhub", "draw")),
     "render": (("dermhub.cards", "render"), ("dermhub.cards.render", "render")),
     "contents": (("dermhub.space", "contents"), ("dermhub.release.space", "contents")),
 }

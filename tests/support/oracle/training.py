@@ -87,8 +87,6 @@ def model_lines(folder: Path, model: Path, data: Path) -> Iterator[tuple[str, ..
         ("--extra", data),
         ("--ph2", none),
         ("--ph2", empty),
-        ("--ood", none),
-        ("--ood", empty),
         ("--masks", none),
         ("--masks", empty),
     ):

@@ -12,7 +12,7 @@ import pytest
 from dermhub import files
 from dermhub.errors import ConfigError, ModelError
 from dermhub.layout import CONFIG, GRAPH, OOD_GATE, SEEN, WEIGHTS
-from dermhub.models.folder import ModelFolder
+from dermhub.models.model_folder import ModelFolder
 from dermhub.tasks import LESION
 from tests.support.tiny import make_config
 

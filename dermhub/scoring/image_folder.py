@@ -14,11 +14,14 @@ import os
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+from PIL import Image
 
 from dermhub import files
 from dermhub.data import batches
 from dermhub.errors import ConfigError, ImageError
+from dermhub.images.decode import MIN_SIDE
 from dermhub.images.photo import Photo
 from dermhub.models import prediction
 from dermhub.models.classifier import Classifier
@@ -38,7 +41,7 @@ def describe(classifier: Classifier, listing: Sequence[str], shard: str, batch: 
     config = json.dumps(classifier.config.to_json(), sort_keys=True, allow_nan=False)
     return RunManifest(
         model=classifier.name,
-        engine=type(classifier.engine).__name__,
+        engine=classifier.engine.runtime,
         weights_sha256=classifier.config.weights_sha256,
         config_sha256=hashlib.sha256(config.encode()).hexdigest(),
         columns=(*prediction.csv_columns(classifier.classes), ERROR),
@@ -115,14 +118,13 @@ def score_batch(
 ) -> list[Row]:
     """Score at most `size` files; the row of an unusable image holds its name and the error alone.
 
-    Images are decoded one by one, so that the pixels of only one of them are in memory.
+    Images are decoded one by one, so that the pixels of only one of them are in memory at a time.
     """
     rows: list[Row] = [{"image": name} for name in chosen]
     # Places in `rows` of the files that are images.
     places: list[int] = []
 
     def photos() -> Iterator[Photo]:
-        photo = None
         for place, name in enumerate(chosen):
             try:
                 photo = Photo.open(folder / name)
@@ -131,10 +133,13 @@ def score_batch(
             else:
                 places.append(place)
                 yield photo
-        if photo is not None:
-            # Kernels round differently in batches of another size, so the last image fills this
-            # batch up; its further answers are dropped below.
-            yield from [photo] * (size - len(places))
+                # Let go of it before the next one is decoded.
+                del photo
+        if places:
+            # Kernels round differently in batches of another size, so a blank image fills this
+            # batch up; its answers are dropped below.
+            blank = Photo(Image.new("RGB", (MIN_SIDE, MIN_SIDE)))
+            yield from [blank] * (size - len(places))
 
     answers = classifier.predict(photos(), batch=size)
     for place, answer in zip(places, answers, strict=False):
@@ -162,9 +167,25 @@ def progress_bar(total: int, done: int, always: bool) -> Iterator[Callable[[int]
         bar_format="{n_fmt} of {total_fmt} files, {rate_fmt}, {remaining} left",
         mininterval=EVERY if terminal else 20 * EVERY,
         smoothing=0,  # the rate is the mean so far, and the time left follows from it
-        file=sys.stderr,
+        file=sys.stderr if terminal else _Lines(sys.stderr),
     ) as bar:
         yield bar.update
+
+
+class _Lines:
+    """A stream for tqdm on which each state of the bar is a line of its own."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write a state of the bar; tqdm separates them by carriage returns."""
+        if line := text.strip():
+            self._stream.write(f"{line}\n")
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        self._stream.flush()
 
 
 def cores() -> int:

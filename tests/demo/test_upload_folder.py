@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from demo.server import private_folder
-from demo.server.private_folder import PrivateFolder, remove_leftovers, remove_older
+from demo.server import upload_folder
+from demo.server.upload_folder import PrivateFolder, remove_leftovers, remove_older
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLD = (
-    "import sys; from demo.server.private_folder import PrivateFolder as F; f = F(sys.argv[1]); "
+    "import sys; from demo.server.upload_folder import PrivateFolder as F; f = F(sys.argv[1]); "
     "print(f.path, flush=True); input()"
 )
 
@@ -88,8 +88,8 @@ def test_old_files_go_and_new_and_spared_ones_stay(tmp_path: Path) -> None:
 
 
 def test_the_sweeper_runs_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(private_folder, "SWEEP_INTERVAL", 0.02)
-    monkeypatch.setattr(private_folder, "LIFETIME", 0.05)
+    monkeypatch.setattr(upload_folder, "SWEEP_INTERVAL", 0.02)
+    monkeypatch.setattr(upload_folder, "LIFETIME", 0.05)
     folder = PrivateFolder(tmp_path)
     (folder.uploads / "figure.png").write_bytes(b"figure")
     folder.keep_what_is_there()
@@ -120,7 +120,7 @@ def test_it_says_what_it_holds(tmp_path: Path) -> None:
 def test_it_says_when_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = PrivateFolder(tmp_path)
     assert not folder.is_full()
-    monkeypatch.setattr(private_folder, "CAPACITY", 10_000)
+    monkeypatch.setattr(upload_folder, "CAPACITY", 10_000)
     (folder.uploads / "photo.png").write_bytes(bytes(20_000))
     assert folder.is_full()
     folder.remove()

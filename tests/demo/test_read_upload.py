@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.uploads import Uploads
+from demo.read_upload import Uploads
 from dermhub import ImageError
 
 

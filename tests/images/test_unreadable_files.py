@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dermhub.images.file_kind import BRANDS, HEAD, STARTS, kind_of
+from dermhub.images.unreadable_files import BRANDS, HEAD, STARTS, kind_of
 
 
 def written(kind: str, **options: Any) -> bytes:

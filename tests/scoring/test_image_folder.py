@@ -21,11 +21,10 @@ import pytest
 
 from dermhub import files
 from dermhub.errors import ConfigError
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from dermhub.images.photo import Photo
 from dermhub.models.classifier import Classifier
-from dermhub.scoring import folder as scoring_folder
-from dermhub.scoring import results
+from dermhub.scoring import image_folder, results
 from tests.support.tiny import Command
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,7 +112,7 @@ def test_a_row_for_each_file_in_order(
     assert sorted(path.name for path in out.parent.iterdir()) == ["scores.csv", "scores.csv.json"]
     about = files.read_json(tmp_path / "new" / "scores.csv.json")
     assert about["weights_sha256"] == classifier.config.weights_sha256
-    assert (about["shard"], about["files"], about["engine"]) == ("1/1", 8, "TorchEngine")
+    assert (about["shard"], about["files"], about["engine"]) == ("1/1", 8, "PyTorch")
 
 
 @pytest.mark.slow
@@ -295,7 +294,7 @@ def test_memory_is_bounded_by_the_lanes(
         return real(image)
 
     monkeypatch.setattr(Photo, "open", counting)
-    batches = scoring_folder.score_images(
+    batches = image_folder.score_images(
         Classifier(tiny_binary_model),
         many,
         [f"{number:03d}.png" for number in range(200, 360)],
@@ -328,7 +327,7 @@ def test_pixels_of_one_image_at_a_time_are_in_memory(
         return photo
 
     monkeypatch.setattr(Photo, "open", watching)
-    rows = scoring_folder.score_batch(Classifier(tiny_binary_model), tmp_path, names, 4)
+    rows = image_folder.score_batch(Classifier(tiny_binary_model), tmp_path, names, 4)
     assert ["error" in row for row in rows] == [number in damaged for number in range(4)]
     # The one that was just decoded, and the one before it.
     assert most <= 2
@@ -342,12 +341,14 @@ def test_progress_is_told_where_it_is_asked_for(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(scoring_folder, "EVERY", 0)
+    monkeypatch.setattr(image_folder, "EVERY", 0)
     code, _, err = command(
         *scoring(tiny_binary_model, many, tmp_path / "s.csv", "--progress", "--batch", 60)
     )
     assert code == 0
-    lines = [line.strip() for line in err.splitlines() if line.strip()]
+    # A log has lines, not one line that is written over.
+    assert "\r" not in err
+    lines = err.splitlines()
     assert len(lines) == 8
     # Before the first batch, after each of six, and at the end.
     assert re.fullmatch(r"0 of 360 files, \? files/s, \? left", lines[0])
@@ -358,10 +359,10 @@ def test_progress_is_told_where_it_is_asked_for(
 def test_progress_is_told_seldom_and_counts_from_where_it_stood(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with scoring_folder.progress_bar(1000, 15, always=False) as count:
+    with image_folder.progress_bar(1000, 15, always=False) as count:
         count(985)
     assert capsys.readouterr().err == ""
-    with scoring_folder.progress_bar(1000, 15, always=True) as count:
+    with image_folder.progress_bar(1000, 15, always=True) as count:
         for _ in range(985):
             count(1)
     lines = [line.strip() for line in capsys.readouterr().err.splitlines() if line.strip()]
@@ -369,7 +370,7 @@ def test_progress_is_told_seldom_and_counts_from_where_it_stood(
     assert lines[-1].startswith("1000 of 1000 files, ")
     assert len(lines) == 2
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with scoring_folder.progress_bar(4, 0, always=False) as count:
+    with image_folder.progress_bar(4, 0, always=False) as count:
         count(4)
     assert "4 of 4 files, " in capsys.readouterr().err
 
@@ -379,11 +380,11 @@ def test_progress_without_tqdm(
 ) -> None:
     monkeypatch.setitem(sys.modules, "tqdm", None)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with scoring_folder.progress_bar(4, 0, always=False) as count:
+    with image_folder.progress_bar(4, 0, always=False) as count:
         count(4)
     assert capsys.readouterr().err == ""
     said = r"^--progress needs tqdm, which is not installed: pip install tqdm, or leave .* out\.$"
-    with pytest.raises(ConfigError, match=said), scoring_folder.progress_bar(4, 0, always=True):
+    with pytest.raises(ConfigError, match=said), image_folder.progress_bar(4, 0, always=True):
         pass
 
 

@@ -71,25 +71,28 @@ class ModelFolder:
         config.json states.
         """
         path = self.path / name
+        stated = self.hashes[name]
         try:
             content = path.read_bytes()
         except OSError as error:
             raise ModelError(
                 f"{path} can't be read ({error.strerror or error}): fetch or copy the model again."
             ) from error
-        self._compare(name, hashlib.sha256(content).hexdigest())
+        self._compare(name, hashlib.sha256(content).hexdigest(), stated)
         return content
 
     def check(self, name: str) -> None:
         """Refuse a file as `read` does, without holding its content in memory."""
         path = self.path / name
+        # First of all: a folder without config.json is no damaged model, but none.
+        stated = self.hashes[name]
         try:
             actual = files.sha256(path)
         except OSError as error:
             raise ModelError(
                 f"{path} can't be read ({error.strerror or error}): {CHANGED}."
             ) from error
-        self._compare(name, actual)
+        self._compare(name, actual, stated)
 
     def check_whole(self) -> None:
         """Raise ModelError for an export, which lacks the weights."""
@@ -117,9 +120,8 @@ class ModelFolder:
         files.write_json(self.path / CONFIG, written.config.to_json())
         return written
 
-    def _compare(self, name: str, actual: str) -> None:
+    def _compare(self, name: str, actual: str, stated: str) -> None:
         """Raise ModelError where a file's sha256 is not the one that config.json states."""
-        stated = self.hashes[name]
         if actual != stated:
             raise ModelError(
                 f"{self.path / name} has the sha256 {actual}, but {CONFIG} states {stated}: "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dermhub.images.drawing import draw
+from dermhub.images.drawn_lesions import draw
 from tests.support.tiny import pixels
 
 
