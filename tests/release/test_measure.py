@@ -144,3 +144,17 @@ def test_measuring_adds_what_the_model_has_seen(finished_run: Path, tiny_data: P
         manifest.find(near_duplicates.hashes(to_rgb(path)))
         for path in table["path"][table["split"] == "test"]
     )
+
+
+def test_damaged_weights_take_nothing_from_the_folder(
+    folder: Path, tiny_data: Path, command: Command
+) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    code, _, err = command("measure", folder, "--data", tiny_data, "--workers", 0)
+    assert code == 2
+    assert re.fullmatch(
+        rf"dermhub: {weights} has the sha256 [0-9a-f]{{64}}, but config\.json states .*\n", err
+    )
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
