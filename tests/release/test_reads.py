@@ -32,8 +32,8 @@ def test_measuring_again(finished_run: Path, tiny_data: Path, tmp_path: Path) ->
     # By the graph that was made the answers come; loaded from the folder it is once.
     for name in ("model.onnx", "gate.safetensors", "seen.safetensors"):
         assert opened[name] == (1, 1), name
-    # Its hash is compared before the folder is touched; PyTorch loads it (which opens it to see that
-    # it may, and to hash it); beside the graph it is hashed.
+    # Its hash is compared before the folder is touched; PyTorch opens it to see that it may, loads
+    # it and hashes it; beside the graph it is hashed.
     assert opened["model.safetensors"] == (4, 0)
 
 
