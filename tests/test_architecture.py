@@ -16,6 +16,7 @@ import pytest
 
 import dermhub
 from dermhub import errors
+from tests.support.imports import imported
 
 FOLDER = Path(dermhub.__file__).parent
 
@@ -84,16 +85,6 @@ def modules() -> dict[str, ast.Module]:
 def room(module: str) -> str:
     """The room of a module, "" for one that lies in dermhub/ itself."""
     return module.partition(".")[0] if "." in module else ""
-
-
-def imported(tree: ast.AST) -> Iterator[str]:
-    """The full name of everything that a module imports: at its top, in functions, for types."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are absolute"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def own_imports(tree: ast.AST) -> set[str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-from dermhub.errors import ConfigError, DataError, DermhubError
+from dermhub.cli.workers import add_workers, check_workers
+from dermhub.errors import DataError, DermhubError
 from dermhub.layout import CONFIG, METRICS, WEIGHTS
 
 SHOWN = 5
@@ -101,9 +101,7 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     measure.add_argument(
         "--masks", type=Path, metavar="DIR", help="lesion masks, <image_id>_segmentation.png"
     )
-    measure.add_argument(
-        "--workers", type=int, default=min(4, os.cpu_count() or 1), help="threads that decode"
-    )
+    add_workers(measure)
     measure.set_defaults(run=run_measure)
 
     verify = commands.add_parser(
@@ -115,9 +113,7 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     verify.add_argument(
         "--images", type=Path, metavar="DIR", help="also run the model on the images, found there"
     )
-    verify.add_argument(
-        "--workers", type=int, default=min(4, os.cpu_count() or 1), help="threads that decode"
-    )
+    add_workers(verify)
     verify.set_defaults(run=run_verify)
 
 
@@ -148,7 +144,7 @@ def run_measure(options: argparse.Namespace) -> int:
     from dermhub.release import measure as release_measure
     from dermhub.release.previous import Previous
 
-    _check_workers(options.workers)
+    check_workers(options.workers)
     # Everything is checked before minutes go into the images.
     folder = ModelFolder(options.folder)
     config = folder.config
@@ -170,7 +166,7 @@ def run_verify(options: argparse.Namespace) -> int:
     from dermhub.models.catalog import locate
     from dermhub.release import verify as release_verify
 
-    _check_workers(options.workers)
+    check_workers(options.workers)
     failed = False
     for model in options.models:
         try:
@@ -207,9 +203,3 @@ def _verdict(figures: int, images: int, differences: int) -> str:
             "version; measure it again."
         )
     return f"{checked} are what the predictions give."
-
-
-def _check_workers(workers: int) -> None:
-    """Raise ConfigError for a number of workers below 0."""
-    if workers < 0:
-        raise ConfigError(f"--workers is {workers}, expected at least 0.")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from dermhub import files
-from dermhub.errors import ConfigError
+from dermhub.cli.workers import add_workers, check_workers
 
 OVERLAP = (
     "Find a model's training and validation images in a folder, by perceptual hash. Copies may be "
@@ -39,9 +38,7 @@ def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     evaluate.add_argument(
         "--out", type=Path, metavar="FILE", help="write the JSON there instead of printing it"
     )
-    evaluate.add_argument(
-        "--workers", type=int, default=min(4, os.cpu_count() or 1), help="threads that decode"
-    )
+    add_workers(evaluate)
     evaluate.set_defaults(run=run_evaluate)
 
 
@@ -50,8 +47,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     from dermhub.models.classifier import load
     from dermhub.scoring import evaluate as scoring_evaluate
 
-    if options.workers < 0:
-        raise ConfigError(f"--workers is {options.workers}, expected at least 0.")
+    check_workers(options.workers)
     classifier = load(options.model)
     labelled = scoring_evaluate.read_labelled(
         options.images, options.labels, classifier.config.task, options.split

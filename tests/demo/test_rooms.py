@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 import functools
 import graphlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support.imports import imported
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,16 +52,6 @@ def modules() -> dict[str, ast.Module]:
 def room(module: str) -> str:
     """The room of a module of the demo, "" for one that lies in demo/ itself."""
     return module.split(".")[1] if module.count(".") == 2 else ""
-
-
-def imported(tree: ast.AST) -> Iterator[str]:
-    """The full name of everything that a module imports: at its top, in functions, for types."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are absolute"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def of_the_demo(tree: ast.AST) -> set[str]:
