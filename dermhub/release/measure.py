@@ -22,7 +22,7 @@ from dermhub.cards import render
 from dermhub.data import additions, batches, partition, tables
 from dermhub.errors import DataError
 from dermhub.evaluation import metrics, plots, predictions, robustness, summary
-from dermhub.images import quality
+from dermhub.images import quality, skin_tone
 from dermhub.images.photo import Photo
 from dermhub.models import prediction
 from dermhub.models.classifier import Classifier
@@ -181,7 +181,7 @@ def _traits(saved: Classifier, paths: list[str], workers: int) -> pd.DataFrame:
     def view(photo: Photo, _: int) -> tuple[tuple[float | None, float], list[Floats32]]:
         """Return (skin tone, sharpness), and the image as an array at each scale."""
         scaled = [batches.scaled(photo.rgb, spec, factor) for factor in robustness.SCALES.values()]
-        return (robustness.ita(photo.rgb), quality.laplacian_variance(photo.rgb)), scaled
+        return (skin_tone.ita(photo.rgb), quality.laplacian_variance(photo.rgb)), scaled
 
     def answer(
         views: list[tuple[tuple[float | None, float], list[Floats32]]],

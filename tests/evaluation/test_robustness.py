@@ -10,7 +10,7 @@ from PIL import Image, ImageFilter
 from dermhub.evaluation import robustness
 from dermhub.evaluation.bootstrap import Resamples
 from dermhub.evaluation.robustness import robustness_figures
-from dermhub.images import quality
+from dermhub.images import quality, skin_tone
 from dermhub.images.drawn_lesions import draw
 
 SCORE = np.array([0.9, 0.6, 0.4, 0.1])
@@ -81,19 +81,19 @@ def plain(colour: tuple[int, int, int], size: tuple[int, int] = (60, 40)) -> Ima
     ],
 )
 def test_lab(colour: tuple[int, int, int], lab: tuple[float, ...]) -> None:
-    assert robustness.to_lab(np.array([colour]))[0] == pytest.approx(lab, abs=0.05)
+    assert skin_tone.to_lab(np.array([colour]))[0] == pytest.approx(lab, abs=0.05)
 
 
 def test_the_angle_of_one_colour_is_its_arctangent() -> None:
-    lightness, _, yellow = robustness.to_lab(np.array([[200, 150, 125]]))[0]
-    assert robustness.ita(plain((200, 150, 125))) == pytest.approx(
+    lightness, _, yellow = skin_tone.to_lab(np.array([[200, 150, 125]]))[0]
+    assert skin_tone.ita(plain((200, 150, 125))) == pytest.approx(
         np.degrees(np.arctan((lightness - 50) / yellow))
     )
 
 
 def test_lighter_skin_has_a_larger_angle() -> None:
     angles = [
-        robustness.ita(plain(c))
+        skin_tone.ita(plain(c))
         for c in ((245, 225, 210), (200, 150, 125), (120, 80, 60), (70, 45, 35))
     ]
     assert angles == sorted(angles, reverse=True)  # type: ignore[type-var]
@@ -103,20 +103,20 @@ def test_lighter_skin_has_a_larger_angle() -> None:
 def test_the_lesion_in_the_middle_does_not_count() -> None:
     image = plain((200, 150, 125))
     image.paste((40, 20, 20), (12, 8, 48, 32))
-    assert robustness.ita(image) == robustness.ita(plain((200, 150, 125)))
+    assert skin_tone.ita(image) == skin_tone.ita(plain((200, 150, 125)))
 
 
 def test_a_dark_frame_is_no_skin() -> None:
-    assert robustness.ita(plain((5, 5, 5))) is None
+    assert skin_tone.ita(plain((5, 5, 5))) is None
     image = plain((5, 5, 5))
     image.paste((200, 150, 125), (0, 0, 60, 20))
-    assert robustness.ita(image) == robustness.ita(plain((200, 150, 125)))
+    assert skin_tone.ita(image) == skin_tone.ita(plain((200, 150, 125)))
 
 
 def test_a_bluish_rim_tells_no_skin_tone() -> None:
-    assert robustness.to_lab(np.array([[200, 180, 200]]))[0, 2] < 0
-    assert robustness.ita(plain((200, 180, 200))) is None
-    assert robustness.ita(plain((180, 180, 180))) is None
+    assert skin_tone.to_lab(np.array([[200, 180, 200]]))[0, 2] < 0
+    assert skin_tone.ita(plain((200, 180, 200))) is None
+    assert skin_tone.ita(plain((180, 180, 180))) is None
 
 
 def test_bands_by_hand() -> None:
