@@ -45,7 +45,7 @@ HEADLINES = {
 }
 """Row of the table of figures -> key in metrics.json."""
 
-SOBER = "the same, of benign lesions that were biopsied"
+SOBER = "specificity there, of benign lesions that were biopsied"
 
 
 def text_of(page: str) -> str:

@@ -45,11 +45,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"dermhub: {error}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
+        advice = "pip install -r requirements.txt."
+        if options.command == "predict":
+            advice += " Without it, give an export or another --model folder with a model.onnx."
         print(
-            f"dermhub: this needs {error.name}, which is not installed: pip install -r "
-            "requirements.txt. Without it, predict takes an exported model, or another --model "
-            "folder with a model.onnx.",
-            file=sys.stderr,
+            f"dermhub: this needs {error.name}, which is not installed: {advice}", file=sys.stderr
         )
         return 2
     except BrokenPipeError:

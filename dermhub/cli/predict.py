@@ -64,7 +64,7 @@ def add_scoring(predict: argparse.ArgumentParser) -> None:
         "--workers", type=int, default=0, help="images in work side by side (default: one a core)"
     )
     archive.add_argument(
-        "--progress", action="store_true", help="tell the progress also where it is no terminal"
+        "--progress", action="store_true", help="write the progress also where there is no terminal"
     )
 
 

@@ -33,7 +33,7 @@ class ModelFolder:
         path = self.path / CONFIG
         if self.path.suffix == ".onnx" and self.path.is_file():
             raise ModelError(
-                f"{self.path} is a single ONNX file, but an exported model is a folder now: give "
+                f"{self.path} is a single ONNX file, but an exported model is a folder: give "
                 f"the folder that holds {CONFIG} and {GRAPH}, or export the model again with "
                 "python -m dermhub export."
             )

@@ -178,7 +178,7 @@ def test_runtimes_that_can_not_run_it(whole: Path, tiny_lesion_model: Path, tmp_
         Classifier(tmp_path / "nowhere", runtime="onnx")
     with pytest.raises(
         ModelError,
-        match=r"model\.onnx is a single ONNX file, but an exported model is a folder now: give the",
+        match=r"model\.onnx is a single ONNX file, but an exported model is a folder: give the",
     ):
         dermhub.load(whole / GRAPH)
     export.export(Classifier(whole), tmp_path / "x.onnx")

@@ -113,7 +113,7 @@ def test_a_single_onnx_file_is_told_that_exports_are_folders(tmp_path: Path) -> 
     with pytest.raises(ModelError) as raised:
         _ = ModelFolder(path).config
     assert str(raised.value) == (
-        f"{path} is a single ONNX file, but an exported model is a folder now: give the folder "
+        f"{path} is a single ONNX file, but an exported model is a folder: give the folder "
         "that holds config.json and model.onnx, or export the model again with python -m dermhub "
         "export."
     )
