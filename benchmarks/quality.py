@@ -63,7 +63,7 @@ def row(name: str, images: Iterable[Image.Image]) -> str:
     counts = Counter[str]()
     total = 0
     for rgb in images:
-        codes = [concern.code for concern in quality.concerns(rgb)]
+        codes = [concern.code for concern in quality.judge(quality.measure(rgb))]
         counts.update([*codes, *(["any"] if codes else [])])
         total += 1
     shares = " | ".join(f"{counts[code] / total:.3f}" for code in (*CODES, "any"))

@@ -128,11 +128,6 @@ def laplacian_variance(rgb: Image.Image) -> float:
     return float(_laplacian(np.asarray(grey, np.float64)).var())
 
 
-def concerns(rgb: Image.Image) -> tuple[Concern, ...]:
-    """List the concerns about an upright RGB image, in the order of `judge`."""
-    return judge(measure(rgb))
-
-
 def judge(measured: Quality) -> tuple[Concern, ...]:
     """List the concerns that follow from the measurements.
 

@@ -19,7 +19,7 @@ NOTHING = np.zeros((4, 4), bool)
 
 
 def codes(rgb: Image.Image) -> list[str]:
-    return [concern.code for concern in quality.concerns(rgb)]
+    return [concern.code for concern in quality.judge(quality.measure(rgb))]
 
 
 def rimmed(rgb: Image.Image, radius: float) -> Image.Image:
@@ -54,10 +54,10 @@ def test_each_damage_is_named(damaged: Image.Image, expected: list[str]) -> None
 
 
 def test_sentences_say_what_came() -> None:
-    (small,) = quality.concerns(GOOD.resize((96, 72)))
+    (small,) = quality.judge(quality.measure(GOOD.resize((96, 72))))
     assert small.sentence.startswith("The image has 96 x 72 pixels, too few ")
     assert small.sentence.endswith("use one with at least 80 on its short side.")
-    (rim,) = quality.concerns(rimmed(GOOD, 0.5))
+    (rim,) = quality.judge(quality.measure(rimmed(GOOD, 0.5)))
     share = 1 - np.pi * 0.5**2 * 150**2 / (200 * 150)
     assert rim.sentence.startswith(f"A dark surround covers {share:.0%}"[:-2])
 
@@ -124,7 +124,7 @@ def test_every_model_looks_at_the_image(tiny_binary_model: Path) -> None:
     classifier = Classifier(tiny_binary_model)
     blurred = GOOD.filter(ImageFilter.GaussianBlur(2))
     unsharp, other = classifier.predict([blurred, GOOD])
-    assert unsharp.concerns == quality.concerns(blurred)
+    assert unsharp.concerns == quality.judge(quality.measure(blurred))
     assert other.concerns == ()
     # A poor image is a reason for doubt, not for no answer.
     assert unsharp.abstention == ""

@@ -205,7 +205,7 @@ def test_a_large_photo_gives_what_its_pixels_give(lesion: Classifier) -> None:
     rgb = draw(3, (1700, 1200), 0.8)
     assert rgb.width * rgb.height > LARGE
     large = lesion.predict(rgb)
-    assert large.concerns == quality.concerns(rgb)
+    assert large.concerns == quality.judge(quality.measure(rgb))
     logits = lesion.logits([rgb])
     assert values(large) == softmax(logits, lesion.config.temperature)[0].tolist()
 
