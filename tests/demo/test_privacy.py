@@ -83,7 +83,7 @@ def test_nothing_is_left_after_an_orderly_end(
         answers = visit(demo, tmp_path / "sent")
         # Guards the rest of this test: while the server runs, the marks are there to be found.
         assert traces(home)
-        (private,) = (home / "tmp").glob("dermhub-*")
+        (private,) = (home / "tmp").glob("dermhub-uploads-*")
         assert demo.stop(number) == 0
         log = "".join(demo.lines)
     assert traces(home) == []
@@ -111,7 +111,6 @@ def _check_notes(notes: Path, private: Path, home: Path) -> None:
     )
     allowed = (
         str(private),
-        str(private.with_name("new-" + private.name)),
         str(home / ".cache"),
         str(home / ".config"),
     )
@@ -143,7 +142,7 @@ def test_nothing_is_left_after_a_kill_and_a_restart(
         assert [path for path in traces(home) if MARK in path] == []
         with serve(home, *options) as second:
             # The second one has looked for leftovers, and left the first one's folder alone.
-            assert len(list((home / "tmp").glob("dermhub-*"))) == 2
+            assert len(list((home / "tmp").glob("dermhub-uploads-*"))) == 2
             visit(second, tmp_path / "sent")
         visit(demo, tmp_path / "sent")
         assert demo.stop() == 0

@@ -99,7 +99,7 @@ def test_an_upload_is_gone_when_the_server_ends(trained: dict[str, Path], tmp_pa
             handle_file(tmp_path / "sent" / "patient-name.png"), api_name="/analyse"
         )
         assert len(list((tmp_path / "home").rglob("patient-name.png"))) == 1
-        (private,) = (tmp_path / "home" / "tmp").glob("dermhub-*")
+        (private,) = (tmp_path / "home" / "tmp").glob("dermhub-uploads-*")
         assert private.stat().st_mode & 0o077 == 0
         assert demo.stop(signal.SIGTERM) == 0
         assert "patient-name" not in "".join(demo.lines)

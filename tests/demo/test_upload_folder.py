@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from demo.server import upload_folder
-from demo.server.upload_folder import PrivateFolder, remove_leftovers, remove_older
+from demo.server.upload_folder import (
+    MARKER,
+    PREFIX,
+    PrivateFolder,
+    remove_leftovers,
+    remove_older,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLD = (
@@ -50,21 +56,68 @@ def test_a_killed_servers_folder_goes_and_a_living_ones_stays(tmp_path: Path) ->
     folder.remove()
 
 
-def test_what_is_not_a_folder_of_ours_is_left(tmp_path: Path) -> None:
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    (outside / "file").write_text("x")
-    base = tmp_path / "base"
-    (base / "other-folder").mkdir(parents=True)
-    (base / "dermhub-link").symlink_to(outside)
-    (base / "dermhub-file").write_text("x")
-    remove_leftovers(base)
-    assert sorted(path.name for path in base.iterdir()) == [
-        "dermhub-file",
-        "dermhub-link",
-        "other-folder",
-    ]
-    assert (outside / "file").exists()
+def contents(base: Path) -> dict[str, str]:
+    """Every file and link below a folder, and what it holds."""
+    return {
+        str(path.relative_to(base)): path.read_text()
+        if path.is_file() and not path.is_symlink()
+        else ""
+        for path in base.rglob("*")
+    }
+
+
+def test_folders_of_the_user_are_never_removed(tmp_path: Path) -> None:
+    outside, base = tmp_path / "outside", tmp_path / "base"
+    (outside / "own").mkdir(parents=True)
+    (outside / "own" / "file").write_text("x")
+    name = PREFIX + "0123456789abcdef" * 2
+    for folder in (
+        "dermhub-main",
+        "dermhub-results",
+        "dermhub-tests-hf-x1y2z3a4",
+        "dermhub-abcd1234",
+        "dermhub-uploads",
+        PREFIX + "mine",
+        # Names as ours, but without a marker, with the marker of another name (a copy), and with
+        # a marker that is a link or a folder.
+        name,
+        PREFIX + "1" * 32,
+        PREFIX + "2" * 32,
+        PREFIX + "3" * 32,
+    ):
+        (base / folder / "uploads").mkdir(parents=True)
+        (base / folder / "uploads" / "scores.csv").write_text("three weeks of work")
+    for folder in ("dermhub-main", "dermhub-uploads", PREFIX + "mine"):
+        (base / folder / MARKER).write_text(folder)
+    (base / (PREFIX + "1" * 32) / MARKER).write_text(name)
+    (tmp_path / "marker").write_text(PREFIX + "2" * 32)
+    (base / (PREFIX + "2" * 32) / MARKER).symlink_to(tmp_path / "marker")
+    (base / (PREFIX + "3" * 32) / MARKER).mkdir()
+    (base / (PREFIX + "4" * 32)).symlink_to(outside)
+    (base / (PREFIX + "5" * 32)).write_text("a file")
+    os.mkfifo(base / (PREFIX + "6" * 32))
+    before = contents(tmp_path)
+    folder_of_a_server = PrivateFolder(base)
+    folder_of_a_server.remove()
+    assert contents(tmp_path) == before
+
+
+def test_a_removal_that_broke_off_is_carried_on(tmp_path: Path) -> None:
+    process, theirs = living(tmp_path)
+    (theirs / "uploads" / "photo.png").write_bytes(b"photo")
+    assert (theirs / MARKER).read_text() == theirs.name
+    process.kill()
+    process.communicate()
+    # It can't be removed: the folder that it lies in may not be changed.
+    (theirs / "uploads" / "deep").mkdir()
+    (theirs / "uploads" / "deep" / "photo.png").write_bytes(b"photo")
+    (theirs / "uploads" / "deep").chmod(0o500)
+    remove_leftovers(tmp_path)
+    if os.getuid():
+        assert (theirs / MARKER).exists()
+        (theirs / "uploads" / "deep").chmod(0o700)
+        remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_old_files_go_and_new_and_spared_ones_stay(tmp_path: Path) -> None:
