@@ -33,6 +33,9 @@ LESS = {"WEBP": 12_000_000, "TIFF": 32_000_000}
 PROGRESSIVE = 32_000_000
 """Largest accepted progressive JPEG: its decoder holds all coefficients, six bytes a pixel."""
 
+INTERLACED = 32_000_000
+"""Largest accepted interlaced PNG: its decoder visits the rows seven times."""
+
 LARGE = 16_000_000
 """Pixels above which an image is read at a quarter of its width and height.
 
@@ -43,7 +46,7 @@ image would take a gigabyte.
 QUARTER = 4
 
 BAND = 32
-"""Rows that are converted at one time, in an image that is reduced."""
+"""Rows that are converted at one time."""
 
 MIN_SIDE = 32
 """Shortest accepted side in pixels: below it there is no dermatoscopic structure left to see."""
@@ -143,25 +146,26 @@ def _open(content: bytes, name: str) -> Image.Image:
         raise ImageError(f"{name} {error}") from None
     if still is None:
         raise ImageError(_unreadable(content, name))
-    image = _pixels(still.content, name, content)
+    unreadable = f"{name} is {still.kind}." if still.kind else _unreadable(content, name)
+    image = _pixels(still.content, name, unreadable)
     # A file without its end is whole if no pixel depends on what stands there.
     for other, same in ((still.equal, True), (still.unequal, False)):
-        if other and (_pixels(other, name, content).tobytes() == image.tobytes()) is not same:
+        if other and (_pixels(other, name, unreadable).tobytes() == image.tobytes()) is not same:
             raise ImageError(_damaged(name))
     turn = TURNS.get(still.orientation)
     return image if turn is None else image.transpose(turn)
 
 
-def _pixels(still: bytes, name: str, content: bytes) -> Image.Image:
-    """Decode a file of pixels alone, made from the `content` of the user's file."""
+def _pixels(content: bytes, name: str, unreadable: str) -> Image.Image:
+    """Decode a file of pixels alone; `unreadable` is said if nobody knows such a file."""
     try:
         with warnings.catch_warnings():
             # Pillow warns about sizes, which are checked before any decoding.
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(still), formats=FORMATS) as image:
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 return _decode(image, name, ours=True)
     except UnidentifiedImageError:
-        raise ImageError(_unreadable(content, name)) from None
+        raise ImageError(unreadable) from None
     except Image.DecompressionBombError:
         raise ImageError(_too_large(name)) from None
     except ImageError:
@@ -190,7 +194,7 @@ def _decode(image: Image.Image, name: str, ours: bool = False) -> Image.Image:
             image.load()
             rgb = image
         else:
-            rgb = _flat_rgb(image, _highest(image))
+            rgb = _in_bands(image)
         upright = rgb if turn is None else rgb.transpose(turn)
         # The file's own metadata (its turn, too) no longer describe this image.
         upright.info.clear()
@@ -210,14 +214,18 @@ def _reduced(image: Image.Image) -> Image.Image:
     # The JPEG decoder reduces by itself, in the frequency domain. All other formats leave the size
     # as it is and are reduced band by band.
     image.draft(None, (width // QUARTER, height // QUARTER))
-    if image.size != (width, height):
-        return _flat_rgb(image, _highest(image))
+    return _in_bands(image, QUARTER if image.size == (width, height) else 1)
+
+
+def _in_bands(image: Image.Image, step: int = 1) -> Image.Image:
+    """Convert an image to RGB band by band; `step` pixels a side become one (rounded up)."""
     highest = _highest(image)
-    small = Image.new("RGB", (-(-width // QUARTER), -(-height // QUARTER)))
+    width, height = image.size
+    rgb = Image.new("RGB", (-(-width // step), -(-height // step)))
     for top in range(0, height, BAND):
-        band = image.crop((0, top, width, min(top + BAND, height)))
-        small.paste(_flat_rgb(band, highest).reduce(QUARTER), (0, top // QUARTER))
-    return small
+        band = _flat_rgb(image.crop((0, top, width, min(top + BAND, height))), highest)
+        rgb.paste(band if step == 1 else band.reduce(step), (0, top // step))
+    return rgb
 
 
 def _highest(image: Image.Image) -> float:
@@ -273,6 +281,8 @@ def _checked_format(image: Image.Image, name: str) -> None:
     limit, kind = LESS.get(image.format or "", MAX_PIXELS), image.format
     if image.format in ("JPEG", "MPO") and "progressive" in image.info:
         limit, kind = PROGRESSIVE, "progressive JPEG"
+    if image.format == "PNG" and image.info.get("interlace"):
+        limit, kind = INTERLACED, "interlaced PNG"
     if image.width * image.height > limit:
         raise ImageError(
             f"{name} ({image.width} x {image.height} pixels) has more than the "

@@ -8,8 +8,9 @@ from dermhub.images.containers.still import SEVERAL, RefusedError, Still, costly
 
 STARTS = (b"GIF87a", b"GIF89a")
 
-MOST_BLOCKS = 1_000_000
-"""Accepted blocks of up to 255 bytes, in pictures and comments; a still image of 20 MB has 80,000.
+MOST_BLOCKS = 400_000
+"""Accepted blocks of up to 255 bytes, in pictures and comments; 64 million pixels of
+noise have 320,000.
 """
 
 _HEAD = 13

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from dermhub.images.containers.orientation import orientation
-from dermhub.images.containers.still import Still, costly
+from dermhub.images.containers.still import RefusedError, Still, costly
 
 START = b"\xff\xd8"
 
@@ -31,6 +31,13 @@ MOST_SEGMENTS = 10_000
 MOST_TABLES = 1000
 """Accepted segments that a decoder needs: an image of 50 scans may have four tables for each."""
 
+MOST_DIVIDED = 32_000_000
+"""Accepted pixels where components come in scans of their own: a decoder holds all coefficients."""
+
+BITS = 8
+COMPONENTS = (1, 3, 4)
+"""Bits and numbers of components that Pillow reads: grey, colour, and CMYK."""
+
 MOST_MENDED = 16_000_000
 """Pixels of a file without an end marker that is decoded several times, to see if it is whole."""
 
@@ -43,7 +50,13 @@ _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _END = 0xD9
 _SCAN = 0xDA
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_ARITHMETIC_FRAMES = frozenset(range(0xC9, 0xD0))
+_PROGRESSIVE_FRAMES = frozenset({0xC2, 0xCA})
+_ARITHMETIC_FRAMES = frozenset({0xC9, 0xCA})
+_RARE_FRAMES = _FRAMES - {0xC0, 0xC1, 0xC3} - _PROGRESSIVE_FRAMES - _ARITHMETIC_FRAMES
+
+_FRAME = struct.Struct(">HBHHB")
+"""Start of a frame header: length, bits of a sample, height, width, number of components."""
+
 _TABLES = frozenset({0xC4, 0xCC, 0xDB, 0xDC, 0xDD})
 """Huffman and quantisation tables, conditioning, number of lines, and restart interval."""
 
@@ -60,7 +73,8 @@ _ADOBE = (0xEE, b"Adobe")
 class _Scans:
     """The scans of an image so far."""
 
-    area: int = 0
+    size: tuple[int, int] = (0, 0)
+    progressive: bool = False
     factor: int = 1
     samples: dict[int, float] = field(default_factory=dict)
     """Samples of each component, as a share of the pixels."""
@@ -69,13 +83,30 @@ class _Scans:
     exact: set[tuple[int, int]] = field(default_factory=set)
     """(component, coefficient) of which every bit has come."""
 
+    @property
+    def area(self) -> int:
+        """Pixels of the image."""
+        return self.size[0] * self.size[1]
+
     def frame(self, marker: int, body: bytes) -> None:
-        """Take the size and the components from a frame header."""
-        height, width = struct.unpack_from(">HH", body.ljust(8, b"\0"), 3)
-        self.area = height * width
+        """Take size and components from a frame header; cut short, it is left to the decoder."""
+        if len(body) < _FRAME.size:
+            return
+        _, bits, height, width, number = _FRAME.unpack_from(body)
+        if bits != BITS or number not in COMPONENTS:
+            raise RefusedError(
+                f"is a JPEG of {number} components of {bits} bits; expected one, three or four of "
+                f"{BITS}: save it as PNG."
+            )
+        if marker in _RARE_FRAMES:
+            raise RefusedError(
+                "is a lossless or hierarchical JPEG; expected an ordinary one: save it as PNG."
+            )
+        self.size = width, height
+        self.progressive = marker in _PROGRESSIVE_FRAMES
         self.factor = ARITHMETIC if marker in _ARITHMETIC_FRAMES else 1
-        components = [body[place : place + 2] for place in range(8, len(body) - 2, 3)]
-        sizes = {one[0]: (one[1] >> 4) * (one[1] & 15) for one in components}
+        components = [body[place : place + 2] for place in range(_FRAME.size, len(body) - 2, 3)]
+        sizes = {name: (factors >> 4) * (factors & 15) for name, factors in components}
         largest = max(sizes.values(), default=0) or 1
         self.samples = {name: size / largest for name, size in sizes.items()}
 
@@ -86,6 +117,12 @@ class _Scans:
             raise costly(f"a JPEG of more than {MOST_SCANS} scans")
         listed = 3 + 2 * (body[2] if len(body) > 2 else 0)
         names = body[3:listed:2]
+        width, height = self.size
+        if len(names) < len(self.samples) and not self.progressive and self.area > MOST_DIVIDED:
+            raise RefusedError(
+                f"({width} x {height} pixels) has more than the {MOST_DIVIDED // 1_000_000} "
+                "million pixels that are accepted of a JPEG of several scans; scale it down first."
+            )
         share = sum(self.samples.get(name, 1) for name in names)
         self.visits += self.area * share * self.factor
         # A component may come in a scan of its own. The size is for the decoder to judge.
@@ -146,7 +183,12 @@ def still(content: bytes) -> Still:
     if ended or not scans.whole or scans.area > MOST_MENDED:
         return Still(whole, turn)
     first, second = _ENDINGS
-    return Still(whole + first, turn, whole + second, whole[:-CUT] + first)
+    return Still(whole + first, turn, "", whole + second, whole[:-CUT] + first)
+
+
+def count_scans(content: bytes) -> int:
+    """Count the scans of a JPEG."""
+    return sum(marker == _SCAN for marker, _, _, _ in _segments(content))
 
 
 def _segments(content: bytes) -> Iterator[tuple[int, int, int, int]]:

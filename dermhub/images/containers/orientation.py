@@ -9,7 +9,7 @@ from dermhub.images.containers.ifd import ORIENTATION, first_directory
 MOST_XMP = 2**20
 """Bytes of XMP that are searched; it describes the image near its start."""
 
-_EXIF = b"Exif\0\0"
+_MARKS = re.compile(rb"(?:Exif\0\0)+")
 
 _XMP = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 
@@ -19,9 +19,8 @@ def orientation(exif: bytes, xmp: bytes) -> int:
 
     EXIF is a TIFF, with or without the mark that a JPEG puts before it.
     """
-    while exif.startswith(_EXIF):
-        exif = exif[len(_EXIF) :]
-    directory = first_directory(exif)
+    mark = _MARKS.match(exif)
+    directory = first_directory(exif[mark.end() :] if mark else exif)
     if directory is not None and ORIENTATION in directory.fields:
         return next(iter(directory.numbers(ORIENTATION, 1)), 1)
     match = _XMP.search(xmp, 0, MOST_XMP)

@@ -10,7 +10,7 @@ from dermhub.images.containers.still import SEVERAL, RefusedError, Still, costly
 
 START = b"\x89PNG\r\n\x1a\n"
 
-MOST_CHUNKS = 200_000
+MOST_CHUNKS = 100_000
 """Accepted chunks. Encoders write pixels in chunks of 8 KB or more: 25,000 for the largest file."""
 
 MOST_FRAMES = 0x8000_0000
@@ -31,7 +31,7 @@ def still(content: bytes) -> Still:
     """
     kept: dict[bytes, bytes] = {}
     pixels: list[bytes] = []
-    texts: dict[bytes, bytes] = {}
+    texts: dict[bytes, tuple[bytes, bytes]] = {}
     exif = b""
     frames, listed = 0, False
     for kind, place, end in _chunks(content):
@@ -42,7 +42,7 @@ def still(content: bytes) -> Still:
         elif kind in (b"tEXt", b"zTXt", b"iTXt"):
             for key in (_XMP, _EXIF):
                 if content.startswith(key + b"\0", place):
-                    texts[key] = _text(kind, content[place + len(key) + 1 : end])
+                    texts[key] = kind, content[place + len(key) + 1 : end]
         elif pixels:
             continue
         elif kind in HEADERS:
@@ -57,7 +57,8 @@ def still(content: bytes) -> Still:
     body = [kept[kind] for kind in HEADERS if kind in kept]
     # Without a header there is nothing to decode, whatever else there is.
     body = [*body, *_chunk(b"IDAT", pixels), _END] if b"IHDR" in kept else []
-    turn = orientation(exif or _hexadecimal(texts.get(_EXIF, b"")), texts.get(_XMP, b""))
+    text, xmp = (_text(*texts.get(key, (b"tEXt", b""))) for key in (_EXIF, _XMP))
+    turn = orientation(exif or _hexadecimal(text), xmp)
     return Still(b"".join([START, *body]), turn)
 
 

@@ -15,22 +15,34 @@ from dermhub.images.containers.still import SEVERAL, RefusedError, Still, costly
 MOST_VALUES = 50_000
 """Accepted strips or tiles, each of which has a value in two fields."""
 
+MOST_SCANS = 4
+"""Accepted scans of a JPEG within a TIFF: one for each component."""
+
 MOST_TILED = 2
 """Pixels in tiles, as a multiple of those of the image; below `SMALL` as many as that."""
 
 SMALL = 4_000_000
 
-WIDTH, LENGTH, COMPRESSION = 256, 257, 259
+WIDTH, LENGTH, BITS, COMPRESSION, CHANNELS, SAMPLE_FORMAT = 256, 257, 258, 259, 277, 339
 STRIPS, STRIP_BYTES = 273, 279
 TILE_WIDTH, TILE_LENGTH, TILES, TILE_BYTES = 322, 323, 324, 325
 XMP = 700
 
+MOST_CHANNELS = 64
+
 FIELDS = {
-    **{WIDTH: 1, LENGTH: 1, 258: 16, COMPRESSION: 1, 262: 1, 266: 1, 277: 1, 278: 1, 284: 1},
-    **{STRIPS: MOST_VALUES, STRIP_BYTES: MOST_VALUES, 292: 1, 293: 1, 317: 1, 320: 196_608},
-    **{TILE_WIDTH: 1, TILE_LENGTH: 1, TILES: MOST_VALUES, TILE_BYTES: MOST_VALUES},
-    **{332: 1, 338: 16, 339: 16, 347: 65_536, 512: 1, 513: 1, 514: 1, 515: 1, 517: 16, 518: 16},
-    **{519: 4, 520: 4, 521: 4, 529: 3, 530: 2, 531: 1, 532: 6},
+    **dict.fromkeys((WIDTH, LENGTH, COMPRESSION, CHANNELS, TILE_WIDTH, TILE_LENGTH), 1),
+    # Photometric interpretation, fill order, rows of a strip, planes, fax options, predictor, inks.
+    **dict.fromkeys((262, 266, 278, 284, 292, 293, 317, 332), 1),
+    # Extra samples.
+    **dict.fromkeys((BITS, SAMPLE_FORMAT, 338), MOST_CHANNELS),
+    **dict.fromkeys((STRIPS, STRIP_BYTES, TILES, TILE_BYTES), MOST_VALUES),
+    # Colour map, tables of a JPEG, and of a JPEG of the old kind.
+    **{320: 196_608, 347: 65_536},
+    **dict.fromkeys(range(512, 516), 1),
+    **dict.fromkeys(range(517, 522), 16),
+    # Coefficients, subsampling, positions and range of YCbCr.
+    **dict.fromkeys(range(529, 533), 6),
 }
 """Tag -> most values of a field that is kept.
 
@@ -39,6 +51,12 @@ predictor, and the parameters of compressions.
 """
 
 _JPEG = 7
+_FLOAT = 3
+
+PACKINGS = frozenset(
+    {0, 1, 2, 3, 4, 5, 6, _JPEG, 8, 32771, 32773, 32809, 32946, 34676, 34677, 34925, 50000, 50001}
+)
+"""Compressions that Pillow reads; 0: none is stated."""
 
 
 def still(content: bytes) -> Still | None:
@@ -55,7 +73,25 @@ def still(content: bytes) -> Still | None:
     turn = directory.numbers(ORIENTATION, 1)
     xmp = directory.fields.get(XMP)
     text = content[xmp.place : xmp.place + min(xmp.count, MOST_XMP)] if xmp else b""
-    return Still(_rewritten(directory), turn[0] if turn else orientation(b"", text))
+    return Still(
+        _rewritten(directory), turn[0] if turn else orientation(b"", text), _kind(directory)
+    )
+
+
+def _kind(directory: Directory) -> str:
+    """Describe the pixels of a TIFF, and what to do if they can't be read."""
+    bits = directory.numbers(BITS, MOST_CHANNELS) or (1,)
+    channels = _number(directory, CHANNELS) or len(bits)
+    of = "floating-point numbers" if _number(directory, SAMPLE_FORMAT) == _FLOAT else "numbers"
+    return (
+        f"a TIFF of {channels} channels of {of} of {max(bits)} bits; expected grey, RGB or CMYK of "
+        "8 or 16 bits: save it as PNG"
+    )
+
+
+def _number(directory: Directory, tag: int) -> int:
+    """Return the first value of a field, 0 if there is none."""
+    return next(iter(directory.numbers(tag, 1)), 0)
 
 
 def _check(directory: Directory) -> None:
@@ -68,6 +104,12 @@ def _check(directory: Directory) -> None:
                 if most == MOST_VALUES
                 else f"a TIFF with more than {most:,} values in field {tag}"
             )
+    packing = _number(directory, COMPRESSION)
+    if packing not in PACKINGS:
+        raise RefusedError(
+            f"is a TIFF packed in a way that can't be read (compression {packing}); expected none, "
+            "LZW, Deflate or JPEG: save it as PNG."
+        )
     width, length, across, down = (
         next(iter(directory.numbers(tag, 1)), 0) for tag in (WIDTH, LENGTH, TILE_WIDTH, TILE_LENGTH)
     )
@@ -84,9 +126,10 @@ def _check(directory: Directory) -> None:
         ]
         if sum(lengths) > 2 * len(content):
             raise costly("a TIFF whose pieces lie over one another")
-        if directory.numbers(COMPRESSION, 1) == (_JPEG,):
+        if packing == _JPEG:
             for place, length in zip(places, lengths, strict=False):
-                jpeg.still(content[place : place + length])
+                if jpeg.count_scans(content[place : place + length]) > MOST_SCANS:
+                    raise costly(f"a TIFF of JPEGs of more than {MOST_SCANS} scans")
 
 
 def _rewritten(directory: Directory) -> bytes:
