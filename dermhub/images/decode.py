@@ -33,9 +33,6 @@ LESS = {"WEBP": 12_000_000, "TIFF": 32_000_000}
 PROGRESSIVE = 32_000_000
 """Largest accepted progressive JPEG: its decoder holds all coefficients, six bytes a pixel."""
 
-INTERLACED = 32_000_000
-"""Largest accepted interlaced PNG: its decoder visits the rows seven times."""
-
 LARGE = 16_000_000
 """Pixels above which an image is read at a quarter of its width and height.
 
@@ -281,8 +278,6 @@ def _checked_format(image: Image.Image, name: str) -> None:
     limit, kind = LESS.get(image.format or "", MAX_PIXELS), image.format
     if image.format in ("JPEG", "MPO") and "progressive" in image.info:
         limit, kind = PROGRESSIVE, "progressive JPEG"
-    if image.format == "PNG" and image.info.get("interlace"):
-        limit, kind = INTERLACED, "interlaced PNG"
     if image.width * image.height > limit:
         raise ImageError(
             f"{name} ({image.width} x {image.height} pixels) has more than the "

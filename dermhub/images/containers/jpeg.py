@@ -47,6 +47,8 @@ CUT = 8
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 """A marker that begins a segment or ends the image. Compressed data hold restarts alone."""
 
+_FILL = b"\xff" * 4096
+
 _END = 0xD9
 _SCAN = 0xDA
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -95,8 +97,8 @@ class _Scans:
         _, bits, height, width, number = _FRAME.unpack_from(body)
         if bits != BITS or number not in COMPONENTS:
             raise RefusedError(
-                f"is a JPEG of {number} components of {bits} bits; expected one, three or four of "
-                f"{BITS}: save it as PNG."
+                f"is a JPEG of {bits} bits a sample and {number} component(s); expected {BITS} "
+                "bits and one, three or four: save it as PNG."
             )
         if marker in _RARE_FRAMES:
             raise RefusedError(
@@ -150,6 +152,8 @@ def still(content: bytes) -> Still:
     scans = _Scans()
     ended = False
     for marker, place, end, following in _segments(content):
+        if len(kept) > MOST_TABLES:
+            raise costly(f"a JPEG of more than {MOST_TABLES:,} tables")
         body = content[place:end]
         if marker == _END:
             kept.append(content[place - 2 : place])
@@ -167,16 +171,18 @@ def still(content: bytes) -> Still:
             continue
         if marker == _SCAN:
             scans.scan(body)
-            end = following
-        elif marker in _FRAMES:
+            # Fill bytes before the next marker: the decoder would read them over and over.
+            kept.append(content[place - 2 : following].rstrip(b"\xff"))
+            if _FILL in kept[-1]:
+                raise costly("a JPEG with thousands of fill bytes among its pixels")
+            continue
+        if marker in _FRAMES:
             scans.frame(marker, body)
         elif marker not in _TABLES:
             # No decoder goes on after it.
             kept.append(content[place - 2 : place + 2])
             break
         kept.append(content[place - 2 : end])
-        if len(kept) > MOST_TABLES:
-            raise costly(f"a JPEG of more than {MOST_TABLES:,} tables")
     kept[1:1] = [jfif, adobe]
     whole = b"".join(kept)
     turn = orientation(b"".join(exif), xmp)

@@ -9,7 +9,7 @@ from dermhub.images.containers.ifd import ORIENTATION, first_directory
 MOST_XMP = 2**20
 """Bytes of XMP that are searched; it describes the image near its start."""
 
-_MARKS = re.compile(rb"(?:Exif\0\0)+")
+_MARKS = re.compile(rb"(?:Exif\0\0)++")
 
 _XMP = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 

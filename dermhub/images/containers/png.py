@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Iterator
 
@@ -13,7 +14,16 @@ START = b"\x89PNG\r\n\x1a\n"
 MOST_CHUNKS = 100_000
 """Accepted chunks. Encoders write pixels in chunks of 8 KB or more: 25,000 for the largest file."""
 
+MOST_SLOW = 32_000_000
+"""Accepted pixels of a PNG that is interlaced, or has colours of 16 bits."""
+
+COLOURS = (2, 4, 6)
+"""Types of colour with more than one number a pixel."""
+
 MOST_FRAMES = 0x8000_0000
+
+_HEADER = struct.Struct(">IIBB2xB")
+"""Width, height, bits, type of colour, and interlacing."""
 
 HEADERS = (b"IHDR", b"PLTE", b"tRNS")
 """Types of chunks that are kept as they are, in their order; pixels follow."""
@@ -54,12 +64,26 @@ def still(content: bytes) -> Still:
     # An image before the first frame is one frame more.
     if 0 < frames <= MOST_FRAMES and (frames > 1 or not listed):
         raise RefusedError(SEVERAL)
+    _check(kept.get(b"IHDR", b"")[8:])
     body = [kept[kind] for kind in HEADERS if kind in kept]
     # Without a header there is nothing to decode, whatever else there is.
     body = [*body, *_chunk(b"IDAT", pixels), _END] if b"IHDR" in kept else []
     text, xmp = (_text(*texts.get(key, (b"tEXt", b""))) for key in (_EXIF, _XMP))
     turn = orientation(exif or _hexadecimal(text), xmp)
     return Still(b"".join([START, *body]), turn)
+
+
+def _check(header: bytes) -> None:
+    """Refuse an image that is too large for the way in which it is stored."""
+    if len(header) < _HEADER.size:
+        return
+    width, height, bits, colour, interlaced = _HEADER.unpack_from(header)
+    kind = "an interlaced PNG" if interlaced else "a PNG with colours of 16 bits"
+    if (interlaced or (bits == 16 and colour in COLOURS)) and width * height > MOST_SLOW:
+        raise RefusedError(
+            f"({width} x {height} pixels) has more than the {MOST_SLOW // 1_000_000} million "
+            f"pixels that are accepted of {kind}; scale it down first."
+        )
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
