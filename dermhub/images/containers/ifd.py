@@ -75,7 +75,7 @@ def first_directory(content: bytes) -> Directory | None:
     length = struct.calcsize(order + entry) + inline
     try:
         (start,) = struct.unpack_from(order + place, content, inline)
-        (count,) = struct.unpack_from(order + number, content, start)
+        (count,) = struct.unpack_from(order + number, content, min(start, len(content)))
     except struct.error:
         return None
     begin = start + struct.calcsize(order + number)

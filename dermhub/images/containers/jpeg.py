@@ -186,7 +186,14 @@ def still(content: bytes) -> Still:
     kept[1:1] = [jfif, adobe]
     whole = b"".join(kept)
     turn = orientation(b"".join(exif), xmp)
-    if ended or not scans.whole or scans.area > MOST_MENDED:
+    if ended:
+        return Still(whole, turn)
+    if whole.endswith(bytes(CUT)):
+        # A file that was copied in part may go on in zeros, which a decoder takes for pixels.
+        whole = whole.rstrip(b"\0")
+        # A byte FF of compressed data is followed by a zero.
+        whole += b"\0" * whole.endswith(b"\xff")
+    if not scans.whole or scans.area > MOST_MENDED:
         return Still(whole, turn)
     first, second = _ENDINGS
     return Still(whole + first, turn, "", whole + second, whole[:-CUT] + first)
@@ -219,15 +226,18 @@ def _is(mark: tuple[int, bytes], marker: int, body: bytes) -> bool:
     return marker == mark[0] and body.startswith(mark[1], 2)
 
 
-def _ending(noise: bytes) -> bytes:
-    """Write an end for a file without one: noise in between restarts, then the marker.
+def _ending(first: int, noise: bytes) -> bytes:
+    """Write an end for a file without one: noise in between restarts from RST`first` on, then EOI.
 
-    A decoder that has all pixels passes over the noise. One that has not takes it for pixels.
+    A decoder that has all pixels passes over the noise. One that has not takes it for pixels, or
+    leaves a part grey where it waits for another restart.
     """
-    restarts = b"".join(noise + bytes([0xFF, 0xD0 + number]) for number in range(8))
+    numbers = [*range(first, 8), *range(first)]
+    restarts = b"".join(noise + bytes([0xFF, 0xD0 + number]) for number in numbers)
     return restarts + noise + b"\xff\xd9"
 
 
-_NOISE = bytes(range(1, 250, 3))
+_NOISE = b"\x55" + bytes(range(1, 250, 3))
 
-_ENDINGS = (_ending(_NOISE), _ending(_NOISE[::-1]))
+_ENDINGS = (_ending(0, _NOISE), _ending(4, bytes(255 - byte for byte in _NOISE)))
+"""Two endings: the first bits of the noise, 01 and 10, are different in every Huffman code."""
