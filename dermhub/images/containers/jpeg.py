@@ -41,7 +41,7 @@ COMPONENTS = (1, 3, 4)
 MOST_MENDED = 16_000_000
 """Pixels of a file without an end marker that is decoded several times, to see if it is whole."""
 
-CUT = 8
+CUT = 16
 """Bytes at the end of an image of which no decoder can do without all."""
 
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")

@@ -16,7 +16,7 @@ class Still:
         content: The file.
         orientation: How to turn the decoded image, as in EXIF 2.32, tag 0x0112; 1: not at all.
         kind: The kind of its pixels and what to do about it, for the refusal if the decoder knows
-            no such pixels ("a TIFF of 5 channels of 8 bits; ...").
+            no such pixels ("a TIFF with 5 channel(s) ...; save it as PNG").
         equal, unequal: For a file without its end, two further versions of `content`, else "".
             `equal` decodes to the same pixels where none is missing, and `unequal` to others where
             nothing but pixels stands at the end.

@@ -23,7 +23,7 @@ MOST_TILED = 2
 
 SMALL = 4_000_000
 
-WIDTH, LENGTH, BITS, COMPRESSION, CHANNELS, SAMPLE_FORMAT = 256, 257, 258, 259, 277, 339
+WIDTH, LENGTH, BITS, COMPRESSION, CHANNELS, FORM = 256, 257, 258, 259, 277, 339
 STRIPS, STRIP_BYTES = 273, 279
 TILE_WIDTH, TILE_LENGTH, TILES, TILE_BYTES = 322, 323, 324, 325
 XMP = 700
@@ -35,7 +35,7 @@ FIELDS = {
     # Photometric interpretation, fill order, rows of a strip, planes, fax options, predictor, inks.
     **dict.fromkeys((262, 266, 278, 284, 292, 293, 317, 332), 1),
     # Extra samples.
-    **dict.fromkeys((BITS, SAMPLE_FORMAT, 338), MOST_CHANNELS),
+    **dict.fromkeys((BITS, FORM, 338), MOST_CHANNELS),
     **dict.fromkeys((STRIPS, STRIP_BYTES, TILES, TILE_BYTES), MOST_VALUES),
     # Colour map, tables of a JPEG, and of a JPEG of the old kind.
     **{320: 196_608, 347: 65_536},
@@ -79,13 +79,15 @@ def still(content: bytes) -> Still | None:
 
 
 def _kind(directory: Directory) -> str:
-    """Describe the pixels of a TIFF, and what to do if they can't be read."""
-    bits = directory.numbers(BITS, MOST_CHANNELS) or (1,)
-    channels = _number(directory, CHANNELS) or len(bits)
-    of = "floating-point numbers" if _number(directory, SAMPLE_FORMAT) == _FLOAT else "numbers"
+    """Describe the pixels of a TIFF, and what to do if they can't be read; "" if it is cut short."""
+    bits = directory.numbers(BITS, MOST_CHANNELS)
+    if BITS in directory.fields and not bits:
+        return ""
+    channels = _number(directory, CHANNELS) or len(bits) or 1
+    numbers = "floating-point numbers" if _number(directory, FORM) == _FLOAT else "numbers"
     return (
-        f"a TIFF of {channels} channels of {of} of {max(bits)} bits; expected grey, RGB or CMYK of "
-        "8 or 16 bits: save it as PNG"
+        f"a TIFF with {channels} channel(s) of {max(bits, default=1)}-bit {numbers}; expected grey, "
+        "RGB or CMYK of 8 or 16 bits: save it as PNG"
     )
 
 

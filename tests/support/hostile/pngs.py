@@ -56,6 +56,13 @@ def png_surplus(size: int) -> bytes:
     )
 
 
+def png_promise(width: int, height: int, bits: int, channels: int) -> bytes:
+    """A PNG that promises a size and holds no pixels."""
+    colour = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    return mixed(png.START, chunk(b"IHDR", header), chunk(b"IDAT", deflated(9)))
+
+
 def png_pixels(width: int, height: int, bits: int, channels: int, interlaced: int = 1) -> bytes:
     """A black PNG, interlaced (Adam7) or not."""
     colour = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
