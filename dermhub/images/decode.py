@@ -9,20 +9,23 @@ import io
 import os
 import warnings
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from dermhub.errors import ImageError
-from dermhub.images.decompression_bombs import bomb_in
+from dermhub.images.containers.first_still import first_still
+from dermhub.images.containers.still import SEVERAL, RefusedError
 from dermhub.images.unreadable_files import HEAD, kind_of
 
 ImageInput = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
 
 MAX_PIXELS = 64_000_000
 """Largest accepted image; above every phone camera's default, below what could exhaust a server."""
+
+MAX_BYTES = 200_000_000
+"""Longest accepted file; 64 million pixels of three bytes have 192 million."""
 
 LESS = {"WEBP": 12_000_000, "TIFF": 32_000_000}
 """Largest accepted image of formats whose decoders hold the whole image several times."""
@@ -40,7 +43,7 @@ image would take a gigabyte.
 QUARTER = 4
 
 BAND = 32
-"""Rows that are converted at one time, in an image that is reduced."""
+"""Rows that are converted at one time."""
 
 MIN_SIDE = 32
 """Shortest accepted side in pixels: below it there is no dermatoscopic structure left to see."""
@@ -86,7 +89,7 @@ def to_rgb(image: ImageInput) -> Image.Image:
     if isinstance(image, Image.Image):
         return _decode(image, "the image")
     if isinstance(image, bytes | bytearray):
-        return _open(io.BytesIO(image), "the uploaded data", len(image))
+        return _open(bytes(image), "the uploaded data")
     if not isinstance(image, str | os.PathLike):
         raise ImageError(
             "Expected a path, the bytes of an image file, a PIL image or a uint8 array, got "
@@ -109,7 +112,8 @@ def to_rgb(image: ImageInput) -> Image.Image:
             f"{str(path)!r} can't be opened: {getattr(error, 'strerror', None) or error}."
         ) from None
     with stream:
-        return _open(stream, str(path), os.fstat(stream.fileno()).st_size)
+        content = stream.read(MAX_BYTES + 1)
+    return _open(content, str(path))
 
 
 def _from_array(array: NDArray[np.uint8]) -> Image.Image:
@@ -124,31 +128,49 @@ def _from_array(array: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(array).convert("RGB")
 
 
-def _open(stream: IO[bytes], name: str, length: int) -> Image.Image:
-    """Decode the image file in a stream of `length` bytes; `name` is its name in messages."""
-    if length == 0:
+def _open(content: bytes, name: str) -> Image.Image:
+    """Decode the bytes of an image file; `name` is its name in messages."""
+    if not content:
         raise ImageError(f"{name} is empty (0 bytes), expected an image file.")
-    if bomb := bomb_in(stream):
+    if len(content) > MAX_BYTES:
         raise ImageError(
-            f"{name} is {bomb}, made to be slow to read; expected an ordinary image: save it anew."
+            f"{name} has more than the {MAX_BYTES // 1_000_000} MB that are accepted; scale the "
+            "image down or save it as JPEG."
         )
-    stream.seek(0)
+    try:
+        still = first_still(content)
+    except RefusedError as error:
+        raise ImageError(f"{name} {error}") from None
+    if still is None:
+        raise ImageError(_unreadable(content, name))
+    unreadable = f"{name} is {still.kind}." if still.kind else _unreadable(content, name)
+    image = _pixels(still.content, name, unreadable)
+    # A file without its end is whole if no pixel depends on what stands there.
+    for other, same in ((still.equal, True), (still.unequal, False)):
+        if other and (_pixels(other, name, unreadable).tobytes() == image.tobytes()) is not same:
+            raise ImageError(_damaged(name))
+    turn = TURNS.get(still.orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def _pixels(content: bytes, name: str, unreadable: str) -> Image.Image:
+    """Decode a file of pixels alone; `unreadable` is said if nobody knows such a file."""
     try:
         with warnings.catch_warnings():
-            # Pillow warns about sizes and odd metadata. The size is checked before any decoding.
+            # Pillow warns about sizes, which are checked before any decoding.
             warnings.simplefilter("ignore")
-            with Image.open(stream, formats=FORMATS) as image:
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 return _decode(image, name, ours=True)
     except UnidentifiedImageError:
-        raise ImageError(_unreadable(stream, name)) from None
+        raise ImageError(unreadable) from None
     except Image.DecompressionBombError:
         raise ImageError(_too_large(name)) from None
     except ImageError:
         raise
     # Pillow's readers raise many kinds of error on damaged data (OSError, TypeError, SyntaxError,
     # struct.error, ...).
-    except Exception as error:
-        raise ImageError(_damaged(name, error)) from None
+    except Exception:
+        raise ImageError(_damaged(name)) from None
 
 
 def _decode(image: Image.Image, name: str, ours: bool = False) -> Image.Image:
@@ -159,10 +181,9 @@ def _decode(image: Image.Image, name: str, ours: bool = False) -> Image.Image:
         # An MPO is a phone's JPEG with a preview behind it. Any other second frame belongs to an
         # animation.
         if getattr(image, "is_animated", False) and image.format != "MPO":
-            raise ImageError(
-                f"{name} is an animation or a stack of several frames, expected one still image."
-            )
-        turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
+            raise ImageError(f"{name} {SEVERAL}")
+        # Our own files have none.
+        turn = None if ours else TURNS.get(image.getexif().get(ORIENTATION, 1))
         if image.width * image.height > LARGE:
             rgb = _reduced(image)
         elif ours and image.mode == "RGB" and "transparency" not in image.info:
@@ -170,15 +191,15 @@ def _decode(image: Image.Image, name: str, ours: bool = False) -> Image.Image:
             image.load()
             rgb = image
         else:
-            rgb = _flat_rgb(image, _highest(image))
+            rgb = _in_bands(image)
         upright = rgb if turn is None else rgb.transpose(turn)
         # The file's own metadata (its turn, too) no longer describe this image.
         upright.info.clear()
         return upright
     except ImageError:
         raise
-    except Exception as error:
-        raise ImageError(_damaged(name, error)) from None
+    except Exception:
+        raise ImageError(_damaged(name)) from None
 
 
 def _reduced(image: Image.Image) -> Image.Image:
@@ -190,14 +211,18 @@ def _reduced(image: Image.Image) -> Image.Image:
     # The JPEG decoder reduces by itself, in the frequency domain. All other formats leave the size
     # as it is and are reduced band by band.
     image.draft(None, (width // QUARTER, height // QUARTER))
-    if image.size != (width, height):
-        return _flat_rgb(image, _highest(image))
+    return _in_bands(image, QUARTER if image.size == (width, height) else 1)
+
+
+def _in_bands(image: Image.Image, step: int = 1) -> Image.Image:
+    """Convert an image to RGB band by band; `step` pixels a side become one (rounded up)."""
     highest = _highest(image)
-    small = Image.new("RGB", (-(-width // QUARTER), -(-height // QUARTER)))
+    width, height = image.size
+    rgb = Image.new("RGB", (-(-width // step), -(-height // step)))
     for top in range(0, height, BAND):
-        band = image.crop((0, top, width, min(top + BAND, height)))
-        small.paste(_flat_rgb(band, highest).reduce(QUARTER), (0, top // QUARTER))
-    return small
+        band = _flat_rgb(image.crop((0, top, width, min(top + BAND, height))), highest)
+        rgb.paste(band if step == 1 else band.reduce(step), (0, top // step))
+    return rgb
 
 
 def _highest(image: Image.Image) -> float:
@@ -261,16 +286,18 @@ def _checked_format(image: Image.Image, name: str) -> None:
         )
 
 
-def _unreadable(stream: IO[bytes], name: str) -> str:
-    stream.seek(0)
-    what = kind_of(stream.read(HEAD))
+def _unreadable(content: bytes, name: str) -> str:
+    what = kind_of(content[:HEAD])
     if not what:
         return f"{name} is not an image that can be read; expected JPEG, PNG, WebP, TIFF or BMP."
     return f"{name} is {what}; expected an image as JPEG, PNG, WebP, TIFF or BMP."
 
 
-def _damaged(name: str, error: Exception) -> str:
-    return f"{name} is damaged or cut short and can't be decoded ({error})."
+def _damaged(name: str) -> str:
+    return (
+        f"{name} is damaged or cut short and can't be decoded; expected a whole image: copy or "
+        "save it anew."
+    )
 
 
 def _too_large(name: str) -> str:

@@ -30,6 +30,11 @@ STARTS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\xff\x0a", "a JPEG XL image: save it as JPEG or PNG"),
     (0, b"\0\0\0\x0cJXL ", "a JPEG XL image: save it as JPEG or PNG"),
     (0, b"\x93NUMPY", "a NumPy array file: save it as PNG"),
+    (
+        0,
+        b"version https://git-lfs.github.com/spec/",
+        "a git-lfs pointer and not the image itself: fetch it with git lfs pull",
+    ),
     (0, b"MZ", "a Windows program"),
     (0, b"\x7fELF", "a program"),
     (0, b"\0\0\1\0", "an icon"),
@@ -61,10 +66,10 @@ Any other brand is a video.
 
 RIFF = {b"WEBP": "a WebP that is damaged or cut short", b"AVI ": "a video", b"WAVE": "a sound file"}
 
-_XML = re.compile(
-    rb"^(?:\xef\xbb\xbf)?\s*(?:<\?xml.*?\?>|<!--.*?-->|<!DOCTYPE\s+svg.*?>|\s)*<svg[\s>]",
-    re.S | re.I,
-)
+_PROLOG = re.compile(rb"\xef\xbb\xbf|\s+|<\?xml.*?\?>|<!--.*?-->|<!DOCTYPE\s+svg.*?>", re.S | re.I)
+"""One part of what may stand before the root of an SVG."""
+
+_SVG = re.compile(rb"<svg[\s>]", re.I)
 
 _HTML = re.compile(
     rb"^(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html|head|body|script)[\s>]", re.S | re.I
@@ -80,11 +85,20 @@ def kind_of(head: bytes) -> str:
         return BRANDS.get(head[8:12], "a video")
     if head[:4] == b"RIFF":
         return RIFF.get(head[8:12], "")
-    if _XML.match(head):
+    if _is_svg(head):
         return "an SVG drawing: save it as PNG"
     if _HTML.match(head):
         return "an HTML page"
     return "a text file" if _is_text(head) else ""
+
+
+def _is_svg(head: bytes) -> bool:
+    # Part by part: one expression for all of them would try every way to divide a row of comments,
+    # and these are as many as 2 to the power of their number.
+    place = 0
+    while match := _PROLOG.match(head, place):
+        place = match.end()
+    return _SVG.match(head, place) is not None
 
 
 def _is_text(head: bytes) -> bool:

@@ -34,7 +34,9 @@ def test_refused_in_the_sentence_it_states(kind: str) -> None:
     assert text.count("\n") == 0
 
 
-@pytest.mark.parametrize("kind", odd_files.ACCEPTED)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=[pytest.mark.slow] * (k in SLOW)) for k in odd_files.ACCEPTED]
+)
 def test_read_like_any_other_image(kind: str) -> None:
     rgb = to_rgb(odd_files.ACCEPTED[kind].make())
     assert (rgb.mode, sorted(rgb.size)) == ("RGB", [150, 200])

@@ -62,6 +62,15 @@ def array() -> bytes:
         ),
         (b"\n  <html lang='en'>", "an HTML page"),
         (b"<htmlish>", "a text file"),
+        (
+            b"<!-- a --><!-- b --> <?xml version='1.0'?><!DOCTYPE svg><svg>",
+            "an SVG drawing: save it as PNG",
+        ),
+        (b"<!---->" * 72, "a text file"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 9\n",
+            "a git-lfs pointer and not the image itself: fetch it with git lfs pull",
+        ),
         ("Läsion, mit Umlaut\r\n".encode(), "a text file"),
         (("a" + "ä" * HEAD).encode()[:HEAD], "a text file"),
         (("a" + "ä" * HEAD).encode()[: HEAD - 2] + b"\xff\xff", ""),

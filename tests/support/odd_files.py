@@ -242,7 +242,6 @@ REFUSED: dict[str, Odd] = {
     "PNG, 4 terapixels in the header": Odd(
         "bomb.png", lambda: png_header(2_000_000, 2_000_000), "The file" + LARGE
     ),
-    "PNG, 200 MB of comment": Odd("bomb.png", png_text_bomb, CUT),
     "JPEG, 4 gigapixels in the header": Odd(
         "bomb.jpg", lambda: jpeg_header(65_500, 65_500), "The file" + LARGE
     ),
@@ -322,6 +321,7 @@ ACCEPTED: dict[str, Odd] = {
     "name that leads away": Odd("../../../etc/passwd.png", lambda: saved("PNG")),
     "name of 300 letters": Odd("a" * 300 + ".png", lambda: saved("PNG")),
     "all black": Odd("black.png", lambda: black(200, 150, mode="RGB")),
+    "PNG, 200 MB of comment": Odd("bomb.png", png_text_bomb),
     "11 MB": Odd("large.png", lambda: saved("PNG") + bytes(11 * 2**20)),
     **{f"EXIF orientation {n}": Odd("lesion.jpg", lambda n=n: oriented(n)) for n in range(1, 9)},  # type: ignore[misc]
 }

@@ -92,7 +92,7 @@ def test_a_damaged_image_is_exit_code_2_and_one_sentence(tiny_data: Path, tmp_pa
     assert "Traceback" not in done.stderr
     last = done.stderr.splitlines()[-1]
     assert re.fullmatch(
-        r"train.py: \S+TEST_\d+.jpg is damaged or cut short and can't be decoded \(.*\)\.", last
+        r"train.py: \S+TEST_\d+.jpg is damaged or cut short and can't be decoded; .*\.", last
     )
 
 
@@ -104,7 +104,7 @@ def test_a_damaged_test_image_is_refused_before_the_training(
     path = Path(table["path"][table["split"] == "test"].iloc[-1])
     path.write_bytes(path.read_bytes()[:300])
     error = refusal(tmp_path, "--data", folder, *TINY_RUN, "--out", tmp_path / "run")
-    assert str(error).startswith(f"{path} is damaged or cut short and can't be decoded (")
+    assert str(error).startswith(f"{path} is damaged or cut short and can't be decoded; ")
 
 
 def test_an_unknown_model_with_the_nearest_one(tiny_data: Path, tmp_path: Path) -> None:
