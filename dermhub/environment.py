@@ -8,7 +8,6 @@ Ask them when a client has failed, or drop the variables that they name where no
 from __future__ import annotations
 
 import errno
-import importlib.util
 import os
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -127,10 +126,12 @@ def _proxy_problem(address: str, package: str) -> str:
     except ValueError:
         return example
     if parts.scheme in ("socks5", "socks5h") and parts.hostname:
-        if importlib.util.find_spec(package) is not None:
-            return ""
-        advice = "socksio" if package == "socksio" else "PySocks"
-        return f"a SOCKS proxy, for which the package {advice} is missing: pip install {advice}"
+        try:
+            __import__(package)
+        except ImportError:
+            advice = "socksio" if package == "socksio" else "PySocks"
+            return f"a SOCKS proxy, for which the package {advice} is missing: pip install {advice}"
+        return ""
     if parts.scheme == "socks":
         return "expected socks5:// or http:// at its beginning: correct it"
     return "" if parts.scheme in ("http", "https") and parts.hostname else example
