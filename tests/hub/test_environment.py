@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dermhub import environment
+from dermhub.hub import environment
 
 NAMES = (
     *(f"{kind}_PROXY" for kind in ("HTTP", "HTTPS", "ALL", "NO")),
