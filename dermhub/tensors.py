@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import struct
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dermhub import regular_files
 from dermhub.errors import ModelError
 
 KINDS = {
@@ -53,6 +56,7 @@ OTHERS = (
     (b"\x89HDF", "an HDF5 file, as Keras saves it"),
     (b"GGUF", "a GGUF file, which holds a language model"),
     (b"\x1f\x8b", "packed by gzip: unpack it"),
+    (b"\x08", "an ONNX graph"),
 )
 """Beginnings of files that are taken for safetensors, and what each of them is."""
 
@@ -105,23 +109,25 @@ def write(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | Non
     return struct.pack("<Q", len(text)) + text + b"".join(values)
 
 
+class FormatError(ValueError):
+    """The reason, in a few words, why a file is no whole safetensors file."""
+
+
 def read(content: bytes, where: str) -> dict[str, NDArray[Any]]:
     """Read the arrays of a safetensors file, in the machine's own byte order.
 
     Raises ModelError, which names the file as `where`, for anything else: cut short, with bytes
     left over, another format, or a dtype that is not in `KINDS`.
     """
-    header = read_header(content, len(content), where)
-    body = memoryview(content)[header.begin :]
-    tensors: dict[str, NDArray[Any]] = {}
     try:
-        for name, stored in header.tensors.items():
-            kind = np.dtype(KINDS[stored.kind])
-            values = np.frombuffer(body[stored.start : stored.end], kind).reshape(stored.shape)
-            tensors[name] = values.astype(kind.newbyteorder("="))
+        header = read_header(content, len(content))
+        body = memoryview(content)[header.begin :]
+        return {name: _array(stored, body) for name, stored in header.tensors.items()}
     except (ValueError, KeyError) as error:
-        raise _incomplete(where, error) from None
-    return tensors
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"{where} is no complete safetensors file ({reason}): fetch or copy the model again."
+        ) from None
 
 
 def metadata(content: bytes) -> dict[str, str]:
@@ -129,38 +135,57 @@ def metadata(content: bytes) -> dict[str, str]:
 
     `read` must have accepted the content before.
     """
-    return read_header(content, len(content), "The file").metadata
+    return read_header(content, len(content)).metadata
 
 
-def read_header(start: bytes, size: int, where: str) -> Header:
+def file_header(path: Path, most: int) -> Header:
+    """Read and check the header of a safetensors file of at most `most` bytes.
+
+    None of its values is read. Raises OSError as `regular_files.open_regular`, and FormatError.
+    """
+    with regular_files.open_regular(path, most) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        start = stream.read(8)
+        start += stream.read(min(int.from_bytes(start, "little"), LARGEST_HEADER))
+    return read_header(start, size)
+
+
+def read_header(start: bytes, size: int) -> Header:
     """Read and check the header of a safetensors file of `size` bytes that begins with `start`.
 
     The tensors must fill the file one after the other: none shares bytes with another, and none
-    lies outside. Raises ModelError, which names the file as `where`, for anything else.
+    lies outside. Raises FormatError for anything else.
     """
     tensors: dict[str, Stored] = {}
     try:
         content = _header_content(start, size)
         texts = content.pop("__metadata__", {})
         if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
-            raise ValueError("its __metadata__ is no object of texts")
-        begin = 8 + header_length(start)
+            raise TypeError("its __metadata__ is no object of texts")
+        begin = 8 + _header_length(start)
         for name, about in content.items():
             tensors[name] = _stored(name, about, size - begin)
         _check_order(tensors, size - begin)
     except (struct.error, ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
-        raise _incomplete(where, error) from None
+        raise FormatError(other_format(start) or " ".join(str(error).split())[:200]) from None
     return Header(tensors, texts, begin)
 
 
-def header_length(start: bytes) -> int:
+def _array(stored: Stored, body: memoryview) -> NDArray[Any]:
+    """Copy a tensor out of the values of its file; raises KeyError for an unknown dtype."""
+    kind = np.dtype(KINDS[stored.kind])
+    values = np.frombuffer(body[stored.start : stored.end], kind).reshape(stored.shape)
+    return values.astype(kind.newbyteorder("="))
+
+
+def _header_length(start: bytes) -> int:
     """Return the length of the header that the first 8 bytes of a file state.
 
     Raises ValueError where it is longer than `LARGEST_HEADER`, and struct.error for fewer bytes.
     """
     (length,) = struct.unpack("<Q", start[:8])
     if length > LARGEST_HEADER:
-        raise ValueError(other_format(start) or f"the header has {length} bytes")
+        raise ValueError(f"the header has {length} bytes")
     return int(length)
 
 
@@ -171,13 +196,13 @@ def other_format(start: bytes) -> str:
 
 
 def _header_content(start: bytes, size: int) -> dict[str, Any]:
-    """Parse the JSON of a header; raises ValueError where it is cut short or no object."""
-    length = header_length(start)
+    """Parse the JSON of a header; raises an error where it is cut short or no object."""
+    length = _header_length(start)
     if length > size - 8 or length > len(start) - 8:
         raise ValueError("the header is cut short")
     content = json.loads(start[8 : 8 + length])
     if not isinstance(content, dict):
-        raise ValueError("the header is no object")
+        raise TypeError("the header is no object")
     return content
 
 
@@ -205,11 +230,3 @@ def _check_order(tensors: Mapping[str, Stored], room: int) -> None:
         place = end
     if place != room:
         raise ValueError(f"{room - place} bytes belong to no tensor")
-
-
-def _incomplete(where: str, error: Exception) -> ModelError:
-    """Return the error for a file that is not whole, or of another format."""
-    reason = " ".join(str(error).split())[:200]
-    return ModelError(
-        f"{where} is no complete safetensors file ({reason}): fetch or copy the model again."
-    )
