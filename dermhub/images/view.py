@@ -18,6 +18,12 @@ from dermhub.errors import ModelError
 LARGEST = 1e30
 """Bound on the numbers of a configuration: beyond any sensible one, and within a float32."""
 
+LARGEST_SIDE = 1024
+"""Height and width in pixels of the largest input that a model may take.
+
+An image of the ISIC archive has 1024; memory and time grow with the square.
+"""
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -66,6 +72,11 @@ class InputSpec:
             raise ModelError(
                 "config.json: pretrained_cfg must describe a square RGB input with three means and "
                 "three stds above 0."
+            )
+        if height > LARGEST_SIDE:
+            raise ModelError(
+                f"config.json: the input has {height} x {height} pixels, expected at most "
+                f"{LARGEST_SIDE} x {LARGEST_SIDE}."
             )
         if spec.crop_mode not in ("center", "squash") or block.get("crop_pct", 1.0) != 1.0:
             raise ModelError(

@@ -15,6 +15,7 @@ from dermhub.arrays import Floats32
 from dermhub.errors import ModelError, some
 from dermhub.layout import CONFIG, GRAPH
 from dermhub.models.engines import graph_metadata
+from dermhub.models.engines.base import check_finite
 from dermhub.models.engines.graph_metadata import ADVICE, FEATURES, INPUT, LOGITS
 from dermhub.models.model_folder import ModelFolder
 
@@ -53,6 +54,7 @@ class OnnxEngine:
     def forward(self, batch: Floats32) -> tuple[Floats32, Floats32]:
         """Compute logits (N, C) and feature maps (N, K, h, w) of images (N, 3, H, W)."""
         logits, features = self._session.run([LOGITS, FEATURES], {INPUT: batch})
+        check_finite(self.folder, logits, features)
         return logits, features
 
     def class_maps(self, features: Floats32, directions: Floats32) -> Floats32:
