@@ -31,6 +31,11 @@ MOST_NODES = 5000
 FLOAT, INT, TEXT, TENSOR, FLOATS, INTS, TEXTS = 2, 3, 4, 5, 7, 8, 9
 """Fields of an attribute that are read."""
 
+LISTS = {FLOATS, INTS, TEXTS}
+"""Fields of an attribute that may come several times."""
+
+VALUES = {FLOAT, INT, TEXT, TENSOR, *LISTS}
+
 GRAPHS = (6, 11)
 """Fields of an attribute that hold graphs: those of If, Loop and Scan."""
 
@@ -126,6 +131,8 @@ def _node(content: memoryview) -> Node:
             kind = _text(value)
         elif number == 5:
             name, attribute = _attribute(_bytes(value))
+            if name in attributes:
+                raise GraphError(f"it has a node with two attributes {name[:80]!r}")
             attributes[name] = attribute
         elif number == 7 and _text(value) not in ("", "ai.onnx"):
             raise GraphError(f"it has a node of {_text(value)[:80]!r}")
@@ -137,7 +144,12 @@ def _attribute(content: memoryview) -> tuple[str, Any]:
     name = ""
     single: Any = None
     several: list[Any] = []
+    seen = set()
     for number, value in _fields(content):
+        # Readers differ in which of two values counts.
+        if number in VALUES and seen - ({number} & LISTS):
+            raise GraphError("it has an attribute with two values")
+        seen |= {number} & VALUES
         if number == 1:
             name = _text(value)
         elif number == FLOAT:
@@ -197,6 +209,8 @@ def _tensor(content: memoryview) -> tuple[str, NDArray[Any]]:
             raise GraphError("its weights lie in another file")
         elif number in (3, 6, 11):
             raise GraphError("it holds texts, or numbers of a kind that is not read here")
+    if typed and raw:
+        raise GraphError("it has a tensor with two values")
     if kind not in KINDS or min(shape, default=0) < 0:
         raise GraphError(f"it has a tensor of the type {kind} and the shape {shape[:8]}")
     layout = np.dtype(KINDS[kind])

@@ -112,9 +112,11 @@ def _load_graph(folder: ModelFolder, demanded: bool) -> OnnxEngine | None:
     if GRAPH not in folder.config.files or not onnx_runtime.installed():
         return None
     try:
-        folder.check(WEIGHTS)
+        weights = folder.read(WEIGHTS)
     except ModelError:
         if demanded:
             raise
         return None
-    return OnnxEngine(folder, folder.read(GRAPH))
+    engine = OnnxEngine(folder, folder.read(GRAPH))
+    engine.check_weights(weights)
+    return engine
