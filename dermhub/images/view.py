@@ -14,15 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dermhub.errors import ModelError
+from dermhub.layout import LARGEST_SIDE
 
 LARGEST = 1e30
 """Bound on the numbers of a configuration: beyond any sensible one, and within a float32."""
-
-LARGEST_SIDE = 1024
-"""Height and width in pixels of the largest input that a model may take.
-
-An image of the ISIC archive has 1024; memory and time grow with the square.
-"""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_type_hints
 
 from dermhub.errors import ConfigError, some, suggest
-from dermhub.images.view import LARGEST_SIDE
+from dermhub.layout import LARGEST_SIDE
 from dermhub.tasks import TASKS
 
 GROUPS = ("data", "model", "transfer", "optimiser", "augmentation", "run")
