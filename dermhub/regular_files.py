@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dermhub.errors import ConfigError
-from dermhub.layout import CONFIG, GRAPH, WEIGHTS
+from dermhub.layout import GRAPH, WEIGHTS
 
 MEGABYTE = 1_000_000
 
@@ -60,7 +60,7 @@ def largest(name: str) -> int:
     """Return the bytes that a file of a model folder may have, by its name."""
     if name in (WEIGHTS, GRAPH):
         return largest_weights()
-    return LARGEST_JSON if name == CONFIG else LARGEST_BESIDE
+    return LARGEST_JSON if name.endswith((".json", ".md")) else LARGEST_BESIDE
 
 
 def open_regular(path: Path, most: int) -> BinaryIO:

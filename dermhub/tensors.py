@@ -124,10 +124,31 @@ def read(content: bytes, where: str) -> dict[str, NDArray[Any]]:
         body = memoryview(content)[header.begin :]
         return {name: _array(stored, body) for name, stored in header.tensors.items()}
     except (ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(
-            f"{where} is no complete safetensors file ({reason}): fetch or copy the model again."
-        ) from None
+        raise _incomplete(where, error) from None
+
+
+def check(content: bytes, where: str) -> None:
+    """Check the bytes of a safetensors file: whole, and every number finite.
+
+    Raises ModelError, which names the file as `where`, for anything else. Numbers of a dtype that
+    is not in `KINDS` are not looked at.
+    """
+    try:
+        header = read_header(content, len(content))
+    except FormatError as error:
+        raise _incomplete(where, error) from None
+    body = memoryview(content)[header.begin :]
+    for name, stored in header.tensors.items():
+        if stored.kind in KINDS and not np.isfinite(_array(stored, body)).all():
+            raise ModelError(f"{where} holds NaN or infinite values in tensor(s) {name}.")
+
+
+def _incomplete(where: str, error: Exception) -> ModelError:
+    """Return the error for a file that is not whole, or of another format."""
+    reason = " ".join(str(error).split())[:200]
+    return ModelError(
+        f"{where} is no complete safetensors file ({reason}): fetch or copy the model again."
+    )
 
 
 def metadata(content: bytes) -> dict[str, str]:

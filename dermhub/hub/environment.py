@@ -74,6 +74,18 @@ def import_problems() -> dict[str, str]:
     return problems
 
 
+def proxy_variable(address: str) -> str:
+    """Return the variable whose proxy a client asks for an address, "" where it asks none."""
+    from urllib.request import getproxies_environment, proxy_bypass_environment
+
+    parts = urlsplit(address)
+    proxies = getproxies_environment()
+    if not parts.hostname or proxy_bypass_environment(parts.hostname, proxies):
+        return ""
+    kind = next((kind for kind in (parts.scheme, "all") if proxies.get(kind)), "")
+    return _written(kind) if kind else ""
+
+
 def home_problem(*instead: str) -> str:
     """Say in one sentence that there is no home folder.
 
@@ -109,11 +121,15 @@ def _proxy_problems(package: str) -> dict[str, str]:
         address = proxies.get(kind, "")
         problem = _proxy_problem(address, package) if address else ""
         if problem:
-            # A small name wins where both are set.
-            small = f"{kind}_proxy"
-            name = small if os.environ.get(small) else small.upper()
+            name = _written(kind)
             problems[name] = f"{name} is {_shown(address)}, {problem}, or unset {name}."
     return problems
+
+
+def _written(kind: str) -> str:
+    """Return the name of a proxy variable as it is set; the small one wins where both are."""
+    small = f"{kind}_proxy"
+    return small if os.environ.get(small) else small.upper()
 
 
 def _proxy_problem(address: str, package: str) -> str:

@@ -12,6 +12,7 @@ from textwrap import shorten
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from dermhub.hub import environment
 from dermhub.hub.timeouts import BusyError
 
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
@@ -40,13 +41,23 @@ def sentence(error: BaseException, repository: str, revision: str, host: str, ca
             "it once with a network, or unset it."
         )
     return (
-        _lost_connection(error, f"{repository}@{revision}", host)
+        _broken_setting(error)
+        or _lost_connection(error, f"{repository}@{revision}", host)
         or _failed_write(error, f"{repository}@{revision}", cache)
         or (
             f"{repository}@{revision}: {host} or its client failed ({type(error).__name__}: "
             f"{_first_line(error)}): try again."
         )
     )
+
+
+def _broken_setting(error: BaseException) -> str:
+    """The sentence for a variable with which no connection can be made, "" where there is none."""
+    # A file that can't be written names itself, or has one of these reasons.
+    written = isinstance(error, OSError) and (
+        error.filename is not None or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    )
+    return "" if written else next(iter(environment.hub_problems().values()), "")
 
 
 def _lost_connection(error: BaseException, wanted: str, host: str) -> str:
@@ -63,6 +74,12 @@ def _lost_connection(error: BaseException, wanted: str, host: str) -> str:
         return f"{host} does not answer, or breaks off again and again: try again later."
     # ConnectError is a NetworkError, and comes first.
     if isinstance(error, ConnectError | ProxyError | ConnectionError):
+        variable = environment.proxy_variable(host)
+        if variable:
+            return (
+                f"{host} can't be reached through the proxy of {variable} ({_first_line(error)}): "
+                f"start that proxy, or unset {variable}."
+            )
         return (
             f"{host} can't be reached ({_first_line(error)}): connect to the network and try again."
         )

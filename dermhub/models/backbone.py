@@ -18,6 +18,8 @@ from torch import nn
 
 from dermhub import regular_files
 from dermhub.errors import ConfigError, DownloadError, ModelError, some, suggest
+from dermhub.hub import client
+from dermhub.layout import WEIGHTS
 
 PROBE = 96
 """Height and width in pixels of the image that tells a CNN from other models."""
@@ -79,17 +81,25 @@ def pretrained(
     Raises also DownloadError when they are neither in the hub's cache nor to be fetched.
     """
     model = build(architecture, num_classes, dropout, drop_path)
-    if not timm.is_model_pretrained(architecture):
+    about = timm.get_pretrained_cfg(architecture)
+    # Of a few old models there are only pickles, which are never loaded.
+    if not timm.is_model_pretrained(architecture) or not about.hf_hub_id:
         raise ConfigError(
             f"timm has no pretrained weights for {architecture!r}: use --init scratch or --init "
             "FILE."
         )
     try:
         with contextlib.redirect_stderr(io.StringIO()):
-            source = timm.create_model(architecture, pretrained=True)
+            path = client.pretrained_weights(about.hf_hub_id, about.hf_hub_filename or WEIGHTS)
+            source = timm.create_model(
+                architecture, pretrained=True, pretrained_cfg_overlay={"file": str(path)}
+            )
+    except ConfigError:
+        raise
     except Exception as error:
-        # timm lets errors of the hub's client and of torch through, of many kinds and lines.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        # timm lets errors of torch through, of many kinds and lines.
+        lines = str(error).strip().splitlines()
+        reason = lines[0].rstrip(".") if lines else type(error).__name__
         raise DownloadError(
             f"The pretrained weights of {architecture!r} could not be fetched ({reason}): connect "
             "to the network, or give a file with --init FILE.safetensors, or use --init scratch."

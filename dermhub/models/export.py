@@ -91,7 +91,7 @@ def graph(engine: TorchEngine) -> OnnxEngine | None:
     except Unsuited:
         return None
     try:
-        exported.check_weights(engine.folder.read(WEIGHTS))
+        onnx_runtime.check_weights(exported.content, engine.folder.read(WEIGHTS), GRAPH)
     except ModelError:
         # In some networks layers compute their weights, and loading would refuse the graph.
         return None

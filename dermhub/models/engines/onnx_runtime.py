@@ -44,7 +44,7 @@ class OnnxEngine:
         self.config = folder.config
         where = str(folder.path / GRAPH)
         module(where)
-        self._graph = _read_graph(content, where)
+        graph = _read_graph(content, where)
         self._session = _session(content, where)
         metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         if metadata.get(graph_metadata.WEIGHTS) != self.config.weights_sha256:
@@ -55,16 +55,7 @@ class OnnxEngine:
         self._head = graph_metadata.read_head(metadata, len(self.config.task.classes), where)
         self._check_shapes(where)
         with _refusals(where):
-            graph_check.check_head(self._graph, self._head)
-
-    def check_weights(self, content: bytes) -> None:
-        """Compare the graph with the weights whose safetensors file is `content`.
-
-        Raises ModelError where the graph was not made from them.
-        """
-        weights = tensors.read(content, str(self.folder.path / WEIGHTS))
-        with _refusals(str(self.folder.path / GRAPH)):
-            graph_check.check_weights(self._graph, weights)
+            graph_check.check_head(graph, self._head)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return OnnxEngine, (self.folder, self.content)
@@ -101,6 +92,17 @@ class OnnxEngine:
                 f"{where} has a graph with {actual}, which does not fit its configuration ({size} "
                 f"pixels, {classes} classes, {channels} channels): {ADVICE}."
             )
+
+
+def check_weights(content: bytes, weights: bytes, where: str) -> None:
+    """Compare a graph with weights, given the contents of their files; see `graph_check`.
+
+    ONNX Runtime is not needed. Raises ModelError, which names the graph as `where`, for a graph
+    that was not made from these weights, or is not run here.
+    """
+    graph = _read_graph(content, where)
+    with _refusals(where):
+        graph_check.check_weights(graph, tensors.read(weights, WEIGHTS))
 
 
 @contextlib.contextmanager

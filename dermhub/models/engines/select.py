@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Literal, get_args
 
+from dermhub import tensors
 from dermhub.errors import ConfigError, ModelError, some
 from dermhub.layout import GRAPH, WEIGHTS
 from dermhub.models.engines import onnx_runtime
@@ -59,6 +60,25 @@ def load(folder: ModelFolder, runtime: Runtime = "auto") -> Engine:
         # measured.
         folder.check(GRAPH)
     return torch_engine
+
+
+def check(folder: ModelFolder) -> None:
+    """Check the weights and the graph of a folder as loading does, without PyTorch.
+
+    Raises ModelError for what is not whole, and for a graph of other weights.
+    """
+    weights = b""
+    if not folder.is_export:
+        weights = folder.read(WEIGHTS)
+        tensors.check(weights, str(folder.path / WEIGHTS))
+    if GRAPH not in folder.config.files:
+        return
+    content = folder.read(GRAPH)
+    where = str(folder.path / GRAPH)
+    if onnx_runtime.installed():
+        OnnxEngine(folder, content)
+    if weights:
+        onnx_runtime.check_weights(content, weights, where)
 
 
 def prefers_graph() -> bool:
@@ -117,6 +137,6 @@ def _load_graph(folder: ModelFolder, demanded: bool) -> OnnxEngine | None:
         if demanded:
             raise
         return None
-    engine = OnnxEngine(folder, folder.read(GRAPH))
-    engine.check_weights(weights)
-    return engine
+    content = folder.read(GRAPH)
+    onnx_runtime.check_weights(content, weights, str(folder.path / GRAPH))
+    return OnnxEngine(folder, content)
