@@ -8,6 +8,7 @@ the documentation of huggingface_hub. The client and its transport, httpx2, are 
 from __future__ import annotations
 
 import errno
+import os
 from textwrap import shorten
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -53,9 +54,10 @@ def sentence(error: BaseException, repository: str, revision: str, host: str, ca
 
 def _broken_setting(error: BaseException) -> str:
     """The sentence for a variable with which no connection can be made, "" where there is none."""
-    # A file that can't be written names itself, or has one of these reasons.
+    # A file of the cache that can't be written names itself, or has one of these reasons.
     written = isinstance(error, OSError) and (
-        error.filename is not None or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        error.filename not in (None, *os.environ.values())
+        or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     )
     return "" if written else next(iter(environment.hub_problems().values()), "")
 

@@ -109,7 +109,8 @@ def test_nothing_set_is_no_problem() -> None:
         (
             "HF_TOKEN",
             "hf_\u2026",
-            "HF_TOKEN holds letters that can't be sent (only ASCII can): copy it again, or unset it.",
+            "HF_TOKEN holds letters that can't be sent (only ASCII can): copy it again, or unset "
+            "it.",
         ),
     ],
 )  # fmt: skip
