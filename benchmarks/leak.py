@@ -38,6 +38,7 @@ from dermhub.images.view import InputSpec
 from dermhub.models import backbone
 from dermhub.scoring import inference
 from dermhub.tasks import LESION
+from dermhub.training import initial_weights
 
 Rows = NDArray[np.int64]
 Split = Callable[[pd.DataFrame, np.random.Generator], tuple[Rows, Rows]]
@@ -86,7 +87,7 @@ def features(
     paths: list[str], init: Path, name: str, size: int, workers: int
 ) -> NDArray[np.float32]:
     """(N, K) pooled features of a frozen backbone."""
-    model = backbone.from_file(init, name, len(LESION.classes)).eval()
+    model = initial_weights.from_file(init, name, len(LESION.classes)).eval()
     model.to(memory_format=backbone.memory_format(name))
 
     def pooled(images: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -9,7 +9,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from dermhub import regular_files
 from dermhub.errors import ConfigError, DataError
+
+DEEPEST = 50
+"""Levels of lists and objects in each other that JSON may have; our own have 8."""
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 
@@ -53,13 +57,33 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; raises DataError naming the file when it is missing or malformed."""
+    """Read JSON; raises DataError naming the file when it is missing, no file, or malformed.
+
+    So is a file of more than `regular_files.LARGEST_JSON` bytes, or nested deeper than `DEEPEST`.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        text = regular_files.read_bytes(path, regular_files.LARGEST_JSON).decode()
+        content = json.loads(text)
+        if _deeper_than(content, DEEPEST):
+            raise ValueError(f"it is nested deeper than {DEEPEST} levels")
+        return content
     except OSError as error:
         raise DataError(f"{path} can't be read ({error.strerror or error}).") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not valid JSON ({error}).") from error
+
+
+def _deeper_than(content: Any, most: int) -> bool:
+    """Return True where JSON has lists and objects in each other beyond `most` levels."""
+    level = [content]
+    for _ in range(most + 1):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+    return bool(level)
 
 
 def sha256(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Names of the files of a model folder; every other module takes them from here."""
+"""Names of the files of a model folder, and its largest input; all modules take them from here."""
 
 from __future__ import annotations
 
@@ -31,3 +31,9 @@ MAPS = "maps.csv"
 
 PATTERNS = ("*.safetensors", GRAPH, "*.json", "*.md", "figures/*.png")
 """All that is ever fetched from a hub or pushed to one: no pickle and no code."""
+
+LARGEST_SIDE = 1024
+"""Height and width in pixels of the largest input that a model may take.
+
+An image of the ISIC archive has 1024; memory and time grow with the square.
+"""

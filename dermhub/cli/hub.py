@@ -6,6 +6,7 @@ They import no torch, and numpy, pandas and yaml only when they run, so that --h
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import shutil
 import tempfile
@@ -56,10 +57,10 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def run_pull(options: argparse.Namespace) -> int:
     """Print the folder of a verified model; with --to it is a copy."""
     # Imported here, as whatever imports numpy, pandas or yaml waits until it is needed.
-    from dermhub.models.model_folder import ModelFolder
+    from dermhub.models.classifier import check_files
 
     folder = locate(options.model)
-    ModelFolder(folder).check(WEIGHTS)
+    check_files(folder)
     if options.to is None:
         print(folder)
         return 0
@@ -79,7 +80,7 @@ def run_push(options: argparse.Namespace) -> int:
     verified = ModelFolder(options.folder)
     verified.check(WEIGHTS)
     name = options.folder.resolve().name
-    contents: dict[str, Path | bytes] = {**client.model_files(options.folder)}
+    contents: dict[str, Path | bytes] = {**client.own_files(options.folder)}
     pushed = client.push(contents, repository, "model", f"dermhub {name}", options.private)
     report(pushed, len(contents))
     task = verified.config.task.name
@@ -124,16 +125,12 @@ def copy(folder: Path, to: Path) -> bool:
     else, or can't be written.
     """
     sources = client.model_files(folder)
+    other = f"{to} holds something else: give another folder with --to, or remove it first."
     try:
         if to.exists() and (not to.is_dir() or any(to.iterdir())):
-            if all(
-                (to / name).is_file() and files.sha256(to / name) == files.sha256(path)
-                for name, path in sources.items()
-            ):
+            if holds(to, sources):
                 return False
-            raise ConfigError(
-                f"{to} holds something else: give another folder with --to, or remove it first."
-            )
+            raise ConfigError(other)
         to.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(dir=to.parent, prefix=f".{to.name}."))
         try:
@@ -143,6 +140,13 @@ def copy(folder: Path, to: Path) -> bool:
                 shutil.copyfile(path, partial / name)
             partial.chmod(0o755)
             os.replace(partial, to)  # noqa: PTH105  (an empty folder may be there)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            # Another process was faster.
+            if holds(to, sources):
+                return False
+            raise ConfigError(other) from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
@@ -150,6 +154,14 @@ def copy(folder: Path, to: Path) -> bool:
             f"{to} can't be written ({error.strerror or error}): choose another folder."
         ) from error
     return True
+
+
+def holds(folder: Path, sources: dict[str, Path]) -> bool:
+    """Tell if a folder holds files with the same names and contents."""
+    return all(
+        (folder / name).is_file() and files.sha256(folder / name) == files.sha256(path)
+        for name, path in sources.items()
+    )
 
 
 def source(entry: Entry) -> str:

@@ -12,19 +12,22 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dermhub import files
+from dermhub import files, regular_files
 from dermhub.errors import ConfigError, DermhubError, DownloadError, ModelError
-from dermhub.hub import timeouts
+from dermhub.hub import environment, timeouts
 from dermhub.hub.errors import LOG_IN, sentence
 from dermhub.hub.pins import Entry, Stated
 from dermhub.hub.timeouts import AGENT, bounded, silenced, within
-from dermhub.layout import CONFIG, PATTERNS, WEIGHTS
+from dermhub.layout import CONFIG, GRAPH, PATTERNS, WEIGHTS
 
 HANDLE = re.compile(r"(\w(?:[\w.-]*\w)?/\w(?:[\w.-]*\w)?)(?:@([\w-][\w./-]*))?", re.ASCII)
 """The form org/name or org/name@revision, in two groups."""
+
+LARGE = (WEIGHTS, GRAPH)
+"""Files whose largest size a variable of the environment sets (`regular_files.LIMIT`)."""
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 """A commit, and also the git hash of a file."""
@@ -62,9 +65,11 @@ def fetch(
 
     A commit (40 hexadecimal digits) that is in the cache costs no request. A branch is looked up
     each time; where that fails and a copy is in the cache, a line on stderr says so and the copy is
-    used. `stated` gives the sha256 and size of files (see `pins.Entry`). Raises DownloadError, and
-    ModelError for files with other bytes.
+    used. `stated` gives the sha256 and size of files (see `pins.Entry`). Raises DownloadError,
+    ModelError for files with other bytes, and ConfigError for an environment in which the hub's
+    client can't work.
     """
+    _check_environment()
     needed = stated or (WEIGHTS, CONFIG)
     folder = None
     if COMMIT.fullmatch(revision):
@@ -97,9 +102,11 @@ def push(
     """Send files (path in the repository -> content) as one commit.
 
     `kind` is "model" or "space". The repository is made if need be. Contents that are already
-    there, byte for byte, make no commit. Raises ConfigError without a token or when `private` is
-    asked of a public repository, DownloadError when the hub can't be reached or refuses.
+    there, byte for byte, make no commit. Raises ConfigError without a token, when `private` is
+    asked of a public repository, and as `fetch`; DownloadError when the hub can't be reached or
+    refuses.
     """
+    _check_environment()
     import huggingface_hub
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
@@ -142,6 +149,43 @@ def model_files(folder: Path) -> dict[str, Path]:
     return {path.relative_to(folder).as_posix(): path for path in paths}
 
 
+def own_files(folder: Path) -> dict[str, Path]:
+    """Name -> path of the files to publish of a model folder, as `model_files`.
+
+    Raises ConfigError for a link that leads out of the folder, behind which anything may lie.
+    """
+    root = folder.resolve()
+    found = model_files(folder)
+    for path in found.values():
+        if not path.resolve().is_relative_to(root):
+            raise ConfigError(
+                f"{path} is a link that leads out of {folder}, and is not published: put a copy of "
+                "the file in its place, or remove it."
+            )
+    return found
+
+
+def pretrained_weights(repository: str, name: str) -> Path:
+    """Fetch one file of weights, and return its path in the cache; see `fetch`.
+
+    Where the hub can't be asked, a copy in the cache is used. Raises DownloadError, and ConfigError
+    as `fetch` does.
+    """
+    _check_environment()
+    try:
+        with _client(repository, "main", timeouts.ANSWER) as api:
+            # Bounded as a whole: neither the look-up of a name nor a host of many addresses is.
+            within(timeouts.GIVE_UP, lambda: api.model_info(repository, timeout=timeouts.ANSWER))
+            return Path(api.hf_hub_download(repository, name, etag_timeout=timeouts.ANSWER))
+    except DownloadError:
+        import huggingface_hub
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
+        with contextlib.suppress(LocalEntryNotFoundError):
+            return Path(huggingface_hub.hf_hub_download(repository, name, local_files_only=True))
+        raise
+
+
 def describe(folder: Path, id: str, repository: str, revision: str, task: str) -> Entry:
     """The catalogue's entry of a folder that was pushed to a commit."""
     stated = {
@@ -149,6 +193,32 @@ def describe(folder: Path, id: str, repository: str, revision: str, task: str) -
         for name, path in model_files(folder).items()
     }
     return Entry(id, repository, revision, stated, task)
+
+
+def _check_environment() -> None:
+    """Raise ConfigError for an environment in which the hub's client can't be imported or used."""
+    problems = environment.import_problems().values()
+    problem = next(iter(problems), "") or environment.home_problem(*environment.HUB_FOLDERS)
+    if problem:
+        raise ConfigError(problem)
+
+
+def _check_sizes(siblings: Iterable[Any], repository: str) -> None:
+    """Raise ModelError for a file that is larger than any model's, before it is fetched.
+
+    `siblings` are the hub's list of files; a mirror may leave their sizes out.
+    """
+    for file in siblings:
+        name = str(file.rfilename)
+        if file.size is None or not any(PurePosixPath(name).match(each) for each in PATTERNS):
+            continue
+        most = regular_files.largest(name)
+        if file.size > most:
+            advice = f" ({regular_files.LIMIT} raises the limit)" if name in LARGE else ""
+            raise ModelError(
+                f"{name} of {repository} has {file.size // 10**6:,} MB, expected at most "
+                f"{most // 10**6:,} MB{advice}: it was not fetched."
+            )
 
 
 def _cached(repository: str, revision: str, needed: Iterable[str], whole: bool) -> Path | None:
@@ -180,8 +250,11 @@ def _download(repository: str, revision: str, needed: Iterable[str]) -> Path:
     with _client(repository, revision, timeouts.ANSWER) as api:
         info = within(
             timeouts.GIVE_UP,
-            lambda: api.model_info(repository, revision=revision, timeout=timeouts.ANSWER),
+            lambda: api.model_info(
+                repository, revision=revision, timeout=timeouts.ANSWER, files_metadata=True
+            ),
         )
+        _check_sizes(info.siblings or (), repository)
         sha = str(info.sha)
         snapshot = api.snapshot_download(
             repository, revision=sha, allow_patterns=PATTERNS, etag_timeout=timeouts.ANSWER
@@ -212,13 +285,12 @@ def _verify(folder: Path, repository: str, stated: Mapping[str, tuple[str, int]]
     wrong = []
     for name, path in model_files(folder).items():
         blob = path.resolve()
-        content = blob.read_bytes()
         if name in stated:
             source = "the catalogue"
-            difference = _difference(content, *stated[name])
+            difference = _difference(blob, *stated[name])
         else:
             source = "the hub"
-            difference = _difference(content, blob.name, len(content))
+            difference = _difference(blob, blob.name, blob.stat().st_size)
         if difference is not None:
             kind, actual, expected = difference
             wrong.append(
@@ -236,19 +308,22 @@ def _verify(folder: Path, repository: str, stated: Mapping[str, tuple[str, int]]
         )
 
 
-def _difference(content: bytes, expected: str, size: int) -> tuple[str, object, object] | None:
-    """The difference between a content and a hash and size: its kind, actual and expected value.
+def _difference(path: Path, expected: str, size: int) -> tuple[str, object, object] | None:
+    """The difference between a file and a hash and size: its kind, actual and expected value.
 
     None where there is no difference, and where `expected` is no hash.
     """
-    if len(content) != size:
-        return "size", len(content), size
+    actual_size = path.stat().st_size
+    if actual_size != size:
+        return "size", actual_size, size
     if COMMIT.fullmatch(expected):
         kind = "git hash"
-        actual = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, lambda: hashlib.sha1(b"blob %d\0" % size))
+        actual = digest.hexdigest()
     elif re.fullmatch("[0-9a-f]{64}", expected):
         kind = "sha256"
-        actual = hashlib.sha256(content).hexdigest()
+        actual = files.sha256(path)
     else:
         # A cache without symbolic links, where files have their own names and not their hashes.
         return None

@@ -8,10 +8,12 @@ the documentation of huggingface_hub. The client and its transport, httpx2, are 
 from __future__ import annotations
 
 import errno
+import os
 from textwrap import shorten
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from dermhub.hub import environment
 from dermhub.hub.timeouts import BusyError
 
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
@@ -40,13 +42,24 @@ def sentence(error: BaseException, repository: str, revision: str, host: str, ca
             "it once with a network, or unset it."
         )
     return (
-        _lost_connection(error, f"{repository}@{revision}", host)
+        _broken_setting(error)
+        or _lost_connection(error, f"{repository}@{revision}", host)
         or _failed_write(error, f"{repository}@{revision}", cache)
         or (
             f"{repository}@{revision}: {host} or its client failed ({type(error).__name__}: "
             f"{_first_line(error)}): try again."
         )
     )
+
+
+def _broken_setting(error: BaseException) -> str:
+    """The sentence for a variable with which no connection can be made, "" where there is none."""
+    # A file of the cache that can't be written names itself, or has one of these reasons.
+    written = isinstance(error, OSError) and (
+        error.filename not in (None, *os.environ.values())
+        or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    )
+    return "" if written else next(iter(environment.hub_problems().values()), "")
 
 
 def _lost_connection(error: BaseException, wanted: str, host: str) -> str:
@@ -63,6 +76,12 @@ def _lost_connection(error: BaseException, wanted: str, host: str) -> str:
         return f"{host} does not answer, or breaks off again and again: try again later."
     # ConnectError is a NetworkError, and comes first.
     if isinstance(error, ConnectError | ProxyError | ConnectionError):
+        variable = environment.proxy_variable(host)
+        if variable:
+            return (
+                f"{host} can't be reached through the proxy of {variable} ({_first_line(error)}): "
+                f"start that proxy, or unset {variable}."
+            )
         return (
             f"{host} can't be reached ({_first_line(error)}): connect to the network and try again."
         )

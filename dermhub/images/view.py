@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dermhub.errors import ModelError
+from dermhub.layout import LARGEST_SIDE
 
 LARGEST = 1e30
 """Bound on the numbers of a configuration: beyond any sensible one, and within a float32."""
@@ -66,6 +67,11 @@ class InputSpec:
             raise ModelError(
                 "config.json: pretrained_cfg must describe a square RGB input with three means and "
                 "three stds above 0."
+            )
+        if height > LARGEST_SIDE:
+            raise ModelError(
+                f"config.json: the input has {height} x {height} pixels, expected at most "
+                f"{LARGEST_SIDE} x {LARGEST_SIDE}."
             )
         if spec.crop_mode not in ("center", "squash") or block.get("crop_pct", 1.0) != 1.0:
             raise ModelError(

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import timm
 import torch
 from timm.layers.conv2d_same import Conv2dSame
 from torch import nn
 
+from dermhub import regular_files
 from dermhub.errors import ConfigError, DownloadError, ModelError, some, suggest
+from dermhub.hub import client
+from dermhub.layout import WEIGHTS
 
 PROBE = 96
 """Height and width in pixels of the image that tells a CNN from other models."""
@@ -34,28 +34,42 @@ def build(
     """Build a timm CNN with random weights, in training mode.
 
     Raises ConfigError for a name that timm does not have (with the nearest one), for models that
-    are not CNNs, and for ones that lack `drop_path` when it is asked for.
+    are too large or not CNNs, and for ones that lack `drop_path` when it is asked for.
     """
-    if not timm.is_model(architecture):
-        raise ConfigError(
-            f"timm has no model {architecture!r}.{suggest(architecture, timm.list_models())}"
-        )
-    options: dict[str, Any] = {"drop_rate": dropout} | (
-        {"drop_path_rate": drop_path} if drop_path else {}
-    )
-    try:
-        model: nn.Module = timm.create_model(architecture, num_classes=num_classes, **options)
-    except TypeError as error:
-        raise ConfigError(
-            f"{architecture} does not take one of the options {some(options)} ({error})."
-        ) from error
-    _check_cnn(model, architecture)
+    skeleton(architecture, num_classes, dropout, drop_path)
+    model = _create(architecture, num_classes, dropout, drop_path)
     # timm draws the classifier so wide that the first loss of a few classes is above 10, which
     # disturbs the backbone.
     last = classifier(model)
     nn.init.normal_(last.weight, std=0.01)
     if last.bias is not None:
         nn.init.zeros_(last.bias)
+    return model
+
+
+def skeleton(
+    architecture: str, num_classes: int, dropout: float = 0.0, drop_path: float = 0.0
+) -> nn.Module:
+    """Build a timm CNN on PyTorch's device "meta": names and shapes of its tensors, no values.
+
+    It takes no memory, however large the model is; a model whose weights would take more than
+    `regular_files.largest_weights` as float32 is refused. Raises ConfigError as `build` does.
+    """
+    if not timm.is_model(architecture):
+        raise ConfigError(
+            f"timm has no model {architecture!r}.{suggest(architecture, timm.list_models())}"
+        )
+    with torch.device("meta"):
+        model = _create(architecture, num_classes, dropout, drop_path)
+    size = 4 * sum(parameter.numel() for parameter in model.parameters())
+    most = regular_files.largest_weights()
+    if size > most:
+        raise ConfigError(
+            f"{architecture} has {size // 4_000_000} million parameters, expected at most "
+            f"{most // 4_000_000} million: choose a smaller model, or set {regular_files.LIMIT} to "
+            f"{-(-size // regular_files.MEGABYTE)} or more."
+        )
+    _check_cnn(model, architecture)
     return model
 
 
@@ -67,49 +81,30 @@ def pretrained(
     Raises also DownloadError when they are neither in the hub's cache nor to be fetched.
     """
     model = build(architecture, num_classes, dropout, drop_path)
-    if not timm.is_model_pretrained(architecture):
+    about = timm.get_pretrained_cfg(architecture)
+    # Of a few old models there are only pickles, which are never loaded.
+    if not timm.is_model_pretrained(architecture) or not about.hf_hub_id:
         raise ConfigError(
             f"timm has no pretrained weights for {architecture!r}: use --init scratch or --init "
             "FILE."
         )
     try:
         with contextlib.redirect_stderr(io.StringIO()):
-            source = timm.create_model(architecture, pretrained=True)
+            path = client.pretrained_weights(about.hf_hub_id, about.hf_hub_filename or WEIGHTS)
+            source = timm.create_model(
+                architecture, pretrained=True, pretrained_cfg_overlay={"file": str(path)}
+            )
+    except ConfigError:
+        raise
     except Exception as error:
-        # timm lets errors of the hub's client and of torch through, of many kinds and lines.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        # timm lets errors of torch through, of many kinds and lines.
+        lines = str(error).strip().splitlines()
+        reason = lines[0].rstrip(".") if lines else type(error).__name__
         raise DownloadError(
             f"The pretrained weights of {architecture!r} could not be fetched ({reason}): connect "
             "to the network, or give a file with --init FILE.safetensors, or use --init scratch."
         ) from error
-    _load_backbone(model, source.state_dict(), architecture)
-    return model
-
-
-def from_file(
-    path: Path,
-    architecture: str,
-    num_classes: int,
-    dropout: float = 0.0,
-    drop_path: float = 0.0,
-    whole: bool = False,
-) -> nn.Module:
-    """Build a model with the backbone's weights from a safetensors file; see `build`.
-
-    The classifier stays fresh unless `whole`. Raises ModelError for a file that is missing, no
-    safetensors, or made for another architecture.
-    """
-    model = build(architecture, num_classes, dropout, drop_path)
-    try:
-        tensors = safetensors.torch.load_file(path)
-    except FileNotFoundError:
-        raise ModelError(
-            f"There is no file {path}: --init takes 'pretrained', 'scratch', a model or a "
-            ".safetensors file."
-        ) from None
-    except (OSError, safetensors.SafetensorError) as error:
-        raise ModelError(f"{path} is not a readable safetensors file ({error}).") from None
-    _load_backbone(model, tensors, architecture, str(path), whole)
+    load_backbone(model, source.state_dict(), architecture)
     return model
 
 
@@ -187,18 +182,19 @@ def version() -> str:
     return str(timm.__version__)
 
 
-def _load_backbone(
+def load_backbone(
     model: nn.Module,
-    tensors: dict[str, torch.Tensor],
+    tensors: Mapping[str, torch.Tensor],
     architecture: str,
     source: str = "the hub",
     whole: bool = False,
 ) -> None:
-    """Load tensors into a model, all but its classifier unless `whole`, or raise ModelError."""
+    """Load tensors into a model, all but its classifier unless `whole`.
+
+    Raises ModelError, which names them as `source`, where they do not fit the architecture.
+    """
     wanted = model.state_dict()
-    last = classifier(model)
-    fresh_layers = {name for name, module in model.named_modules() if module is last and not whole}
-    fresh = {key for key in wanted if key.rpartition(".")[0] in fresh_layers}
+    fresh = set() if whole else classifier_names(model)
     missing = [key for key in wanted if key not in tensors and key not in fresh]
     extra = [key for key in tensors if key not in wanted]
     shared = [key for key in tensors if key in wanted and key not in fresh]
@@ -212,7 +208,13 @@ def _load_backbone(
             raise ModelError(
                 f"{source} does not fit {architecture}: it {problem} tensor(s) {some(keys)}."
             )
-    numbers = [key for key in shared if tensors[key].is_floating_point()]
+    numbers = [key for key in shared if wanted[key].is_floating_point()]
+    whole_numbers = [key for key in numbers if not tensors[key].is_floating_point()]
+    if whole_numbers:
+        raise ModelError(
+            f"{source} has whole numbers in {some(whole_numbers)}, expected floating point "
+            "numbers: give weights that are not quantised."
+        )
     broken = [key for key in numbers if not tensors[key].isfinite().all()]
     if broken:
         raise ModelError(f"{source} holds NaN or infinite values in {some(broken)}.")
@@ -221,8 +223,29 @@ def _load_backbone(
     )
 
 
+def classifier_names(model: nn.Module) -> set[str]:
+    """Return the names of the tensors of a model's last linear layer."""
+    last = classifier(model)
+    (name,) = (name for name, module in model.named_modules() if module is last)
+    return {f"{name}.{key}" for key in last.state_dict()}
+
+
+def _create(architecture: str, num_classes: int, dropout: float, drop_path: float) -> nn.Module:
+    """Create a timm model; raises ConfigError where it does not take the options."""
+    options: dict[str, Any] = {"drop_rate": dropout} | (
+        {"drop_path_rate": drop_path} if drop_path else {}
+    )
+    try:
+        model: nn.Module = timm.create_model(architecture, num_classes=num_classes, **options)
+    except TypeError as error:
+        raise ConfigError(
+            f"{architecture} does not take one of the options {some(options)} ({error})."
+        ) from error
+    return model
+
+
 def _check_cnn(model: nn.Module, architecture: str) -> None:
-    """Raise ConfigError unless the model gives feature maps (N, K, h, w)."""
+    """Raise ConfigError unless a model of `skeleton` gives feature maps (N, K, h, w)."""
     size = int(model.default_cfg["input_size"][-1])  # type: ignore[index]
     problem = (
         f"{architecture} is not a CNN with feature maps (N, channels, h, w), which the class maps "
@@ -238,11 +261,11 @@ def _check_cnn(model: nn.Module, architecture: str) -> None:
             maps = _probe(model, size)
     except (AttributeError, RuntimeError, AssertionError) as error:
         raise ConfigError(problem) from error
-    if maps.ndim != 4 or maps.shape[1] != model.num_features:
+    if not torch.is_tensor(maps) or maps.ndim != 4 or maps.shape[1] != model.num_features:
         raise ConfigError(problem)
     model.train(training)
 
 
 def _probe(model: nn.Module, size: int) -> torch.Tensor:
-    with torch.no_grad():
+    with torch.no_grad(), torch.device("meta"):
         return features(model, torch.zeros(1, 3, size, size))

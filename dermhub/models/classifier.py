@@ -87,16 +87,7 @@ class Classifier:
         self.engine = engine
         self.name = name or self.folder.resolve().name.removesuffix(".onnx")
         self.config = engine.config
-        # `select.load` has read or checked the graph already.
-        contents = {name: folder.read(name) for name in self.config.files if name != GRAPH}
-        self.seen: near_duplicates.SeenImages | None = None
-        if layout.SEEN in contents:
-            where = str(self.folder / layout.SEEN)
-            self.seen = near_duplicates.SeenImages.from_bytes(contents[layout.SEEN], where)
-        self.gate: ood_gate.OodGate | None = None
-        if layout.OOD_GATE in contents:
-            where = str(self.folder / layout.OOD_GATE)
-            self.gate = ood_gate.OodGate.from_bytes(contents[layout.OOD_GATE], where)
+        self.seen, self.gate = _beside(folder)
 
     def __getstate__(self) -> dict[str, Any]:
         # Copies and pickles load the torch module again when `model` is used.
@@ -290,6 +281,37 @@ class Classifier:
                 f"{', '.join(self.classes)}.{suggest(name, self.classes)}"
             )
         return self.classes.index(name)
+
+
+def check_files(path: Path) -> None:
+    """Check of a model folder all that loading it checks, without PyTorch.
+
+    Raises ModelError as `Classifier` does; that the weights fit their architecture is known only
+    where it is loaded into PyTorch.
+    """
+    folder = ModelFolder(path)
+    select.check(folder)
+    _beside(folder)
+
+
+def _beside(
+    folder: ModelFolder,
+) -> tuple[near_duplicates.SeenImages | None, ood_gate.OodGate | None]:
+    """Read the seen images and the gate of a folder, each None where it has none.
+
+    The hash of every other file beside the weights is checked as well, but for the graph's, which
+    `select` has read or checked.
+    """
+    contents = {name: folder.read(name) for name in folder.config.files if name != GRAPH}
+    seen = None
+    if layout.SEEN in contents:
+        where = str(folder.path / layout.SEEN)
+        seen = near_duplicates.SeenImages.from_bytes(contents[layout.SEEN], where)
+    gate = None
+    if layout.OOD_GATE in contents:
+        where = str(folder.path / layout.OOD_GATE)
+        gate = ood_gate.OodGate.from_bytes(contents[layout.OOD_GATE], where)
+    return seen, gate
 
 
 def load(model: str | os.PathLike[str] | Entry, runtime: Runtime = "auto") -> Classifier:

@@ -7,12 +7,25 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from dermhub.errors import ModelError, some
 from dermhub.images.view import InputSpec, is_number
 from dermhub.tasks import TASKS, Task
+
+MOST_CLASSES = 1000
+"""Classes that a model may have."""
+
+MOST_THRESHOLDS = 50
+"""Operating points that a model may have."""
+
+LONGEST = 200
+"""Letters of a name or a sentence in config.json."""
+
+TEMPERATURES = (1e-3, 1e3)
+"""Smallest and largest temperature; `calibration.fit_temperature` stays between 0.2 and 5."""
 
 FORMAT_VERSION = 1
 """Version of the `dermhub` block in config.json; a newer one is refused by name."""
@@ -130,7 +143,9 @@ class ModelConfig:
                 "dermhub reads: update dermhub."
             )
         if version not in (None, FORMAT_VERSION):
-            raise ModelError(f"{where} has format version {version!r}, expected {FORMAT_VERSION}.")
+            raise ModelError(
+                f"{where} has format version {version!r:.80}, expected {FORMAT_VERSION}."
+            )
         needed = (
             "format_version",
             "task",
@@ -147,9 +162,9 @@ class ModelConfig:
             raise ModelError(f"{where} lacks {some(missing)}.")
         if not _is_sha256(block.get("weights_sha256")):
             raise ModelError(
-                f"{where}: weights_sha256 is {block.get('weights_sha256')!r}, expected the sha256 "
-                "of model.safetensors as 64 hexadecimal digits: save the model again with this "
-                "dermhub."
+                f"{where}: weights_sha256 is {block.get('weights_sha256')!r:.80}, expected the "
+                "sha256 of model.safetensors as 64 hexadecimal digits: save the model again with "
+                "this dermhub."
             )
         try:
             task = Task(
@@ -166,17 +181,19 @@ class ModelConfig:
             ):
                 raise TypeError("temperature is no number, or label_names no list")
         except (TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise ModelError(f"{where}: the dermhub block is garbled ({error}).") from error
+            reason = f"{error}"[:200]
+            raise ModelError(f"{where}: the dermhub block is garbled ({reason}).") from error
         # The well-known tasks keep their identity, so that `task is BINARY` and label mapping work.
         standard = TASKS.get(task.name)
         task = standard if standard == task else task
         if content["num_classes"] != len(task.classes) or len(names) != len(task.classes):
             raise ModelError(
-                f"{where}: num_classes is {content['num_classes']!r} but class_names lists "
+                f"{where}: num_classes is {content['num_classes']!r:.80} but class_names lists "
                 f"{len(names)}."
             )
         if not all(isinstance(name, str) for name in names):
             raise ModelError(f"{where}: class_names {some(task.classes)} are not all text.")
+        _check_texts(content["architecture"], task, thresholds, where)
         if tuple(content.get("label_names", task.classes)) != task.classes:
             raise ModelError(f"{where}: label_names and class_names are not the same list.")
         if not set() < task.positive < names:
@@ -191,11 +208,16 @@ class ModelConfig:
             raise ModelError(
                 f"{where}: temperature is {temperature}, expected a finite number above 0."
             )
+        if not TEMPERATURES[0] <= temperature <= TEMPERATURES[1]:
+            raise ModelError(
+                f"{where}: temperature is {temperature}, expected one from {TEMPERATURES[0]:g} to "
+                f"{TEMPERATURES[1]:g}."
+            )
         conformal = None
         if "conformal" in block:
             conformal = Conformal.from_json(block["conformal"], task.classes, where)
         return cls(
-            architecture=str(content["architecture"]),
+            architecture=content["architecture"],
             task=task,
             input=InputSpec.from_timm(content["pretrained_cfg"]),
             temperature=temperature,
@@ -205,6 +227,42 @@ class ModelConfig:
             conformal=conformal,
             files=_read_files(block.get("files", {}), where),
         )
+
+
+def _check_texts(
+    architecture: Any, task: Task, thresholds: dict[str, Threshold], where: str
+) -> None:
+    """Raise ModelError for too many classes or thresholds, and for names that are no plain text.
+
+    Names are shown on terminals and pages, so they have no control characters and are not long.
+    """
+    if len(task.classes) > MOST_CLASSES or len(thresholds) > MOST_THRESHOLDS:
+        raise ModelError(
+            f"{where} has {len(task.classes)} classes and {len(thresholds)} thresholds, expected "
+            f"at most {MOST_CLASSES} and {MOST_THRESHOLDS}."
+        )
+    if not isinstance(architecture, str) or not re.fullmatch(r"[\w./-]{0,100}", architecture):
+        raise ModelError(
+            f"{where}: architecture is {architecture!r:.80}, expected the name of a timm model."
+        )
+    sentences = [text for each in thresholds.values() for text in (each.aim, each.split)]
+    texts: dict[str, Sequence[Any]] = {
+        "task": [task.name],
+        "class_names": task.classes,
+        "thresholds": [*thresholds, *sentences],
+    }
+    for key, values in texts.items():
+        wrong = [text for text in values if not _is_plain(text)]
+        if wrong:
+            raise ModelError(
+                f"{where}: {key} has {wrong[0]!r:.80}, expected a text of at most {LONGEST} "
+                "letters without control characters."
+            )
+
+
+def _is_plain(text: Any) -> bool:
+    """Return whether a value is a short text that can be shown anywhere."""
+    return isinstance(text, str) and len(text) <= LONGEST and text.isprintable()
 
 
 def _read_files(block: Any, where: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ This is the only module that imports onnx.
 from __future__ import annotations
 
 import io
+import math
 import tempfile
 import warnings
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 
 from dermhub.arrays import Floats32
 from dermhub.errors import ConfigError, ModelError
-from dermhub.layout import CONFIG, GRAPH
+from dermhub.layout import CONFIG, GRAPH, WEIGHTS
 from dermhub.models.config import ModelConfig
 from dermhub.models.engines import graph_metadata, onnx_runtime, select
 from dermhub.models.engines.base import Engine
@@ -78,8 +79,9 @@ def export(classifier: Classifier, to: Path) -> float:
 def graph(engine: TorchEngine) -> OnnxEngine | None:
     """Make the graph (`layout.GRAPH`) of a model in memory, compared with PyTorch as in `export`.
 
-    None for a model whose class maps need more than its last layer, and for one whose graph would
-    be larger than `LARGEST`. Raises ConfigError when onnx or ONNX Runtime is not installed, and
+    None for a model whose class maps need more than its last layer, for one whose graph would be
+    larger than `LARGEST`, and for one whose graph can't be compared with the weights
+    (`graph_check`). Raises ConfigError when onnx or ONNX Runtime is not installed, and
     ModelError when the graph differs too much from PyTorch.
     """
     if sum(tensor.numel() for tensor in engine.model.parameters()) * 4 > LARGEST:
@@ -87,6 +89,11 @@ def graph(engine: TorchEngine) -> OnnxEngine | None:
     try:
         exported = _trace(engine)
     except Unsuited:
+        return None
+    try:
+        onnx_runtime.check_weights(exported.content, engine.folder.read(WEIGHTS), GRAPH)
+    except ModelError:
+        # In some networks layers compute their weights, and loading would refuse the graph.
         return None
     _checked_difference(engine, exported)
     return exported
@@ -159,7 +166,11 @@ def _trace(engine: TorchEngine) -> OnnxEngine:
 
 def _checked_difference(engine: TorchEngine, other: Engine) -> float:
     """Return the largest difference from PyTorch; raises ModelError when it is too large."""
-    difference = _difference(engine, other)
+    try:
+        difference = _difference(engine, other)
+    except ModelError:
+        # An engine raises it for an answer that is no finite number.
+        difference = math.nan
     # Negated, so that NaN is refused as well.
     if not difference <= LIMIT:
         raise ModelError(

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from dermhub import files
+from dermhub import files, regular_files
 from dermhub.errors import DataError, ModelError
 from dermhub.layout import CONFIG, GRAPH, WEIGHTS
 from dermhub.models.config import ModelConfig
@@ -37,7 +37,7 @@ class ModelFolder:
                 f"the folder that holds {CONFIG} and {GRAPH}, or export the model again with "
                 "python -m dermhub export."
             )
-        if not path.is_file():
+        if not path.exists():
             raise ModelError(f"{self.path} is not a model folder: it has no {CONFIG}.")
         try:
             return ModelConfig.from_json(files.read_json(path), str(path))
@@ -73,7 +73,7 @@ class ModelFolder:
         path = self.path / name
         stated = self.hashes[name]
         try:
-            content = path.read_bytes()
+            content = regular_files.read_bytes(path, regular_files.largest(name))
         except OSError as error:
             raise ModelError(
                 f"{path} can't be read ({error.strerror or error}): fetch or copy the model again."
@@ -87,7 +87,7 @@ class ModelFolder:
         # First of all: a folder without config.json is no damaged model, but none.
         stated = self.hashes[name]
         try:
-            actual = files.sha256(path)
+            actual = regular_files.sha256(path, regular_files.largest(name))
         except OSError as error:
             raise ModelError(
                 f"{path} can't be read ({error.strerror or error}): {CHANGED}."

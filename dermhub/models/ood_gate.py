@@ -111,14 +111,22 @@ class OodGate:
     def score(self, described: Floats32) -> Floats64:
         """Score rows of `feature_vector`: (N,), at least 0; above 1, the image is rejected.
 
-        Raises ModelError for another number of features than the gate was fitted on.
+        Raises ModelError for another number of features than the gate was fitted on, and for a
+        score that is no finite number.
         """
         if described.shape[1] != len(self.mean) + LOOKS:
             raise ModelError(
                 f"The gate was fitted on {len(self.mean)} features, but the model has "
                 f"{described.shape[1] - LOOKS}: measure the model again."
             )
-        return np.asarray((self._distances(described) / self.scales).sum(axis=1))
+        scores = np.asarray((self._distances(described) / self.scales).sum(axis=1))
+        # Every comparison with NaN is false, and the image would pass.
+        if not np.isfinite(scores).all():
+            raise ModelError(
+                "The gate's score of an image is NaN or infinite, expected a finite number: fetch "
+                "the model again."
+            )
+        return scores
 
     def concerns(self, maps: Floats32, image: Floats32, spec: InputSpec) -> tuple[Concern, ...]:
         """Judge one image by its feature maps (K, h, w) and the model's input (3, H, W).

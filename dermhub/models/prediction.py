@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dermhub.arrays import Floats64, Ints
 from dermhub.concern import NOT_DERMATOSCOPIC, Concern
+from dermhub.errors import ModelError
 from dermhub.models.abstention import abstention_reason
 from dermhub.tasks import Task
 
@@ -65,10 +66,20 @@ class Prediction:
 
 
 def softmax(logits: NDArray[Any], temperature: float = 1.0) -> Floats64:
-    """Return the softmax of each row of (N, C) logits divided by `temperature`, in float64."""
-    scaled = np.asarray(logits, np.float64) / temperature
-    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+    """Return the softmax of each row of (N, C) logits divided by `temperature`, in float64.
+
+    Raises ModelError where a probability would be NaN, which would pass for a benign lesion.
+    """
+    with np.errstate(all="ignore"):
+        scaled = np.asarray(logits, np.float64) / temperature
+        powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        probabilities = np.asarray(powers / powers.sum(axis=1, keepdims=True))
+    if not np.isfinite(probabilities).all():
+        raise ModelError(
+            f"The model's logits, divided by the temperature {temperature:g}, give probabilities "
+            "that are no numbers: fetch the model again, or use another."
+        )
+    return probabilities
 
 
 def class_indices(diagnoses: Iterable[str], task: Task) -> Ints:

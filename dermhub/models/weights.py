@@ -7,6 +7,7 @@ A model folder holds config.json and model.safetensors in the names that timm it
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import safetensors
@@ -14,19 +15,20 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from dermhub import regular_files
 from dermhub.errors import ConfigError, ModelError, some
 from dermhub.layout import CONFIG, WEIGHTS
 from dermhub.models import backbone
 from dermhub.models.config import ModelConfig
 from dermhub.models.model_folder import ModelFolder
+from dermhub.regular_files import largest_weights
+from dermhub.tensors import A_PICKLE, PICKLES, FormatError, Stored, file_header
 
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 """Endings of the names of files that PyTorch saves as pickles."""
 
-PICKLE_STARTS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-"""First two bytes of a pickle: those of PyTorch's ZIP archive, and of protocols 2 to 5."""
-
-A_PICKLE = "a pickle, which is never loaded because it can run code"
+FLOATS = ("F64", "F32", "F16", "BF16")
+"""Dtypes of a file that hold the values of floating point tensors."""
 
 
 def save(path: Path, model: nn.Module, config: ModelConfig, half: bool = False) -> ModelFolder:
@@ -81,40 +83,37 @@ def read(folder: ModelFolder) -> nn.Module:
     path = folder.path / WEIGHTS
     classes = len(config.task.classes)
     try:
-        model = backbone.build(config.architecture, classes)
+        # Without values, so that nothing is built that the file does not hold.
+        model = backbone.skeleton(config.architecture, classes)
     except (ConfigError, RuntimeError) as error:
         raise ModelError(f"{folder.path / CONFIG}: {error}") from error
+    with _refusals(path):
+        header = file_header(path, largest_weights())
+    _check_stored(header.tensors, model, config.architecture, path)
     tensors = read_tensors(path)
-    # First, because it explains why the last layer has the wrong shape.
-    _check_classes(tensors, model, classes, path)
-    expected = model.state_dict()
-    shared = [name for name in tensors if name in expected]
-    problems = {
-        "lacks": [name for name in expected if name not in tensors],
-        "has the unexpected": [name for name in tensors if name not in expected],
-        "has the wrong shape for": [
-            name for name in shared if tensors[name].shape != expected[name].shape
-        ],
-    }
-    for problem, names in problems.items():
-        if names:
-            raise ModelError(f"{path} {problem} tensor(s) {some(names)} of {config.architecture}.")
     _check_finite(tensors, str(path))
     # Last, because "lacks tensor x" helps more than two hashes.
     folder.check(WEIGHTS)
-    model.load_state_dict(tensors, strict=True)
-    return model.eval()
+    return _filled(model, tensors, config)
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Read a safetensors file.
 
-    Raises ModelError when it is missing, cut short or of another format.
+    Raises ModelError when it is missing, no ordinary file, too large (`largest_weights`), cut
+    short, or of another format.
     """
-    try:
+    with _refusals(path):
         # Opened first, because safetensors calls a file missing that it has no right to read.
-        path.open("rb").close()
+        regular_files.open_regular(path, largest_weights()).close()
         return safetensors.torch.load_file(path)
+
+
+@contextlib.contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """Turn errors of reading a safetensors file into a ModelError of one sentence."""
+    try:
+        yield
     except PermissionError as error:
         raise ModelError(
             f"{path} can't be read ({error.strerror}): ask whoever owns it for the right to."
@@ -123,12 +122,27 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         pickles = [other.name for other in path.parent.glob("*") if other.suffix in PICKLE_SUFFIXES]
         instead = f"; {some(pickles)} is {A_PICKLE}" if pickles else ""
         raise ModelError(f"There is no {path}{instead}.") from None
-    except (OSError, safetensors.SafetensorError) as error:
-        kind = f"no complete safetensors file ({error})"
+    except (OSError, safetensors.SafetensorError, FormatError) as error:
+        reason = error.strerror or error if isinstance(error, OSError) else error
+        kind = f"no complete safetensors file ({reason})"
         with contextlib.suppress(OSError), path.open("rb") as stream:
-            if stream.read(2) in PICKLE_STARTS:
+            if stream.read(2) in PICKLES:
                 kind = A_PICKLE
         raise ModelError(f"{path} is {kind}: fetch or export the model again.") from None
+
+
+def _filled(model: nn.Module, tensors: dict[str, torch.Tensor], config: ModelConfig) -> nn.Module:
+    """Give a skeleton its values, in evaluation mode; the tensors must fit it."""
+    expected = model.state_dict()
+    # Copies, because those of the file change or vanish with it.
+    own = {name: tensor.to(expected[name].dtype, copy=True) for name, tensor in tensors.items()}
+    model.load_state_dict(own, strict=True, assign=True)
+    everything = (*model.parameters(), *model.buffers())
+    if any(tensor.is_meta for tensor in everything):
+        # Some models work out tensors that no file holds.
+        model = backbone.build(config.architecture, len(config.task.classes))
+        model.load_state_dict(own, strict=True)
+    return model.eval()
 
 
 def _is_matrix(tensor: torch.Tensor) -> bool:
@@ -136,17 +150,40 @@ def _is_matrix(tensor: torch.Tensor) -> bool:
     return tensor.is_floating_point() and tensor.ndim > 1
 
 
-def _check_classes(
-    tensors: dict[str, torch.Tensor], model: nn.Module, classes: int, path: Path
+def _check_stored(
+    stored: Mapping[str, Stored], model: nn.Module, architecture: str, path: Path
 ) -> None:
+    """Raise ModelError where a file's tensors are not those of a model, by name and shape."""
+    _check_classes(stored, model, path)
+    expected = model.state_dict()
+    shared = [name for name in stored if name in expected]
+    problems = {
+        "lacks": [name for name in expected if name not in stored],
+        "has the unexpected": [name for name in stored if name not in expected],
+        "has the wrong shape for": [
+            name for name in shared if stored[name].shape != expected[name].shape
+        ],
+        "has the wrong kind of numbers for": [
+            name
+            for name in shared
+            if (stored[name].kind in FLOATS) != expected[name].is_floating_point()
+        ],
+    }
+    for problem, names in problems.items():
+        if names:
+            raise ModelError(f"{path} {problem} tensor(s) {some(names)} of {architecture}.")
+
+
+def _check_classes(stored: Mapping[str, Stored], model: nn.Module, path: Path) -> None:
     """Raise ModelError where the last layer has not a row of weights for each class."""
-    last = backbone.classifier(model)
-    name = next(name for name, module in model.named_modules() if module is last)
-    weight = tensors.get(f"{name}.weight")
-    if weight is not None and weight.shape[0] != classes:
+    # First, because it explains why the last layer has the wrong shape.
+    classes = backbone.classifier(model).out_features
+    (name,) = (name for name in backbone.classifier_names(model) if name.endswith(".weight"))
+    weight = stored.get(name)
+    if weight is not None and weight.shape[:1] != (classes,):
         raise ModelError(
-            f"{path} has {weight.shape[0]} classes but {CONFIG} names {classes}: the two files do "
-            "not belong together."
+            f"{path} has {weight.shape[0] if weight.shape else 0} classes but {CONFIG} names "
+            f"{classes}: the two files do not belong together."
         )
 
 

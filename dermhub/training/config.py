@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_type_hints
 
 from dermhub.errors import ConfigError, some, suggest
+from dermhub.layout import LARGEST_SIDE
 from dermhub.tasks import TASKS
 
 GROUPS = ("data", "model", "transfer", "optimiser", "augmentation", "run")
@@ -121,6 +122,7 @@ class TrainConfig:
         192,
         "height and width of the model's input in pixels, at validation and in use",
         above=0,
+        at_most=LARGEST_SIDE,
     )
     train_size: int = _option(
         "augmentation",

@@ -23,7 +23,7 @@ from dermhub.images.view import InputSpec
 from dermhub.models import backbone
 from dermhub.models.catalog import display_name, locate
 from dermhub.tasks import TASKS
-from dermhub.training import distributed, transfer
+from dermhub.training import distributed, initial_weights, transfer
 from dermhub.training.config import RUN_CONFIG, TrainConfig
 from dermhub.training.fit import Fit
 from dermhub.training.state import STATE
@@ -132,7 +132,7 @@ def _initial_model(inputs: Inputs, init: str) -> nn.Module:
     path = Path(init)
     if path.is_file() or init.endswith(".safetensors"):
         transfer.check_file(path, inputs.tables)
-        return backbone.from_file(path, *sizes)
+        return initial_weights.from_file(path, *sizes)
     return transfer.initialise(locate(init), config, inputs.tables)
 
 

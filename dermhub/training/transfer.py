@@ -25,6 +25,7 @@ from dermhub.models import backbone, weights
 from dermhub.models.config import ModelConfig
 from dermhub.models.model_folder import ModelFolder
 from dermhub.tasks import TASKS
+from dermhub.training import initial_weights
 from dermhub.training.config import TrainConfig
 
 
@@ -69,7 +70,7 @@ def initialise(folder: Path, config: TrainConfig, tables: Collection[str]) -> nn
     opened.check_whole()
     opened.check(layout.WEIGHTS)
     task = TASKS[config.task]
-    return backbone.from_file(
+    return initial_weights.from_file(
         folder / layout.WEIGHTS,
         config.model,
         len(task.classes),

@@ -125,7 +125,7 @@ class Handler(BaseHTTPRequestHandler):
     def info(self, kind: str, name: str, revision: str | None) -> None:
         if found := self._commit(_key(kind, name), revision or "main"):
             private = self.server.hub.repositories[_key(kind, name)].private
-            siblings = [{"rfilename": path} for path in found[1]]
+            siblings = [{"rfilename": path, "size": len(file)} for path, file in found[1].items()]
             self._json(
                 {"id": name, "sha": found[0], "private": private, "siblings": siblings, "tags": []}
             )

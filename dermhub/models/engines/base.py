@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import numpy as np
+
 from dermhub.arrays import Floats32
+from dermhub.errors import ModelError
 from dermhub.models.config import ModelConfig
 from dermhub.models.model_folder import ModelFolder
 
@@ -23,7 +26,8 @@ class Engine(Protocol):
     def forward(self, batch: Floats32) -> tuple[Floats32, Floats32]:
         """Compute logits (N, C) and feature maps (N, K, h, w) of images (N, 3, H, W).
 
-        The images are as `view.to_array` makes them.
+        The images are as `view.to_array` makes them. Raises ModelError, as `check_finite`, where an
+        answer is no finite number.
         """
 
     def class_maps(self, features: Floats32, directions: Floats32) -> Floats32:
@@ -33,3 +37,16 @@ class Engine(Protocol):
         2017, eqs. 1-2). A one-hot direction gives the evidence for a class; the difference of two
         one-hot vectors gives the evidence for the first class and against the second.
         """
+
+
+def check_finite(folder: ModelFolder, *answers: Floats32) -> None:
+    """Raise ModelError where a model's answers are NaN or infinite.
+
+    No comparison with NaN is true, so that it would pass for a benign lesion and for an image that
+    the gate accepts.
+    """
+    if not all(np.isfinite(answer).all() for answer in answers):
+        raise ModelError(
+            f"{folder.path} answered NaN or infinity, expected finite numbers: the model is "
+            "damaged or was never measured; fetch it again, or use another."
+        )

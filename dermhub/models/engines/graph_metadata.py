@@ -11,6 +11,8 @@ import base64
 import binascii
 from collections.abc import Mapping
 
+import numpy as np
+
 from dermhub import tensors
 from dermhub.arrays import Floats32
 from dermhub.errors import ModelError
@@ -55,7 +57,8 @@ def read_head(metadata: Mapping[str, str], classes: int, where: str) -> Floats32
         ) from None
     arrays = tensors.read(content, f"{where}: {HEAD} in its metadata")
     weights = arrays.pop("weight", None)
-    if arrays or weights is None or weights.ndim != 2 or len(weights) != classes:
+    whole = weights is not None and weights.ndim == 2 and len(weights) == classes
+    if arrays or weights is None or not whole or not np.isfinite(weights).all():
         raise ModelError(
             f"{where}: {HEAD} in its metadata does not hold the weights of {classes} classes: "
             f"{ADVICE}."

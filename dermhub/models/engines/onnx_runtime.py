@@ -5,16 +5,21 @@ This is the only module that imports onnxruntime.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from dermhub import tensors
 from dermhub.arrays import Floats32
 from dermhub.errors import ModelError, some
-from dermhub.layout import CONFIG, GRAPH
-from dermhub.models.engines import graph_metadata
+from dermhub.layout import CONFIG, GRAPH, WEIGHTS
+from dermhub.models.engines import graph_check, graph_file, graph_metadata
+from dermhub.models.engines.base import check_finite
+from dermhub.models.engines.graph_file import Graph, GraphError
 from dermhub.models.engines.graph_metadata import ADVICE, FEATURES, INPUT, LOGITS
 from dermhub.models.model_folder import ModelFolder
 
@@ -26,7 +31,8 @@ class OnnxEngine:
     """The model of a folder by its graph, whose bytes are `content`; see `base.Engine`.
 
     Raises ModelError when ONNX Runtime is not installed or can't read the graph, and for a graph
-    that was made from other weights or does not fit the configuration.
+    that was made from other weights, has operators of another kind (`graph_check`), or does not fit
+    the configuration.
     """
 
     runtime = "ONNX Runtime"
@@ -37,6 +43,8 @@ class OnnxEngine:
         self.content = content
         self.config = folder.config
         where = str(folder.path / GRAPH)
+        module(where)
+        graph = _read_graph(content, where)
         self._session = _session(content, where)
         metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         if metadata.get(graph_metadata.WEIGHTS) != self.config.weights_sha256:
@@ -46,6 +54,8 @@ class OnnxEngine:
             )
         self._head = graph_metadata.read_head(metadata, len(self.config.task.classes), where)
         self._check_shapes(where)
+        with _refusals(where):
+            graph_check.check_head(graph, self._head)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return OnnxEngine, (self.folder, self.content)
@@ -53,6 +63,7 @@ class OnnxEngine:
     def forward(self, batch: Floats32) -> tuple[Floats32, Floats32]:
         """Compute logits (N, C) and feature maps (N, K, h, w) of images (N, 3, H, W)."""
         logits, features = self._session.run([LOGITS, FEATURES], {INPUT: batch})
+        check_finite(self.folder, logits, features)
         return logits, features
 
     def class_maps(self, features: Floats32, directions: Floats32) -> Floats32:
@@ -81,6 +92,45 @@ class OnnxEngine:
                 f"{where} has a graph with {actual}, which does not fit its configuration ({size} "
                 f"pixels, {classes} classes, {channels} channels): {ADVICE}."
             )
+
+
+def check_weights(content: bytes, weights: bytes, where: str) -> None:
+    """Compare a graph with weights, given the contents of their files; see `graph_check`.
+
+    ONNX Runtime is not needed. Raises ModelError, which names the graph as `where`, for a graph
+    that was not made from these weights, or is not run here.
+    """
+    graph = _read_graph(content, where)
+    with _refusals(where):
+        graph_check.check_weights(graph, tensors.read(weights, WEIGHTS))
+
+
+@contextlib.contextmanager
+def _refusals(where: str) -> Iterator[None]:
+    """Turn a GraphError into a ModelError, which names the graph as `where`."""
+    try:
+        yield
+    except GraphError as error:
+        raise ModelError(
+            f"{where} is not the graph of {WEIGHTS} ({error}): fetch the model again, or remove "
+            f"the graph from {CONFIG} and measure the model."
+        ) from None
+
+
+def _read_graph(content: bytes, where: str) -> Graph:
+    """Read the nodes and constants of a graph; raises ModelError for one that is not run here.
+
+    It comes before ONNX Runtime sees the graph, which would unfold or run whatever is in it.
+    """
+    try:
+        graph = graph_file.read(content)
+        graph_check.check_operators(graph)
+    except GraphError as error:
+        raise ModelError(
+            f"{where} is no ONNX model that ONNX Runtime can read ({error}): copy it again, or "
+            "export the model again."
+        ) from None
+    return graph
 
 
 def installed() -> bool:

@@ -11,6 +11,7 @@ from torch import nn
 from dermhub.arrays import Floats32
 from dermhub.models import backbone, weights
 from dermhub.models.engines import fused
+from dermhub.models.engines.base import check_finite
 from dermhub.models.model_folder import ModelFolder
 
 
@@ -48,6 +49,7 @@ class TorchEngine:
         with torch.inference_mode():
             maps = backbone.features(self.folded, torch.from_numpy(batch))
             logits = backbone.head(self.folded, maps)
+        check_finite(self.folder, logits.numpy(), maps.numpy())
         return logits.numpy(), maps.numpy()
 
     def class_maps(self, features: Floats32, directions: Floats32) -> Floats32:

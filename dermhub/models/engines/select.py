@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Literal, get_args
 
+from dermhub import tensors
 from dermhub.errors import ConfigError, ModelError, some
 from dermhub.layout import GRAPH, WEIGHTS
 from dermhub.models.engines import onnx_runtime
@@ -61,6 +62,25 @@ def load(folder: ModelFolder, runtime: Runtime = "auto") -> Engine:
     return torch_engine
 
 
+def check(folder: ModelFolder) -> None:
+    """Check the weights and the graph of a folder as loading does, without PyTorch.
+
+    Raises ModelError for what is not whole, and for a graph of other weights.
+    """
+    weights = b""
+    if not folder.is_export:
+        weights = folder.read(WEIGHTS)
+        tensors.check(weights, str(folder.path / WEIGHTS))
+    if GRAPH not in folder.config.files:
+        return
+    content = folder.read(GRAPH)
+    where = str(folder.path / GRAPH)
+    if onnx_runtime.installed():
+        OnnxEngine(folder, content)
+    if weights:
+        onnx_runtime.check_weights(content, weights, where)
+
+
 def prefers_graph() -> bool:
     """Return True where "auto" prefers a model's graph to PyTorch: on little-endian machines."""
     return sys.byteorder == "little"
@@ -112,9 +132,11 @@ def _load_graph(folder: ModelFolder, demanded: bool) -> OnnxEngine | None:
     if GRAPH not in folder.config.files or not onnx_runtime.installed():
         return None
     try:
-        folder.check(WEIGHTS)
+        weights = folder.read(WEIGHTS)
     except ModelError:
         if demanded:
             raise
         return None
-    return OnnxEngine(folder, folder.read(GRAPH))
+    content = folder.read(GRAPH)
+    onnx_runtime.check_weights(content, weights, str(folder.path / GRAPH))
+    return OnnxEngine(folder, content)
