@@ -8,6 +8,7 @@ and timm read.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import sys
 from pathlib import Path
@@ -15,18 +16,25 @@ from typing import get_args, get_type_hints
 
 from dermhub import files
 from dermhub.errors import ConfigError, DermhubError
-from dermhub.training import distributed
+from dermhub.training import distributed, lock
 from dermhub.training.config import GROUPS, RUN_CONFIG, TrainConfig, flag
 
 
 def main() -> None:
     """Train, evaluate and write the model folder."""
     config, out, resumed = options()
-    if not resumed and distributed.is_main() and (out / RUN_CONFIG).exists():
-        raise ConfigError(
-            f"{out} already holds a run: go on with --resume {out}, or give another folder with "
-            "--out."
-        )
+    # Of several processes the first one alone writes; the others wait for it.
+    with lock.locked(out) if distributed.is_main() else contextlib.nullcontext():
+        if not resumed and distributed.is_main() and (out / RUN_CONFIG).exists():
+            raise ConfigError(
+                f"{out} already holds a run: go on with --resume {out}, or give another folder "
+                "with --out."
+            )
+        train(config, out, resumed)
+
+
+def train(config: TrainConfig, out: Path, resumed: bool) -> None:
+    """Train in a folder that this process has locked, from the start or from the last epoch."""
     # Only now the heavy imports: options and --help answer at once.
     from dermhub.data import partition
     from dermhub.evaluation import plots, summary
