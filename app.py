@@ -15,6 +15,7 @@ from pathlib import Path
 from demo import accounts
 from demo.server import server
 from demo.server.process import PortError
+from dermhub import escapes
 
 
 def options(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -172,4 +173,5 @@ def serve(serving: server.Server, given: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with escapes.printable_output():
+        sys.exit(main())

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import get_args, get_type_hints
 
-from dermhub import files
+from dermhub import escapes, files
 from dermhub.errors import ConfigError, DermhubError
 from dermhub.training import distributed, lock
 from dermhub.training.config import GROUPS, RUN_CONFIG, TrainConfig, flag
@@ -116,17 +116,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-if __name__ == "__main__":
+def run() -> int:
+    """Run `main`; errors about the input are one sentence on stderr and exit code 2."""
     try:
         main()
     except DermhubError as error:
         if distributed.reports_errors():
             print(f"train.py: {error}", file=sys.stderr)
-        sys.exit(2)
+        return 2
     except KeyboardInterrupt:
         if distributed.is_main():
             print(
                 "\ntrain.py: stopped; --resume RUN goes on after the last complete epoch.",
                 file=sys.stderr,
             )
-        sys.exit(130)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    with escapes.printable_output():
+        sys.exit(run())

@@ -6,10 +6,10 @@ Modules with heavy imports are imported by the command that needs them, so that 
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import sys
 
+from dermhub import escapes
 from dermhub.cli import cards, evaluate, hub, predict
 from dermhub.errors import DermhubError
 
@@ -33,10 +33,12 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; errors about the input are one sentence on stderr and exit code 2."""
-    options = make_parser().parse_args(arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        # A file name that the terminal can't show must not cost the answer.
-        sys.stdout.reconfigure(errors="backslashreplace")
+    with escapes.printable_output():
+        return run(make_parser().parse_args(arguments))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run a command whose options are parsed; see `main`."""
     try:
         code = int(options.run(options))
         # Flushed here, because at its end Python makes a reader that has gone exit code 120.
