@@ -15,7 +15,7 @@ from pathlib import Path
 from demo import accounts
 from demo.server import server
 from demo.server.process import PortError
-from dermhub import escapes
+from dermhub.cli import terminal
 
 
 def options(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -173,5 +173,5 @@ def serve(serving: server.Server, given: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    with escapes.printable_output():
+    with terminal.printable_output():
         sys.exit(main())

@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 from typing import get_args, get_type_hints
 
-from dermhub import escapes, files
+from dermhub import files
+from dermhub.cli import terminal
 from dermhub.errors import ConfigError, DermhubError
 from dermhub.training import distributed, lock
 from dermhub.training.config import GROUPS, RUN_CONFIG, TrainConfig, flag
@@ -135,5 +136,5 @@ def run() -> int:
 
 
 if __name__ == "__main__":
-    with escapes.printable_output():
+    with terminal.printable_output():
         sys.exit(run())

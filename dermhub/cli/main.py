@@ -9,8 +9,7 @@ import argparse
 import os
 import sys
 
-from dermhub import escapes
-from dermhub.cli import cards, evaluate, hub, predict
+from dermhub.cli import cards, evaluate, hub, predict, terminal
 from dermhub.errors import DermhubError
 
 
@@ -33,7 +32,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; errors about the input are one sentence on stderr and exit code 2."""
-    with escapes.printable_output():
+    with terminal.printable_output():
         return run(make_parser().parse_args(arguments))
 
 

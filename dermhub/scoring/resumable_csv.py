@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from dermhub import escapes
+from dermhub.data.cells import from_cell, to_cell
 from dermhub.errors import ConfigError
 
 try:
@@ -114,12 +114,12 @@ class ResumableCsv:
 def to_line(values: Iterable[Any]) -> bytes:
     """Format a row as CSV, in UTF-8; a file name that is no UTF-8 keeps its bytes.
 
-    A text that a spreadsheet would compute is escaped (`escapes.to_cell`); `read_rows` gives it
+    A text that a spreadsheet would compute is escaped (`data.cells`); `read_rows` gives it
     back. A cell with a character that some program takes for a separator is in quotation marks.
     """
     cells = []
     for value in values:
-        text = escapes.to_cell(value) if isinstance(value, str) else str(value)
+        text = to_cell(value) if isinstance(value, str) else str(value)
         if SEPARATOR.search(text):
             text = '"' + text.replace('"', '""') + '"'
         cells.append(text)
@@ -145,7 +145,7 @@ def read_rows(path: Path) -> Iterator[tuple[list[str], int]]:
                 (row,) = csv.reader(text, strict=True)
             except (csv.Error, ValueError):
                 return
-            yield [escapes.from_cell(cell) for cell in row], place
+            yield [from_cell(cell) for cell in row], place
             record = b""
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from dermhub import files
+from dermhub.data.cells import from_cell, to_cell
 from dermhub.errors import ConfigError, DataError, some
 
 IMAGE_HASHES = "images.csv"
@@ -25,7 +26,10 @@ def write(out: Path, table: pd.DataFrame) -> str:
 
     Raises DataError for an image that can't be read.
     """
-    content = _hashes(table).to_csv(index=False, lineterminator="\n").encode()
+    hashes = _hashes(table)
+    rows = hashes.assign(image_id=hashes["image_id"].map(to_cell))
+    text = rows.to_csv(index=False, lineterminator="\n")
+    content = text.encode("utf-8", "surrogateescape")
     files.write_bytes(out / IMAGE_HASHES, content)
     return hashlib.sha256(content).hexdigest()
 
@@ -42,9 +46,14 @@ def check(out: Path, table: pd.DataFrame, stated: str) -> None:
             f"{path} is not what the run has written, so nobody can tell if images changed: "
             "restore it, or start a new run with --out."
         )
-    before = pd.read_csv(path, dtype=str, keep_default_na=False).set_index("image_id")["sha256"]
-    now = _hashes(table).set_index("image_id")["sha256"]
-    changed = sorted(name for name, digest in now.items() if before.get(name) != digest)
+    rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="surrogateescape")
+    before = dict(zip(rows["image_id"].map(from_cell), rows["sha256"], strict=True))
+    now = _hashes(table)
+    changed = [
+        name
+        for name, digest in zip(now["image_id"], now["sha256"], strict=True)
+        if before.get(name) != digest
+    ]
     if changed:
         raise ConfigError(
             f"{len(changed)} image(s) changed since {out} was begun ({some(changed)}): put back "

@@ -1,8 +1,4 @@
-"""Text from elsewhere, such as names of files, where a terminal or a spreadsheet would run it.
-
-A terminal obeys control characters, and a spreadsheet computes a cell that begins like a formula
-(https://owasp.org/www-community/attacks/CSV_Injection). Both are text by the functions here.
-"""
+"""Printed text: characters that a terminal would obey, as in names of files, are escaped."""
 
 from __future__ import annotations
 
@@ -21,9 +17,6 @@ CONTROL = re.compile(
 )
 """Pattern of a character that a terminal obeys or that hides text."""
 
-FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
-"""Pattern at the start of a cell that a spreadsheet may compute, behind any apostrophes."""
-
 
 def printable(text: str) -> str:
     """Return a text as a terminal may show it: `\\x1b` for an escape character.
@@ -31,19 +24,6 @@ def printable(text: str) -> str:
     Line feeds and tabs stay.
     """
     return CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
-
-
-def to_cell(text: str) -> str:
-    """Return a text as a spreadsheet may open it: an apostrophe before what begins like a formula.
-
-    `from_cell` gives the text back.
-    """
-    return f"'{text}" if FORMULA.match(text) else text
-
-
-def from_cell(text: str) -> str:
-    """Return the text of which `to_cell` made a cell."""
-    return text[1:] if text.startswith("'") and FORMULA.match(text) else text
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Text from elsewhere is text: for a terminal, and for a spreadsheet."""
+"""Text from elsewhere stays text when it is printed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from dermhub import escapes
+from dermhub.cli import terminal
 
-ROOT = Path(escapes.__file__).parent.parent
+ROOT = Path(terminal.__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -29,36 +29,12 @@ ROOT = Path(escapes.__file__).parent.parent
     ],
 )
 def test_what_a_terminal_would_obey_is_shown(text: str, shown: str) -> None:
-    assert escapes.printable(text) == shown
-
-
-@pytest.mark.parametrize(
-    ("text", "cell"),
-    [
-        ("=1+1.jpg", "'=1+1.jpg"),
-        ("+1", "'+1"),
-        ("-1", "'-1"),
-        ("@SUM(A1)", "'@SUM(A1)"),
-        ("\tx", "'\tx"),
-        ("\ry", "'\ry"),
-        ("\nz", "'\nz"),
-        ("\uff1d1", "'\uff1d1"),
-        ("'=1", "''=1"),
-        ("''=1", "'''=1"),
-        ("'quoted'", "'quoted'"),
-        ("'", "'"),
-        ("", ""),
-        ("a=1", "a=1"),
-    ],
-)
-def test_cells_and_back(text: str, cell: str) -> None:
-    assert escapes.to_cell(text) == cell
-    assert escapes.from_cell(cell) == text
+    assert terminal.printable(text) == shown
 
 
 def test_output_is_printable_and_the_streams_come_back(capsys: pytest.CaptureFixture[str]) -> None:
     before = sys.stdout, sys.stderr
-    with escapes.printable_output():
+    with terminal.printable_output():
         print("a\x1b[2J", "b\r")
         print("c\x07", file=sys.stderr)
         # As a progress bar writes its line over.
@@ -70,7 +46,7 @@ def test_output_is_printable_and_the_streams_come_back(capsys: pytest.CaptureFix
 
 def test_the_streams_come_back_after_an_error() -> None:
     before = sys.stdout
-    with pytest.raises(ZeroDivisionError), escapes.printable_output():
+    with pytest.raises(ZeroDivisionError), terminal.printable_output():
         _ = 1 / 0
     assert sys.stdout is before
 
@@ -79,7 +55,7 @@ def test_a_stream_that_lacks_a_character(monkeypatch: pytest.MonkeyPatch) -> Non
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stream)
-    with escapes.printable_output():
+    with terminal.printable_output():
         print("Übung \udcff.jpg")
     stream.flush()
     assert raw.getvalue() == b"\\xdcbung \\udcff.jpg\n"
