@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 from dermhub import files
-from dermhub.cli import terminal
+from dermhub.cli import machine, terminal
 from dermhub.errors import ConfigError, DermhubError
 from dermhub.training import distributed, lock
 from dermhub.training.config import GROUPS, RUN_CONFIG, TrainConfig, flag
@@ -24,6 +24,7 @@ from dermhub.training.config import GROUPS, RUN_CONFIG, TrainConfig, flag
 def main() -> None:
     """Train, evaluate and write the model folder."""
     config, out, resumed = options()
+    distributed.check_variables()
     # Of several processes the first one alone writes; the others wait for it.
     with lock.locked(out) if distributed.is_main() else contextlib.nullcontext():
         if not resumed and distributed.is_main() and (out / RUN_CONFIG).exists():
@@ -120,11 +121,14 @@ def _parser() -> argparse.ArgumentParser:
 def run() -> int:
     """Run `main`; errors about the input are one sentence on stderr and exit code 2."""
     try:
+        machine.prepare()
         main()
     except DermhubError as error:
-        if distributed.reports_errors():
-            print(f"train.py: {error}", file=sys.stderr)
-        return 2
+        return refuse(str(error))
+    except ModuleNotFoundError as error:
+        return refuse(
+            f"this needs {error.name}, which is not installed: pip install -r requirements.txt."
+        )
     except KeyboardInterrupt:
         if distributed.is_main():
             print(
@@ -132,7 +136,18 @@ def run() -> int:
                 file=sys.stderr,
             )
         return 130
+    except Exception as error:
+        if not (problem := machine.sentence(error)):
+            raise
+        return refuse(problem)
     return 0
+
+
+def refuse(problem: str) -> int:
+    """Print a sentence on stderr, of several processes once, and return the exit code."""
+    if distributed.reports_errors():
+        print(f"train.py: {problem}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 
-from dermhub.cli import cards, evaluate, hub, predict, terminal
+from dermhub.cli import cards, evaluate, hub, machine, predict, terminal
 from dermhub.errors import DermhubError
 
 
@@ -57,7 +57,13 @@ def run(options: argparse.Namespace) -> int:
         # The reader (head, less) has gone, which is no error.
         _give_up_output()
         return 0
-    except OSError as error:
+    except Exception as error:
+        problem = machine.sentence(error)
+        if problem:
+            print(f"dermhub: {problem}", file=sys.stderr)
+            return 2
+        if not isinstance(error, OSError):
+            raise
         # An error of a file names it; that of the output stream names none.
         if error.filename is None:
             problem = "The output can't be written"
