@@ -43,6 +43,11 @@ def prepare() -> None:
             f"OMP_NUM_THREADS is {threads[:40]!r}, expected a number from 1 to {MOST_THREADS}: it "
             "is left out of account.",
         )
+    for name in [name for name in os.environ if name.startswith("TQDM_")]:
+        value = os.environ[name]
+        # The progress bar turns these into numbers when it is made.
+        if name != "TQDM_DISABLE" and not re.fullmatch(r"\d+(\.\d*)?", value.strip()):
+            _drop(name, f"{name} is {value[:40]!r}, expected a number: it is left out of account.")
 
 
 def do_without_network() -> None:
@@ -91,7 +96,8 @@ def _suspects(error: BaseException) -> Iterator[str]:
                 yield from (name for name in re.findall(r"\w{3,}", line) if name in os.environ)
         text = str(cause)
         for name, value in os.environ.items():
-            if name not in EVERYDAY and len(value) > 4 and value in text:
+            quoted = f"'{value}'" in text and not value.isdecimal()
+            if name not in EVERYDAY and (quoted or (len(value) > 4 and value in text)):
                 yield name
         cause = cause.__cause__ or cause.__context__
 
