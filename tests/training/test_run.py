@@ -75,6 +75,19 @@ def test_a_wrong_option_is_exit_code_2_and_one_sentence_at_once(options: list[st
 
 
 @pytest.mark.slow
+def test_without_torch_it_says_so() -> None:
+    code = (
+        f"import runpy, sys; sys.modules['torch'] = None; sys.argv = [{TRAIN!r}]; "
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    done = python("-c", code)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "train.py: this needs torch, which is not installed: pip install -r requirements.txt.\n"
+    )
+
+
+@pytest.mark.slow
 def test_a_damaged_image_is_exit_code_2_and_one_sentence(tiny_data: Path, tmp_path: Path) -> None:
     # A worker process finds it here, and torch hands on its whole traceback as the error's text.
     folder = Path(shutil.copytree(tiny_data, tmp_path / "data"))
