@@ -13,8 +13,9 @@ import sys
 from pathlib import Path
 
 from demo import accounts
-from demo.server import server
+from demo.server import server, variables
 from demo.server.process import PortError
+from dermhub.cli import machine, terminal
 
 
 def options(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -22,11 +23,13 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Serve the dermhub demo.")
     parser.add_argument(
         "--host",
-        default="127.0.0.1",
-        help="address to listen on (default: 127.0.0.1, this machine)",
+        default=variables.host(),
+        help="address to listen on (default: GRADIO_SERVER_NAME or 127.0.0.1, this machine)",
     )
     parser.add_argument(
-        "--port", type=port_number, default=7860, help="port to listen on (default: 7860)"
+        "--port",
+        type=port_number,
+        help="port to listen on (default: GRADIO_SERVER_PORT or 7860)",
     )
     parser.add_argument(
         "--share", action="store_true", help="open the page to the public through a Gradio link"
@@ -59,7 +62,13 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--mcp", action="store_true", help="serve the same functions as tools (needs gradio[mcp])"
     )
-    return parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
+    if given.port is None:
+        try:
+            given.port = port_number(variables.port())
+        except argparse.ArgumentTypeError as error:
+            parser.error(f"{variables.PORT}: {error}")
+    return given
 
 
 def folder(text: str) -> Path:
@@ -123,6 +132,12 @@ def main() -> int:
     if given.mcp and importlib.util.find_spec("mcp") is None:
         warn("--mcp needs one more package: pip install 'gradio[mcp]'.")
         return 2
+    if problem := variables.root_path_problem():
+        warn(problem)
+        return 2
+    if ignored := variables.drop():
+        warn(f"not heeded: {', '.join(ignored)}; python app.py --help lists the options.")
+    machine.do_without_network()
     server.stop_on_signals()
     serving = None
     try:
@@ -171,5 +186,18 @@ def serve(serving: server.Server, given: argparse.Namespace) -> int:
     return serving.wait()
 
 
+def run() -> int:
+    """Run `main`; what this machine lacks is one sentence on stderr and exit code 2."""
+    try:
+        machine.prepare()
+        return main()
+    except Exception as error:
+        if not (problem := machine.sentence(error)):
+            raise
+        warn(problem)
+        return 2
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    with terminal.printable_output():
+        sys.exit(run())

@@ -8,25 +8,35 @@ and timm read.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import sys
 from pathlib import Path
 from typing import get_args, get_type_hints
 
 from dermhub import files
+from dermhub.cli import machine, terminal
 from dermhub.errors import ConfigError, DermhubError
-from dermhub.training import distributed
+from dermhub.training import distributed, lock
 from dermhub.training.config import GROUPS, RUN_CONFIG, TrainConfig, flag
 
 
 def main() -> None:
     """Train, evaluate and write the model folder."""
     config, out, resumed = options()
-    if not resumed and distributed.is_main() and (out / RUN_CONFIG).exists():
-        raise ConfigError(
-            f"{out} already holds a run: go on with --resume {out}, or give another folder with "
-            "--out."
-        )
+    distributed.check_variables()
+    # Of several processes the first one alone writes; the others wait for it.
+    with lock.locked(out) if distributed.is_main() else contextlib.nullcontext():
+        if not resumed and distributed.is_main() and (out / RUN_CONFIG).exists():
+            raise ConfigError(
+                f"{out} already holds a run: go on with --resume {out}, or give another folder "
+                "with --out."
+            )
+        train(config, out, resumed)
+
+
+def train(config: TrainConfig, out: Path, resumed: bool) -> None:
+    """Train in a folder that this process has locked, from the start or from the last epoch."""
     # Only now the heavy imports: options and --help answer at once.
     from dermhub.data import partition
     from dermhub.evaluation import plots, summary
@@ -108,17 +118,38 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-if __name__ == "__main__":
+def run() -> int:
+    """Run `main`; errors about the input are one sentence on stderr and exit code 2."""
     try:
+        machine.prepare()
         main()
     except DermhubError as error:
-        if distributed.reports_errors():
-            print(f"train.py: {error}", file=sys.stderr)
-        sys.exit(2)
+        return refuse(str(error))
+    except ModuleNotFoundError as error:
+        return refuse(
+            f"this needs {error.name}, which is not installed: pip install -r requirements.txt."
+        )
     except KeyboardInterrupt:
         if distributed.is_main():
             print(
                 "\ntrain.py: stopped; --resume RUN goes on after the last complete epoch.",
                 file=sys.stderr,
             )
-        sys.exit(130)
+        return 130
+    except Exception as error:
+        if not (problem := machine.sentence(error)):
+            raise
+        return refuse(problem)
+    return 0
+
+
+def refuse(problem: str) -> int:
+    """Print a sentence on stderr, of several processes once, and return the exit code."""
+    if distributed.reports_errors():
+        print(f"train.py: {problem}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    with terminal.printable_output():
+        sys.exit(run())

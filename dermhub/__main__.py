@@ -2,7 +2,9 @@
 
 import sys
 
+from dermhub.cli import machine
 from dermhub.cli.main import main
 
 if __name__ == "__main__":
+    machine.prepare()
     sys.exit(main())

@@ -46,6 +46,7 @@ ONLY_IN = {
     "importlib": {"__init__"},
     "onnx": {"models.export"},
     "onnxruntime": {"models.engines.onnx_runtime"},
+    "filelock": {"training.lock"},
     "gradio": set(),
     "huggingface_hub": {"hub.client", "hub.errors"},
     "httpx2": {"hub.errors"},
@@ -58,7 +59,7 @@ ONLY_IN = {
 WITHOUT_TORCH = ("", "images", "hub", "evaluation", "cards", "scoring")
 """Rooms whose modules never import PyTorch."""
 
-TORCH_IN_DATA = {"data.datasets", "data.augment"}
+TORCH_IN_DATA = {"data.datasets", "data.handover", "data.augment"}
 """Of the data's room, the modules that may import PyTorch; all others read images without it."""
 
 TORCH_IN_MODELS = {"backbone", "weights", "export", "engines.pytorch", "engines.fused"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dermhub.cli.workers import add_workers, check_workers
 from dermhub.errors import DataError, DermhubError
-from dermhub.layout import CONFIG, METRICS, WEIGHTS
+from dermhub.layout import CONFIG, GRAPH, METRICS, WEIGHTS
 
 SHOWN = 5
 """Differences that are printed for a model; one usually explains the others."""
@@ -16,9 +16,14 @@ SHOWN = 5
 
 def run_export(options: argparse.Namespace) -> int:
     """Export a model; print the size of its folder and how far its answers are from PyTorch's."""
+    from dermhub.models.catalog import locate
     from dermhub.models.classifier import load
-    from dermhub.models.export import LIMIT, export
+    from dermhub.models.export import LIMIT, check_packages, export
+    from dermhub.models.model_folder import ModelFolder
 
+    # Before the model is loaded, which takes seconds. Its own graph is all that most exports need.
+    if GRAPH not in ModelFolder(locate(options.model)).config.files:
+        check_packages()
     classifier = load(options.model)
     worst = export(classifier, options.to)
     size = sum(path.stat().st_size for path in options.to.iterdir()) / 1e6

@@ -6,11 +6,10 @@ Modules with heavy imports are imported by the command that needs them, so that 
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import sys
 
-from dermhub.cli import cards, evaluate, hub, predict
+from dermhub.cli import cards, evaluate, hub, machine, predict, terminal
 from dermhub.errors import DermhubError
 
 
@@ -33,10 +32,12 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; errors about the input are one sentence on stderr and exit code 2."""
-    options = make_parser().parse_args(arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        # A file name that the terminal can't show must not cost the answer.
-        sys.stdout.reconfigure(errors="backslashreplace")
+    with terminal.printable_output():
+        return run(make_parser().parse_args(arguments))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run a command whose options are parsed; see `main`."""
     try:
         code = int(options.run(options))
         # Flushed here, because at its end Python makes a reader that has gone exit code 120.
@@ -56,7 +57,13 @@ def main(arguments: list[str] | None = None) -> int:
         # The reader (head, less) has gone, which is no error.
         _give_up_output()
         return 0
-    except OSError as error:
+    except Exception as error:
+        problem = machine.sentence(error)
+        if problem:
+            print(f"dermhub: {problem}", file=sys.stderr)
+            return 2
+        if not isinstance(error, OSError):
+            raise
         # An error of a file names it; that of the output stream names none.
         if error.filename is None:
             problem = "The output can't be written"

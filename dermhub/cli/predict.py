@@ -6,7 +6,6 @@ Heavy imports wait until a command runs.
 from __future__ import annotations
 
 import argparse
-import csv
 import io
 import json
 import os
@@ -16,8 +15,8 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dermhub.errors import ConfigError, ImageError
-from dermhub.scoring import merge, results
+from dermhub.errors import ConfigError, ImageError, some
+from dermhub.scoring import merge, results, resumable_csv
 
 if TYPE_CHECKING:
     from dermhub.models.classifier import Classifier
@@ -149,9 +148,12 @@ def show(rows: list[dict[str, Any]], kind: str, classifier: Classifier) -> None:
     elif kind == "csv":
         from dermhub.models.prediction import csv_columns, to_csv_row
 
-        writer = csv.DictWriter(sys.stdout, csv_columns(classifier.classes), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(to_csv_row(row) for row in rows)
+        columns = csv_columns(classifier.classes)
+        lines = [resumable_csv.to_line(columns)]
+        lines += [
+            resumable_csv.to_line(line[name] for name in columns) for line in map(to_csv_row, rows)
+        ]
+        sys.stdout.write(b"".join(lines).decode("utf-8", "surrogateescape"))
     elif rows:
         show_table(rows, classifier)
 
@@ -209,7 +211,7 @@ def run_scoring(options: argparse.Namespace) -> int:
 
     lanes = options.workers or image_folder.cores()
     try:
-        total, new, failed = image_folder.score_folder(
+        outcome = image_folder.score_folder(
             load(options.model),
             options.folder,
             options.out,
@@ -221,9 +223,25 @@ def run_scoring(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("\ndermhub: stopped; the same command goes on from here.", file=sys.stderr)
         return 130
+    if outcome.again:
+        warn(
+            f"{len(outcome.again)} image(s) or their rows changed since they were scored, and were "
+            f"scored again: {some(outcome.again)}."
+        )
+    if outcome.newer:
+        warn(
+            f"{len(outcome.newer)} image(s) were written after {options.out}, which is complete "
+            f"and stays as it is ({some(outcome.newer)}): remove it to score the folder again."
+        )
+    failed = outcome.failed
     unread = f"; {failed:,} of these have no score, but an error" if failed else ""
-    print(f"{options.out}: {total:,} files, {new:,} of them scored now{unread}")
+    print(f"{options.out}: {outcome.total:,} files, {outcome.scored:,} of them scored now{unread}")
     return 0
+
+
+def warn(sentence: str) -> None:
+    """Print a sentence on stderr."""
+    print(f"dermhub: {sentence}", file=sys.stderr)
 
 
 def add_merge(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from dermhub.data.augment import augment
-from dermhub.errors import ImageError
+from dermhub.errors import ConfigError, ImageError
 from dermhub.images.decode import to_rgb
 from dermhub.images.view import InputSpec
 
@@ -88,13 +88,36 @@ def epoch_order(
     return rng.permutation(np.concatenate(drawn))
 
 
-def one_sentence(loader: DataLoader[Any]) -> Iterator[Any]:
-    """Yield a loader's batches; raises ImageError in one sentence for an unreadable image.
+def one_sentence(loader: DataLoader[Any]) -> Iterator[list[torch.Tensor]]:
+    """Yield a loader's batches as tensors; its errors become one sentence.
 
     A worker process sends its whole traceback as the error's text, with the sentence at the end.
+    Raises ImageError for an unreadable image, and ConfigError where processes can't be started,
+    have no memory left or were ended.
     """
     try:
-        yield from loader
+        for batch in loader:
+            yield [torch.as_tensor(part) for part in batch]
     except ImageError as error:
         sentence = str(error).rpartition("ImageError: ")[2].strip()
         raise ImageError(sentence) from None
+    except (RuntimeError, OSError, MemoryError) as error:
+        problem = _problem_of_processes(error)
+        if not loader.num_workers or problem is None:
+            raise
+        raise ConfigError(
+            f"The {loader.num_workers} processes that decode images failed ({problem}): use fewer "
+            "--workers, or 0, or give them more memory (docker run --shm-size=1g)."
+        ) from error
+
+
+def _problem_of_processes(error: Exception) -> str | None:
+    """What became of a loader's processes, in a few words; None for an error in our own code."""
+    text = str(error)
+    if text.startswith("Caught "):
+        # Raised in a process, and its traceback with it.
+        last = text.strip().splitlines()[-1]
+        known = ("MemoryError", "OSError", "shared memory", "No space left")
+        return last if any(word in last for word in known) else None
+    cause = error.__context__ if "exited unexpectedly" in text and error.__context__ else error
+    return " ".join(str(cause).split())[:160] or type(error).__name__

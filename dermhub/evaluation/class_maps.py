@@ -70,7 +70,7 @@ def read_maps(path: Path, test: pd.DataFrame) -> pd.DataFrame:
     Raises DataError when it is damaged or belongs to other images.
     """
     try:
-        table = pd.read_csv(path, dtype={"image_id": str})
+        table = predictions.with_text(pd.read_csv(path, dtype={"image_id": str}))
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path} can't be read ({' '.join(str(error).split())}): measure the model again."

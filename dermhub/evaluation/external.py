@@ -90,8 +90,8 @@ def _operating_point(
 def read_external(path: Path, task: Task) -> pd.DataFrame:
     """Read external.csv; raises DataError when it is damaged or of another task."""
     try:
-        table = pd.read_csv(
-            path, dtype={"source": str, "image_id": str, "dx": str}, keep_default_na=False
+        table = predictions.with_text(
+            pd.read_csv(path, dtype=predictions.TEXT, keep_default_na=False)
         )
     except (OSError, ValueError) as error:
         raise DataError(

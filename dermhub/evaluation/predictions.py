@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dermhub.data import partition
+from dermhub.data.cells import from_cell, to_cell
 from dermhub.errors import DataError, some
 from dermhub.evaluation import robustness
 from dermhub.tasks import Task
@@ -17,7 +19,7 @@ ABOUT = ("dx_type", "age", "sex", "localization")
 """Columns that describe the patient and the ground truth: reported, never an input of a model."""
 
 TEXT = dict.fromkeys(
-    ("image_id", "lesion_id", "split", "dx", "dx_type", "sex", "localization"), str
+    ("source", "image_id", "lesion_id", "split", "dx", "dx_type", "sex", "localization"), str
 )
 """Columns that are read as text, also where they look like numbers."""
 
@@ -35,9 +37,25 @@ def logit_columns(task: Task) -> list[str]:
 def to_csv(table: pd.DataFrame) -> str:
     """Format a table as CSV.
 
-    Nine digits give each float32 back exactly, and with it every figure.
+    Nine digits give each float32 back exactly, and with it every figure. Text that a spreadsheet
+    would compute is escaped (`data.cells`); `with_text` gives it back.
     """
-    return str(table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
+    escaped = _map_text(table, to_cell)
+    return str(escaped.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
+
+
+def with_text(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table that `to_csv` wrote, as pandas has read it, with the text that was escaped."""
+    return _map_text(table, from_cell)
+
+
+def _map_text(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+    """Change the cells of all columns of text; empty ones stay."""
+
+    def changed(value: object) -> object:
+        return change(value) if isinstance(value, str) else value
+
+    return table.assign(**{name: table[name].map(changed) for name in TEXT if name in table})
 
 
 def read_predictions(path: Path, task: Task) -> pd.DataFrame:
@@ -46,7 +64,7 @@ def read_predictions(path: Path, task: Task) -> pd.DataFrame:
     Raises DataError when the file is missing, damaged or of another task.
     """
     try:
-        table = pd.read_csv(path, dtype=TEXT, keep_default_na=False, na_values=[""])
+        table = with_text(pd.read_csv(path, dtype=TEXT, keep_default_na=False, na_values=[""]))
     except OSError as error:
         raise DataError(
             f"{path} can't be read ({error.strerror or error}): measure the model again."

@@ -168,11 +168,13 @@ def _counts(part: pd.DataFrame, task: Task) -> dict[str, Any]:
     return counts
 
 
-def headline(figures: dict[str, dict[str, float]]) -> str:
+def headline(figures: dict[str, Any]) -> str:
     """The figures of the test split that a person looks at first, in one line."""
     test = figures["test"]
+    # Where the data name no lesions each file counts as one, which says nothing.
+    lesions = "unknown" if figures.get("overlap", 0) is None else test["lesions"]
     return (
-        f"test, {test['n']} images of {test['lesions']} lesions: accuracy {test['accuracy']:.4f}, "
+        f"test, {test['n']} images of {lesions} lesions: accuracy {test['accuracy']:.4f}, "
         f"balanced accuracy {test['balanced_accuracy']:.4f}, malignancy AUROC "
         f"{test['malignancy_auroc']:.4f}"
     )

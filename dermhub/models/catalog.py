@@ -8,10 +8,13 @@ from pathlib import Path
 from dermhub.errors import DownloadError, ModelError, suggest
 from dermhub.hub import client
 from dermhub.hub.pins import Entry
-from dermhub.layout import CONFIG
+from dermhub.layout import CONFIG, GRAPH, WEIGHTS
 
 MODEL_CARDS = Path(__file__).resolve().parents[2] / "model_cards"
 """Folder of the shipped models; an installed package has none."""
+
+RUN_MODEL = "model"
+"""Folder of a training run that holds its model."""
 
 CATALOGUE: dict[str, Entry] = {}
 """id -> published model. `python -m dermhub push` prints the entry of the model it has sent."""
@@ -28,14 +31,16 @@ def locate(model: str | os.PathLike[str] | Entry) -> Path:
     """Find the folder of a model, and download the model where necessary.
 
     `model` may be an existing folder, the id of a shipped model or of one in the catalogue, or a
-    model of the hub; they are tried in this order. An `Entry` is fetched as it is. Raises
+    model of the hub; they are tried in this order. The folder of a training run stands for the
+    model in it, and a file of a model for its folder. An `Entry` is fetched as it is. Raises
     ModelError when there is no such model or its files are not the published ones, DownloadError
     when it can't be fetched.
     """
     if isinstance(model, Entry):
         return client.fetch(model.repository, model.revision, model.files)
-    if Path(model).is_dir():
-        return Path(model)
+    folder = _existing(Path(model))
+    if folder is not None:
+        return folder
     name = str(model)
     folders = shipped()
     if name in folders:
@@ -56,10 +61,22 @@ def locate(model: str | os.PathLike[str] | Entry) -> Path:
     )
 
 
+def _existing(path: Path) -> Path | None:
+    """The model folder that a path stands for, or None where nothing is there."""
+    if path.is_dir():
+        inner = path / RUN_MODEL
+        is_run = not (path / CONFIG).exists() and (inner / CONFIG).is_file()
+        return inner if is_run else path
+    if not path.is_file():
+        return None
+    # Of a single file, as older exports were, the model folder says what to do about it.
+    return path.parent if path.name in (GRAPH, WEIGHTS, CONFIG) else path
+
+
 def display_name(place: str) -> str:
     """Return the name by which a card calls a file, folder or model.
 
-    It is the last part of the path; for the folder `model` of a run, the run's name.
+    It is the last part of the path; for the model of a run, the run's name.
     """
     path = Path(place).resolve()
-    return path.parent.name if path.name == "model" else path.name
+    return path.parent.name if path.name == RUN_MODEL else path.name

@@ -324,8 +324,10 @@ def load(model: str | os.PathLike[str] | Entry, runtime: Runtime = "auto") -> Cl
     """
     if isinstance(model, Entry):
         return Classifier(locate(model), model.id, runtime)
+    if Path(model).exists():
+        return Classifier(locate(model), "", runtime)
     # A mistyped path of an export is not looked up on the hub.
-    if Path(model).is_dir() or str(model).endswith(".onnx"):
+    if str(model).endswith(".onnx"):
         return Classifier(model, "", runtime)
     # The hub's cache names a folder by its commit, so the model is named as it was asked for.
     return Classifier(locate(model), str(model), runtime)

@@ -108,6 +108,12 @@ def installed() -> bool:
     return onnx_runtime.installed()
 
 
+def check_packages() -> None:
+    """Raise ConfigError where onnx or ONNX Runtime, which an export needs, is not installed."""
+    _onnx()
+    onnx_runtime.module("The export")
+
+
 def _check_free(to: Path) -> None:
     """Raise ConfigError for a place that holds anything but an earlier export.
 

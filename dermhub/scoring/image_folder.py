@@ -12,7 +12,9 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -25,15 +27,33 @@ from dermhub.images.decode import MIN_SIDE
 from dermhub.images.photo import Photo
 from dermhub.models import prediction
 from dermhub.models.classifier import Classifier
-from dermhub.scoring import results
+from dermhub.scoring import results, stale_rows
 from dermhub.scoring.results import ERROR, RunManifest
 from dermhub.scoring.resumable_csv import ResumableCsv
+from dermhub.scoring.stale_rows import CHECK
 
 EVERY = 0.5
 """Seconds between two updates of the progress on a terminal; elsewhere twenty times as many."""
 
 Row = dict[str, Any]
 """Column -> value, as `prediction.to_csv_row` makes it, or the name and the error of a bad file."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The outcome of a run: numbers of files, and names of those that changed meanwhile.
+
+    `total` files are in the table, `scored` of them were read now, and `failed` of the latter have
+    an error in place of a score. `again` names the rows that were scored again (`stale_rows.find`),
+    and `newer` the files that were written after a table that was complete before and stays as it
+    is.
+    """
+
+    total: int
+    scored: int = 0
+    failed: int = 0
+    again: tuple[str, ...] = ()
+    newer: tuple[str, ...] = ()
 
 
 def describe(classifier: Classifier, listing: Sequence[str], shard: str, batch: int) -> RunManifest:
@@ -69,48 +89,98 @@ def score_folder(
     batch: int,
     lanes: int,
     always: bool = False,
-) -> tuple[int, int, int]:
+) -> Outcome:
     """Score a folder into `out`, or resume a stopped run of the same model and options.
 
-    Shows the progress on a terminal; with `always`, elsewhere too. Returns the number of files in
-    `out`, the number of those that were read now, and the number of the latter that have an error
-    in place of a score. Raises ConfigError where `out` belongs to another run.
+    Rows of a stopped run whose image or values have changed since are scored again. Shows the
+    progress on a terminal; with `always`, elsewhere too. Raises ConfigError where `out` belongs to
+    another run.
     """
     listing = relative_names(folder)
     run = describe(classifier, listing, shard, batch)
     chosen = list(results.select(listing, shard))
-    if results.open_run(out, run):
-        return len(chosen), 0, 0
     _, part = results.side_files(out)
+    if results.open_run(out, run):
+        # Still there if a run was killed after it had written the table.
+        part.unlink(missing_ok=True)
+        return Outcome(len(chosen), newer=tuple(_newer(folder, chosen, out)))
     # Whole batches are kept: the place of an image in its batch decides how its last digit is
     # rounded.
-    with (
-        ResumableCsv(part, run.columns, chosen, batch) as table,
-        progress_bar(len(chosen), table.done, always) as advance,
-        batches.without_warnings(),
-    ):
-        done = table.done
+    with ResumableCsv(part, (*run.columns, CHECK), chosen, batch) as table:
+        stale = dict(stale_rows.find(table, folder, batch, lanes))
+        done = table.done - sum(min(batch, len(chosen) - start) for start in stale)
         failed = 0
-        for rows in score_images(classifier, folder, chosen[done:], batch, lanes):
-            table.append(rows)
-            advance(len(rows))
-            failed += sum(ERROR in row for row in rows)
-    results.publish(part, out, run.columns)
-    return len(chosen), len(chosen) - done, failed
+        with progress_bar(len(chosen), done, always) as advance, batches.without_warnings():
+
+            def score(starts: Sequence[int]) -> Iterator[list[Row]]:
+                nonlocal failed
+                for rows in score_images(classifier, folder, chosen, batch, lanes, starts):
+                    advance(len(rows))
+                    failed += sum(ERROR in row for row in rows)
+                    yield rows
+
+            for rows in score(range(table.done, len(chosen), batch)):
+                table.append(rows)
+            records = _records(table, run.columns, stale, score(list(stale)), batch)
+            results.publish(records, out, run.columns)
+    part.unlink(missing_ok=True)
+    again = tuple(reason for reasons in stale.values() for reason in reasons)
+    return Outcome(len(chosen), len(chosen) - done, failed, again)
+
+
+def _newer(folder: Path, names: Sequence[str], out: Path) -> Iterator[str]:
+    """Yield the files that were written after the table."""
+    written = out.stat().st_mtime
+    for name in names:
+        with contextlib.suppress(OSError):
+            if (folder / name).stat().st_mtime > written:
+                yield name
+
+
+def _records(
+    table: ResumableCsv,
+    columns: Sequence[str],
+    stale: Collection[int],
+    fresh: Iterator[list[Row]],
+    batch: int,
+) -> Iterator[list[str]]:
+    """Yield the rows of a complete run, with those of stale batches taken from `fresh`."""
+    written = (row[:-1] for row in table.rows())
+    start = 0
+    while rows := list(islice(written, batch)):
+        if start in stale:
+            for row in next(fresh):
+                yield _cells(row, columns)
+        else:
+            yield from rows
+        start += len(rows)
+
+
+def _cells(row: Row, columns: Sequence[str]) -> list[str]:
+    """Return the text of each column; a column that the row lacks is empty."""
+    cells = (row.get(name) for name in columns)
+    return ["" if cell is None else str(cell) for cell in cells]
 
 
 def score_images(
-    classifier: Classifier, folder: Path, chosen: Sequence[str], batch: int, lanes: int
+    classifier: Classifier,
+    folder: Path,
+    chosen: Sequence[str],
+    batch: int,
+    lanes: int,
+    starts: Sequence[int] | None = None,
 ) -> Generator[list[Row]]:
     """Yield the rows of the files, a batch at a time and in their order.
 
-    At most `batches.AHEAD` batches per lane are in memory.
+    `starts` are the places of the batches' first files, by default of all. At most `batches.AHEAD`
+    batches per lane are in memory.
     """
 
     def score(start: int) -> list[Row]:
         return score_batch(classifier, folder, chosen[start : start + batch], batch)
 
-    return batches.in_order(score, range(0, len(chosen), batch), lanes)
+    every = range(0, len(chosen), batch) if starts is None else starts
+    return batches.in_order(score, every, lanes)
 
 
 def score_batch(
@@ -121,6 +191,8 @@ def score_batch(
     Images are decoded one by one, so that the pixels of only one of them are in memory at a time.
     """
     rows: list[Row] = [{"image": name} for name in chosen]
+    # Before the files are decoded: the row of one that changes in between is scored again.
+    digests = [stale_rows.file_digest(folder / name) for name in chosen]
     # Places in `rows` of the files that are images.
     places: list[int] = []
 
@@ -144,6 +216,12 @@ def score_batch(
     answers = classifier.predict(photos(), batch=size)
     for place, answer in zip(places, answers, strict=False):
         rows[place] = prediction.to_csv_row(prediction.to_record(chosen[place], answer))
+    columns = (*prediction.csv_columns(classifier.classes), ERROR)
+    for row, digest in zip(rows, digests, strict=True):
+        cells = (row.get(name) for name in columns)
+        row[CHECK] = stale_rows.row_digest(
+            digest, ["" if cell is None else str(cell) for cell in cells]
+        )
     return rows
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import heapq
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dermhub.errors import ConfigError, DataError, some
-from dermhub.scoring import results, resumable_csv
+from dermhub.scoring import results, resumable_csv, row_check
 from dermhub.scoring.results import RunManifest
 
 Record = list[str]
 """Cells of a row, the path of the image first."""
+
+Place = tuple[Path, int]
+"""A shard and the line in it at which a row begins."""
 
 
 def merge(out: Path, shards: Sequence[Path]) -> int:
@@ -30,16 +31,15 @@ def merge(out: Path, shards: Sequence[Path]) -> int:
     existing = [path for path in (out, *results.side_files(out)) if path.exists()]
     if existing:
         raise ConfigError(f"{existing[0]} is there already: give another file, or remove it first.")
-    partial = out.with_name(f"{out.name}.merging")
-    try:
-        count = _write(partial, shards, whole)
-        whole.write(out)
-        results.publish(partial, out, whole.columns)
-    except OSError as error:
-        raise resumable_csv.unwritable(out, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
+    count = 0
+
+    def counted() -> Iterator[Record]:
+        nonlocal count
+        for record in _merged(shards, whole):
+            count += 1
+            yield record
+
+    results.publish(counted(), out, whole.columns, whole)
     return count
 
 
@@ -87,43 +87,45 @@ def _read_run(path: Path) -> RunManifest:
     return run
 
 
-def _write(out: Path, shards: Sequence[Path], whole: RunManifest) -> int:
-    """Write the rows of all shards as CSV, in order, and return their number.
+def _merged(shards: Sequence[Path], whole: RunManifest) -> Iterator[Record]:
+    """Yield the rows of all shards in order.
 
     Raises DataError for rows that are not in order, or not those of the whole folder.
     """
     names: list[str] = []
     records = (_records(path, whole) for path in shards)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("wb") as stream:
-        stream.write(resumable_csv.to_line(whole.columns))
-        # Each shard is in order, so merging needs a row of each in memory and no sorting.
-        for record in heapq.merge(*records, key=lambda row: results.order(row[0])):
-            if names and results.order(names[-1]) >= results.order(record[0]):
-                raise DataError(
-                    f"{record[0]!r} is there twice, or the rows of a shard are not in order."
-                )
-            names.append(record[0])
-            stream.write(resumable_csv.to_line(record))
-        stream.flush()
-        os.fsync(stream.fileno())
+    # The operating point is the model's, so all rows state one threshold.
+    threshold = ""
+    # Each shard is in order, so merging needs a row of each in memory and no sorting.
+    for record, place in heapq.merge(*records, key=lambda row: results.order(row[0][0])):
+        if names and results.order(names[-1]) >= results.order(record[0]):
+            raise DataError(
+                f"{record[0]!r} is there twice, or the rows of a shard are not in order."
+            )
+        names.append(record[0])
+        stated = dict(zip(whole.columns, record, strict=True)).get("threshold", "")
+        threshold = threshold or stated
+        if stated not in ("", threshold):
+            raise _damaged(place, "threshold", f"is {stated!r}, but {threshold} in other rows")
+        yield record
     if (len(names), results.listing_sha256(names)) != (whole.files, whole.listing_sha256):
         raise DataError(
             f"The shards hold {len(names):,} files, which are not the {whole.files:,} of the "
             "folder: a shard was changed or damaged; score it again."
         )
-    return len(names)
 
 
-def _records(path: Path, whole: RunManifest) -> Iterator[Record]:
-    """Yield the rows of a shard without the heading.
+def _records(path: Path, whole: RunManifest) -> Iterator[tuple[Record, Place]]:
+    """Yield the rows of a shard without the heading, each with its place.
 
-    Raises DataError for a heading or a row that is not the shard's, and for a damaged file.
+    Raises DataError for a heading or a row that is not the shard's, for values that don't fit each
+    other, and for a damaged file.
     """
     shard = RunManifest.read(path)
     assert shard is not None
     index, count = results.parse_shard(shard.shard)
     end = 0
+    line = 1
     for number, (record, place) in enumerate(resumable_csv.read_rows(path)):
         end = place
         if number == 0:
@@ -135,6 +137,17 @@ def _records(path: Path, whole: RunManifest) -> Iterator[Record]:
                 "score it again."
             )
         else:
-            yield record
+            problem = row_check.problem(record, whole.columns)
+            if problem is not None:
+                raise _damaged((path, line), *problem)
+            yield record, (path, line)
+        # A name may hold line feeds.
+        line += resumable_csv.to_line(record).count(b"\n")
     if end != path.stat().st_size:
         raise DataError(f"{path} is cut short or damaged after {end:,} bytes: score it again.")
+
+
+def _damaged(place: Place, column: str, problem: str) -> DataError:
+    """Make the error for a value that can't be a model's answer."""
+    path, line = place
+    return DataError(f"{path}, line {line}, column {column} {problem}: score it again.")

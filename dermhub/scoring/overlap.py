@@ -5,8 +5,6 @@ It needs no PyTorch.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
@@ -18,6 +16,7 @@ from dermhub.images.near_duplicates import SeenImages
 from dermhub.images.photo import Photo
 from dermhub.layout import SEEN
 from dermhub.models.model_folder import ModelFolder
+from dermhub.scoring import resumable_csv
 
 COPY = "copy"
 
@@ -92,9 +91,9 @@ def summary(rows: Sequence[Row], count: int, model: str) -> str:
 
 
 def to_csv(rows: Sequence[Row]) -> str:
-    """Format the rows as CSV with a heading."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([field.name for field in fields(Row)])
-    writer.writerows(astuple(row) for row in rows)
-    return stream.getvalue()
+    """Format the rows as CSV with a heading, so that no spreadsheet computes a file name."""
+    records = [[field.name for field in fields(Row)], *map(astuple, rows)]
+    lines = (
+        resumable_csv.to_line("" if cell is None else cell for cell in record) for record in records
+    )
+    return b"".join(lines).decode("utf-8", "surrogateescape")

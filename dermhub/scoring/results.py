@@ -7,7 +7,7 @@ scores.csv.part       the rows so far (`resumable_csv.ResumableCsv`), until the 
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -20,6 +20,7 @@ from typing import Any
 
 from dermhub import files
 from dermhub.errors import ConfigError, DataError
+from dermhub.scoring import resumable_csv
 
 FORMAT = "dermhub scores 1"
 
@@ -143,18 +144,42 @@ def difference(before: RunManifest, now: RunManifest, but: Sequence[str] = ()) -
     return ""
 
 
-def publish(table: Path, out: Path, columns: Sequence[str]) -> None:
-    """Turn a complete CSV table into the scores `out`, in one step, and remove the table."""
-    if out.suffix.lower() == ".parquet":
-        partial = out.with_name(f"{out.name}.new")
-        try:
-            to_parquet(table, partial, columns)
-            partial.replace(out)
-        finally:
-            partial.unlink(missing_ok=True)
-        table.unlink()
-    else:
-        table.replace(out)
+def publish(
+    records: Iterable[Sequence[str]],
+    out: Path,
+    columns: Sequence[str],
+    manifest: RunManifest | None = None,
+) -> None:
+    """Write rows as the scores `out`, all or none, as CSV or Parquet.
+
+    A `manifest` is written in between, when the rows are on the disk. Raises ConfigError where
+    `out` can't be written, and passes errors of `records` on.
+    """
+    partial = out.with_name(f"{out.name}.new")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.suffix.lower() == ".parquet":
+            to_parquet(records, partial, columns)
+        else:
+            to_csv(records, partial, columns)
+        if manifest is not None:
+            manifest.write(out)
+        partial.replace(out)
+    except OSError as error:
+        raise resumable_csv.unwritable(out, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+def to_csv(records: Iterable[Sequence[str]], out: Path, columns: Sequence[str]) -> None:
+    """Write rows as CSV, and force them to the disk."""
+    with out.open("wb") as stream:
+        stream.write(resumable_csv.to_line(columns))
+        for record in records:
+            stream.write(resumable_csv.to_line(record))
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def listing_sha256(names: Iterable[str]) -> str:
@@ -187,21 +212,21 @@ def order(name: str) -> list[str]:
     return name.split("/")
 
 
-def to_parquet(table: Path, out: Path, columns: Sequence[str]) -> None:
-    """Convert a CSV table of scores to Parquet, a group of rows at a time.
+def to_parquet(records: Iterable[Sequence[str]], out: Path, columns: Sequence[str]) -> None:
+    """Write rows as Parquet, a group of rows at a time.
 
     A file name that is no UTF-8 is escaped.
     """
     arrow: Any = pyarrow()
     kinds = {"malignant": arrow.bool_()} | dict.fromkeys(TEXT, arrow.string())
     schema = arrow.schema([(name, kinds.get(name, arrow.float64())) for name in columns])
-    with (
-        table.open(encoding="utf-8", errors="surrogateescape", newline="") as stream,
-        arrow.parquet.ParquetWriter(out, schema, compression="zstd") as writer,
-    ):
-        reader = csv.DictReader(stream)
-        while group := list(islice(reader, GROUP)):
-            cells = {name: [_value(row, name) for row in group] for name in columns}
+    rows = iter(records)
+    with arrow.parquet.ParquetWriter(out, schema, compression="zstd") as writer:
+        while group := list(islice(rows, GROUP)):
+            cells = {
+                name: [_value(row[place], name) for row in group]
+                for place, name in enumerate(columns)
+            }
             writer.write_table(arrow.table(cells, schema))
 
 
@@ -225,9 +250,8 @@ def select(names: Sequence[str], shard: str) -> Iterator[str]:
     return (name for name in names if shard_of(name, count) == index)
 
 
-def _value(row: dict[str, str], name: str) -> Any:
+def _value(text: str, name: str) -> Any:
     """Convert a cell of a CSV row to the type of its column; an empty number is None."""
-    text = row[name]
     if name in TEXT:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     if text == "":

@@ -5,17 +5,23 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from dermhub.data.cells import from_cell, to_cell
 from dermhub.errors import ConfigError
 
 try:
     import fcntl
 except ImportError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
+
+SEPARATOR = re.compile(r'[",;\t\r\n]')
+"""Pattern of a character for which a cell is put into quotation marks."""
 
 SYNC = 2.0
 """Seconds between two syncs to the disk, and so the work that a loss of power costs at most."""
@@ -65,6 +71,11 @@ class ResumableCsv:
             os.fsync(self._descriptor)
             self._synced = time.monotonic()
 
+    def rows(self) -> Iterator[list[str]]:
+        """Yield the rows that are there, without the heading."""
+        rows = (row for row, _ in read_rows(self.path))
+        return islice(rows, 1, None)
+
     def close(self) -> None:
         """Force everything to the disk and close the file."""
         os.fsync(self._descriptor)
@@ -101,16 +112,18 @@ class ResumableCsv:
 
 
 def to_line(values: Iterable[Any]) -> bytes:
-    """Format a row as CSV, in UTF-8; a file name that is no UTF-8 keeps its bytes."""
-    cells = list(values)
-    # Not every Python puts a carriage return into quotation marks.
-    has_return = any("\r" in str(cell) for cell in cells)
-    stream = io.StringIO()
-    writer = csv.writer(
-        stream, lineterminator="\n", quoting=csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
-    )
-    writer.writerow(cells)
-    return stream.getvalue().encode("utf-8", "surrogateescape")
+    """Format a row as CSV, in UTF-8; a file name that is no UTF-8 keeps its bytes.
+
+    A text that a spreadsheet would compute is escaped (`data.cells`); `read_rows` gives it
+    back. A cell with a character that some program takes for a separator is in quotation marks.
+    """
+    cells = []
+    for value in values:
+        text = to_cell(value) if isinstance(value, str) else str(value)
+        if SEPARATOR.search(text):
+            text = '"' + text.replace('"', '""') + '"'
+        cells.append(text)
+    return (",".join(cells) + "\n").encode("utf-8", "surrogateescape")
 
 
 def read_rows(path: Path) -> Iterator[tuple[list[str], int]]:
@@ -132,7 +145,7 @@ def read_rows(path: Path) -> Iterator[tuple[list[str], int]]:
                 (row,) = csv.reader(text, strict=True)
             except (csv.Error, ValueError):
                 return
-            yield row, place
+            yield [from_cell(cell) for cell in row], place
             record = b""
 
 

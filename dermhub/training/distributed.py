@@ -30,7 +30,27 @@ LOST = re.compile("closed by peer|reset by peer|NCCL|Broken pipe")
 
 def launched() -> bool:
     """Tell if torchrun started this process."""
-    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+    return all(os.environ.get(name, "").isdecimal() for name in ("RANK", "WORLD_SIZE"))
+
+
+def check_variables() -> None:
+    """Raise ConfigError for variables of torchrun's that torchrun would not set so.
+
+    Schedulers of clusters set some of them, too.
+    """
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        return
+    expected = {
+        "RANK": str.isdecimal, "WORLD_SIZE": str.isdecimal, "MASTER_PORT": str.isdecimal,
+        "MASTER_ADDR": bool,
+    }  # fmt: skip
+    for name, fits in expected.items():
+        value = os.environ.get(name, "")
+        if not fits(value):
+            raise ConfigError(
+                f"RANK and WORLD_SIZE are set, as torchrun sets them, but {name} is {value!r}: "
+                "start with torchrun, or unset RANK and WORLD_SIZE."
+            )
 
 
 def rank() -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from dermhub import files
-from dermhub.data import additions, batches, datasets, tables
+from dermhub.data import additions, batches, datasets, handover, tables
 from dermhub.data.datasets import one_sentence
 from dermhub.errors import ConfigError, DataError
 from dermhub.evaluation import calibration, metrics
@@ -160,6 +161,9 @@ class Fit:
         self.rows = min(config.batch_size, len(self.train))
         self.steps = len(self.train) // self.rows
         distributed.check_rows(self.rows)
+        # A float32 is four bytes.
+        batch_bytes = self.rows // distributed.world() * 3 * config.train_size**2 * 4
+        self.handover = handover.choose(batch_bytes, config.workers)
         self.last = config.stop_after or config.epochs
         self.history: list[dict[str, Any]] = []
         self.done = 0
@@ -207,6 +211,8 @@ class Fit:
         Of several processes the first validates and saves.
         """
         self.parallel = distributed.parallel(self.model)
+        if self.handover.note and distributed.is_main():
+            tqdm.write(f"train.py: {self.handover.note}", sys.stderr)
         for epoch in range(self.done, self.last):
             row = {"epoch": epoch + 1, **self.train_epoch(epoch)}
             if distributed.is_main():
@@ -272,7 +278,8 @@ class Fit:
             images,
             self.rows // distributed.world(),
             sampler=distributed.rows(self.rows, self.steps),
-            num_workers=config.workers,
+            num_workers=self.handover.workers,
+            collate_fn=self.handover.collate,
         )
 
     def train_step(self, views: torch.Tensor, labels: torch.Tensor, step: int) -> torch.Tensor:

@@ -23,7 +23,7 @@ from dermhub.images.view import InputSpec
 from dermhub.models import backbone
 from dermhub.models.catalog import display_name, locate
 from dermhub.tasks import TASKS
-from dermhub.training import distributed, initial_weights, transfer
+from dermhub.training import distributed, image_hashes, initial_weights, transfer
 from dermhub.training.config import RUN_CONFIG, TrainConfig
 from dermhub.training.fit import Fit
 from dermhub.training.state import STATE
@@ -143,14 +143,22 @@ def begin(inputs: Inputs, out: Path, revision: str) -> None:
     options = dataclasses.asdict(inputs.config)
     files.write_json(out / "data.json", summary.describe(inputs.table, task))
     plots.overview(out / "data.png", inputs.table)
+    content = {
+        "options": options,
+        "revision": revision,
+        **_fingerprints(inputs),
+        "images_sha256": image_hashes.write(out, inputs.table),
+    }
     # Written last: from here on the folder is that of a run, and --resume finds all of it.
-    files.write_json(
-        out / RUN_CONFIG, {"options": options, "revision": revision, **_fingerprints(inputs)}
-    )
+    files.write_json(out / RUN_CONFIG, content)
 
 
 def resume(inputs: Inputs, out: Path, fit: Fit) -> None:
-    """Go back to the last complete epoch; raises ConfigError where the inputs have changed."""
+    """Go back to the last complete epoch.
+
+    Raises ConfigError where the inputs have changed, and ModelError and DataError for files of the
+    run that are damaged.
+    """
     begun = files.read_json(out / RUN_CONFIG)
     if any(begun.get(name) != value for name, value in _fingerprints(inputs).items()):
         config = inputs.config
@@ -159,6 +167,10 @@ def resume(inputs: Inputs, out: Path, fit: Fit) -> None:
             f"The data in {' or '.join(filter(None, places))} changed since {out} was begun: start "
             "a new run with --out."
         )
+    if "images_sha256" not in begun:
+        _say(f"{out} was begun by an earlier version, which kept no hashes of the images.")
+    elif distributed.is_main():
+        image_hashes.check(out, inputs.table, begun["images_sha256"])
     fit.resume()
 
 

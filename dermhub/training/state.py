@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from pathlib import Path
 
 import safetensors
@@ -17,6 +19,9 @@ from dermhub.models.weights import read_tensors
 STATE = "state.safetensors"
 """File of a run's folder with all that `save_state` writes."""
 
+CHECKSUM = re.compile(rb'"sha256": ?"([0-9a-f]{64})"')
+"""Pattern of the checksum in the header of a state."""
+
 HISTORY = "history.csv"
 """File of a run's folder with a row for each epoch."""
 
@@ -28,7 +33,10 @@ def save_state(
     optimizer: torch.optim.Optimizer,
     progress: dict[str, int],
 ) -> None:
-    """Write all that an interrupted run needs into one file, atomically."""
+    """Write all that an interrupted run needs into one file, atomically.
+
+    The header states the sha256 of the whole file, as it is with zeros in the checksum's place.
+    """
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
@@ -36,10 +44,10 @@ def save_state(
             f"optimizer.{index}.{key}": torch.as_tensor(value) for key, value in state.items()
         }
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    content = safetensors.torch.save(
-        contiguous, metadata={"format": "pt", "progress": json.dumps(progress)}
-    )
-    files.write_bytes(path, content)
+    metadata = {"format": "pt", "progress": json.dumps(progress), "sha256": "0" * 64}
+    content = safetensors.torch.save(contiguous, metadata=metadata)
+    digest = hashlib.sha256(content).hexdigest().encode()
+    files.write_bytes(path, content.replace(b"0" * 64, digest, 1))
 
 
 def load_state(
@@ -47,9 +55,10 @@ def load_state(
 ) -> dict[str, int]:
     """Restore what `save_state` wrote and return its progress.
 
-    Raises ModelError when it does not fit the model.
+    Raises ModelError when it is damaged or does not fit the model.
     """
     tensors = read_tensors(path)
+    _check_bytes(path)
     with safetensors.safe_open(path, "pt") as stream:
         metadata = stream.metadata() or {}
     if "progress" not in metadata:
@@ -76,6 +85,24 @@ def load_state(
             f"{path} does not fit the model of this run: start a new run instead."
         ) from error
     return progress
+
+
+def _check_bytes(path: Path) -> None:
+    """Raise ModelError where a state has not the checksum that it states.
+
+    States of an earlier version have none.
+    """
+    content = path.read_bytes()
+    header = content[8 : 8 + int.from_bytes(content[:8], "little")]
+    stated = CHECKSUM.search(header)
+    if stated is None:
+        return
+    zeroed = content.replace(stated[1], b"0" * 64, 1)
+    if hashlib.sha256(zeroed).hexdigest().encode() != stated[1]:
+        raise ModelError(
+            f"{path} is damaged, its bytes are not those that were written: restore it from a "
+            "backup, or start a new run."
+        )
 
 
 def _check_moments(optimizer: torch.optim.Optimizer) -> None:

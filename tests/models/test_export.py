@@ -288,6 +288,17 @@ def test_folder_that_can_not_be_written(pair: Pair, photo: Path) -> None:
         export.export(pair[0], photo / "x.onnx")
 
 
+def test_without_onnx_nothing_is_loaded(
+    tiny_lesion_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    loaded: list[object] = []
+    monkeypatch.setattr("dermhub.models.classifier.load", loaded.append)
+    code, out, err = command("export", "--model", tiny_lesion_model, "--to", tmp_path / "out")
+    assert (code, out, loaded) == (2, "", [])
+    assert err.startswith("dermhub: The export needs the package onnx, which can't be imported (")
+
+
 def test_without_onnx(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(

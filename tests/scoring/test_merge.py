@@ -11,7 +11,7 @@ import pytest
 from dermhub import files
 from dermhub.errors import ConfigError, DataError
 from dermhub.images.drawn_lesions import draw
-from dermhub.scoring import merge, results
+from dermhub.scoring import merge, results, resumable_csv
 from dermhub.scoring.results import RunManifest
 from dermhub.tasks import LESION
 from tests.support.tiny import Command, make_model
@@ -69,6 +69,7 @@ def restate(**changes: object) -> Callable[[Path], object]:
 
 FIRST = next(results.select(NAMES, "1/2"))
 LAST = list(results.select(NAMES, "1/2"))[-1]
+COUNT = len(list(results.select(NAMES, "1/2")))
 SECOND = next(results.select(NAMES, "2/2"))
 BAD = [
     (replace(f"{LAST},0.5,\n", ""), "The shards hold 6 files, which are not the 7 of the folder"),
@@ -77,6 +78,18 @@ BAD = [
         f"'{FIRST}' is there twice, or the rows of a shard are not in",
     ),
     (replace(f"{FIRST},", f"{SECOND},"), f"has a row '{SECOND}' that does not belong to shard 1/2"),
+    (
+        replace(f"{FIRST},0.5,", f"{FIRST},1.5,"),
+        "1.csv, line 2, column malignancy is '1.5', expected a number from 0 to 1: score it again.",
+    ),
+    (
+        replace(f"{LAST},0.5,", f"{LAST},nan,"),
+        f"1.csv, line {COUNT + 1}, column malignancy is 'nan', expected a number from 0 to 1",
+    ),
+    (
+        replace(f"{FIRST},0.5,\n", f"{FIRST},0.5,damaged\n"),
+        "1.csv, line 2, column malignancy is filled beside an error: score it again.",
+    ),
     (
         replace(f"{FIRST},0.5,", f"{FIRST},0.5"),
         f"has a row '{FIRST}' that does not belong to shard 1/2",
@@ -122,6 +135,39 @@ def test_shards_that_are_not_the_whole_are_refused(
         merge.merge(tmp_path / "all.csv", shards)
     assert said in str(caught.value)
     assert not list(tmp_path.glob("all.csv*"))
+
+
+def test_shards_of_two_thresholds_are_refused(tmp_path: Path) -> None:
+    columns = ("image", "threshold")
+    for number in (1, 2):
+        run = make_run(f"{number}/2", columns=columns)
+        rows = [f"{name},0.{number}\n" for name in results.select(NAMES, run.shard)]
+        (tmp_path / f"{number}.csv").write_text("image,threshold\n" + "".join(rows))
+        run.write(tmp_path / f"{number}.csv")
+    with pytest.raises(
+        DataError, match=r"\d\.csv, line 2, column threshold is '0\.\d', but 0\.\d in other rows: "
+    ):
+        merge.merge(tmp_path / "all.csv", [tmp_path / "1.csv", tmp_path / "2.csv"])
+    assert not list(tmp_path.glob("all.csv*"))
+
+
+def test_names_like_formulas_are_merged_and_read_as_they_are(tmp_path: Path) -> None:
+    names = sorted(["=1+1.png", "'=2.png", "@x.png", "a;=1.png", "\ty.png", "-1.png"])
+    fields = {"files": len(names), "listing_sha256": results.listing_sha256(names)}
+    paths = []
+    for number in (1, 2):
+        run = make_run(f"{number}/2", **fields)
+        paths.append(tmp_path / f"{number}.csv")
+        rows = [[name, "0.5", ""] for name in results.select(names, run.shard)]
+        results.publish(rows, paths[-1], COLUMNS, run)
+    assert merge.merge(tmp_path / "all.csv", paths) == 6
+    assert (tmp_path / "all.csv").read_text() == (
+        "image,malignancy,error\n"
+        "\"'\ty.png\",0.5,\n''=2.png,0.5,\n'-1.png,0.5,\n'=1+1.png,0.5,\n'@x.png,0.5,\n"
+        '"a;=1.png",0.5,\n'
+    )
+    read = [row[0] for row, _ in resumable_csv.read_rows(tmp_path / "all.csv")]
+    assert read == ["image", *names]
 
 
 def test_missing_and_doubled_shards(tmp_path: Path) -> None:

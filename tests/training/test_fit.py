@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -19,7 +20,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from dermhub.data import tables
 from dermhub.errors import ConfigError, DataError, ModelError
@@ -82,7 +83,9 @@ def test_everything_promised_is_there(finished_run: Path) -> None:
     figures = ("confusion_matrix", "curves", "data", "reliability", "roc")
     assert files == {
         *(
+            ".lock",
             "train_config.json",
+            "images.csv",
             "data.json",
             "data.png",
             "history.csv",
@@ -358,6 +361,27 @@ def test_a_state_that_is_damaged(finished_run: Path, tmp_path: Path, content: by
     (out / training_state.STATE).write_bytes(content)
     with pytest.raises(ModelError, match=f"{training_state.STATE} is "):
         run_training("--resume", out)
+
+
+@pytest.mark.parametrize("place", [20, 0.02, 0.5, 0.999])
+def test_one_bit_of_a_state_is_noticed(finished_run: Path, tmp_path: Path, place: float) -> None:
+    out = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    path = out / training_state.STATE
+    content = bytearray(path.read_bytes())
+    index = int(place * len(content)) if place < 1 else int(place)
+    content[index] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=f"{training_state.STATE} is "):
+        run_training("--resume", out)
+
+
+def test_a_state_of_an_earlier_version_has_no_checksum(finished_run: Path, tmp_path: Path) -> None:
+    tensors = load_file(finished_run / training_state.STATE)
+    save_file(tensors, tmp_path / "old", {"format": "pt", "progress": '{"epochs": 6}'})
+    model = backbone.build("test_resnet", 7)
+    optimizer = training_fit.make_optimizer(model, TrainConfig())
+    progress = training_state.load_state(tmp_path / "old", model, copy.deepcopy(model), optimizer)
+    assert progress == {"epochs": 6}
 
 
 def test_a_state_of_another_model(finished_run: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -17,6 +18,7 @@ import train
 from dermhub.data import tables
 from dermhub.errors import DataError, DermhubError, ModelError
 from dermhub.tasks import LESION
+from dermhub.training import lock
 from dermhub.training.config import TrainConfig
 from tests.support.tiny import TINY_RUN, run_training
 
@@ -70,6 +72,19 @@ def test_a_wrong_option_is_exit_code_2_and_one_sentence_at_once(options: list[st
     assert (done.returncode, done.stdout) == (2, "LOADED\n")
     assert done.stderr.startswith("train.py: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_without_torch_it_says_so() -> None:
+    code = (
+        f"import runpy, sys; sys.modules['torch'] = None; sys.argv = [{TRAIN!r}]; "
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    done = python("-c", code)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "train.py: this needs torch, which is not installed: pip install -r requirements.txt.\n"
+    )
 
 
 @pytest.mark.slow
@@ -229,6 +244,91 @@ def test_resume_when_the_data_have_changed(
         str(error)
         == f"The data in {moved} changed since {out} was begun: start a new run with --out."
     )
+
+
+def moved_run(finished_run: Path, tiny_data: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """Copies of a finished run and of its data, the first of which names the second."""
+    out = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    data = Path(shutil.copytree(tiny_data, tmp_path / "data"))
+    content = json.loads((out / "train_config.json").read_text())
+    content["options"]["data"] = str(data)
+    (out / "train_config.json").write_text(json.dumps(content))
+    return out, data
+
+
+def test_resume_when_an_image_has_changed(
+    finished_run: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    out, data = moved_run(finished_run, tiny_data, tmp_path)
+    first, second = sorted((data / "images").iterdir())[3:5]
+    for path in (first, second):
+        # The same size and time, as an editor or a restored backup may leave them.
+        before = path.stat()
+        content = path.read_bytes()
+        path.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert path.stat().st_size == before.st_size
+    error = refusal(tmp_path, "--resume", out)
+    assert str(error) == (
+        f"2 image(s) changed since {out} was begun ({first.stem}, {second.stem}): put back what "
+        "they were, or start a new run with --out."
+    )
+
+
+def test_resume_with_other_hashes_than_the_run_has_written(
+    finished_run: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    out, _ = moved_run(finished_run, tiny_data, tmp_path)
+    with (out / "images.csv").open("a") as stream:
+        stream.write("more\n")
+    error = refusal(tmp_path, "--resume", out)
+    assert str(error).startswith(f"{out / 'images.csv'} is not what the run has written")
+
+
+def test_the_hashes_are_those_of_the_files(finished_run: Path, tiny_data: Path) -> None:
+    lines = (finished_run / "images.csv").read_text().splitlines()
+    photo = tiny_data / "images" / "TEST_0000.jpg"
+    expected = hashlib.sha256(photo.read_bytes()).hexdigest()
+    assert lines[:2] == ["image_id,sha256", f"TEST_0000,{expected}"]
+    assert len(lines) == 50
+
+
+def test_a_second_run_in_the_same_folder_ends_at_once(
+    finished_run: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    out, _ = moved_run(finished_run, tiny_data, tmp_path)
+    expected = (
+        f"Another process is training in {out}: wait until it is done, or give another folder with "
+        "--out."
+    )
+    with lock.locked(out):
+        # In a process of its own, as it happens, and before anything heavy is imported.
+        done = light("--resume", str(out))
+        assert (done.returncode, done.stdout) == (2, "LOADED\n")
+        assert done.stderr == f"train.py: {expected}\n"
+        assert str(refusal(tmp_path, "--data", tiny_data, *TINY_RUN, "--out", out)) == expected
+
+
+def test_the_lock_of_a_killed_process_does_not_stay(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    code = (
+        "import os, pathlib, sys\nfrom dermhub.training import lock\n"
+        "with lock.locked(pathlib.Path(sys.argv[1])):\n    os.kill(os.getpid(), 9)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(out)], cwd=Path(TRAIN).parent, check=False
+    )
+    assert done.returncode == -9
+    assert (out / ".lock").exists()
+    with lock.locked(out):
+        (out / "train_config.json").write_text("begun")
+    assert {path.name for path in out.iterdir()} == {".lock", "train_config.json"}
+
+
+def test_a_run_that_does_not_begin_leaves_no_folder(tmp_path: Path) -> None:
+    with lock.locked(tmp_path / "a" / "b"):
+        assert (tmp_path / "a" / "b" / ".lock").exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow  # the hub's client tries again for most of a minute

@@ -1,0 +1,128 @@
+"""The machine that a program starts on: variables of the environment that would end it.
+
+Notebooks, conda, proxy tools and schedulers leave variables behind which a library trips over while
+it is imported, with an error that names no variable. `prepare` sets right what can be, before any
+library is imported, and `sentence` names the variable behind an error that came all the same.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from dermhub.hub import environment
+
+MOST_THREADS = 1024
+"""Largest OMP_NUM_THREADS that is passed on; systems refuse to make many more."""
+
+EVERYDAY = {"HOME", "LANG", "LOGNAME", "OLDPWD", "PATH", "PWD", "SHELL", "SHLVL", "TERM", "USER"}
+"""Variables whose values stand in error messages for other reasons."""
+
+
+def prepare() -> None:
+    """Set variables right that would end a program, and say so on stderr where it matters.
+
+    Pictures are only drawn into files, so a notebook's MPLBACKEND is replaced. PYTHONWARNINGS makes
+    no errors of warnings. A number of threads that is none is dropped.
+    """
+    os.environ["MPLBACKEND"] = "agg"
+    by_variable = [part for part in os.environ.get("PYTHONWARNINGS", "").split(",") if part]
+    by_option = sys.warnoptions[len(by_variable) :]
+    if not by_option and any(part.startswith("error") for part in by_variable):
+        warnings.simplefilter("default")
+    threads = os.environ.get("OMP_NUM_THREADS", "").strip()
+    # Several numbers are for threads that start threads.
+    if threads and not all(map(_is_thread_number, threads.split(","))):
+        _drop(
+            "OMP_NUM_THREADS",
+            f"OMP_NUM_THREADS is {threads[:40]!r}, expected a number from 1 to {MOST_THREADS}: it "
+            "is left out of account.",
+        )
+    for name in [name for name in os.environ if name.startswith("TQDM_")]:
+        value = os.environ[name]
+        # The progress bar turns these into numbers when it is made.
+        if name != "TQDM_DISABLE" and not re.fullmatch(r"\d+(\.\d*)?", value.strip()):
+            _drop(name, f"{name} is {value[:40]!r}, expected a number: it is left out of account.")
+
+
+def do_without_network() -> None:
+    """Drop the variables with which a client of the network can't even be made; say so on stderr.
+
+    For programs whose libraries make such clients while they are imported, and never use them.
+    """
+    problems = environment.import_problems() | environment.network_problems()
+    problems |= _no_proxy_problems()
+    for name, problem in problems.items():
+        _drop(name, f"{problem} The page is served without it.")
+
+
+def sentence(error: BaseException) -> str:
+    """Say in one sentence which variable or folder of this machine is behind an error.
+
+    Returns "" for an error that has another cause.
+    """
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and "No usable temporary directory" in text:
+        return (
+            "There is no folder for temporary files that can be written: set TMPDIR to one, or "
+            "give the container one (docker run --tmpfs /tmp)."
+        )
+    if isinstance(error, RuntimeError) and "home directory" in text:
+        return environment.home_problem() or (
+            "The home folder can't be told: set HOME to a folder that can be written."
+        )
+    for name in dict.fromkeys(_suspects(error)):
+        problems = environment.hub_problems() | environment.requests_problems()
+        value = os.environ[name]
+        return problems.get(name) or (
+            f"{name} is {value[:80]!r}, with which a library fails ({type(error).__name__}: "
+            f"{text[:160]}): correct or unset it."
+        )
+    return ""
+
+
+def _suspects(error: BaseException) -> Iterator[str]:
+    """Yield the variables that an error is about: read where it was raised, or quoted in it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        for frame in reversed(traceback.extract_tb(cause.__traceback__)):
+            line = frame.line or ""
+            if "env" in line:
+                yield from (name for name in re.findall(r"\w{3,}", line) if name in os.environ)
+        text = str(cause)
+        for name, value in os.environ.items():
+            quoted = f"'{value}'" in text and not value.isdecimal()
+            if name not in EVERYDAY and (quoted or (len(value) > 4 and value in text)):
+                yield name
+        cause = cause.__cause__ or cause.__context__
+
+
+def _no_proxy_problems() -> dict[str, str]:
+    """Map NO_PROXY to a sentence where a host in it is none that a client can read."""
+    problems = {}
+    for name in ("NO_PROXY", "no_proxy"):
+        for host in filter(None, map(str.strip, os.environ.get(name, "").split(","))):
+            try:
+                _ = urlsplit(host if "://" in host else f"all://{host}").port
+            except ValueError:
+                # An IPv6 address without brackets looks like a host with an odd port.
+                if not re.fullmatch(r"[0-9A-Fa-f:.]+(/\d+)?", host):
+                    problems[name] = (
+                        f"{name} names {host[:80]!r}, expected hosts with commas between them: "
+                        f"correct or unset {name}."
+                    )
+    return problems
+
+
+def _is_thread_number(text: str) -> bool:
+    return text.strip().isdecimal() and 1 <= int(text) <= MOST_THREADS
+
+
+def _drop(name: str, problem: str) -> None:
+    del os.environ[name]
+    print(f"dermhub: {problem}", file=sys.stderr)

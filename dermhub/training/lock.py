@@ -1,0 +1,69 @@
+"""The lock of a run's folder: a single process trains in it at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from dermhub.errors import ConfigError
+
+LOCK = ".lock"
+"""Name of the locked file in a run's folder. It stays there: a lock belongs to the open file."""
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
+"""Errors of a file system that has no locks, such as an NFS share without its lock service."""
+
+
+@contextlib.contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Hold the lock of a run's folder, which is made if need be.
+
+    The system gives the lock up when the process ends, however that happens. A run that ends before
+    its folder holds anything else leaves nothing behind. Raises ConfigError at once where another
+    process holds the lock, and where the folder can't be written.
+    """
+    # Imported here, because --help and wrong options do without it.
+    import filelock
+
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    # Whoever may write in the folder may go on with the run, also where others began it.
+    lock = filelock.FileLock(out / LOCK, mode=0o664)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise ConfigError(
+            f"Another process is training in {out}: wait until it is done, or give another folder "
+            "with --out."
+        ) from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            _remove_unused(out, made)
+            raise ConfigError(
+                f"{out} can't be written ({error.strerror or error}): choose a folder that can be "
+                "written and has space."
+            ) from error
+        print(
+            f"train.py: {out} can't be locked ({error.strerror}): make sure that no other process "
+            "trains there.",
+            file=sys.stderr,
+        )
+    try:
+        yield
+    finally:
+        # While the lock is held: the next process may begin the folder as soon as it is given up.
+        _remove_unused(out, made)
+        lock.release()
+
+
+def _remove_unused(out: Path, made: list[Path]) -> None:
+    """Remove the lock's file and the folders that were made for it, where nothing else is there."""
+    with contextlib.suppress(OSError):
+        if {path.name for path in out.iterdir()} == {LOCK}:
+            (out / LOCK).unlink()
+        for folder in made:
+            # Fails, and ends this, where the folder holds something.
+            folder.rmdir()
