@@ -54,7 +54,9 @@ def read_inputs(config: TrainConfig) -> Inputs:
     that can't be used.
     """
     config, folder = _locate_data(config)
-    table = tables.read_table(folder, TASKS[config.task])
+    with distributed.one_voice():
+        table = tables.read_table(folder, TASKS[config.task], config.columns)
+    _say(f"{folder}\n{tables.tree(table)}")
     if partition.overlap(table) is None:
         _say(
             "The data name no lesions: photographs of one may stand in training and test, and "
@@ -87,7 +89,10 @@ def _locate_data(config: TrainConfig) -> tuple[TrainConfig, Path]:
 
 def _with_additions(table: pd.DataFrame, config: TrainConfig) -> pd.DataFrame:
     if config.extra:
-        table, left_out = additions.add_images(table, Path(config.extra), TASKS[config.task])
+        with distributed.one_voice():
+            table, left_out = additions.add_images(
+                table, Path(config.extra), TASKS[config.task], config.columns
+            )
         count = len(additions.added_rows(table))
         _say(f"{config.extra}: {count} more training images, {left_out} left out")
     if config.sharper:

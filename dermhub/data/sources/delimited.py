@@ -1,0 +1,272 @@
+"""CSV tables as spreadsheets and archives write them: bytes -> a heading and rows of text.
+
+Any separator, line ends and encoding that can be told from the file itself are read; a file that
+is no table is refused by what it is. No cell is converted here.
+"""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import csv
+import gzip
+import io
+import lzma
+import re
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dermhub.errors import DataError
+from dermhub.images.unreadable_files import HEAD, kind_of
+
+SEPARATORS = (",", ";", "\t", "|")
+
+EMPTY = frozenset(
+    {
+        *("#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
+        *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
+    }
+)
+"""Cells that stand for nothing, as pandas takes them, beside the empty one."""
+
+BEGINNING = 1 << 16
+"""Bytes that are enough to see a heading."""
+
+WORKBOOKS = ("xl/workbook.xml", "content.xml", "[Content_Types].xml", "Index/Document.iwa")
+"""Files in the workbooks of Excel, LibreOffice and Numbers, which are archives."""
+
+BOMS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+"""First bytes -> encoding. Those of UTF-32 begin with those of UTF-16."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table of text: its heading, its rows, and the line of the file in which each row begins.
+
+    `guessed` is true where the file is no UTF-8, and letters beyond ASCII are those of Windows.
+    """
+
+    path: Path
+    heading: tuple[str, ...]
+    rows: list[list[str]]
+    lines: list[int]
+    guessed: bool = False
+
+    def has(self, name: str) -> bool:
+        """Tell if the table has a column, whatever the case and blanks of its heading."""
+        return fold(name) in map(fold, self.heading)
+
+    def name(self, name: str) -> str:
+        """Return a column's heading; raises DataError where it is there twice."""
+        names = [heading for heading in self.heading if fold(heading) == fold(name)]
+        if len(names) != 1:
+            raise DataError(f"{self.path} has {len(names)} columns {name}, expected one.")
+        return names[0]
+
+    def column(self, name: str) -> list[str]:
+        """Return the cells of a column, "" for those that are empty.
+
+        Raises DataError where the table has two such columns or none, and for letters that are
+        not certain in a column that decides which image is meant.
+        """
+        place = self.heading.index(self.name(name))
+        cells = (" ".join(row[place].split()) if place < len(row) else "" for row in self.rows)
+        return ["" if cell in EMPTY else cell for cell in cells]
+
+
+def fold(name: str) -> str:
+    """Return a heading in lower case, "_" for its blanks and hyphens: "Image ID" is image_id."""
+    text = unicodedata.normalize("NFKC", name).strip(" \t\"'\ufeff\u200b").casefold()
+    return re.sub(r"[\s-]+", "_", text)
+
+
+def read(path: Path) -> Sheet:
+    """Read a table; raises DataError for a file that is none."""
+    return _read(path, None)
+
+
+def read_heading(path: Path) -> Sheet:
+    """Return the beginning of a table, without a heading where a file is none."""
+    try:
+        return _read(path, BEGINNING)
+    except DataError:
+        return Sheet(path, (), [], [])
+
+
+def _read(path: Path, limit: int | None) -> Sheet:
+    try:
+        with path.open("rb") as stream:
+            content = _unpacked(stream.read() if limit is None else stream.read(limit), path, limit)
+    except FileNotFoundError:
+        raise DataError(
+            f"There is no file {path}: give a CSV table with the columns image_id and dx."
+        ) from None
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
+        raise no_table(path, getattr(error, "strerror", None) or str(error)) from None
+    text, guessed = _text(content, path, cut=limit is not None)
+    first, separator, skipped = _separator(text)
+    rows, lines = _rows(text[first:], separator, skipped, path, limit is not None)
+    if not rows:
+        raise no_table(path, "it is empty")
+    heading = tuple(name.strip(" \t\r\n\ufeff\u200b") for name in rows[0])
+    sheet = Sheet(path, heading, rows[1:], lines[1:], guessed)
+    if limit is None:
+        _check_lengths(sheet)
+    return sheet
+
+
+def no_table(path: Path, reason: str) -> DataError:
+    """Return the error for a file that is no table, and why."""
+    return DataError(f"{path} can't be read as a CSV table ({reason}): save it as CSV UTF-8.")
+
+
+def _unpacked(content: bytes, path: Path, limit: int | None) -> bytes:
+    """Unpack a compressed table; raises DataError for a workbook."""
+    if content.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
+        raise _workbook(path)
+    if content.startswith(b"PK\x03\x04"):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            if any(name in WORKBOOKS for name in names):
+                raise _workbook(path)
+            if len(names) != 1:
+                raise no_table(path, f"it is an archive of {len(names)} files: unpack it")
+            with archive.open(names[0]) as stream:
+                return stream.read() if limit is None else stream.read(limit)
+    for start, module in ((b"\x1f\x8b", gzip), (b"BZh", bz2), (b"\xfd7zXZ", lzma)):
+        if content.startswith(start):
+            with module.open(path) as stream:
+                return bytes(stream.read() if limit is None else stream.read(limit))
+    return content
+
+
+def _workbook(path: Path) -> DataError:
+    return DataError(
+        f"{path} is a workbook, expected a CSV table: save it as CSV UTF-8 and give that file."
+    )
+
+
+def _text(content: bytes, path: Path, cut: bool) -> tuple[str, bool]:
+    """Decode a table; returns the text, and if its encoding is a guess.
+
+    `cut` says that these are only the first bytes of a file.
+    """
+    errors = "ignore" if cut else "strict"
+    encoding = next((name for mark, name in BOMS if content.startswith(mark)), "")
+    if not encoding and b"\0" in content[:200]:
+        # UTF-16 without a mark: the letters of a heading have a zero before or after them.
+        encoding = "utf-16-le" if content[1:2] == b"\0" else "utf-16-be"
+    guessed = False
+    try:
+        text = content.decode(encoding or "utf-8", errors)
+    except UnicodeDecodeError as error:
+        if encoding:
+            raise no_table(path, f"it is no {encoding}") from None
+        try:
+            text = content.decode("cp1252")
+        except UnicodeDecodeError:
+            line = content.count(b"\n", 0, error.start) + 1
+            raise no_table(path, f"line {line} is no text in UTF-8") from None
+        guessed = True
+    if any(letter < " " and letter not in "\t\r\n\f\v\x1a" for letter in text[:HEAD]):
+        kind = kind_of(content[:HEAD]).partition(":")[0].partition(" that is")[0]
+        raise no_table(path, f"it is {kind or 'no text'}")
+    if text.startswith("version https://git-lfs"):
+        raise DataError(f"{path} is only a pointer of git-lfs: fetch the table with git lfs pull.")
+    return text, guessed
+
+
+def _separator(text: str) -> tuple[int, str, int]:
+    """Find where a table begins in its text, its separator, and the lines before it."""
+    named = re.match(r'\ufeff?"?sep=(.)"?[^\S\r\n]*(\r\n|\r|\n)', text, re.I)
+    if named:
+        return named.end(), named[1], 1
+    head = text[:BEGINNING]
+    best, most = ",", (False, 0.0, 0)
+    for separator in SEPARATORS:
+        rows = _some_rows(head, separator)
+        width = len(rows[0]) if rows else 0
+        even = sum(len(row) == width for row in rows) / max(len(rows), 1)
+        if (width > 1, even, width) > most:
+            best, most = separator, (width > 1, even, width)
+    return 0, best, 0
+
+
+def _some_rows(head: str, separator: str) -> list[list[str]]:
+    rows: list[list[str]] = []
+    try:
+        for row in csv.reader(io.StringIO(head, newline=""), delimiter=separator):
+            if any(map(str.strip, row)):
+                rows.append(row)
+            if len(rows) == 20:
+                break
+    except csv.Error:
+        return rows
+    return rows
+
+
+def _rows(
+    text: str, separator: str, skipped: int, path: Path, cut: bool
+) -> tuple[list[list[str]], list[int]]:
+    """Parse a table; returns its rows that are not blank, and the line in which each begins."""
+    for strict in (True, False):
+        rows: list[list[str]] = []
+        lines: list[int] = []
+        reader = csv.reader(
+            io.StringIO(text, newline=""),
+            delimiter=separator,
+            skipinitialspace=separator != "\t",
+            strict=strict,
+        )
+        try:
+            for line, row in _numbered(reader):
+                if any(map(str.strip, row)) and row != ["\x1a"]:
+                    rows.append(row)
+                    lines.append(line + skipped)
+        except csv.Error as error:
+            if cut and rows:
+                return rows, lines
+            if strict and "unexpected end of data" not in str(error):
+                # A quotation mark inside a cell is no harm.
+                continue
+            start = (lines[-1] if lines else skipped) + 1
+            raise no_table(path, f"{error}, in the row after line {start - 1}") from None
+        return rows, lines
+    raise AssertionError("the second reading returns or raises")
+
+
+def _numbered(reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
+    """Yield each row of a CSV reader with the line in which it begins."""
+    line = 1
+    for row in reader:
+        yield line, row
+        line = reader.line_num + 1  # type: ignore[attr-defined]
+
+
+def _check_lengths(sheet: Sheet) -> None:
+    """Raise DataError for rows with more cells than the heading."""
+    width = len(sheet.heading)
+    long = [place for place, row in enumerate(sheet.rows) if len(row) > width]
+    if not long:
+        return
+    if len(long) == len(sheet.rows):
+        raise DataError(
+            f"{sheet.path} has rows with more cells than its heading: remove the commas at their "
+            "ends."
+        )
+    lines = [sheet.lines[place] for place in long]
+    raise no_table(
+        sheet.path,
+        f"Expected {width} fields in line {lines[0]}, saw {len(sheet.rows[long[0]])}; there are "
+        f"{len(long)} such lines",
+    )
