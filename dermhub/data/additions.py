@@ -47,9 +47,9 @@ def add_images(
     Returns the table and the number of images left out. Left out are images whose id the table has
     (in any case), images of its validation and test lesions and patients, and copies of validation
     and test images, by perceptual hash: those figures would be of images that the model has seen.
-    Copies that are scaled, compressed, turned by quarters, mirrored or cut to the central square are
-    found; other crops are not. Raises DataError where nothing is left or the folder can't be read,
-    and ImageError for an image that can't.
+    Copies that are scaled, compressed, turned by quarters, mirrored or cut to the central square
+    are found; other crops are not. Raises DataError where nothing is left or the folder can't be
+    read, and ImageError for an image that can't.
     """
     added = labels.for_task(tables.read_folder(folder, columns, columns_may_lack=True), task)
     tables.check_classes(added, folder, task)

@@ -46,7 +46,8 @@ def read_labelled(
     if split:
         if "lesion_id" not in table:
             raise DataError(
-                f"--split {split} needs a column lesion_id in {labels}, which has none."
+                f"--split {split} needs a column lesion_id in {labels}, which has "
+                f"{some(table.columns.drop(source_labels.MALIGNANCY))}."
             )
         table = table[table["lesion_id"].map(partition.shipped()) == split]
         if table.empty:

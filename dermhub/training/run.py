@@ -18,7 +18,7 @@ from torch import nn
 from dermhub import __version__, files
 from dermhub.data import additions, kaggle, partition, tables
 from dermhub.errors import ConfigError
-from dermhub.evaluation import plots, summary
+from dermhub.evaluation import plots, predictions, summary
 from dermhub.images.view import InputSpec
 from dermhub.models import backbone
 from dermhub.models.catalog import display_name, locate
@@ -142,8 +142,13 @@ def _initial_model(inputs: Inputs, init: str) -> nn.Module:
 
 
 def begin(inputs: Inputs, out: Path, revision: str) -> None:
-    """Begin the folder of a new run; raises ImageError for a test image that can't be read."""
+    """Begin the folder of a new run.
+
+    Raises DataError for a cell that no table of predictions can hold, and ImageError for a test
+    image that can't be read.
+    """
     task = TASKS[inputs.config.task]
+    predictions.check_writable(inputs.table)
     tables.check_images(inputs.table, "test")
     options = dataclasses.asdict(inputs.config)
     files.write_json(out / "data.json", summary.describe(inputs.table, task))

@@ -163,9 +163,10 @@ def _text(content: bytes, path: Path, cut: bool) -> tuple[str, bool]:
     """
     errors = "ignore" if cut else "strict"
     encoding = next((name for mark, name in BOMS if content.startswith(mark)), "")
-    if not encoding and b"\0" in content[:200]:
-        # UTF-16 without a mark: the letters of a heading have a zero before or after them.
-        encoding = "utf-16-le" if content[1:2] == b"\0" else "utf-16-be"
+    # UTF-16 without a mark: the letters of a heading have a zero before or after them.
+    zeros = [byte == 0 for byte in content[:4]]
+    if zeros in ([False, True] * 2, [True, False] * 2):
+        encoding = "utf-16-le" if zeros[1] else "utf-16-be"
     guessed = False
     try:
         text = content.decode(encoding or "utf-8", errors)
@@ -239,8 +240,10 @@ def _rows(
             if strict and "unexpected end of data" not in str(error):
                 # A quotation mark inside a cell is no harm.
                 continue
-            start = (lines[-1] if lines else skipped) + 1
-            raise no_table(path, f"{error}, in the row after line {start - 1}") from None
+            if "unexpected end of data" in str(error):
+                error = csv.Error("a quotation mark is not closed")
+            last = lines[-1] if lines else skipped
+            raise no_table(path, f"{error}, in the row after line {last}") from None
         return rows, lines
     raise AssertionError("the second reading returns or raises")
 

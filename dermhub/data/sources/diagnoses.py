@@ -41,7 +41,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         *("melanoma less than 0.76 mm", "melanoma 0.76 to 1.5 mm", "melanoma more than 1.5 mm"),
     ),
     "nv": (
-        *("nev", "nevus", "naevus", "nevi", "naevi", "mole", "melanocytic nevus"),
+        *("nev", "nevus", "naevus", "nevi", "naevi", "melanocytic nevus"),
         *("melanocytic naevus", "melanocytic nevi", "melanocytic naevi", "common nevus"),
         *("atypical nevus", "dysplastic nevus", "dysplastic naevus", "clark nevus", "blue nevus"),
         *("spitz nevus", "reed nevus", "reed or spitz nevus", "dermal nevus", "intradermal nevus"),

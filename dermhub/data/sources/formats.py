@@ -156,9 +156,9 @@ def from_option(option: str, kinds: list[Format]) -> Format:
     """
     columns = parse(option)
     kind = replace(kinds[0], name=f"{kinds[0].name} with --columns") if kinds else None
-    label = {"diagnosis": columns["dx"], "malignant": columns["malignant"]}
-    if kind is None or (columns["dx"] or columns["malignant"]):
-        kind = Format("--columns", (), kind.image if kind else "", **label)
+    if kind is None or columns["dx"] or columns["malignant"]:
+        image = kind.image if kind else ""
+        kind = Format("--columns", (), image, columns["dx"], columns["malignant"])
     kind = replace(
         kind,
         image=_last(columns["image"]) or kind.image,

@@ -67,8 +67,9 @@ def read(
     if sheet.has(kind.split):
         table["split"] = _filled(sheet, kind.split)
     for name in ABOUT:
-        if (column := _about_column(joined, kind, name)) is not None:
-            table[name] = _about(joined, name, column)
+        about = _about_column(joined, kind, name)
+        if about:
+            table[name] = _about(joined, name, about)
     _check_twice(path, table)
     _join_patients(table)
     _say_how(path, kind, joined, table)
@@ -168,7 +169,7 @@ def _labels(sheet: Sheet, kind: Format) -> tuple[list[str], list[str]]:
             torn.append(line)
         codes[place] = code
         malignancy.append(min(said, default=""))
-    columns = [sheet.name(column) for column in (*names, *words)]
+    columns = [sheet.name(column) for column in dict.fromkeys((*names, *words))]
     if empty:
         raise DataError(
             f"{sheet.path} has an empty {' and '.join(columns)} in line(s) {some(empty)}."
@@ -272,9 +273,9 @@ def _with_columns_of(sheet: Sheet, kind: Format, beside: Sequence[Path], ids: li
     return sheet
 
 
-def _about_column(sheet: Sheet, kind: Format, name: str) -> str | None:
+def _about_column(sheet: Sheet, kind: Format, name: str) -> str:
     names = [kind.about[name]] if name in kind.about else ABOUT[name]
-    return next((column for column in names if sheet.has(column)), None)
+    return next((column for column in names if sheet.has(column)), "")
 
 
 def _about(sheet: Sheet, name: str, column: str) -> pd.Series:
@@ -305,7 +306,7 @@ def _ages(sheet: Sheet, column: str, cells: list[str]) -> list[float]:
 def _age(cell: str) -> float:
     """Read an age in years, such as "45", "45.0", "45,5" or "85+"; NaN for anything else."""
     match = re.fullmatch(r"(?:>=?|≥)?\s*(\d{1,3}(?:[.,]\d+)?)\s*\+?(?:\s*(?:years?|y|yrs?))?", cell)
-    age = float(match[1].replace(",", ".")) if match else math.nan
+    age = round(float(match[1].replace(",", ".")), 2) if match else math.nan
     return age if age <= OLDEST else math.nan
 
 
@@ -351,12 +352,12 @@ def _say_how(path: Path, kind: Format, sheet: Sheet, table: pd.DataFrame) -> Non
 
     labels = there((*kind.diagnosis, *kind.one_hot, *kind.malignant))
     parts = [f"image {sheet.name(kind.image)}", f"diagnosis {labels}"]
-    counts = [f"{len(table):,} images"]
+    counts = [f"{len(table):,} image(s)"]
     for name, column, word in (
         ("lesion_id", kind.lesion, "lesion"),
         ("patient_id", kind.patient, "patient"),
     ):
         if name in table:
             parts.append(f"{word} {sheet.name(column)}")
-            counts.append(f"{table[name][table[name] != ''].nunique():,} {word}s")
+            counts.append(f"{table[name][table[name] != ''].nunique():,} {word}(s)")
     note(f"{path.name} was read as {kind.name}: {', '.join(parts)}; {', '.join(counts)}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ DEEPEST = 2
 
 @dataclass(frozen=True)
 class Layout:
-    """Folders of classes below `root`: in the folders `parts` of the splits, or in `root` itself."""
+    """Folders of classes: in the folders `parts` of the splits, or in `root` itself."""
 
     root: Path
     parts: dict[str, Path]
@@ -106,10 +107,12 @@ def _rows(layout: Layout) -> list[dict[str, str]]:
     outside, copies = [], []
     _say_unused(layout)
     for split, folder in (layout.parts or {"": layout.root}).items():
-        _check_folders(layout, folder)
+        _check_folders(folder)
         for path in image_files.find(folder):
             parts = path.relative_to(folder).parts
-            image_id = image_files.plain(path.relative_to(layout.root).as_posix())
+            # Tables of predictions hold the ids, and a line break would tear their rows.
+            name = re.sub(r"[\r\n\t]", " ", path.relative_to(layout.root).as_posix())
+            image_id = image_files.plain(name)
             if len(parts) < 2:
                 outside.append(image_id)
                 continue
@@ -149,13 +152,17 @@ def _with_suffix_where_needed(rows: list[dict[str, str]]) -> list[dict[str, str]
     """Tell images apart that differ by their endings alone, as in 1.jpg and 1.png."""
     ids: set[str] = set()
     for row in rows:
-        if row["image_id"] in ids:
-            row["image_id"] += Path(row["path"]).suffix
-        ids.add(row["image_id"])
+        name = row["image_id"]
+        if name in ids:
+            name += Path(row["path"]).suffix
+        while name in ids:
+            name += "'"
+        row["image_id"] = name
+        ids.add(name)
     return rows
 
 
-def _check_folders(layout: Layout, folder: Path) -> None:
+def _check_folders(folder: Path) -> None:
     """Raise DataError for a class of two without a folder, and for a class without an image."""
     names = {code_of(path.name): path for path in folders(folder) if _is_class(path)}
     if not names.keys() - set(BINARY.classes):
