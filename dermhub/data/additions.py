@@ -135,7 +135,8 @@ def add_sharper(table: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, int, i
         )
     count = sum(map(bool, copies))
     left_out = sum(map(bool, candidates)) - count
-    return table.assign(**{SHARPER: copies}), count, left_out
+    column = pd.Series(copies, index=table.index, dtype=object)
+    return table.assign(**{SHARPER: column}), count, left_out
 
 
 def _same_view(path: str, copy: str) -> bool:

@@ -44,7 +44,8 @@ def attach_paths(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
             f"{len(broken)} of {len(table)} images are links that lead nowhere, or no files "
             f"({some(broken)}): put the images there."
         )
-    return table.assign(path=[str(path) for path in paths])
+    # pandas' own texts are UTF-8, which the name of a file need not be.
+    return table.assign(path=pd.Series(map(str, paths), index=table.index, dtype=object))
 
 
 def read_table(folder: Path, task: Task, columns: str = "") -> pd.DataFrame:

@@ -47,7 +47,7 @@ def read_predictions(path: Path, task: Task) -> pd.DataFrame:
     Raises DataError when the file is missing, damaged or of another task.
     """
     try:
-        table = pd.read_csv(path, dtype=TEXT, keep_default_na=False, na_values=[""])
+        table = _from_csv(path)
     except OSError as error:
         raise DataError(
             f"{path} can't be read ({error.strerror or error}): measure the model again."
@@ -63,6 +63,10 @@ def read_predictions(path: Path, task: Task) -> pd.DataFrame:
     return table
 
 
+def _from_csv(source: Path | io.StringIO) -> pd.DataFrame:
+    return pd.read_csv(source, dtype=TEXT, keep_default_na=False, na_values=[""])
+
+
 def check_writable(table: pd.DataFrame) -> None:
     """Raise DataError for a cell of a data table that would make its predictions unreadable.
 
@@ -73,7 +77,7 @@ def check_writable(table: pd.DataFrame) -> None:
     try:
         text = to_csv(rows)
         text.encode()
-        back = pd.read_csv(io.StringIO(text), dtype=TEXT, keep_default_na=False, na_values=[""])
+        back = _from_csv(io.StringIO(text))
     except ValueError as error:
         raise DataError(
             f"The table of the images can't be kept as CSV ({' '.join(str(error).split())}): "

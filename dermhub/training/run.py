@@ -58,10 +58,9 @@ def read_inputs(config: TrainConfig) -> Inputs:
         table = tables.read_table(folder, TASKS[config.task], config.columns)
     _say(f"{folder}\n{tables.tree(table)}")
     if partition.overlap(table) is None:
-        _say(
-            "The data name no lesions: photographs of one may stand in training and test, and "
-            "figures be too high."
-        )
+        unnamed = f"{_without_lesion(table):,} of {len(table):,} images are of unknown lesions"
+        name = unnamed if _without_lesion(table) < len(table) else "The data name no lesions"
+        _say(f"{name}: photographs of one may stand in training and test, and figures be too high.")
     hashes = {partition.fingerprint(table)}
     table = _with_additions(table, config)
     hashes.add(partition.fingerprint(table))
@@ -219,6 +218,7 @@ def provenance(
             "lesions": int(table["lesion_id"].nunique()),
             "table_sha256": begun["table_sha256"],
             "partition_sha256": partition.shipped_hash(),
+            **_unnamed_lesions(table),
             **_extra_images(config, table),
         },
         "code": {"dermhub": __version__, "revision": begun.get("revision", "unknown")},
@@ -245,6 +245,16 @@ def _source(config: TrainConfig) -> str:
     if config.data.startswith(kaggle.PREFIX):
         return f"kaggle: {config.data.removeprefix(kaggle.PREFIX)}"
     return Path(config.data).resolve().name if config.data else f"kaggle: {kaggle.HAM10000}"
+
+
+def _unnamed_lesions(table: pd.DataFrame) -> dict[str, Any]:
+    """The number of images without a lesion id, where others have one."""
+    count = _without_lesion(table)
+    return {"without_lesion_id": count} if 0 < count < len(table) else {}
+
+
+def _without_lesion(table: pd.DataFrame) -> int:
+    return int(table["lesion_id"].str.fullmatch(partition.FILE_ID).sum())
 
 
 def _extra_images(config: TrainConfig, table: pd.DataFrame) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 from dermhub.data import partition, tables
 from dermhub.errors import DataError
+from dermhub.evaluation import predictions
 from dermhub.tasks import BINARY, LESION, LESION_NAMES, Task
 
 Capture = pytest.CaptureFixture[str]
@@ -173,6 +176,16 @@ def test_hidden_copies_are_no_test_images(layout: Path, capsys: Capture) -> None
     assert "4 of other programs" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="names there are Unicode")
+def test_names_of_files_need_not_be_text(layout: Path) -> None:
+    for name in (b"R\xfccken.jpg", b"two\rlines.jpg"):
+        (layout / "test" / "benign" / os.fsdecode(name)).write_bytes(name)
+    table = tables.read_table(layout, BINARY)
+    assert {"test/benign/R\u00fccken", "test/benign/two lines"} < set(table["image_id"])
+    assert all(Path(path).is_file() for path in table["path"])
+    predictions.check_writable(table)
+
+
 def test_images_beside_the_classes_are_named(layout: Path, capsys: Capture) -> None:
     fill(layout / "train", 1, 30)
     fill(layout / "unlabelled", 1, 31)
@@ -293,7 +306,5 @@ def test_the_tree_of_what_was_found(layout: Path, tiny_data: Path) -> None:
         "|   |-- malignant              4",
     ]
     lines = tables.tree(tables.read_table(tiny_data, LESION)).splitlines()
-    assert [line for line in lines if "lesions" in line and line.startswith("|-- ")][0].endswith(
-        " lesions"
-    )
+    assert [" lesions" in line for line in lines if line.startswith("|-- ")] == [True] * 3
     assert sum(int(line.split()[2]) for line in lines if "images" in line) == 49

@@ -67,7 +67,8 @@ def read(layout: Layout) -> pd.DataFrame:
     for split in ("train",) if "validation" in layout.parts else ("train", "test"):
         if layout.parts and split not in layout.parts:
             raise image_files.no_folder(layout.root / split)
-    table = pd.DataFrame(_rows(layout))
+    # pandas' own texts are UTF-8, which the name of a file need not be.
+    table = pd.DataFrame(_rows(layout), dtype=object)
     _check_classes(layout, table)
     if not layout.parts:
         return table
