@@ -38,6 +38,9 @@ OF_PROGRAMS = frozenset(
 )
 """Folders of file servers and archives, in lower case. Synology's @eaDir holds thumbnails."""
 
+LONGEST = 80
+"""Letters of a name that is passed over which are shown."""
+
 HIDDEN = "of other programs (hidden names, thumbnails, copies) passed over"
 CALLED_LIKE_IMAGES = "folder(s) called like an image passed over"
 NOT_READ = "file(s) in formats that are not read passed over: save them as JPEG or PNG"
@@ -58,9 +61,7 @@ def find(folder: Path) -> list[Path]:
     passed: dict[str, list[str]] = {}
     paths = sorted(_walk(folder, passed))
     for reason, names in passed.items():
-        # Written as in Python, so that a line break in a name breaks no line.
-        shown = (repr(name)[1:-1] for name in sorted(names))
-        note(f"{folder}: {len(names)} {reason} ({some(shown, 3)}).")
+        note(f"{folder}: {len(names)} {reason} ({some(map(_shown, sorted(names)), 3)}).")
     if not paths:
         raise _no_images(folder)
     return paths
@@ -126,7 +127,7 @@ class Places:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._root = folder.absolute()
+        self._root = Path(os.path.abspath(folder))  # noqa: PTH100
         self._by_name: dict[str, list[Path]] = {}
         for path in find(folder):
             self._by_name.setdefault(_loose(_stem(path)), []).append(path)
@@ -184,6 +185,12 @@ def _no_images(folder: Path) -> DataError:
     return DataError(
         f"{folder} holds no images ({', '.join(SUFFIXES)}): give the folder that holds them."
     )
+
+
+def _shown(name: str) -> str:
+    """Return a name as Python writes it, so that a line break breaks no line; its end if long."""
+    text = repr(name)[1:-1]
+    return text if len(text) <= LONGEST else f"...{text[-LONGEST:]}"
 
 
 def _stem(path: Path) -> str:

@@ -331,7 +331,7 @@ def test_a_table_beside_completes_the_labels(tmp_path: Path, capsys: Capture) ->
     assert list(table["lesion_id"]) == ["", "L2"]
     assert table["age"].tolist() == pytest.approx([math.nan, 50], nan_ok=True)
     assert (
-        "ISIC_2019_Metadata.csv completes the table: image, age_approx, lesion_id; it lacks 1."
+        "ISIC_2019_Metadata.csv completes the table: age_approx, lesion_id; it lacks 1 image(s)."
         in capsys.readouterr().err
     )
 

@@ -16,8 +16,8 @@ import re
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dermhub.errors import DataError
@@ -51,14 +51,15 @@ BOMS = (
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table of text: its heading, its rows, and the line of the file in which each row begins.
+    """A table of text: its heading, its cells, and the line of the file in which each row begins.
 
-    `guessed` is true where the file is no UTF-8, and letters beyond ASCII are those of Windows.
+    `cells` has the columns that were asked for, by their place. `guessed` is true where the file is
+    no UTF-8, and letters beyond ASCII are taken for those of Windows.
     """
 
     path: Path
     heading: tuple[str, ...]
-    rows: list[list[str]]
+    cells: dict[int, list[str]]
     lines: list[int]
     guessed: bool = False
 
@@ -76,12 +77,20 @@ class Sheet:
     def column(self, name: str) -> list[str]:
         """Return the cells of a column, "" for those that are empty.
 
-        Raises DataError where the table has two such columns or none, and for letters that are
-        not certain in a column that decides which image is meant.
+        Raises DataError where the table has two such columns or none.
         """
-        place = self.heading.index(self.name(name))
-        cells = (" ".join(row[place].split()) if place < len(row) else "" for row in self.rows)
+        cells = map(_clean, self.cells[self.heading.index(self.name(name))])
         return ["" if cell in EMPTY else cell for cell in cells]
+
+    def with_column(self, name: str, cells: list[str]) -> Sheet:
+        """Return the table with one more column."""
+        more = {len(self.heading): cells}
+        return replace(self, heading=(*self.heading, name), cells=self.cells | more)
+
+
+def _clean(cell: str) -> str:
+    """Return a cell without what can't be seen: blanks at its ends, and letters of no width."""
+    return " ".join(cell.translate({0xFEFF: None, 0x200B: None}).split())
 
 
 def fold(name: str) -> str:
@@ -90,20 +99,20 @@ def fold(name: str) -> str:
     return re.sub(r"[\s-]+", "_", text)
 
 
-def read(path: Path) -> Sheet:
-    """Read a table; raises DataError for a file that is none."""
-    return _read(path, None)
+def read(path: Path, wanted: Collection[str] | None = None) -> Sheet:
+    """Read a table, of some only the columns that are `wanted`; raises DataError for no table."""
+    return _read(path, None, wanted)
 
 
 def read_heading(path: Path) -> Sheet:
     """Return the beginning of a table, without a heading where a file is none."""
     try:
-        return _read(path, BEGINNING)
+        return _read(path, BEGINNING, ())
     except DataError:
-        return Sheet(path, (), [], [])
+        return Sheet(path, (), {}, [])
 
 
-def _read(path: Path, limit: int | None) -> Sheet:
+def _read(path: Path, limit: int | None, wanted: Collection[str] | None) -> Sheet:
     try:
         with path.open("rb") as stream:
             content = _unpacked(stream.read() if limit is None else stream.read(limit), path, limit)
@@ -115,14 +124,7 @@ def _read(path: Path, limit: int | None) -> Sheet:
         raise no_table(path, getattr(error, "strerror", None) or str(error)) from None
     text, guessed = _text(content, path, cut=limit is not None)
     first, separator, skipped = _separator(text)
-    rows, lines = _rows(text[first:], separator, skipped, path, limit is not None)
-    if not rows:
-        raise no_table(path, "it is empty")
-    heading = tuple(name.strip(" \t\r\n\ufeff\u200b") for name in rows[0])
-    sheet = Sheet(path, heading, rows[1:], lines[1:], guessed)
-    if limit is None:
-        _check_lengths(sheet)
-    return sheet
+    return _parsed(text[first:], separator, skipped, Sheet(path, (), {}, [], guessed), wanted)
 
 
 def no_table(path: Path, reason: str) -> DataError:
@@ -182,6 +184,10 @@ def _text(content: bytes, path: Path, cut: bool) -> tuple[str, bool]:
     if any(letter < " " and letter not in "\t\r\n\f\v\x1a" for letter in text[:HEAD]):
         kind = kind_of(content[:HEAD]).partition(":")[0].partition(" that is")[0]
         raise no_table(path, f"it is {kind or 'no text'}")
+    if kind_of(content[:HEAD]) == "an HTML page":
+        raise no_table(path, "it is an HTML page, perhaps of a login")
+    if text.lstrip()[:1] in ("{", "["):
+        raise no_table(path, "it is JSON")
     if text.startswith("version https://git-lfs"):
         raise DataError(f"{path} is only a pointer of git-lfs: fetch the table with git lfs pull.")
     return text, guessed
@@ -216,60 +222,70 @@ def _some_rows(head: str, separator: str) -> list[list[str]]:
     return rows
 
 
-def _rows(
-    text: str, separator: str, skipped: int, path: Path, cut: bool
-) -> tuple[list[list[str]], list[int]]:
-    """Parse a table; returns its rows that are not blank, and the line in which each begins."""
+def _parsed(
+    text: str, separator: str, skipped: int, empty: Sheet, wanted: Collection[str] | None
+) -> Sheet:
+    """Parse a table that begins after `skipped` lines; raises DataError for broken rows."""
     for strict in (True, False):
-        rows: list[list[str]] = []
-        lines: list[int] = []
         reader = csv.reader(
             io.StringIO(text, newline=""),
             delimiter=separator,
             skipinitialspace=separator != "\t",
             strict=strict,
         )
+        line = 0
         try:
-            for line, row in _numbered(reader):
-                if any(map(str.strip, row)) and row != ["\x1a"]:
-                    rows.append(row)
-                    lines.append(line + skipped)
+            rows = ((line := number + skipped, row) for number, row in _numbered(reader))
+            return _sheet(rows, empty, wanted)
         except csv.Error as error:
-            if cut and rows:
-                return rows, lines
-            if strict and "unexpected end of data" not in str(error):
+            reason = str(error)
+            if "unexpected end of data" in reason:
+                reason = "a quotation mark is not closed"
+            elif strict:
                 # A quotation mark inside a cell is no harm.
                 continue
-            if "unexpected end of data" in str(error):
-                error = csv.Error("a quotation mark is not closed")
-            last = lines[-1] if lines else skipped
-            raise no_table(path, f"{error}, in the row after line {last}") from None
-        return rows, lines
+            raise no_table(empty.path, f"{reason}, in the row after line {line}") from None
     raise AssertionError("the second reading returns or raises")
 
 
-def _numbered(reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
-    """Yield each row of a CSV reader with the line in which it begins."""
-    line = 1
-    for row in reader:
-        yield line, row
-        line = reader.line_num + 1  # type: ignore[attr-defined]
-
-
-def _check_lengths(sheet: Sheet) -> None:
-    """Raise DataError for rows with more cells than the heading."""
-    width = len(sheet.heading)
-    long = [place for place, row in enumerate(sheet.rows) if len(row) > width]
-    if not long:
-        return
-    if len(long) == len(sheet.rows):
+def _sheet(
+    rows: Iterator[tuple[int, list[str]]], empty: Sheet, wanted: Collection[str] | None
+) -> Sheet:
+    _, row = next(rows, (0, []))
+    if not row:
+        raise no_table(empty.path, "it is empty")
+    heading = tuple(_clean(name) for name in row)
+    names = None if wanted is None else set(map(fold, wanted))
+    cells: dict[int, list[str]] = {
+        place: [] for place, name in enumerate(heading) if names is None or fold(name) in names
+    }
+    lines: list[int] = []
+    long: list[tuple[int, int]] = []
+    width = len(heading)
+    for line, row in rows:
+        lines.append(line)
+        if len(row) > width:
+            long.append((line, len(row)))
+        for place, column in cells.items():
+            column.append(row[place] if place < len(row) else "")
+    if long and len(long) == len(lines):
         raise DataError(
-            f"{sheet.path} has rows with more cells than its heading: remove the commas at their "
+            f"{empty.path} has rows with more cells than its heading: remove the commas at their "
             "ends."
         )
-    lines = [sheet.lines[place] for place in long]
-    raise no_table(
-        sheet.path,
-        f"Expected {width} fields in line {lines[0]}, saw {len(sheet.rows[long[0]])}; there are "
-        f"{len(long)} such lines",
-    )
+    if long:
+        line, saw = long[0]
+        raise no_table(
+            empty.path,
+            f"Expected {width} fields in line {line}, saw {saw}; there are {len(long)} such lines",
+        )
+    return replace(empty, heading=heading, cells=cells, lines=lines)
+
+
+def _numbered(reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
+    """Yield each row of a CSV reader that is not blank, with the line in which it begins."""
+    line = 1
+    for row in reader:
+        if any(map(str.strip, row)) and row != ["\x1a"]:
+            yield line, row
+        line = reader.line_num + 1  # type: ignore[attr-defined]

@@ -78,18 +78,22 @@ def code_of(name: str) -> str:
 
 def malignancy_of(word: str) -> str:
     """Return "benign" or "malignant" for a word that says it, "" for any other."""
-    words = _words(word)
+    # A decimal comma: "1,0".
+    words = _words(word.replace(",", "."))
     if words in BENIGN:
         return "benign"
     return "malignant" if words in MALIGNANT else ""
 
 
 def _words(name: str) -> str:
-    """Return a name in lower case, a single blank in place of all else than letters and digits."""
+    """Return a name in lower case, without apostrophes, a blank in place of other punctuation.
+
+    A question mark stays: "melanoma?" is no diagnosis.
+    """
     text = unicodedata.normalize("NFKC", name).casefold()
     # Apostrophes, straight and curly: "Bowen's".
     text = re.sub("['`\u2019\u00b4]", "", text)
-    return " ".join(re.sub(r"[^\w.]|_|\.(?!\d)", " ", text).split())
+    return " ".join(re.sub(r"[\s_/,;:()\[\]-]|\.(?!\d)", " ", text).split())
 
 
 @cache

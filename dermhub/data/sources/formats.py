@@ -148,6 +148,15 @@ def fitting(has: Callable[[str], bool]) -> list[Format]:
     return [kind for kind in FORMATS if all(map(has, kind.needs))]
 
 
+def columns(option: str = "") -> set[str]:
+    """Return all columns that any format or the option --columns names; no others are read."""
+    names = {name for names in ABOUT.values() for name in names}
+    for kind in FORMATS:
+        names |= {*kind.needs, *kind.diagnosis, *kind.malignant, *kind.one_hot}
+        names |= {kind.image, kind.lesion, kind.patient, kind.split}
+    return names | {name for names in parse(option).values() for name in names}
+
+
 def from_option(option: str, kinds: list[Format]) -> Format:
     """Return the format that --columns describes; roles that it doesn't name are those of `kinds`.
 

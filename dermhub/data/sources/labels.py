@@ -9,7 +9,6 @@ import hashlib
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,14 +45,16 @@ def read(
     localization and dx_type. Raises DataError for a file that is no table, missing columns, empty
     cells, labels that contradict each other and ids that stand twice.
     """
-    sheet = delimited.read(path)
+    sheet = delimited.read(path, formats.columns(columns))
     kinds = formats.fitting(sheet.has)
     if columns:
         kinds = _by_option(sheet, columns, kinds, columns_may_lack)
     if not kinds:
         raise _lacks_columns(sheet)
-    if not sheet.rows:
+    if not sheet.lines:
         raise DataError(f"{path} has a heading but no rows.")
+    if sheet.guessed:
+        note(f"{path.name} is no UTF-8: letters beyond ASCII are taken for those of Windows.")
     kind = kinds[0]
     ids = _ids(sheet, kind)
     table = pd.DataFrame({"image_id": ids})
@@ -65,7 +66,7 @@ def read(
         if joined.has(column):
             table[name] = joined.column(column)
     if sheet.has(kind.split):
-        table["split"] = _filled(sheet, kind.split)
+        table["split"] = [name.lower() for name in _filled(sheet, kind.split)]
     for name in ABOUT:
         about = _about_column(joined, kind, name)
         if about:
@@ -149,7 +150,7 @@ def _labels(sheet: Sheet, kind: Format) -> tuple[list[str], list[str]]:
     """Return the code and the malignancy of each row; raises DataError where they contradict."""
     names = [column for column in kind.diagnosis if sheet.has(column)]
     words = [column for column in kind.malignant if sheet.has(column)]
-    codes = _one_hot(sheet, kind) if kind.one_hot else [""] * len(sheet.rows)
+    codes = _one_hot(sheet, kind) if kind.one_hot else [""] * len(sheet.lines)
     texts = list(zip(*map(sheet.column, names), strict=True)) if names else [()] * len(codes)
     stated = list(zip(*map(sheet.column, words), strict=True)) if words else [()] * len(codes)
     malignancy = []
@@ -170,6 +171,11 @@ def _labels(sheet: Sheet, kind: Format) -> tuple[list[str], list[str]]:
         codes[place] = code
         malignancy.append(min(said, default=""))
     columns = [sheet.name(column) for column in dict.fromkeys((*names, *words))]
+    if empty and any(any(stated[place]) for place, code in enumerate(codes) if not code):
+        raise DataError(
+            f"{sheet.path} says neither benign nor malignant in {' and '.join(columns)}, line(s) "
+            f"{some(empty)}: expected these words, or 0 and 1."
+        )
     if empty:
         raise DataError(
             f"{sheet.path} has an empty {' and '.join(columns)} in line(s) {some(empty)}."
@@ -217,11 +223,11 @@ def _one_hot(sheet: Sheet, kind: Format) -> list[str]:
 
 
 def _is_one(cell: str) -> bool:
-    return cell.lower() in ("1", "1.0", "true")
+    return cell.lower().replace(",", ".") in ("1", "1.0", "true")
 
 
 def _is_mark(cell: str) -> bool:
-    return _is_one(cell) or cell.lower() in ("", "0", "0.0", "false")
+    return _is_one(cell) or cell.lower().replace(",", ".") in ("", "0", "0.0", "false")
 
 
 def _check_agreement(sheet: Sheet, kind: Format, other: Format, table: pd.DataFrame) -> None:
@@ -249,27 +255,23 @@ def _same(code: str, said: str, other: str, other_said: str) -> bool:
 def _with_columns_of(sheet: Sheet, kind: Format, beside: Sequence[Path], ids: list[str]) -> Sheet:
     """Add the columns of tables without labels that name the same images."""
     for path in beside:
-        other = delimited.read(path)
+        other = delimited.read(path, formats.columns())
         if not other.has(kind.image) or formats.fitting(other.has):
             continue
         keys = [without_suffix(plain(name)) for name in other.column(kind.image)]
         if len(set(keys)) < len(keys):
             raise DataError(f"{path} lists an image more than once: keep one row for each.")
-        places = [n for n, name in enumerate(other.heading) if not sheet.has(name)]
-        lacking = [""] * len(other.heading)
-        rows = dict(zip(keys, other.rows, strict=True))
-        filled = [rows.get(name, lacking) + lacking for name in ids]
-        width = len(sheet.heading)
-        sheet = replace(
-            sheet,
-            heading=(*sheet.heading, *(other.heading[place] for place in places)),
-            rows=[
-                [*row, *[""] * (width - len(row)), *(more[place] for place in places)]
-                for row, more in zip(sheet.rows, filled, strict=True)
-            ],
-        )
-        absent = sum(name not in rows for name in ids)
-        note(f"{path.name} completes the table: {', '.join(other.heading)}; it lacks {absent}.")
+        added = [
+            other.heading[place] for place in other.cells if not sheet.has(other.heading[place])
+        ]
+        for name in added:
+            of_image = dict(zip(keys, other.column(name), strict=True))
+            sheet = sheet.with_column(name, [of_image.get(image, "") for image in ids])
+        if added:
+            absent = len(set(ids) - set(keys))
+            note(
+                f"{path.name} completes the table: {', '.join(added)}; it lacks {absent} image(s)."
+            )
     return sheet
 
 

@@ -64,9 +64,7 @@ def read(layout: Layout) -> pd.DataFrame:
     validation images the training split. Raises DataError for folders that are missing or empty,
     and for an image that lies in folders of two classes.
     """
-    for split in ("train",) if "validation" in layout.parts else ("train", "test"):
-        if layout.parts and split not in layout.parts:
-            raise image_files.no_folder(layout.root / split)
+    _check_parts(layout)
     # pandas' own texts are UTF-8, which the name of a file need not be.
     table = pd.DataFrame(_rows(layout), dtype=object)
     _check_classes(layout, table)
@@ -161,6 +159,26 @@ def _with_suffix_where_needed(rows: list[dict[str, str]]) -> list[dict[str, str]
         row["image_id"] = name
         ids.add(name)
     return rows
+
+
+def _check_parts(layout: Layout) -> None:
+    """Raise DataError where there is no training folder, or nothing that is held out."""
+    if not layout.parts:
+        return
+    needed = ("train",) if "validation" in layout.parts else ("train", "test")
+    for split in needed:
+        if split in layout.parts:
+            continue
+        found = next((path for path in folders(layout.root) if path.name.lower() == split), None)
+        problem = (
+            f"{found} holds no folders of classes"
+            if found
+            else f"There is no folder {layout.root / split}"
+        )
+        raise DataError(
+            f"{problem}: expected train and test, or give a folder of classes alone, which is "
+            "divided here."
+        )
 
 
 def _check_folders(folder: Path) -> None:
