@@ -20,8 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from dermhub import files
-from dermhub.data import partition, tables
+from dermhub.data import image_files, partition, tables
 from dermhub.errors import DermhubError
 from dermhub.images import near_duplicates
 from dermhub.images.decode import to_rgb
@@ -214,7 +213,7 @@ def main() -> None:
     print("| images | n | said to be copies | rate | the first |\n|---|---|---|---|---|")
     test = table[table["split"] == "test"]
     unseen = {"HAM10000, test split": [Path(path) for path in test["path"]]}
-    unseen |= {folder.name: files.image_files(folder) for folder in options.others}
+    unseen |= {folder.name: image_files.find(folder) for folder in options.others}
     for title, paths in unseen.items():
         count, copies, first = alarms(manifest, paths)
         print(f"| {title} | {count} | {copies} | {copies / count:.5f} | {'; '.join(first)} |")
@@ -226,7 +225,8 @@ def other_version(manifest: near_duplicates.SeenImages, table: pd.DataFrame, fol
     """Count the matches of HAM10000's images in another version, by split."""
     split = dict(zip(table["image_id"], table["split"], strict=True))
     counts: dict[tuple[bool, str], int] = {}
-    for name, path in tables.find_images(folder).items():
+    for path in image_files.find(folder):
+        name = path.stem
         match = manifest.find(near_duplicates.hashes(to_rgb(path)))
         named = "none" if match is None else "itself" if match.image_id == name else "another"
         key = (split[name] != "test", named)

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dermhub import files, layout
-from dermhub.data import partition, tables
+from dermhub import layout
+from dermhub.data import image_files, partition, tables
 from dermhub.evaluation import metrics, prediction_sets
 from dermhub.models import conformal, ood_gate, prediction
 from dermhub.models.classifier import Classifier
@@ -73,7 +73,7 @@ def main() -> None:
     scores = {split: gate.score(outputs[split].described) for split in ("validation", "test")}
     for named in options.others:
         name, folder = named.split("=", 1)
-        paths = [str(path) for path in files.image_files(Path(folder))]
+        paths = [str(path) for path in image_files.find(Path(folder))]
         scores[name] = gate.score(inference.outputs(saved, paths, options.workers).described)
     print(f"Gate of {options.model}, {len(gate.to_bytes())} bytes\n")
     print("| images | n | rejected | AUROC against test |\n|---|---|---|---|")

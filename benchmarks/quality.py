@@ -18,8 +18,7 @@ from pathlib import Path
 
 from PIL import Image, ImageEnhance, ImageFilter
 
-from dermhub import files
-from dermhub.data import tables
+from dermhub.data import image_files, tables
 from dermhub.images import quality
 from dermhub.images.decode import to_rgb
 from dermhub.tasks import LESION
@@ -90,7 +89,7 @@ def main() -> None:
         print(row(f"{options.split}, {dx}", images), flush=True)
     for named in options.others:
         name, folder = named.split("=", 1)
-        print(row(name, map(to_rgb, files.image_files(Path(folder)))), flush=True)
+        print(row(name, map(to_rgb, image_files.find(Path(folder)))), flush=True)
     for name, damage in DAMAGES.items():
         damaged = (damage(to_rgb(path)) for path in paths[:: options.every])
         print(row(f"{options.split}, {name}", damaged), flush=True)

@@ -14,6 +14,7 @@ The command line prints the sentence and exits with code 2.
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable
 
 
@@ -56,3 +57,8 @@ def some(items: Iterable[object], limit: int = 5) -> str:
     every = [str(item) for item in items]
     rest = len(every) - limit
     return ", ".join(every[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def note(sentence: str) -> None:
+    """Print a sentence about the input on stderr: something to know, but no error."""
+    print(f"dermhub: {sentence}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, their hashes, and the images of a folder."""
+"""Files that are written whole or not at all, and their hashes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from dermhub.errors import ConfigError, DataError
 
 DEEPEST = 50
 """Levels of lists and objects in each other that JSON may have; our own have 8."""
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -90,16 +88,3 @@ def sha256(path: Path) -> str:
     """Return the sha256 of a file's bytes, as 64 hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def image_files(folder: Path) -> list[Path]:
-    """List every image below a folder, sorted; raises DataError for a folder without images."""
-    if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}: give the folder that holds the images.")
-    found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES]
-    if not found:
-        raise DataError(
-            f"{folder} holds no images ({', '.join(IMAGE_SUFFIXES)}): give the folder that holds "
-            "them."
-        )
-    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from dermhub.models.config import ModelConfig
@@ -108,7 +109,9 @@ def command_options(config: ModelConfig) -> str:
     """The options of train.py that repeat the run of a model."""
     options = config.provenance["options"]
     given = [
-        f"--{name.replace('_', '-')} {value}" for name, value in options.items() if value != ""
+        f"--{name.replace('_', '-')} {shlex.quote(str(value))}"
+        for name, value in options.items()
+        if value != ""
     ]
     # The place of a folder is not recorded; without --data the command would train on HAM10000.
     if not is_ham(config) and "data" not in options:

@@ -30,6 +30,11 @@ def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--labels", required=True, type=Path, metavar="CSV", help="table with image_id and dx"
     )
     evaluate.add_argument(
+        "--columns",
+        default="",
+        help="columns of a table that is of no known format: image=filename,dx=diagnosis",
+    )
+    evaluate.add_argument(
         "--split",
         default="",
         choices=("train", "validation", "test"),
@@ -50,7 +55,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     check_workers(options.workers)
     classifier = load(options.model)
     labelled = scoring_evaluate.read_labelled(
-        options.images, options.labels, classifier.config.task, options.split
+        options.images, options.labels, classifier.config.task, options.split, options.columns
     )
     content = scoring_evaluate.evaluate(classifier, labelled, options.workers)
     if labelled.left_out:
@@ -98,11 +103,12 @@ def add_overlap(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def run_overlap(options: argparse.Namespace) -> int:
     """Write a row for each match as CSV, and a summary; copies and bad files are no failure."""
+    from dermhub.data import image_files
     from dermhub.models.catalog import locate
     from dermhub.scoring import overlap as scoring_overlap
 
     manifest = scoring_overlap.manifest_of(locate(options.model))
-    paths = files.image_files(options.images)
+    paths = image_files.find(options.images)
     rows = list(scoring_overlap.examine(manifest, paths, options.images))
     line = f"{options.images}: {scoring_overlap.summary(rows, len(paths), options.model)}"
     if options.out is None:

@@ -103,11 +103,11 @@ def run_predict(options: argparse.Namespace) -> int:
 
 def expand(given: list[Path]) -> list[Path]:
     """Replace the folders among paths by their images; raises DataError for one without any."""
-    from dermhub import files
+    from dermhub.data import image_files
 
     paths: list[Path] = []
     for path in given:
-        paths += files.image_files(path) if path.is_dir() else [path]
+        paths += image_files.find(path) if path.is_dir() else [path]
     return paths
 
 

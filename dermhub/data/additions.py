@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dermhub import files
-from dermhub.data import partition, tables
+from dermhub.data import image_files, partition, tables
+from dermhub.data.sources import labels
 from dermhub.errors import DataError, some
 from dermhub.images import near_duplicates
 from dermhub.images.decode import to_rgb
@@ -36,21 +37,28 @@ it the most similar one, by 5.2 and more.
 """
 
 
-def add_images(table: pd.DataFrame, folder: Path, task: Task) -> tuple[pd.DataFrame, int]:
-    """Add a folder's images (a CSV with image_id and dx) to a table's training split.
+def add_images(
+    table: pd.DataFrame, folder: Path, task: Task, columns: str = ""
+) -> tuple[pd.DataFrame, int]:
+    """Add the images of a folder with a table of labels to a table's training split.
+
+    `columns` is the option --columns, heeded where that table has such columns.
 
     Returns the table and the number of images left out. Left out are images whose id the table has
-    (in any case), images of its validation and test lesions, and copies of validation and test
-    images, by perceptual hash: those figures would be of images that the model has seen. Copies
-    that are scaled, compressed, turned by quarters, mirrored or cut to the central square are
-    found; other crops are not. Raises DataError where nothing is left or the folder can't be read,
-    and ImageError for an image that can't.
+    (in any case), images of its validation and test lesions and patients, and copies of validation
+    and test images, by perceptual hash: those figures would be of images that the model has seen.
+    Copies that are scaled, compressed, turned by quarters, mirrored or cut to the central square
+    are found; other crops are not. Raises DataError where nothing is left or the folder can't be
+    read, and ImageError for an image that can't.
     """
-    added = tables.read_folder(folder)
+    added = labels.for_task(tables.read_folder(folder, columns, columns_may_lack=True), task)
     tables.check_classes(added, folder, task)
     held_out = table[table["split"] != "train"]
     excluded = added["image_id"].str.casefold().isin(table["image_id"].str.casefold())
     excluded |= _canonical(added["lesion_id"]).isin(_canonical(held_out["lesion_id"]))
+    if partition.PATIENT in table and partition.PATIENT in added:
+        patients = set(held_out[partition.PATIENT]) - {""}
+        excluded |= added[partition.PATIENT].isin(patients)
     excluded |= _copies_of(held_out, added)
     kept = added[~excluded].assign(split="train")
     if kept.empty:
@@ -58,9 +66,9 @@ def add_images(table: pd.DataFrame, folder: Path, task: Task) -> tuple[pd.DataFr
             f"All {len(added)} images of {folder} are known already, or of lesions that are held "
             "out: expected others."
         )
-    columns = [name for name in kept if name in table]
+    shared = [name for name in kept if name in table]
     joined = pd.concat(
-        [table.assign(extra=False), kept[columns].assign(extra=True)], ignore_index=True
+        [table.assign(extra=False), kept[shared].assign(extra=True)], ignore_index=True
     )
     partition.check(joined)
     return joined, len(added) - len(kept)
@@ -104,11 +112,10 @@ def add_sharper(table: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, int, i
             "Sharper copies are found by image_id: expected data with a table, not folders of "
             "classes."
         )
-    images = tables.find_images(folder)
     trained = table["split"] == "train"
+    matches = image_files.Places(folder).match(list(table["image_id"]))
     candidates = [
-        str(images.get(name, "")) if train else ""
-        for name, train in zip(table["image_id"], trained, strict=True)
+        str(path) if path and train else "" for path, train in zip(matches, trained, strict=True)
     ]
     copies = [
         copy if copy and _same_view(path, copy) else ""
@@ -128,7 +135,8 @@ def add_sharper(table: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, int, i
         )
     count = sum(map(bool, copies))
     left_out = sum(map(bool, candidates)) - count
-    return table.assign(**{SHARPER: copies}), count, left_out
+    column = pd.Series(copies, index=table.index, dtype=object)
+    return table.assign(**{SHARPER: column}), count, left_out
 
 
 def _same_view(path: str, copy: str) -> bool:

@@ -7,6 +7,7 @@ check overlap with their own data. Lesions that it does not know are assigned by
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -30,8 +31,16 @@ FILE_ID = r"[0-9a-f]{16}"
 See `dermhub.data.tables`.
 """
 
+PATIENT = "patient_id"
+"""Column of the patient, "" where it is not known, in tables that have one."""
+
 SHIPPED = Path(__file__).with_name("partition.csv")
 """The partition of HAM10000: a table with the columns lesion_id and split."""
+
+
+def file_id(path: Path) -> str:
+    """An id made of a file's bytes: at least copies of one file count as one lesion."""
+    return files.sha256(path)[:16]
 
 
 @cache
@@ -63,7 +72,8 @@ def assign(table: pd.DataFrame) -> pd.Series:
 
     A lesion in the shipped partition keeps its place. The others are taken class by class in the
     order of a hash of their id, and each goes to the split that lacks most of its share of the
-    class's images: stratified, deterministic, and no lesion is ever divided.
+    class's images: stratified, deterministic, and no lesion is ever divided. Where patients are
+    known, all lesions of a patient go together.
     """
     unknown = table[~table["lesion_id"].isin(shipped().keys())]
     places = {**shipped(), **divide(unknown)}
@@ -72,8 +82,10 @@ def assign(table: pd.DataFrame) -> pd.Series:
 
 def divide(table: pd.DataFrame) -> dict[str, str]:
     """lesion_id -> split for a table with columns `lesion_id` and `dx`, by the rule of `assign`."""
-    groups = table.groupby(canonical(table["lesion_id"]), sort=True)
-    lesions = groups.agg(dx=("dx", "min"), images=("dx", "size")).reset_index(names="lesion")
+    units = _units(table)
+    groups = table.groupby(units, sort=True)
+    diagnosis = _rarest(table["dx"]) if PATIENT in table else "min"
+    lesions = groups.agg(dx=("dx", diagnosis), images=("dx", "size")).reset_index(names="lesion")
     lesions["key"] = [hashlib.sha256(name.encode()).hexdigest() for name in lesions["lesion"]]
     # Lesions with many photographs come first, so that each split gets its part of them.
     lesions = lesions.sort_values(["dx", "images", "key"], ascending=[True, False, True])
@@ -87,9 +99,23 @@ def divide(table: pd.DataFrame) -> dict[str, str]:
             split = max(SPLITS, key=lacking.__getitem__)
             assigned[split] += images
             places[lesion] = split
-    return {
-        lesion: places[SAME_LESION.get(lesion, lesion)] for lesion in table["lesion_id"].unique()
-    }
+    return dict(zip(table["lesion_id"], units.map(places), strict=True))
+
+
+def _units(table: pd.DataFrame) -> pd.Series:
+    """What is never divided, for each image: its patient where one is known, else its lesion."""
+    lesions = canonical(table["lesion_id"])
+    if PATIENT not in table:
+        return lesions
+    patients = table[PATIENT].fillna("")
+    return ("patient " + patients).where(patients != "", lesions)
+
+
+def _rarest(diagnoses: pd.Series) -> Callable[[pd.Series], str]:
+    """The function that returns a patient's rarest diagnosis: a melanoma counts before nevi."""
+    counts = diagnoses.value_counts()
+    order = {dx: (count, dx) for dx, count in counts.items()}
+    return lambda of_patient: min(of_patient, key=order.__getitem__)
 
 
 def overlap(table: pd.DataFrame) -> int | None:
@@ -104,13 +130,22 @@ def overlap(table: pd.DataFrame) -> int | None:
 
 
 def check(table: pd.DataFrame) -> None:
-    """Raise LeakError, naming lesions, when a lesion of the table is in more than one `split`."""
+    """Raise LeakError, naming them, when a lesion or a patient is in more than one `split`."""
     divided = _divided_lesions(table)
     if divided:
         raise LeakError(
             f"{len(divided)} lesion(s) stand in more than one split ({some(divided)}): put all "
             "images of a lesion into one split, or leave the split column out."
         )
+    if PATIENT in table:
+        known = table[table[PATIENT].fillna("") != ""]
+        splits = known.groupby(PATIENT)["split"].nunique()
+        if (splits > 1).any():
+            raise LeakError(
+                f"{int((splits > 1).sum())} patient(s) stand in more than one split "
+                f"({some(sorted(splits.index[splits > 1]))}): put all images of a patient into one "
+                "split, or leave the split column out."
+            )
 
 
 def _divided_lesions(table: pd.DataFrame) -> list[str]:

@@ -1,155 +1,110 @@
 """Tables of images: read, checked, and divided by lesion.
 
 A table is a pandas DataFrame with one row an image and the columns image_id, lesion_id, dx, path,
-split, and, where the data have them, dx_type, age, sex, localization.
+split, and, where the data have them, patient_id, dx_type, age, sex, localization.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dermhub import files
-from dermhub.data import partition
-from dermhub.errors import DataError, some, suggest
+from dermhub.data import image_files, partition
+from dermhub.data.sources import delimited, diagnoses, formats, labels, layouts
+from dermhub.data.sources.layouts import Layout
+from dermhub.errors import DataError, note, some, suggest
 from dermhub.images.decode import to_rgb
 from dermhub.models import prediction
-from dermhub.tasks import LESION_NAMES, Task
+from dermhub.tasks import BINARY, LESION, LESION_NAMES, Task
 
+SUFFIXES = ("", ".csv", ".tab", ".tsv", ".txt", ".gz")
+"""Endings of tables. The one of HAM10000 on Dataverse has none, or is a .tab."""
 
-def find_images(folder: Path) -> dict[str, Path]:
-    """Image id (file name without extension) -> path of every image below a folder.
-
-    The Kaggle copy of HAM10000 holds each folder twice, in two spellings: of copies with one name
-    the first in sorted order is taken. Raises DataError for a folder without images, and where
-    files with one name differ (in length: reading 10,000 images twice would take minutes).
-    """
-    paths: dict[str, Path] = {}
-    for path in files.image_files(folder):
-        first = paths.setdefault(path.stem, path)
-        if first is not path and first.stat().st_size != path.stat().st_size:
-            raise DataError(
-                f"{first} and {path} differ but have one name, and so one image id: rename or "
-                "remove one."
-            )
-    return paths
-
-
-def read_labels(csv: Path) -> pd.DataFrame:
-    """Read a table with at least `image_id` and `dx`; an `image_id` may carry an image's extension.
-
-    Raises DataError for a file that is no table, missing columns, empty cells and duplicate ids.
-    """
-    try:
-        table = pd.read_csv(csv, dtype={"image_id": str, "dx": str, "lesion_id": str, "split": str})
-    except FileNotFoundError:
-        raise DataError(
-            f"There is no file {csv}: give a CSV table with the columns image_id and dx."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{csv} can't be read as a CSV table ({' '.join(str(error).split())})."
-        ) from None
-    if not isinstance(table.index, pd.RangeIndex):
-        # Otherwise pandas takes the first cells for the names of the rows, and every column is one
-        # off.
-        raise DataError(
-            f"{csv} has rows with more cells than its heading: remove the commas at their ends."
-        )
-    missing = [name for name in ("image_id", "dx") if name not in table]
-    if missing:
-        raise DataError(
-            f"{csv} lacks the column(s) {some(missing)}; it has {some(table.columns)}. Expected "
-            "image_id and dx."
-        )
-    if table.empty:
-        raise DataError(f"{csv} has a heading but no rows.")
-    optional = [name for name in ("lesion_id", "split") if name in table]
-    for name in ("image_id", "dx", *optional):
-        table[name] = table[name].str.strip()
-        empty = table.index[table[name].isna() | (table[name] == "")] + 2
-        if len(empty):
-            raise DataError(f"{csv} has an empty {name} in line(s) {some(empty)}.")
-    table["image_id"] = [_without_suffix(name) for name in table["image_id"]]
-    table["dx"] = table["dx"].str.lower()
-    twice = table["image_id"][table["image_id"].duplicated()].unique()
-    if len(twice):
-        raise DataError(
-            f"{csv} lists {len(twice)} image id(s) more than once ({some(twice)}): keep one row "
-            "for each."
-        )
-    return table
+WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 
 
 def attach_paths(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """Add the column `path`; raises DataError naming the ids that have no file below the folder."""
-    paths = find_images(folder)
-    missing = [name for name in table["image_id"] if name not in paths]
+    """Add the column `path`; raises DataError naming the ids that have no file below the folder.
+
+    See `image_files.Places` for the ids that a file may have.
+    """
+    paths = image_files.Places(folder).match(list(table["image_id"]))
+    missing = [name for name, path in zip(table["image_id"], paths, strict=True) if path is None]
     if missing:
         raise DataError(
             f"{len(missing)} of {len(table)} image ids have no file below {folder}: "
             f"{some(missing)}."
         )
-    return table.assign(path=[str(paths[name]) for name in table["image_id"]])
+    if broken := [str(path) for path in paths if path and not path.is_file()]:
+        raise DataError(
+            f"{len(broken)} of {len(table)} images are links that lead nowhere, or no files "
+            f"({some(broken)}): put the images there."
+        )
+    # pandas' own texts are UTF-8, which the name of a file need not be.
+    return table.assign(path=pd.Series(map(str, paths), index=table.index, dtype=object))
 
 
-def read_table(folder: Path, task: Task) -> pd.DataFrame:
+def read_table(folder: Path, task: Task, columns: str = "") -> pd.DataFrame:
     """Read the images and labels below a folder, check them, and add each image's split.
 
-    Understands HAM10000 (a CSV with image_id and dx, optionally lesion_id and split) and folders
-    train|test/benign|malignant. Raises DataError, or LeakError when a lesion is in two splits.
+    Understands a table of labels in any format of `formats.FORMATS` or with `columns`, the option
+    --columns, and folders of classes, with or without folders of splits, also one or two folders
+    deeper. Raises DataError, or LeakError when a lesion or a patient is in two splits.
     """
-    table = _read_layout(folder) if _has_layout(folder) else _read_csv_folder(folder)
+    source = _source(folder, columns)
+    if isinstance(source, Layout):
+        table = layouts.read(source)
+    else:
+        table = labels.for_task(_read_labelled(source, folder, columns), task)
     check_classes(table, folder, task)
-    partition.check(table)
-    partition.check_copies(table)
-    for split in partition.SPLITS:
-        # Malignant and benign ones: without either, no threshold can be chosen and no AUROC
-        # measured.
-        classes = {str(task.class_of(dx)) for dx in table["dx"][table["split"] == split]}
-        if not classes & task.positive or not classes - task.positive:
-            content = f"holds only {some(sorted(classes))}" if classes else "is empty"
-            raise DataError(
-                f"The {split} split of {folder} {content}: expected malignant and benign images "
-                "there."
-            )
-    return table.reset_index(drop=True)
+    if "split" not in table:
+        table["split"] = partition.assign(table)
+    _check_splits(table, folder, task)
+    return table.drop(columns=labels.MALIGNANCY, errors="ignore").reset_index(drop=True)
 
 
 def check_classes(table: pd.DataFrame, folder: Path, task: Task) -> None:
     """Raise DataError for a `dx` that the task does not know."""
-    unknown = sorted({dx for dx in table["dx"] if task.class_of(dx) is None})
+    others = table["dx"][[task.class_of(dx) is None for dx in table["dx"]]]
+    unknown = sorted(set(others))
     if unknown:
         known = (*LESION_NAMES, *task.classes)
         raise DataError(
             f"{folder} has {len(unknown)} class(es) that the task {task.name!r} does not know "
             f"({some(unknown)}); expected "
-            f"{', '.join(dict.fromkeys(known))}.{suggest(unknown[0], known)}"
+            f"{', '.join(dict.fromkeys(known))}. {_advice(table, others, task)}"
+            f"{suggest(unknown[0], known)}"
         )
 
 
-def read_folder(folder: Path) -> pd.DataFrame:
-    """Read the one CSV table of a folder, with each image's path and lesion_id.
+def _advice(table: pd.DataFrame, others: pd.Series, task: Task) -> str:
+    """Say how many images are of no class, and what to do about them."""
+    counts = others.value_counts()
+    each = some((f"{count:,} x {dx}" for dx, count in counts.items()), 9)
+    advice = f"They are {len(others):,} of {len(table):,} images ({each}): take these out"
+    says = table.get(labels.MALIGNANCY, pd.Series("", index=table.index))[others.index] != ""
+    words = [bool(diagnoses.malignancy_of(dx)) for dx in counts.index]
+    if task is LESION and (says.all() or all(words)):
+        advice += ", or train --task binary, as it is known which are malignant"
+    elif all(words):
+        advice += ", or say that the column is about malignancy with --columns malignant=COLUMN"
+    elif task is BINARY:
+        advice += ", or say in a column malignant (0 or 1) what they are"
+    return f"{advice}."
 
-    Raises DataError where there is none, or several.
+
+def read_folder(folder: Path, columns: str = "", columns_may_lack: bool = False) -> pd.DataFrame:
+    """Read the table of labels of a folder, with each image's path and lesion_id.
+
+    `columns` is the option --columns; with `columns_may_lack` it is heeded only where the table has
+    these columns. Raises DataError where there is no table, or several.
     """
-    find_images(folder)
-    tables = sorted(folder.glob("*.csv"))
-    if len(tables) > 1:
-        # The Kaggle copy also holds CSV tables of pixel values; the metadata is the one to read.
-        tables = [path for path in tables if path.name.lower().endswith("metadata.csv")] or tables
-    if len(tables) != 1:
-        raise DataError(
-            f"{folder} holds {len(tables)} CSV tables, expected one with the columns image_id, dx "
-            "and lesion_id, or folders train|test/benign|malignant."
-        )
-    table = attach_paths(read_labels(tables[0]), folder)
-    if "lesion_id" not in table:
-        table["lesion_id"] = _content_ids(table["path"])
-    return table
+    table = _one_table(folder, _tables(folder, columns))
+    return _read_labelled(table, folder, columns, columns_may_lack)
 
 
 def check_images(table: pd.DataFrame, split: str) -> None:
@@ -166,53 +121,152 @@ def targets(table: pd.DataFrame, task: Task) -> NDArray[np.int64]:
     return prediction.class_indices(table["dx"], task)
 
 
-def _without_suffix(name: str) -> str:
-    stem, dot, suffix = name.rpartition(".")
-    return stem if dot and f".{suffix.lower()}" in files.IMAGE_SUFFIXES else name
+def fill_lesions(table: pd.DataFrame) -> pd.DataFrame:
+    """Give an id to each lesion that has none, made of the image's bytes; needs the column `path`.
+
+    So at least copies of one file count as one lesion. Of a patient who is known such an id does
+    not have the form `partition.FILE_ID`, because the patient is never divided.
+    """
+    if "lesion_id" not in table:
+        table = table.assign(lesion_id="")
+    elif empty := int((table["lesion_id"] == "").sum()):
+        note(
+            f"{empty:,} of {len(table):,} images have no lesion id: each counts as a lesion of its "
+            "own."
+        )
+    patients = table.get(partition.PATIENT, pd.Series("", index=table.index))
+    ids = [
+        lesion or (f"{labels.hide(patient)}-" if patient else "") + partition.file_id(Path(path))
+        for lesion, patient, path in zip(table["lesion_id"], patients, table["path"], strict=True)
+    ]
+    return table.assign(lesion_id=ids)
 
 
-def _read_csv_folder(folder: Path) -> pd.DataFrame:
-    table = read_folder(folder)
-    if "split" not in table:
-        table["split"] = partition.assign(table)
+def tree(table: pd.DataFrame) -> str:
+    """Draw a table's splits and diagnoses as a tree with the number of images, a line for each."""
+    lines = []
+    for split in partition.SPLITS:
+        part = table[table["split"] == split]
+        of_lesions = ""
+        if not part["lesion_id"].str.fullmatch(partition.FILE_ID).any():
+            of_lesions = f" of {part['lesion_id'].nunique():,} lesions"
+        lines.append(f"|-- {split:20} {len(part):7,} images{of_lesions}")
+        counts = part["dx"].value_counts().sort_index()
+        lines += [f"|   |-- {dx:16} {count:7,}" for dx, count in counts.items()]
+    return "\n".join(lines)
+
+
+def _source(folder: Path, columns: str) -> Layout | Path:
+    """Return what tells the labels of the images below a folder: a layout, or a table.
+
+    Folders of splits go before a table, and a table before folders of classes alone. The folder
+    itself goes before those below it. Raises DataError where there is neither, or several.
+    """
+    image_files.check_any(folder)
+    layout = layouts.find(folder)
+    tables = _tables(folder, columns)
+    if layout and (layout.parts or not tables):
+        if tables:
+            note(f"{folder}: the folders tell the classes; {some(_names(tables))} is not read.")
+        return layout
+    if tables:
+        return _one_table(folder, tables)
+    level = [folder]
+    for _ in range(layouts.DEEPEST):
+        level = [path for parent in level for path in layouts.folders(parent)]
+        inner = [layout for path in level if (layout := layouts.find(path))]
+        inner_tables = [table for path in level for table in _tables(path, columns)]
+        if len(inner) + len(inner_tables) > 1:
+            places = [*(layout.root for layout in inner), *inner_tables]
+            raise DataError(
+                f"{folder} holds several data sets "
+                f"({some(path.relative_to(folder) for path in places)}): give one of them."
+            )
+        if inner:
+            return inner[0]
+        if inner_tables:
+            return inner_tables[0]
+    return _one_table(folder, [])
+
+
+def _tables(folder: Path, columns: str) -> list[Path]:
+    """List the tables of labels that lie directly in a folder.
+
+    The Kaggle copy of HAM10000 also holds tables of pixel values; the metadata is the one to read.
+    """
+    if not folder.is_dir():
+        return []
+    named = [name for names in formats.parse(columns).values() for name in names]
+    tables: list[Path] = []
+    for path in _files(folder):
+        has = delimited.read_heading(path).has
+        holds_labels = formats.fitting(has) or (named and all(map(has, named)))
+        if holds_labels and not any(image_files.same_content(path, other) for other in tables):
+            tables.append(path)
+    metadata = [path for path in tables if path.name.partition(".")[0].lower().endswith("metadata")]
+    return metadata if len(tables) > 1 and metadata else tables
+
+
+def _files(folder: Path) -> list[Path]:
+    """List the files directly in a folder that may be tables."""
+    paths = image_files.entries(folder)
+    return [path for path in paths if path.suffix.lower() in SUFFIXES and not path.is_dir()]
+
+
+def _one_table(folder: Path, tables: Sequence[Path]) -> Path:
+    """Return the one table; raises DataError, naming what is there, for another number."""
+    if len(tables) == 1:
+        return tables[0]
+    image_files.check_any(folder)
+    others = [path for path in image_files.entries(folder) if path.suffix.lower() == ".csv"]
+    if not tables and len(others) == 1:
+        # Reading it tells what it lacks.
+        return others[0]
+    names = _names(tables or others)
+    also = f" There are {some(names)}." if names else ""
+    books = [path for path in image_files.entries(folder) if path.suffix.lower() in WORKBOOKS]
+    if books and not names:
+        also = f" {books[0].name} is a workbook: save it as CSV UTF-8."
+    raise DataError(
+        f"{folder} holds {len(names)} CSV tables, expected one with the columns image_id, dx and "
+        f"lesion_id, or folders train|test/benign|malignant.{also}"
+    )
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    return [path.name for path in paths]
+
+
+def _read_labelled(
+    table: Path, folder: Path, columns: str, columns_may_lack: bool = False
+) -> pd.DataFrame:
+    """Read a table of labels and what lies beside it, with each image's path and lesion_id."""
+    beside = [path for path in _files(table.parent) if path != table and _has_image_column(path)]
+    content = labels.read(table, columns, beside, columns_may_lack)
+    return fill_lesions(attach_paths(content, folder))
+
+
+def _has_image_column(path: Path) -> bool:
+    return any(map(delimited.read_heading(path).has, {kind.image for kind in formats.FORMATS}))
+
+
+def _check_splits(table: pd.DataFrame, folder: Path, task: Task) -> None:
+    """Raise DataError for splits without malignant or benign images, and LeakError for a leak."""
     wrong = sorted(set(table["split"]) - set(partition.SPLITS))
     if wrong:
         raise DataError(
             f"The table of {folder} has split(s) {some(wrong)}, expected "
             f"{', '.join(partition.SPLITS)}."
         )
-    return table
-
-
-def _has_layout(folder: Path) -> bool:
-    return any((folder / part / "malignant").is_dir() for part in ("train", "test"))
-
-
-def _read_layout(folder: Path) -> pd.DataFrame:
-    """Read the folders train|test/benign|malignant; validation is taken from the train folder."""
-    rows = [
-        {"image_id": f"{part}/{dx}/{image_id}", "dx": dx, "path": str(path), "split": part}
-        for part in ("train", "test")
-        for dx in ("benign", "malignant")
-        for image_id, path in find_images(folder / part / dx).items()
-    ]
-    table = pd.DataFrame(rows)
-    table["lesion_id"] = _content_ids(table["path"])
-    # A copy of a test image in train/ would be a leak: it leaves the training data.
-    tested = set(table["lesion_id"][table["split"] == "test"])
-    table = table[(table["split"] == "test") | ~table["lesion_id"].isin(tested)].copy()
-    training = table[table["split"] == "train"]
-    places = partition.divide(training)
-    # `divide` also sets a test part aside; here the test images are given, so that part goes back
-    # to training.
-    splits = training["lesion_id"].map(places).replace({"test": "train"})
-    table.loc[training.index, "split"] = splits
-    return table
-
-
-def _content_ids(paths: pd.Series) -> list[str]:
-    """An id of the form `partition.FILE_ID` for each file, from its bytes.
-
-    Without lesion ids, at least copies of one file count as one lesion.
-    """
-    return [files.sha256(Path(path))[:16] for path in paths]
+    partition.check(table)
+    partition.check_copies(table)
+    for split in partition.SPLITS:
+        # Malignant and benign ones: without either, no threshold can be chosen and no AUROC
+        # measured.
+        classes = {str(task.class_of(dx)) for dx in table["dx"][table["split"] == split]}
+        if not classes & task.positive or not classes - task.positive:
+            content = f"holds only {some(sorted(classes))}" if classes else "is empty"
+            raise DataError(
+                f"The {split} split of {folder} {content}: expected malignant and benign images "
+                "there."
+            )

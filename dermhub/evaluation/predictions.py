@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def read_predictions(path: Path, task: Task) -> pd.DataFrame:
     Raises DataError when the file is missing, damaged or of another task.
     """
     try:
-        table = with_text(pd.read_csv(path, dtype=TEXT, keep_default_na=False, na_values=[""]))
+        table = _from_csv(path)
     except OSError as error:
         raise DataError(
             f"{path} can't be read ({error.strerror or error}): measure the model again."
@@ -78,6 +79,41 @@ def read_predictions(path: Path, task: Task) -> pd.DataFrame:
         raise DataError(f"{path} lacks the column(s) {some(missing)}: measure the model again.")
     _check_rows(path, table, needed, task)
     return table
+
+
+def _from_csv(source: Path | io.StringIO) -> pd.DataFrame:
+    return with_text(pd.read_csv(source, dtype=TEXT, keep_default_na=False, na_values=[""]))
+
+
+def check_writable(table: pd.DataFrame) -> None:
+    """Raise DataError for a cell of a data table that would make its predictions unreadable.
+
+    Asked before the first epoch: the predictions are written when a training run is over.
+    """
+    columns = ["image_id", "lesion_id", "split", "dx", *(name for name in ABOUT if name in table)]
+    rows = table.loc[table["split"].isin(partition.SPLITS[1:]), columns].reset_index(drop=True)
+    try:
+        text = to_csv(rows)
+        text.encode()
+        back = _from_csv(io.StringIO(text))
+    except ValueError as error:
+        raise DataError(
+            f"The table of the images can't be kept as CSV ({' '.join(str(error).split())}): "
+            "expected ids and names of ordinary letters."
+        ) from error
+    if len(back) != len(rows):
+        raise DataError(
+            "The table of the images can't be kept as CSV, since a cell breaks its line: expected "
+            "ids and names of ordinary letters."
+        )
+    for name in columns:
+        changed = (back[name] != rows[name]) & ~(back[name].isna() & rows[name].isna())
+        if changed.any():
+            raise DataError(
+                f"{int(changed.sum())} image(s) have a {name} that can't be kept as CSV "
+                f"({some(repr(cell) for cell in rows[name][changed])}): expected ordinary letters "
+                "and, for an age, years."
+            )
 
 
 def _check_rows(path: Path, table: pd.DataFrame, needed: list[str], task: Task) -> None:

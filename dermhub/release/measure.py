@@ -118,9 +118,10 @@ def read_table(config: ModelConfig, folder: Path, more: Path | None = None) -> p
             f"The model was also trained on further images ({source}): name their folder with "
             "--extra."
         )
-    table = tables.read_table(folder, config.task)
+    columns = (config.provenance.get("options") or {}).get("columns", "")
+    table = tables.read_table(folder, config.task, columns)
     if more:
-        table, _ = additions.add_images(table, more, config.task)
+        table, _ = additions.add_images(table, more, config.task, columns)
     expected = stated.get("table_sha256")
     fingerprint = partition.fingerprint(table)
     if fingerprint != expected:

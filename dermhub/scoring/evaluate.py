@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dermhub import layout
 from dermhub.arrays import Floats32
 from dermhub.data import batches, partition, tables
+from dermhub.data.sources import labels as source_labels
 from dermhub.errors import DataError, some
 from dermhub.evaluation import summary
 from dermhub.images.photo import Photo
@@ -31,19 +32,22 @@ class Labelled:
     left_out: dict[str, int]
 
 
-def read_labelled(images: Path, labels: Path, task: Task, split: str = "") -> Labelled:
-    """Read a table with the columns image_id and dx, and look for the images' files.
+def read_labelled(
+    images: Path, labels: Path, task: Task, split: str = "", columns: str = ""
+) -> Labelled:
+    """Read a table of labels, and look for the images' files.
 
-    Images whose label is no class of the task are counted and left out. `split` keeps the images of
-    a single split of the shipped partition and needs a column lesion_id. Raises DataError when no
-    image is left.
+    The table is of a known format, or `columns`, the option --columns, names its columns
+    (`dermhub.data.sources.formats`). Images whose label is no class of the task are counted and
+    left out. `split` keeps the images of a single split of the shipped partition and needs a column
+    lesion_id. Raises DataError when no image is left.
     """
-    table = tables.read_labels(labels)
+    table = source_labels.for_task(source_labels.read(labels, columns), task)
     if split:
         if "lesion_id" not in table:
             raise DataError(
                 f"--split {split} needs a column lesion_id in {labels}, which has "
-                f"{some(table.columns)}."
+                f"{some(table.columns.drop(source_labels.MALIGNANCY))}."
             )
         table = table[table["lesion_id"].map(partition.shipped()) == split]
         if table.empty:
@@ -59,6 +63,8 @@ def read_labelled(images: Path, labels: Path, task: Task, split: str = "") -> La
             f"expected {', '.join(task.classes)}."
         )
     scored = tables.attach_paths(table[has_class], images)
+    if "lesion_id" in scored:
+        scored = tables.fill_lesions(scored)
     return Labelled(scored.reset_index(drop=True), left_out)
 
 

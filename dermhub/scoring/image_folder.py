@@ -20,8 +20,7 @@ from typing import Any, TextIO
 
 from PIL import Image
 
-from dermhub import files
-from dermhub.data import batches
+from dermhub.data import batches, image_files
 from dermhub.errors import ConfigError, ImageError
 from dermhub.images.decode import MIN_SIDE
 from dermhub.images.photo import Photo
@@ -77,7 +76,7 @@ def relative_names(folder: Path) -> list[str]:
 
     Raises DataError where there is none.
     """
-    names = [path.relative_to(folder).as_posix() for path in files.image_files(folder)]
+    names = [path.relative_to(folder).as_posix() for path in image_files.find(folder)]
     return sorted(names, key=results.order)
 
 

@@ -85,6 +85,12 @@ class TrainConfig:
         "folder with the images and the table, or kaggle:OWNER/NAME; empty: HAM10000 through "
         "kagglehub",
     )
+    columns: str = _option(
+        "data",
+        "",
+        "columns of a table that is of no known format, as in "
+        "image=filename,dx=diagnosis,lesion=case (also malignant, patient, split, age, sex)",
+    )
     extra: str = _option(
         "data", "", "folder of more training images (a CSV with image_id and dx); none is tested on"
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import io
 import os
 import re
 from collections.abc import Iterator
@@ -78,6 +79,11 @@ def reports_errors() -> bool:
     import torch.distributed as dist
 
     return dist.is_initialized()
+
+
+def one_voice() -> contextlib.AbstractContextManager[object]:
+    """A block in which only the first process writes on stderr, since all have the same to say."""
+    return contextlib.nullcontext() if is_main() else contextlib.redirect_stderr(io.StringIO())
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from torch import nn
 from dermhub import __version__, files
 from dermhub.data import additions, kaggle, partition, tables
 from dermhub.errors import ConfigError
-from dermhub.evaluation import plots, summary
+from dermhub.evaluation import plots, predictions, summary
 from dermhub.images.view import InputSpec
 from dermhub.models import backbone
 from dermhub.models.catalog import display_name, locate
@@ -54,12 +54,13 @@ def read_inputs(config: TrainConfig) -> Inputs:
     that can't be used.
     """
     config, folder = _locate_data(config)
-    table = tables.read_table(folder, TASKS[config.task])
+    with distributed.one_voice():
+        table = tables.read_table(folder, TASKS[config.task], config.columns)
+    _say(f"{folder}\n{tables.tree(table)}")
     if partition.overlap(table) is None:
-        _say(
-            "The data name no lesions: photographs of one may stand in training and test, and "
-            "figures be too high."
-        )
+        unnamed = f"{_without_lesion(table):,} of {len(table):,} images are of unknown lesions"
+        name = unnamed if _without_lesion(table) < len(table) else "The data name no lesions"
+        _say(f"{name}: photographs of one may stand in training and test, and figures be too high.")
     hashes = {partition.fingerprint(table)}
     table = _with_additions(table, config)
     hashes.add(partition.fingerprint(table))
@@ -87,7 +88,10 @@ def _locate_data(config: TrainConfig) -> tuple[TrainConfig, Path]:
 
 def _with_additions(table: pd.DataFrame, config: TrainConfig) -> pd.DataFrame:
     if config.extra:
-        table, left_out = additions.add_images(table, Path(config.extra), TASKS[config.task])
+        with distributed.one_voice():
+            table, left_out = additions.add_images(
+                table, Path(config.extra), TASKS[config.task], config.columns
+            )
         count = len(additions.added_rows(table))
         _say(f"{config.extra}: {count} more training images, {left_out} left out")
     if config.sharper:
@@ -137,8 +141,13 @@ def _initial_model(inputs: Inputs, init: str) -> nn.Module:
 
 
 def begin(inputs: Inputs, out: Path, revision: str) -> None:
-    """Begin the folder of a new run; raises ImageError for a test image that can't be read."""
+    """Begin the folder of a new run.
+
+    Raises DataError for a cell that no table of predictions can hold, and ImageError for a test
+    image that can't be read.
+    """
     task = TASKS[inputs.config.task]
+    predictions.check_writable(inputs.table)
     tables.check_images(inputs.table, "test")
     options = dataclasses.asdict(inputs.config)
     files.write_json(out / "data.json", summary.describe(inputs.table, task))
@@ -221,6 +230,7 @@ def provenance(
             "lesions": int(table["lesion_id"].nunique()),
             "table_sha256": begun["table_sha256"],
             "partition_sha256": partition.shipped_hash(),
+            **_unnamed_lesions(table),
             **_extra_images(config, table),
         },
         "code": {"dermhub": __version__, "revision": begun.get("revision", "unknown")},
@@ -247,6 +257,16 @@ def _source(config: TrainConfig) -> str:
     if config.data.startswith(kaggle.PREFIX):
         return f"kaggle: {config.data.removeprefix(kaggle.PREFIX)}"
     return Path(config.data).resolve().name if config.data else f"kaggle: {kaggle.HAM10000}"
+
+
+def _unnamed_lesions(table: pd.DataFrame) -> dict[str, Any]:
+    """The number of images without a lesion id, where others have one."""
+    count = _without_lesion(table)
+    return {"without_lesion_id": count} if 0 < count < len(table) else {}
+
+
+def _without_lesion(table: pd.DataFrame) -> int:
+    return int(table["lesion_id"].str.fullmatch(partition.FILE_ID).sum())
 
 
 def _extra_images(config: TrainConfig, table: pd.DataFrame) -> dict[str, Any]:

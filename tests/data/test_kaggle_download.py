@@ -278,7 +278,7 @@ def test_a_layout_that_is_not_expected(server: Kaggle) -> None:
         tables.read_table(folder, LESION)
     assert str(caught.value) == (
         f"{folder} holds 2 CSV tables, expected one with the columns image_id, dx and lesion_id, "
-        "or folders train|test/benign|malignant."
+        "or folders train|test/benign|malignant. There are a.csv, b.csv."
     )
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dermhub import files, layout
+from dermhub import layout
+from dermhub.data import image_files
 from dermhub.errors import ModelError
 from dermhub.images import near_duplicates
 from dermhub.images.drawn_lesions import draw
@@ -97,9 +98,7 @@ def test_a_folder_without_overlap(command: Command, knowing: Path, tmp_path: Pat
 def test_a_seen_image_that_is_there_twice_is_both(knowing: Path, tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         draw(0, (200, 150), 0.0).save(tmp_path / name)
-    rows = list(
-        overlap.examine(overlap.manifest_of(knowing), files.image_files(tmp_path), tmp_path)
-    )
+    rows = list(overlap.examine(overlap.manifest_of(knowing), image_files.find(tmp_path), tmp_path))
     assert rows == [
         Row("a.png", "copy", "A", "train", 0),
         Row("b.png", "duplicate", "a.png"),

@@ -1,0 +1,207 @@
+"""The kinds of tables that people have, each as the names of its columns.
+
+To teach dermhub another table, add a `Format` to `FORMATS`; nothing else has to change.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from dermhub.errors import ConfigError, suggest
+
+ABOUT: dict[str, tuple[str, ...]] = {
+    "age": ("age", "age_approx"),
+    "sex": ("sex", "gender"),
+    "localization": (
+        *("localization", "anatom_site_general", "anatom_site_general_challenge"),
+        *("anatom_site", "region", "location"),
+    ),
+    "dx_type": ("dx_type", "diagnosis_confirm_type"),
+}
+"""Column of ours that describes the patient or the ground truth -> its names elsewhere."""
+
+DX_TYPES = {"histopathology": "histo"}
+"""Words for the ground truth -> those of HAM10000."""
+
+ROLES = ("image", "dx", "malignant", "lesion", "patient", "split", *ABOUT)
+"""What a column can be for, in --columns."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of table: which column holds what. Case and blanks of headings make no difference.
+
+    `image` has the ids or names of files. The label is in `diagnosis` (names of diagnoses; of
+    several columns all that are known agree), in `one_hot` (column -> code; a 1 in one of them), or
+    in `malignant` (words or figures for benign and malignant), which also speaks for diagnoses that
+    are none of the seven. A row without a 1 is of the diagnosis `otherwise`. `cancers` are codes
+    beyond the seven that the makers of the data call malignant. A table is of the format if it has
+    the columns `needs`; all others may be missing.
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    image: str
+    diagnosis: tuple[str, ...] = ()
+    malignant: tuple[str, ...] = ()
+    one_hot: dict[str, str] = field(default_factory=dict)
+    otherwise: str = ""
+    cancers: frozenset[str] = frozenset()
+    lesion: str = "lesion_id"
+    patient: str = "patient_id"
+    split: str = "split"
+    about: dict[str, str] = field(default_factory=dict)
+
+
+LEVELS = tuple(f"diagnosis_{level}" for level in range(1, 6))
+"""Columns of the ISIC archive, from benign or malignant down to the kind of a nevus."""
+
+CODES = {name: name.lower() for name in ("MEL", "NV", "BCC", "BKL", "DF", "VASC", "SCC", "UNK")}
+"""Columns of the ISIC challenges -> codes."""
+
+FORMATS = (
+    Format(
+        "HAM10000",
+        needs=("image_id", "dx"),
+        image="image_id",
+        diagnosis=("dx",),
+        malignant=("malignant", "benign_malignant"),
+    ),
+    Format(
+        "ISIC 2018 or 2019 (ground truth)",
+        needs=("image", "MEL", "NV", "BCC"),
+        image="image",
+        one_hot=CODES | {"AKIEC": "akiec", "AK": "akiec"},
+        cancers=frozenset({"scc"}),
+    ),
+    Format(
+        "ISIC 2017 (ground truth)",
+        needs=("image_id", "melanoma", "seborrheic_keratosis"),
+        image="image_id",
+        one_hot={"melanoma": "mel", "seborrheic_keratosis": "bkl"},
+        otherwise="nv",
+    ),
+    Format(
+        "ISIC 2020",
+        needs=("image_name", "target"),
+        image="image_name",
+        diagnosis=("diagnosis",),
+        malignant=("benign_malignant", "target"),
+    ),
+    Format(
+        "ISIC archive",
+        needs=("isic_id", "diagnosis_1"),
+        image="isic_id",
+        diagnosis=LEVELS,
+        malignant=("diagnosis_1", "benign_malignant"),
+    ),
+    Format(
+        "ISIC archive (before 2024)",
+        needs=("isic_id", "benign_malignant"),
+        image="isic_id",
+        diagnosis=("diagnosis",),
+        malignant=("benign_malignant",),
+    ),
+    Format(
+        "ISIC 2024",
+        needs=("isic_id", "target"),
+        image="isic_id",
+        diagnosis=tuple(f"iddx_{level}" for level in range(1, 6)),
+        malignant=("target",),
+    ),
+    Format(
+        "DDI",
+        needs=("DDI_file", "malignant"),
+        image="DDI_file",
+        diagnosis=("disease",),
+        malignant=("malignant",),
+    ),
+    Format(
+        "PAD-UFES-20",
+        needs=("img_id", "diagnostic"),
+        image="img_id",
+        diagnosis=("diagnostic",),
+        cancers=frozenset({"scc"}),
+    ),
+    Format(
+        "Derm7pt",
+        needs=("derm", "diagnosis"),
+        image="derm",
+        diagnosis=("diagnosis",),
+        lesion="case_num",
+    ),
+    Format(
+        "BCN20000",
+        needs=("bcn_filename", "diagnosis"),
+        image="bcn_filename",
+        diagnosis=("diagnosis",),
+        cancers=frozenset({"scc"}),
+    ),
+)
+"""All formats; of several that fit, the first is taken, and the others have to agree."""
+
+
+def fitting(has: Callable[[str], bool]) -> list[Format]:
+    """Return the formats of a table, given the function that tells if it has a column."""
+    return [kind for kind in FORMATS if all(map(has, kind.needs))]
+
+
+def columns(option: str = "") -> set[str]:
+    """Return all columns that any format or the option --columns names; no others are read."""
+    names = {name for names in ABOUT.values() for name in names}
+    for kind in FORMATS:
+        names |= {*kind.needs, *kind.diagnosis, *kind.malignant, *kind.one_hot}
+        names |= {kind.image, kind.lesion, kind.patient, kind.split}
+    return names | {name for names in parse(option).values() for name in names}
+
+
+def from_option(option: str, kinds: list[Format]) -> Format:
+    """Return the format that --columns describes; roles that it doesn't name are those of `kinds`.
+
+    The option is like "image=filename,dx=diagnosis,lesion=patient"; a role that is named twice has
+    two columns. Raises ConfigError for anything else, and where image or label are missing.
+    """
+    columns = parse(option)
+    kind = replace(kinds[0], name=f"{kinds[0].name} with --columns") if kinds else None
+    if kind is None or columns["dx"] or columns["malignant"]:
+        image = kind.image if kind else ""
+        kind = Format("--columns", (), image, columns["dx"], columns["malignant"])
+    kind = replace(
+        kind,
+        image=_last(columns["image"]) or kind.image,
+        lesion=_last(columns["lesion"]) or kind.lesion,
+        patient=_last(columns["patient"]) or kind.patient,
+        split=_last(columns["split"]) or kind.split,
+        about={role: _last(columns[role]) for role in ABOUT if columns[role]},
+        needs=tuple(name for names in columns.values() for name in names),
+    )
+    if not kind.image or not (kind.diagnosis or kind.malignant or kind.one_hot):
+        lacking = "malignant= or dx=" if kind.image else "image="
+        raise ConfigError(
+            f"--columns is {option!r} and lacks {lacking}: expected at least the columns of the "
+            "image and the diagnosis, as in image=filename,dx=diagnosis."
+        )
+    return kind
+
+
+def parse(option: str) -> dict[str, tuple[str, ...]]:
+    """Read --columns: role -> columns; raises ConfigError for a text of another form."""
+    columns: dict[str, tuple[str, ...]] = dict.fromkeys(ROLES, ())
+    for part in next(csv.reader([option], skipinitialspace=True), []):
+        role, sign, name = (text.strip() for text in part.partition("="))
+        if not (role and sign and name):
+            raise ConfigError(
+                f"--columns is {option!r}, expected pairs such as image=filename,dx=diagnosis."
+            )
+        if role not in ROLES:
+            raise ConfigError(
+                f"--columns names {role!r}, expected {', '.join(ROLES)}.{suggest(role, ROLES)}"
+            )
+        columns[role] += (name,)
+    return columns
+
+
+def _last(names: tuple[str, ...]) -> str:
+    return names[-1] if names else ""

@@ -1,0 +1,365 @@
+"""Tables of labels, read in any format of `formats.FORMATS`, checked, and brought into ours.
+
+All that a table lacks or says twice is refused here, by line and column, before an image is opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dermhub.data.image_files import plain, without_suffix
+from dermhub.data.sources import delimited, diagnoses, formats
+from dermhub.data.sources.delimited import Sheet
+from dermhub.data.sources.formats import ABOUT, Format
+from dermhub.errors import DataError, note, some
+from dermhub.tasks import LESION_NAMES, MALIGNANT, Task
+
+MALIGNANCY = "malignancy"
+"""Column with "benign", "malignant" or "": what a table says beside the name of the diagnosis."""
+
+OLDEST = 130
+"""Years beyond which an age is an error."""
+
+UNKNOWN = frozenset({"", "unknown", "unk", "u", "-", "--", "?", "not known", "not available", "x"})
+"""Cells for an age that is not known, in lower case."""
+
+
+def read(
+    path: Path, columns: str = "", beside: Sequence[Path] = (), columns_may_lack: bool = False
+) -> pd.DataFrame:
+    """Read a table of labels, and say on stderr how it was read.
+
+    `columns` is the option --columns (`formats.from_option`), without which the format is found by
+    the heading; with `columns_may_lack` also where the table has no such columns. Tables `beside`
+    it, without labels, complete its columns.
+
+    Returns the columns image_id, dx (a code, or the diagnosis' name in lower case), `MALIGNANCY`,
+    and where the table has them lesion_id, patient_id ("" for unknown ones), split, age, sex,
+    localization and dx_type. Raises DataError for a file that is no table, missing columns, empty
+    cells, labels that contradict each other and ids that stand twice.
+    """
+    sheet = delimited.read(path, formats.columns(columns))
+    kinds = formats.fitting(sheet.has)
+    if columns:
+        kinds = _by_option(sheet, columns, kinds, columns_may_lack)
+    if not kinds:
+        raise _lacks_columns(sheet)
+    if not sheet.lines:
+        raise DataError(f"{path} has a heading but no rows.")
+    if sheet.guessed:
+        note(f"{path.name} is no UTF-8: letters beyond ASCII are taken for those of Windows.")
+    kind = kinds[0]
+    ids = _ids(sheet, kind)
+    table = pd.DataFrame({"image_id": ids})
+    table["dx"], table[MALIGNANCY] = _labels(sheet, kind)
+    for other in kinds[1:]:
+        _check_agreement(sheet, kind, other, table)
+    joined = _with_columns_of(sheet, kind, beside, ids)
+    for name, column in (("lesion_id", kind.lesion), ("patient_id", kind.patient)):
+        if joined.has(column):
+            table[name] = joined.column(column)
+    if sheet.has(kind.split):
+        table["split"] = [name.lower() for name in _filled(sheet, kind.split)]
+    for name in ABOUT:
+        about = _about_column(joined, kind, name)
+        if about:
+            table[name] = _about(joined, name, about)
+    _check_twice(path, table)
+    _join_patients(table)
+    _say_how(path, kind, joined, table)
+    return table
+
+
+def for_task(table: pd.DataFrame, task: Task) -> pd.DataFrame:
+    """Take benign or malignant for the label where a task has no class for the diagnosis.
+
+    Of actinic keratoses, which are precancerous, a table's own word counts: for some data they are
+    benign, for HAM10000 and the models malignant.
+    """
+    stated = table[MALIGNANCY]
+    is_class = stated.isin(task.classes)
+    other = np.array([task.class_of(dx) is None for dx in table["dx"]], bool)
+    called_benign = is_class & (table["dx"] == "akiec") & (stated == "benign")
+    if called_benign.any():
+        note(
+            f"{int(called_benign.sum())} image(s) of actinic keratoses are benign, as the table "
+            "says; the models count actinic keratoses as malignant."
+        )
+    return table.assign(dx=table["dx"].where(~((is_class & other) | called_benign), stated))
+
+
+def _by_option(sheet: Sheet, columns: str, kinds: list[Format], may_lack: bool) -> list[Format]:
+    kind = formats.from_option(columns, kinds)
+    missing = [name for name in kind.needs if not sheet.has(name)]
+    if missing and may_lack:
+        return kinds
+    if missing:
+        raise DataError(
+            f"{sheet.path} lacks the column(s) {some(missing)}, which --columns names; it has "
+            f"{some(sheet.heading, 12)}."
+        )
+    return [kind]
+
+
+def _lacks_columns(sheet: Sheet) -> DataError:
+    missing = [name for name in ("image_id", "dx") if not sheet.has(name)]
+    return DataError(
+        f"{sheet.path} lacks the column(s) {some(missing)}; it has {some(sheet.heading)}. Expected "
+        f"image_id and dx, or their names in this table: --columns {_example(sheet.heading)}."
+    )
+
+
+def _example(heading: Sequence[str]) -> str:
+    """Write an option --columns with a table's own headings, where one sounds like it."""
+
+    def like(words: str, default: str) -> str:
+        return next((name for name in heading if re.search(words, name, re.I)), default)
+
+    image = like("im(a)?g|file|photo|path|name", "COLUMN")
+    return f"image={image},dx={like('dx|diag|label|class|disease|target', 'COLUMN')}"
+
+
+def _filled(sheet: Sheet, column: str) -> list[str]:
+    """Return the cells of a column; raises DataError for empty ones."""
+    cells = sheet.column(column)
+    empty = [line for cell, line in zip(cells, sheet.lines, strict=True) if not cell]
+    if empty:
+        raise DataError(f"{sheet.path} has an empty {sheet.name(column)} in line(s) {some(empty)}.")
+    return cells
+
+
+def _ids(sheet: Sheet, kind: Format) -> list[str]:
+    names = _filled(sheet, kind.image)
+    if sheet.guessed:
+        lines = [line for name, line in zip(names, sheet.lines, strict=True) if not name.isascii()]
+        if lines:
+            raise delimited.no_table(
+                sheet.path, f"{sheet.name(kind.image)} is no UTF-8 in line(s) {some(lines)}"
+            )
+    return [without_suffix(plain(name).removeprefix("./")) for name in names]
+
+
+def _labels(sheet: Sheet, kind: Format) -> tuple[list[str], list[str]]:
+    """Return the code and the malignancy of each row; raises DataError where they contradict."""
+    names = [column for column in kind.diagnosis if sheet.has(column)]
+    words = [column for column in kind.malignant if sheet.has(column)]
+    codes = _one_hot(sheet, kind) if kind.one_hot else [""] * len(sheet.lines)
+    texts = list(zip(*map(sheet.column, names), strict=True)) if names else [()] * len(codes)
+    stated = list(zip(*map(sheet.column, words), strict=True)) if words else [()] * len(codes)
+    malignancy = []
+    torn, empty = [], []
+    for place, line in enumerate(sheet.lines):
+        found = {diagnoses.code_of(text) for text in texts[place]} & set(LESION_NAMES)
+        said = {diagnoses.malignancy_of(word) for word in stated[place]} - {""}
+        code = codes[place] or _code(found, texts[place])
+        if code in kind.cancers and not said:
+            said = {"malignant"}
+        if code in ("", "benign", "malignant") and said:
+            said |= {code} - {""}
+            code = min(said)
+        if not code:
+            empty.append(line)
+        elif len(found) > 1 or len(said) > 1 or not _agree(code, said):
+            torn.append(line)
+        codes[place] = code
+        malignancy.append(min(said, default=""))
+    columns = [sheet.name(column) for column in dict.fromkeys((*names, *words))]
+    if empty and any(any(stated[place]) for place, code in enumerate(codes) if not code):
+        raise DataError(
+            f"{sheet.path} says neither benign nor malignant in {' and '.join(columns)}, line(s) "
+            f"{some(empty)}: expected these words, or 0 and 1."
+        )
+    if empty:
+        raise DataError(
+            f"{sheet.path} has an empty {' and '.join(columns)} in line(s) {some(empty)}."
+        )
+    if torn:
+        raise DataError(
+            f"{sheet.path} says two things of {len(torn)} image(s) in {' and '.join(columns)}, "
+            f"line(s) {some(torn)}: correct them, or name the one column to read with --columns "
+            f"image={sheet.name(kind.image)},dx={columns[0]}."
+        )
+    return codes, malignancy
+
+
+def _code(found: set[str], texts: Sequence[str]) -> str:
+    """Return the one code that was found; else the last diagnosis that is given, if any."""
+    if found:
+        return min(found)
+    codes = [diagnoses.code_of(text) for text in texts if text]
+    return codes[-1] if codes else ""
+
+
+def _agree(code: str, said: set[str]) -> bool:
+    """Tell if a diagnosis is what a table says of its malignancy."""
+    if not said or code not in LESION_NAMES or code == "akiec":
+        return True
+    return said == {"malignant" if code in MALIGNANT else "benign"}
+
+
+def _one_hot(sheet: Sheet, kind: Format) -> list[str]:
+    """Return the code of each row that has a 1 in one of several columns."""
+    columns = [column for column in kind.one_hot if sheet.has(column)]
+    codes, wrong = [], []
+    cells = zip(*map(sheet.column, columns), strict=True)
+    for line, row in zip(sheet.lines, cells, strict=True):
+        marked = [column for column, cell in zip(columns, row, strict=True) if _is_one(cell)]
+        if len(marked) > 1 or (not marked and not kind.otherwise) or not all(map(_is_mark, row)):
+            wrong.append(line)
+        codes.append(kind.one_hot[marked[0]] if marked else kind.otherwise)
+    if wrong:
+        raise DataError(
+            f"{sheet.path} has {len(wrong)} row(s) without a single 1 among {', '.join(columns)}, "
+            f"line(s) {some(wrong)}: expected a table of true labels."
+        )
+    return codes
+
+
+def _is_one(cell: str) -> bool:
+    return cell.lower().replace(",", ".") in ("1", "1.0", "true")
+
+
+def _is_mark(cell: str) -> bool:
+    return _is_one(cell) or cell.lower().replace(",", ".") in ("", "0", "0.0", "false")
+
+
+def _check_agreement(sheet: Sheet, kind: Format, other: Format, table: pd.DataFrame) -> None:
+    """Raise DataError where a table that has two formats says two things."""
+    torn = [
+        line
+        for line, *pairs in zip(
+            sheet.lines, table["dx"], table[MALIGNANCY], *_labels(sheet, other), strict=True
+        )
+        if not _same(*pairs)
+    ]
+    if torn:
+        raise DataError(
+            f"{sheet.path} has the columns of {kind.name} and of {other.name}, which say two "
+            f"things in line(s) {some(torn)}: name the columns to read with --columns "
+            f"{_example(sheet.heading)}."
+        )
+
+
+def _same(code: str, said: str, other: str, other_said: str) -> bool:
+    both_known = {code, other} <= set(LESION_NAMES)
+    return (not both_known or code == other) and (not said or not other_said or said == other_said)
+
+
+def _with_columns_of(sheet: Sheet, kind: Format, beside: Sequence[Path], ids: list[str]) -> Sheet:
+    """Add the columns of tables without labels that name the same images."""
+    for path in beside:
+        other = delimited.read(path, formats.columns())
+        if not other.has(kind.image) or formats.fitting(other.has):
+            continue
+        keys = [without_suffix(plain(name)) for name in other.column(kind.image)]
+        if len(set(keys)) < len(keys):
+            raise DataError(f"{path} lists an image more than once: keep one row for each.")
+        added = [
+            other.heading[place] for place in other.cells if not sheet.has(other.heading[place])
+        ]
+        for name in added:
+            of_image = dict(zip(keys, other.column(name), strict=True))
+            sheet = sheet.with_column(name, [of_image.get(image, "") for image in ids])
+        if added:
+            absent = len(set(ids) - set(keys))
+            note(
+                f"{path.name} completes the table: {', '.join(added)}; it lacks {absent} image(s)."
+            )
+    return sheet
+
+
+def _about_column(sheet: Sheet, kind: Format, name: str) -> str:
+    names = [kind.about[name]] if name in kind.about else ABOUT[name]
+    return next((column for column in names if sheet.has(column)), "")
+
+
+def _about(sheet: Sheet, name: str, column: str) -> pd.Series:
+    cells = sheet.column(column)
+    if name == "age":
+        return pd.Series(_ages(sheet, column, cells), dtype=float)
+    if name == "dx_type":
+        cells = [formats.DX_TYPES.get(cell.lower(), cell) for cell in cells]
+    return pd.Series([cell or math.nan for cell in cells], dtype=object)
+
+
+def _ages(sheet: Sheet, column: str, cells: list[str]) -> list[float]:
+    """Return ages in years, NaN for those that are not known; says which can't be read."""
+    ages = [_age(cell) for cell in cells]
+    unread = [
+        f"{line} ({cell[:20]})"
+        for line, cell, age in zip(sheet.lines, cells, ages, strict=True)
+        if math.isnan(age) and cell.lower() not in UNKNOWN
+    ]
+    if unread:
+        note(
+            f"{sheet.path.name}: {sheet.name(column)} is no age in line(s) {some(unread)}; these "
+            "ages count as unknown."
+        )
+    return ages
+
+
+def _age(cell: str) -> float:
+    """Read an age in years, such as "45", "45.0", "45,5" or "85+"; NaN for anything else."""
+    match = re.fullmatch(r"(?:>=?|≥)?\s*(\d{1,3}(?:[.,]\d+)?)\s*\+?(?:\s*(?:years?|y|yrs?))?", cell)
+    age = round(float(match[1].replace(",", ".")), 2) if match else math.nan
+    return age if age <= OLDEST else math.nan
+
+
+def _check_twice(path: Path, table: pd.DataFrame) -> None:
+    twice = table["image_id"][table["image_id"].duplicated()].unique()
+    if len(twice):
+        raise DataError(
+            f"{path} lists {len(twice)} image id(s) more than once ({some(twice)}): keep one row "
+            "for each."
+        )
+
+
+def _join_patients(table: pd.DataFrame) -> None:
+    """Give each lesion the one patient that it belongs to, in place.
+
+    Where lesions are numbered anew for each patient, their ids get the patient's, as a hash: a
+    model folder that is published holds lesion ids, and must not hold those of patients.
+    """
+    if not {"lesion_id", "patient_id"} <= set(table):
+        return
+    named = table[(table["lesion_id"] != "") & (table["patient_id"] != "")]
+    patients = named.groupby("lesion_id")["patient_id"].agg(["nunique", "first"])
+    if (patients["nunique"] > 1).any():
+        table["lesion_id"] = [
+            f"{hide(patient)}-{lesion}" if lesion and patient else lesion
+            for lesion, patient in zip(table["lesion_id"], table["patient_id"], strict=True)
+        ]
+        return
+    known = table["lesion_id"].map(patients["first"]).fillna("")
+    table["patient_id"] = table["patient_id"].where(table["patient_id"] != "", known)
+
+
+def hide(patient: str) -> str:
+    """Return a name for a patient from which the id can't be read."""
+    return f"P{hashlib.sha256(patient.encode()).hexdigest()[:12]}"
+
+
+def _say_how(path: Path, kind: Format, sheet: Sheet, table: pd.DataFrame) -> None:
+    """Say on stderr in which format and by which columns a table was read."""
+
+    def there(columns: Sequence[str]) -> str:
+        return " ".join(sheet.name(column) for column in columns if sheet.has(column))
+
+    labels = there((*kind.diagnosis, *kind.one_hot, *kind.malignant))
+    parts = [f"image {sheet.name(kind.image)}", f"diagnosis {labels}"]
+    counts = [f"{len(table):,} image(s)"]
+    for name, column, word in (
+        ("lesion_id", kind.lesion, "lesion"),
+        ("patient_id", kind.patient, "patient"),
+    ):
+        if name in table:
+            parts.append(f"{word} {sheet.name(column)}")
+            counts.append(f"{table[name][table[name] != ''].nunique():,} {word}(s)")
+    note(f"{path.name} was read as {kind.name}: {', '.join(parts)}; {', '.join(counts)}.")

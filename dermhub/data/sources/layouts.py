@@ -1,0 +1,203 @@
+"""Folders that hold the images of one class each, with or without folders of the splits."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from dermhub.data import image_files, partition
+from dermhub.data.sources.diagnoses import code_of
+from dermhub.errors import DataError, note, some
+from dermhub.tasks import BINARY, LESION_NAMES
+
+PARTS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val"),
+    "test": ("test", "testing"),
+}
+"""Split -> names of its folder, in lower case."""
+
+DEEPEST = 2
+"""Folders below the one that is given in which a layout or a table is looked for."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Folders of classes: in the folders `parts` of the splits, or in `root` itself."""
+
+    root: Path
+    parts: dict[str, Path]
+
+
+def find(folder: Path) -> Layout | None:
+    """Return the layout that a folder has itself, None where it has none.
+
+    Classes may be called by their codes or plain names, in any case. Without folders of splits, two
+    folders that are called like classes make a layout. Raises DataError where two folders are
+    called like one split.
+    """
+    parts: dict[str, Path] = {}
+    classes = 0
+    for path in folders(folder):
+        classes += _is_class(path)
+        for split, names in PARTS.items():
+            if path.name.casefold() in names and any(map(_is_class, folders(path))):
+                if split in parts:
+                    raise DataError(
+                        f"{folder} has two folders for the {split} split ({parts[split].name}, "
+                        f"{path.name}): expected one."
+                    )
+                parts[split] = path
+    if parts:
+        return Layout(folder, parts)
+    return Layout(folder, {}) if classes > 1 else None
+
+
+def read(layout: Layout) -> pd.DataFrame:
+    """Read a layout: image_id (the path below its root), dx, path, lesion_id and split.
+
+    Without folders of splits there is no column `split`. A missing validation or test split is
+    taken from the training folder. Copies of test images leave the other splits, and copies of
+    validation images the training split. Raises DataError for folders that are missing or empty,
+    and for an image that lies in folders of two classes.
+    """
+    _check_parts(layout)
+    # pandas' own texts are UTF-8, which the name of a file need not be.
+    table = pd.DataFrame(_rows(layout), dtype=object)
+    _check_classes(layout, table)
+    if not layout.parts:
+        return table
+    for split, others in (("test", ("train", "validation")), ("validation", ("train",))):
+        held_out = table["lesion_id"][table["split"] == split]
+        copies = table["split"].isin(others) & table["lesion_id"].isin(held_out)
+        if copies.any():
+            note(
+                f"{layout.root}: {int(copies.sum())} image(s) are copies of images in the {split} "
+                f"folder and left out ({some(table['image_id'][copies], 3)})."
+            )
+        table = table[~copies].reset_index(drop=True)
+    training = table["split"] == "train"
+    # `divide` sets parts aside for validation and test; one that is given goes back to training.
+    given = dict.fromkeys((split for split in layout.parts), "train")
+    places = partition.divide(table[training])
+    table.loc[training, "split"] = table["lesion_id"][training].map(places).replace(given)
+    return table
+
+
+def folders(folder: Path) -> list[Path]:
+    """List the folders in a folder; those of other programs are left out."""
+    try:
+        return [path for path in image_files.entries(folder) if path.is_dir()]
+    except OSError:
+        return []
+
+
+def _is_class(folder: Path) -> bool:
+    return code_of(folder.name) in (*LESION_NAMES, *BINARY.classes)
+
+
+def _rows(layout: Layout) -> list[dict[str, str]]:
+    """Return a row for each image in the folder of a class, whatever its name."""
+    rows: list[dict[str, str]] = []
+    taken: set[tuple[str, ...]] = set()
+    outside, copies = [], []
+    _say_unused(layout)
+    for split, folder in (layout.parts or {"": layout.root}).items():
+        _check_folders(folder)
+        for path in image_files.find(folder):
+            parts = path.relative_to(folder).parts
+            # Tables of predictions hold the ids, and a line break would tear their rows.
+            name = re.sub(r"[\r\n\t]", " ", path.relative_to(layout.root).as_posix())
+            image_id = image_files.plain(name)
+            if len(parts) < 2:
+                outside.append(image_id)
+                continue
+            lesion = partition.file_id(path)
+            if (split, parts[0], path.stem, lesion) in taken:
+                copies.append(image_id)
+                continue
+            taken.add((split, parts[0], path.stem, lesion))
+            row = {
+                "image_id": image_files.without_suffix(image_id),
+                "dx": code_of(parts[0]),
+                "path": str(path),
+                "lesion_id": lesion,
+            }
+            rows.append(row | ({"split": split} if split else {}))
+    for names, reason in (
+        (outside, "lie in no folder of a class"),
+        (copies, "are copies of one with the same name"),
+    ):
+        if names:
+            note(f"{layout.root}: {len(names)} image(s) {reason}, not used ({some(names, 3)}).")
+    return _with_suffix_where_needed(rows)
+
+
+def _say_unused(layout: Layout) -> None:
+    """Say which folders beside those of the splits hold images that are not used."""
+    used = set(layout.parts.values())
+    if not used:
+        return
+    unused = [path for path in folders(layout.root) if path not in used]
+    names = [path.name for path in unused if image_files.holds_any(path)]
+    if names:
+        note(f"{layout.root}: images in other folders are not used ({some(names, 3)}).")
+
+
+def _with_suffix_where_needed(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Tell images apart that differ by their endings alone, as in 1.jpg and 1.png."""
+    ids: set[str] = set()
+    for row in rows:
+        name = row["image_id"]
+        if name in ids:
+            name += Path(row["path"]).suffix
+        while name in ids:
+            name += "'"
+        row["image_id"] = name
+        ids.add(name)
+    return rows
+
+
+def _check_parts(layout: Layout) -> None:
+    """Raise DataError where there is no training folder, or nothing that is held out."""
+    if not layout.parts:
+        return
+    needed = ("train",) if "validation" in layout.parts else ("train", "test")
+    for split in needed:
+        if split in layout.parts:
+            continue
+        found = next((path for path in folders(layout.root) if path.name.lower() == split), None)
+        problem = (
+            f"{found} holds no folders of classes"
+            if found
+            else f"There is no folder {layout.root / split}"
+        )
+        raise DataError(
+            f"{problem}: expected train and test, or give a folder of classes alone, which is "
+            "divided here."
+        )
+
+
+def _check_folders(folder: Path) -> None:
+    """Raise DataError for a class of two without a folder, and for a class without an image."""
+    names = {code_of(path.name): path for path in folders(folder) if _is_class(path)}
+    if not names.keys() - set(BINARY.classes):
+        for name in BINARY.classes:
+            names.setdefault(name, folder / name)
+    for path in names.values():
+        image_files.check_any(path)
+
+
+def _check_classes(layout: Layout, table: pd.DataFrame) -> None:
+    """Raise DataError where one image lies in folders of two classes."""
+    classes = table.groupby("lesion_id")["dx"].transform("nunique")
+    torn = table[classes > 1]
+    if len(torn):
+        first = torn["image_id"][torn["lesion_id"] == torn["lesion_id"].iloc[0]]
+        raise DataError(
+            f"{torn['lesion_id'].nunique()} image(s) of {layout.root} lie in folders of two "
+            f"classes ({some(first)} are one image): remove the wrong copies."
+        )
