@@ -187,4 +187,12 @@ def publish(api: Api, image: gr.Image, files: gr.File, kind: gr.Radio, **limits:
         api_name="at_prevalence",
         concurrency_limit=None,
     )
-    never.click(api.predict_several, [files, kind], record, api_name="predict_several", **limits)
+    # In the queue of the page's tab: a batch would keep single images waiting for minutes.
+    never.click(
+        api.predict_several,
+        [files, kind],
+        record,
+        api_name="predict_several",
+        concurrency_limit=2,
+        concurrency_id="several",
+    )
