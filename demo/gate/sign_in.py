@@ -67,6 +67,7 @@ class SignIn:
         self._accounts, self._write = accounts, write
         self._sessions, self._tries = Sessions(), Tries()
         self._salt = secrets.token_bytes(16)
+        self._limited, self._limited_at = 0, -1.0
 
     def knows(self, scope: Message) -> bool:
         """Tell whether a request carries a session or a token."""
@@ -124,7 +125,7 @@ class SignIn:
         account = user if user in self._accounts.secrets else None
         wait = self._tries.wait(user, source)
         if wait:
-            self._write("login", outcome="limited", account=account, source=source)
+            self._log_limited(account, source)
             minutes = max(round(wait / 60), 1)
             return 429, f"Too many wrong passwords: try again in about {minutes} minutes."
         # Counted before it is known to be wrong, or a hundred at once would all be tried.
@@ -140,6 +141,14 @@ class SignIn:
         self._tries.took_back(user, source)
         self._write("login", outcome="entered")
         return 200, ""
+
+    def _log_limited(self, account: str | None, source: str) -> None:
+        """Log that tries are refused, once a second: a flood of them is no flood of lines."""
+        self._limited += 1
+        if time.monotonic() - self._limited_at >= 1:
+            count = self._limited
+            self._write("login", outcome="limited", account=account, source=source, tries=count)
+            self._limited, self._limited_at = 0, time.monotonic()
 
     async def _log_out(self, scope: Message, send: Send) -> None:
         if scope["method"] != "POST":

@@ -52,8 +52,8 @@ SHUT = re.compile(
     # edit its own code.
     r"/gradio_api/(file=/*\w+:/|proxy=|deep_link|stream/|process_recording|(undo-)?vibe|run-history|runs|profiling)"
     r"|/monitoring|/gradio_api/dev/"
-    # Names of the server and of its visitors, and doors of components that the page does not have.
-    r"|/gradio_api/(token|app_id|user|login_check|component_server|custom_component)(/|$)"
+    # The token of Gradio's own accounts, and doors of components that the page does not have.
+    r"|/gradio_api/(token|component_server|custom_component)(/|$)"
 )
 """Paths of Gradio that this server does not open."""
 

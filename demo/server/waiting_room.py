@@ -73,9 +73,12 @@ class WaitingRoom(HookedQueue):
                     f"{len(value)} files came, expected one image: send each by itself.",
                 )
             if isinstance(component, gr.Image | gr.File | gr.Gallery):
-                problem = self._no_file(value) or _more_than_once(value)
+                problem = self._no_file(value)
                 if problem:
                     return "no-file", problem
+                problem = _more_than_once(value)
+                if problem:
+                    return "duplicate", problem
         if len(self) >= self.limit:
             self.drop_left(ABSENT_TIME)
         return fairness.refusal(request, self.standing(), self.limit, self.places(request.kind))

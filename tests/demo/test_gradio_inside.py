@@ -56,6 +56,7 @@ OPEN = {
     *("/gradio_api/call/v2/{api_name}", "/gradio_api/call/v2/{api_name}/{event_id}"),
     *("/gradio_api/api/{api_name}", "/gradio_api/run/{api_name}"),
     *("/gradio_api/heartbeat/{session_hash}", "/gradio_api/startup-events"),
+    *("/gradio_api/app_id", "/gradio_api/login_check", "/gradio_api/user"),
 }
 """Paths of Gradio that the door leaves open, as templates."""
 

@@ -24,10 +24,12 @@ LAYOUT = {
 }
 """The modules of each room; "" stands for the files that lie in demo/ itself."""
 
+INNER = ("api", "models", "reading")
+"""Modules of demo/ itself that the way to the page does not need."""
+
 NEVER = {
     "page": ("demo.server", "demo.gate", "app"),
-    "gate": ("demo.server", "demo.page", "demo.api", "demo.models", "demo.reading")
-    + ("dermhub", "app"),
+    "gate": ("demo.server", "demo.page", *(f"demo.{name}" for name in INNER), "dermhub", "app"),
     "server": ("demo.page", "demo.api", "demo.models", "demo.reading", "dermhub", "app"),
     "": ("demo.server", "demo.gate", "app"),
 }
