@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import os
@@ -65,8 +66,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, log: io.StringIO) -> Iterat
         patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("tmp")))
         patch.setattr("tempfile.tempdir", None)
         patch.setattr(process, "spare_memory", lambda: None)
-        patch.setattr(connections, "HEAD_TIME", 0.3)
-        patch.setattr(gate_body, "SILENCE", 0.3)
+        patch.setattr(connections, "HEAD_TIME", 0.25)
+        patch.setattr(gate_body, "SILENCE", 0.25)
         patch.setattr(upload_room, "CAPACITY", 4_000_000)
         patch.setattr("demo.server.server.EventLog", lambda _: EventLog(log))
         running = Server(Settings(port=free_port(), max_queue=8), "test")
@@ -171,10 +172,12 @@ def test_a_silent_connection_makes_room_for_a_new_one(
 ) -> None:
     (shares,) = {id(c.of_server.shares): c.of_server.shares for c in protocols(server)}.values()
     monkeypatch.setattr(shares, "most", 6)
-    silent = [connect(url) for _ in range(12)]
-    assert request(url, "/healthz")[0] == 200
-    closed = sum(read(connection) == NOTHING for connection in silent)
-    assert closed == 12
+    with contextlib.ExitStack() as held:
+        silent = [held.enter_context(connect(url)) for _ in range(12)]
+        began = time.monotonic()
+        assert request(url, "/healthz")[0] == 200
+        assert read(silent[0]) == NOTHING
+        assert time.monotonic() - began < connections.HEAD_TIME
 
 
 def protocols(server: Server) -> list[Any]:
@@ -310,7 +313,8 @@ def test_no_answer_is_for_other_sites_or_their_frames(url: str) -> None:
 
 def test_a_forwarded_name_is_believed_of_a_proxy_alone(url: str) -> None:
     assert "evil.example" not in request(url, "/", X_Forwarded_Host="evil.example")[2]
-    passed_on = {"X_Forwarded_Host": "derm.example.org", "X_Forwarded_For": "192.0.2.1"}
+    passed_on: dict[str, Any] = {"X_Forwarded_Host": "derm.example.org"}
+    passed_on["X_Forwarded_For"] = "192.0.2.1"
     assert "derm.example.org" in request(url, "/config", **passed_on)[2]
 
 
@@ -320,6 +324,7 @@ def test_the_same_file_many_times_is_refused(url: str) -> None:
     assert "The same file came 100 times, expected each file once." in answer(url, "many")
 
 
+@pytest.mark.slow
 def test_only_its_owner_cancels_a_request(url: str) -> None:
     WORKING.clear()
     _, event = join(url, "slow", [1], "owner")
@@ -337,6 +342,7 @@ def test_an_unknown_request_is_a_sentence(url: str) -> None:
     assert sentence(reply).startswith("There is no such request")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", [[5], [{"a": 1}], [], [None, None, None]])
 def test_values_of_the_wrong_kind_are_a_sentence(url: str, data: list[Any]) -> None:
     status, _, text = post_json(url, "/gradio_api/call/count", {"data": data})
@@ -353,6 +359,7 @@ def test_what_is_no_json_object_is_a_sentence(url: str) -> None:
         assert (reply[0], sentence(reply)) == (400, "The request is no JSON object.")
 
 
+@pytest.mark.slow
 def test_absent_visitors_do_not_hold_the_queue(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("demo.server.waiting_room.ABSENT_TIME", 0.0)
     WORKING.clear()
@@ -367,6 +374,7 @@ def test_absent_visitors_do_not_hold_the_queue(url: str, monkeypatch: pytest.Mon
     assert '"success":true' in text
 
 
+@pytest.mark.slow
 def test_an_address_has_a_share_of_the_queue(url: str) -> None:
     WORKING.clear()
     streams: list[socket.socket] = []
