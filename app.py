@@ -182,7 +182,9 @@ def serve(serving: server.Server, given: argparse.Namespace) -> int:
     models = Models(offered(given.binary, given.lesion))
     models.pair(FAST)
     address = serving.open(
-        lambda folder, why_refused: make_page(models, folder, why_refused, given.examples),
+        lambda folder, why_refused, still_wanted: make_page(
+            models, folder, why_refused, still_wanted, given.examples
+        ),
         theme(),
         models.identities,
         mcp=given.mcp,

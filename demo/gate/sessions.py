@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 LONGEST = 12 * 3600.0
@@ -27,7 +28,8 @@ class _Session:
 class Sessions:
     """The open sessions by the hash of their token; the tokens themselves are not kept."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._open: dict[bytes, _Session] = {}
 
     def begin(self, user: str) -> str:
@@ -36,7 +38,7 @@ class Sessions:
         while len(self._open) >= MOST:
             del self._open[next(iter(self._open))]
         token = secrets.token_urlsafe(32)
-        now = time.monotonic()
+        now = self._clock()
         self._open[_hash(token)] = _Session(user, now, now)
         return token
 
@@ -45,7 +47,7 @@ class Sessions:
         session = self._open.get(_hash(token))
         if session is None:
             return None
-        now = time.monotonic()
+        now = self._clock()
         if _over(session, now):
             self.end(token)
             return None
@@ -57,7 +59,7 @@ class Sessions:
         self._open.pop(_hash(token), None)
 
     def _end_old(self) -> None:
-        now = time.monotonic()
+        now = self._clock()
         for key in [key for key, session in self._open.items() if _over(session, now)]:
             del self._open[key]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 
 WINDOW = 900.0
 """Seconds in which a wrong password counts."""
@@ -29,12 +30,13 @@ Key = tuple[str, str]
 class Tries:
     """Wrong passwords of the last `WINDOW` seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._failed: dict[Key, deque[float]] = {}
 
     def wait(self, user: str, address: str) -> float:
         """Return the seconds until this user may be tried again from this address; 0 for now."""
-        now = time.monotonic()
+        now = self._clock()
         waits = [0.0]
         for key, most in _bounds(user, address):
             failed = self._recent(key, now)
@@ -44,7 +46,7 @@ class Tries:
 
     def failed(self, user: str, address: str) -> None:
         """Count a wrong password."""
-        now = time.monotonic()
+        now = self._clock()
         for key, most in _bounds(user, address):
             failed = self._recent(key, now)
             failed.append(now)

@@ -1,8 +1,8 @@
 """Inner names of Gradio that the demo needs, each behind a function or class of our own.
 
 Written for Gradio 6.31, whose documentation promises none of them. No other module of the demo uses
-one, so that an upgrade of Gradio is checked against this file alone
-(tests/demo/test_gradio_inside.py). Importing it imports Gradio, which takes seconds.
+one but gradio_queue.py and gradio_uploads.py, so that an upgrade of Gradio is checked against these
+files alone (tests/demo/test_gradio_inside.py). Importing one imports Gradio, which takes seconds.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 import gradio as gr
 from gradio import route_utils, server_messages
+from gradio.context import LocalContext
 from gradio.queueing import Event, Queue
 
 from demo.gate.visitor import address_of
@@ -223,6 +224,17 @@ class HookedQueue(Queue, ABC):
         self._listeners[visit] -= 1
         if self._listeners[visit] <= 0:
             del self._listeners[visit]
+
+    def still_wanted(self) -> bool:
+        """Tell the function that calls this whether anybody waits for its answer.
+
+        Gradio puts the request's id into the context in which it runs a function.
+        """
+        event = self.event_ids_to_events.get(LocalContext.event_id.get(None) or "")
+        if event is None:
+            return True
+        new = time.monotonic() - event.enqueue_time < LEFT_TIME
+        return event.alive and (new or self._listeners[event.session_hash] > 0)
 
     def knows(self, event_id: str) -> bool:
         """Tell whether a request waits, is worked on, or has an answer that nobody has fetched."""

@@ -57,8 +57,11 @@ VISITS = 128
 WhyRefused = Callable[[str | None], str]
 """Gives the sentence with which the last request of a visit was refused, once; "" for none."""
 
-MakePage = Callable[[Path, WhyRefused], "gr.Blocks"]
-"""Builds the page, given the private folder and what says why a request was refused."""
+StillWanted = Callable[[], bool]
+"""Tells a function that runs for a visitor whether anybody waits for its answer."""
+
+MakePage = Callable[[Path, WhyRefused, StillWanted], "gr.Blocks"]
+"""Builds the page, given the private folder and what its functions may ask of the server."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ class Server:
 
         gradio_inside.keep_no_values()
         gradio_uploads.bound_uploads()
-        page = make(self.folder.path, self._why_refused).queue(api_open=False)
+        page = make(self.folder.path, self._why_refused, self._still_wanted).queue(api_open=False)
         gradio_inside.pass_paths_on(page)
         gradio_inside.limit_threads(page, WORKERS)
         room = WaitingRoom(page, self.event_log, self.folder, self.settings.max_queue)
@@ -194,6 +197,9 @@ class Server:
 
     def _why_refused(self, visit: str | None) -> str:
         return self._room.why_refused(visit) if self._room is not None else ""
+
+    def _still_wanted(self) -> bool:
+        return self._room is None or self._room.still_wanted()
 
     def _start(self) -> None:
         import uvicorn

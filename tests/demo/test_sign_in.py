@@ -6,8 +6,6 @@ import asyncio
 import io
 import json
 import os
-import statistics
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,15 +16,14 @@ import pytest
 
 from demo import accounts
 from demo.accounts import Accounts, line_for, new_token
-from demo.gate import sessions, tries
-from demo.gate.sessions import Sessions
-from demo.gate.sign_in import CLOSED, LOGGED_OUT, WRONG, SignIn
-from demo.gate.tries import Tries
+from demo.gate.sign_in import CLOSED, LOGGED_OUT, WRONG
 from demo.server import process
 from demo.server.event_log import EventLog
 from demo.server.server import Server, Settings
 from tests.support.demo_process import free_port
 from tests.support.raw_http import Reply, connect, post_json, request, send, sentence
+
+pytestmark = pytest.mark.slow
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -202,71 +199,3 @@ def test_a_long_form_is_not_read(url: str) -> None:
     head = f"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM}\r\n"
     head += "Content-Length: 10\r\nTransfer-Encoding: chunked\r\n\r\n"
     assert send(url, head.encode())[0] == 400
-
-
-@pytest.mark.slow
-def test_every_user_takes_as_long() -> None:
-    users = Accounts({"anna": "secret", "bodo": line_for("bodo", "geheim").partition(":")[2]})
-
-    def seconds(user: str) -> float:
-        began = time.process_time()
-        assert not users.holds(user, "wrong")
-        return time.process_time() - began
-
-    times = {user: [seconds(user) for _ in range(9)] for user in ("anna", "bodo", "cleo")}
-    middle = [statistics.median(values) for values in times.values()]
-    assert max(middle) < 1.3 * min(middle)
-
-
-def test_tries_are_counted_for_pair_address_and_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 1000.0
-    monkeypatch.setattr(tries.time, "monotonic", lambda: now)
-    counted = Tries()
-    for _ in range(5):
-        assert counted.wait("anna", "a") == 0
-        counted.failed("anna", "a")
-    assert counted.wait("anna", "a") == 900
-    assert counted.wait("bodo", "a") == counted.wait("anna", "b") == 0
-    for number in range(15):
-        counted.failed(f"user-{number}", "a")
-    assert counted.wait("bodo", "a") == 900  # twenty of one address
-    for number in range(95):
-        counted.failed("anna", f"address-{number}")
-    assert counted.wait("anna", "new") == 900  # a hundred for one user
-    now += 900.5
-    assert counted.wait("anna", "a") == counted.wait("bodo", "a") == 0
-
-
-def test_a_right_password_clears_the_pair() -> None:
-    counted = Tries()
-    for _ in range(4):
-        counted.failed("anna", "a")
-    counted.failed("anna", "a")  # noted before it is known to be right
-    counted.took_back("anna", "a")
-    assert counted.wait("anna", "a") == 0
-    for _ in range(4):
-        counted.failed("anna", "a")
-    assert counted.wait("anna", "a") == 0
-
-
-def test_sessions_end_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0.0
-    monkeypatch.setattr(sessions.time, "monotonic", lambda: now)
-    monkeypatch.setattr(sessions, "MOST", 3)
-    opened = Sessions()
-    idle, used = opened.begin("anna"), opened.begin("bodo")
-    for hour in range(1, 13):
-        now = 3600.0 * hour
-        assert opened.user(used) == "bodo"
-    assert opened.user(idle) is None  # not used for two hours
-    now += 1
-    assert opened.user(used) is None  # used all the time, for twelve hours
-    first, *others = [opened.begin("cleo") for _ in range(4)]
-    assert opened.user(first) is None
-    assert all(opened.user(token) == "cleo" for token in others)
-    assert opened.user("") is None
-
-
-def test_cookies_of_two_servers_have_two_names() -> None:
-    one, two = (SignIn(Accounts({"anna": "x"}), lambda *_, **__: None) for _ in range(2))
-    assert one.cookie != two.cookie
