@@ -21,8 +21,14 @@ MOST = 4096
 MOST_EACH = 512
 """Connections of one address; a proxy on this machine brings those of many."""
 
-DESCRIPTORS_LEFT = 256
-"""Descriptors of the process that connections leave to files, models and the log."""
+BACKLOG = 128
+"""Connections that the system keeps until they are accepted, and that are accepted at a time."""
+
+DESCRIPTORS_LEFT = 512
+"""Descriptors of the process that connections leave to files, models, and connections that close.
+
+A connection that is refused has been accepted first, and is closed two steps of the loop later.
+"""
 
 
 class Connections:

@@ -81,6 +81,9 @@ class Queue(Protocol):
     def knows(self, event_id: str) -> bool:
         """Tell whether there is such a request."""
 
+    def is_awaited(self, event_id: str) -> bool:
+        """Tell whether a client waits for a request's answer."""
+
     def belongs_to(self, event_id: object, visit: object) -> bool:
         """Tell whether a request is a visit's, or is not there any more."""
 
@@ -249,9 +252,14 @@ class Door:
             await self.app(scope, receive, send)
             return
         name = _awaited(scope)
-        if "/call/" in scope["path"] and self.queue is not None and not self.queue.knows(name):
-            await refuse(send, 404, "There is no such request, or its answer was fetched already.")
-            return
+        if "/call/" in scope["path"] and self.queue is not None:
+            # Gradio breaks such a stream off in its middle.
+            if not self.queue.knows(name):
+                await refuse(send, 404, "There is no such request, or its answer was fetched.")
+                return
+            if self.queue.is_awaited(name):
+                await refuse(send, 409, "Another connection waits for this answer already.")
+                return
         self.answering += 1
         visit = self.queue.listen(name) if self.queue is not None else name
         try:

@@ -240,6 +240,10 @@ class HookedQueue(Queue, ABC):
         """Tell whether a request waits, is worked on, or has an answer that nobody has fetched."""
         return self._visit_of(event_id) is not None
 
+    def is_awaited(self, event_id: str) -> bool:
+        """Tell whether a client waits for a request's answer."""
+        return self._listeners[self._visit_of(event_id) or event_id] > 0
+
     def belongs_to(self, event_id: object, visit: object) -> bool:
         """Tell whether a request is a visit's, or is not there any more."""
         owner = self._visit_of(event_id) if isinstance(event_id, str) else None

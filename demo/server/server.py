@@ -204,11 +204,12 @@ class Server:
     def _start(self) -> None:
         import uvicorn
 
-        from demo.gate.connections import Connections
+        from demo.gate.connections import BACKLOG, Connections
 
         config = uvicorn.Config(
             self.door,
             http=Connections(self._descriptors).protocol(),
+            backlog=BACKLOG,
             # By default that of a proxy on this machine, or of FORWARDED_ALLOW_IPS.
             forwarded_allow_ips="*" if self.settings.space else None,
             log_config=None,

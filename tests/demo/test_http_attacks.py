@@ -343,6 +343,21 @@ def test_an_unknown_request_is_a_sentence(url: str) -> None:
 
 
 @pytest.mark.slow
+def test_an_answer_is_for_one_reader(url: str) -> None:
+    WORKING.clear()
+    event = json.loads(post_json(url, "/gradio_api/call/slow", {"data": [1]})[2])["event_id"]
+    path = f"/gradio_api/call/slow/{event}"
+    with connect(url) as first:
+        head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        first.sendall(head.encode())
+        time.sleep(0.1)
+        second = request(url, path)
+        assert (second[0], sentence(second)[:18]) == (409, "Another connection")
+        WORKING.set()
+        assert "event: complete" in read(first)[2]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("data", [[5], [{"a": 1}], [], [None, None, None]])
 def test_values_of_the_wrong_kind_are_a_sentence(url: str, data: list[Any]) -> None:
     status, _, text = post_json(url, "/gradio_api/call/count", {"data": data})
