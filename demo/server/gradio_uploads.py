@@ -21,8 +21,8 @@ MOST_FIELDS = 10
 LONGEST_FIELD = 8 * 2**10
 """Bytes of a field."""
 
-LONGEST_NAME = 255
-"""Letters of a file's name, as file systems have it."""
+LONGEST_NAME = 1000
+"""Letters of a file's name; Gradio shortens it before it becomes one on the disk."""
 
 
 def bound_uploads() -> None:

@@ -207,7 +207,7 @@ def test_an_address_has_a_share_of_the_connections(
         ([('name="x"', b"x" * 9000)], "A field has more than 8192 bytes: send images as files."),
         ([('name="files"', b"x")], 'What came as "files" is no file: give it a file name.'),
         ([('name="f"; filename="a"', b"x")], 'A file came under another name than "files".'),
-        ([(f'name="files"; filename="{"a" * 300}"', b"x")], "The name of a file has 300 letters"),
+        ([(f'name="files"; filename="{"a" * 1001}"', b"x")], "The name of a file has 1001 letters"),
         ([(f'name="files"; filename="{"a" * 9000}"', b"x")], "The head of a part is too long"),
     ],
 )
