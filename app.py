@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -38,7 +39,15 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
         "--auth-file",
         type=Path,
         metavar="FILE",
-        help="who may use it: lines user:password, or hashes",
+        help="who may use it: lines user:password, hashes, or tokens of programs",
+    )
+    parser.add_argument(
+        "--public-host",
+        action="append",
+        default=[],
+        type=host_name,
+        metavar="NAME",
+        help="name under which a proxy offers the page, and no other; may be given again",
     )
     parser.add_argument(
         "--max-queue",
@@ -76,6 +85,15 @@ def folder(text: str) -> Path:
     if not Path(text).is_dir():
         raise argparse.ArgumentTypeError(f"{text} is no folder")
     return Path(text)
+
+
+def host_name(text: str) -> str:
+    """Return the name of a host from the command line, without scheme and port."""
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?", text):
+        raise argparse.ArgumentTypeError(
+            f"{text} is no host name, expected one like derm.example.org, without http:// and port"
+        )
+    return text.lower()
 
 
 def port_number(text: str) -> int:
@@ -116,7 +134,15 @@ def settings(given: argparse.Namespace) -> server.Settings:
             "passwords and images travel unencrypted unless a proxy with TLS stands in front "
             "(deploy/)."
         )
-    return server.Settings(host, given.port, given.share, given.max_queue, users)
+    return server.Settings(
+        host,
+        given.port,
+        given.share,
+        given.max_queue,
+        users,
+        tuple(given.public_host),
+        space=bool(os.environ.get("SPACE_ID")),
+    )
 
 
 def warn(sentence: str) -> None:
@@ -171,7 +197,9 @@ def serve(serving: server.Server, given: argparse.Namespace) -> int:
     models = Models(offered(given.binary, given.lesion))
     models.pair(FAST)
     address = serving.open(
-        lambda folder, why_refused: make_page(models, folder, why_refused, given.examples),
+        lambda folder, why_refused, still_wanted: make_page(
+            models, folder, why_refused, still_wanted, given.examples
+        ),
         theme(),
         models.identities,
         mcp=given.mcp,

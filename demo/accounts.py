@@ -1,6 +1,7 @@
 """Accounts of the demo: a file of users, with their passwords or, better, salted hashes of them.
 
-`python -m demo.accounts USER` asks for a password and prints the line for such a file.
+`python -m demo.accounts USER` asks for a password and prints the line for such a file;
+`python -m demo.accounts --token NAME` makes a token for a program instead.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import re
 import secrets
 import stat
 import sys
-from dataclasses import dataclass
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 SCHEME = "scrypt"
@@ -22,8 +25,19 @@ SCHEME = "scrypt"
 COST = {"n": 2**14, "r": 8, "p": 1}
 """scrypt (RFC 7914) with 16 MiB of memory and about 50 ms a try."""
 
+TOKEN = "token"
+"""Scheme of a program's token: 256 random bits, which need no slow hash."""
+
 PAUSE = 1.0
 """Seconds that a wrong password costs."""
+
+WORKERS = 2
+"""Passwords that are checked at the same time, in threads of their own."""
+
+MOST_WAITING = 16
+"""Passwords that are checked or wait for it; there is no sense in more, at 50 ms each."""
+
+_NO_SALT = bytes(16)
 
 
 class AccountsError(ValueError):
@@ -32,34 +46,61 @@ class AccountsError(ValueError):
 
 @dataclass(frozen=True)
 class Accounts:
-    """Users and their secrets: a password as it was written, or `scrypt$salt$hash` in hex."""
+    """Users and their secrets: a password as it was written, `scrypt$salt$hash` or `token$hash`,
+    in hex.
+    """
 
     secrets: dict[str, str]
 
-    def holds(self, user: str, password: str) -> bool:
-        """Tell whether a user has this password; an unknown user takes as long."""
-        secret = self.secrets.get(user, "")
-        if secret.startswith(SCHEME + "$") or not secret:
-            _, salt, expected = (secret or f"{SCHEME}$00$00").split("$")
-            given = _scrypt(password, bytes.fromhex(salt)).hex()
-        else:
-            given, expected = (
-                hashlib.sha256(text.encode()).hexdigest() for text in (password, secret)
-            )
-        return hmac.compare_digest(given, expected.lower()) and bool(secret)
+    _pool: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(WORKERS, "passwords"), init=False, compare=False
+    )
+    _slots: threading.Semaphore = field(
+        default_factory=lambda: threading.Semaphore(MOST_WAITING), init=False, compare=False
+    )
 
-    async def enter(self, user: str, password: str) -> bool:
+    def holds(self, user: str, password: str) -> bool:
+        """Tell whether a user has this password.
+
+        It takes as long for every user, also for one that there is not.
+        """
+        secret = self.secrets.get(user, "")
+        hashed = secret.startswith(SCHEME + "$")
+        salt = bytes.fromhex(secret.split("$")[1]) if hashed else _NO_SALT
+        given = _scrypt(password, salt).hex()
+        if hashed:
+            return hmac.compare_digest(given, secret.split("$")[2].lower())
+        usable = bool(secret) and not secret.startswith(TOKEN + "$")
+        first, second = (_sha256(text) for text in (password, secret))
+        return hmac.compare_digest(first, second) and usable
+
+    def holder(self, token: str) -> str | None:
+        """Return whose token this is, None where it is nobody's."""
+        given = f"{TOKEN}${_sha256(token)}"
+        matches = [
+            name
+            for name, secret in self.secrets.items()
+            if hmac.compare_digest(given.encode(), secret.lower().encode())
+        ]
+        return matches[0] if matches else None
+
+    async def enter(self, user: str, password: str) -> bool | None:
         """Tell whether a user may enter, without holding other requests up.
 
-        A wrong password is answered after `PAUSE` seconds.
-
-        A method and not `__call__`: Gradio takes only a coroutine function for one, and would let
-        everybody in who makes it call an object that returns a coroutine, because that is true.
+        A wrong password is answered after `PAUSE` seconds; None says that too many are being
+        checked.
         """
-        if await asyncio.to_thread(self.holds, user, password):
-            return True
-        await asyncio.sleep(PAUSE)
-        return False
+        if not self._slots.acquire(blocking=False):
+            return None
+        try:
+            right = await asyncio.get_running_loop().run_in_executor(
+                self._pool, self.holds, user, password
+            )
+        finally:
+            self._slots.release()
+        if not right:
+            await asyncio.sleep(PAUSE)
+        return right
 
 
 def read(path: Path) -> Accounts:
@@ -89,6 +130,11 @@ def read(path: Path) -> Accounts:
                 f"Line {number} of {path} holds a damaged hash: make it anew, python -m "
                 "demo.accounts."
             )
+        if secret.startswith(TOKEN + "$") and not _is_token_hash(secret):
+            raise AccountsError(
+                f"Line {number} of {path} holds a damaged token: make it anew, python -m "
+                "demo.accounts --token."
+            )
         secrets_of[user] = secret
     if not secrets_of:
         raise AccountsError(f"{path} holds no account, expected lines user:password.")
@@ -106,18 +152,46 @@ def line_for(user: str, password: str) -> str:
     return f"{user}:{SCHEME}${salt.hex()}${_scrypt(password, salt).hex()}"
 
 
+def new_token(name: str) -> tuple[str, str]:
+    """Make a token for a program, and the line of an accounts file that lets it in."""
+    token = secrets.token_urlsafe(32)
+    return token, f"{name}:{TOKEN}${_sha256(token)}"
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def _scrypt(password: str, salt: bytes) -> bytes:
-    return hashlib.scrypt(password.encode(), salt=salt, dklen=32, **COST)
+    encoded = password.encode("utf-8", "surrogatepass")
+    return hashlib.scrypt(encoded, salt=salt, dklen=32, **COST)
 
 
 def _is_hash(secret: str) -> bool:
     return re.fullmatch(SCHEME + r"\$([0-9a-fA-F]{2}){8,}\$[0-9a-fA-F]{64}", secret) is not None
 
 
+def _is_token_hash(secret: str) -> bool:
+    return re.fullmatch(TOKEN + r"\$[0-9a-fA-F]{64}", secret) is not None
+
+
+def _is_user(name: str) -> bool:
+    return bool(name.strip()) and ":" not in name and not name.startswith("--")
+
+
 def main(arguments: list[str]) -> int:
-    """Ask for a password, or read one from a pipe, and print the user's line."""
-    if len(arguments) != 1 or ":" in arguments[0] or not arguments[0].strip():
-        print("usage: python -m demo.accounts USER (a name without a colon)", file=sys.stderr)
+    """Ask for a password, or read one from a pipe, and print the user's line.
+
+    With --token, print the line of a program on stdout and its token on stderr.
+    """
+    if len(arguments) == 2 and arguments[0] == "--token" and _is_user(arguments[1]):
+        token, line = new_token(arguments[1].strip())
+        print(f"The token, which is not shown again: {token}", file=sys.stderr)
+        print(line)
+        return 0
+    if len(arguments) != 1 or not _is_user(arguments[0]):
+        usage = "usage: python -m demo.accounts [--token] USER (a name without a colon)"
+        print(usage, file=sys.stderr)
         return 2
     given = getpass.getpass() if os.isatty(0) else sys.stdin.readline().rstrip("\n")
     if not given:

@@ -23,14 +23,21 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 
+LEFT = "Nobody waited for the answer any more, so not all images were read."
+
 NO_IMAGE = "No image was sent: expected one file."
 
 
 class Api:
     """The functions behind the endpoints of the same names."""
 
-    def __init__(self, models: Models, uploads: Uploads) -> None:
-        self.models, self.uploads = models, uploads
+    def __init__(
+        self,
+        models: Models,
+        uploads: Uploads,
+        still_wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self.models, self.uploads, self._still_wanted = models, uploads, still_wanted
 
     def analyse(self, image: str | None, model: str = FAST) -> str:
         """Classify a dermatoscopic image with both models, as the HTML that the page shows.
@@ -147,7 +154,11 @@ class Api:
         try:
             if not images or len(images) > several.MOST:
                 raise ImageError(several.TOO_MANY if images else NO_IMAGE)
-            rows = list(several.rows(self.models.pair(model), images, self.uploads))
+            rows = []
+            for row in several.rows(self.models.pair(model), images, self.uploads):
+                if not self._still_wanted():
+                    return {"error": LEFT, "notice": NOTICE}
+                rows.append(row)
             return {"rows": rows, "csv": several.as_csv(rows), "notice": NOTICE}
         except DermhubError as error:
             return {"error": for_visitor(error), "notice": NOTICE}
@@ -187,4 +198,12 @@ def publish(api: Api, image: gr.Image, files: gr.File, kind: gr.Radio, **limits:
         api_name="at_prevalence",
         concurrency_limit=None,
     )
-    never.click(api.predict_several, [files, kind], record, api_name="predict_several", **limits)
+    # In the queue of the page's tab: a batch would keep single images waiting for minutes.
+    never.click(
+        api.predict_several,
+        [files, kind],
+        record,
+        api_name="predict_several",
+        concurrency_limit=2,
+        concurrency_id="several",
+    )

@@ -73,12 +73,14 @@ def make_page(
     models: Models,
     folder: Path,
     why_refused: Callable[[str | None], str],
+    still_wanted: Callable[[], bool],
     examples: Path | None = None,
 ) -> gr.Blocks:
     """Build the page. It reads images in `folder` alone, and writes there the examples it draws.
 
     `why_refused` gives the sentence with which the server refused the last request of a visit, ""
-    for none. `examples` is a folder with images to try; without one, three drawings are made.
+    for none. `still_wanted` tells a running function whether anybody waits for its answer.
+    `examples` is a folder with images to try; without one, three drawings are made.
     Raises ImageError where that folder holds no image.
     """
     import gradio as gr
@@ -103,7 +105,7 @@ def make_page(
         gr.Markdown(PRIVACY, elem_id="privacy")
         image = gr.Image(type="filepath", visible=False)
         files = gr.File(file_count="multiple", visible=False)
-        publish(Api(models, shared.uploads), image, files, kind, **LIMITS)
+        publish(Api(models, shared.uploads, still_wanted), image, files, kind, **LIMITS)
     return page
 
 

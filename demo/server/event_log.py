@@ -1,6 +1,7 @@
 """The event log: a line of JSON on stderr for each event, about what happened and never to whom.
 
 Nothing of a visitor enters it: no file name, no address, no word of a message that might quote one.
+Of a wrong password it has the account, where there is such a one, and never what was typed.
 """
 
 from __future__ import annotations

@@ -1,33 +1,27 @@
 """Inner names of Gradio that the demo needs, each behind a function or class of our own.
 
 Written for Gradio 6.31, whose documentation promises none of them. No other module of the demo uses
-one, so that an upgrade of Gradio is checked against this file alone
-(tests/demo/test_gradio_inside.py). Importing it imports Gradio, which takes seconds.
+one but gradio_queue.py and gradio_uploads.py, so that an upgrade of Gradio is checked against these
+files alone (tests/demo/test_gradio_inside.py). Importing one imports Gradio, which takes seconds.
 """
 
 from __future__ import annotations
 
-import asyncio
+import functools
 import secrets
-import time
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING
 
 import gradio as gr
-from gradio import networking, route_utils, server_messages
+from gradio import networking
 from gradio.data_classes import FileData, ImageData, ListFiles
-from gradio.queueing import Event, Queue
+from gradio.queueing import Queue
 from gradio.state_holder import SessionState
+from gradio_client import Client
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from gradio.routes import App
-
-COLLECTION_TIME = 60.0
-"""Seconds in which a client fetches an answer that is ready; then it is forgotten."""
 
 
 def limit_threads(page: gr.Blocks, number: int) -> None:
@@ -122,6 +116,33 @@ def end_visits(page: gr.Blocks, app: App) -> None:
     page.is_running = False
 
 
+def prepare_tools(page: gr.Blocks, address: str, token: str) -> None:
+    """Have the MCP tools of a page ask this server, and offer those alone that work.
+
+    Gradio's tools ask this server by HTTP, at the address that the first client named in its
+    `Host`, so that a client could choose whom the server asks. They carry `token`, "" for none,
+    because a client's own is not handed on to every request. `predict_several` fails for every
+    client: Gradio drops the part of its schema that says what a file is.
+    """
+    tools = page.mcp_server_obj
+    assert tools is not None
+    tools.tool_to_endpoint.pop("predict_several", None)
+    headers = {"x-gradio-user": "mcp", **({"authorization": f"Bearer {token}"} if token else {})}
+
+    @functools.cache
+    def client() -> Client:
+        return Client(
+            address,
+            download_files=False,
+            verbose=False,
+            analytics_enabled=False,
+            _skip_components=False,
+            headers=headers,
+        )
+
+    tools._get_or_create_client = client  # type: ignore[method-assign]
+
+
 def open_tunnel(host: str, port: int) -> str:
     """Return a public address for a server on this machine, through Gradio's tunnel.
 
@@ -129,165 +150,3 @@ def open_tunnel(host: str, port: int) -> str:
     network, or the tunnel's program can't be fetched.
     """
     return networking.setup_tunnel(host, port, secrets.token_urlsafe(32), None, None)
-
-
-@dataclass(frozen=True)
-class Request:
-    """A request for a function of the page, before the queue takes it in."""
-
-    endpoint: str
-    """Name of the function in the API; "page" for a step of the page itself."""
-
-    visit: str | None
-    """Gradio's random name of the visit; None for a client that sends none."""
-
-    inputs: tuple[tuple[Any, Any], ...]
-    """Each component that the function reads, and what the client sent for it."""
-
-    seconds: float
-    """Mean time that the function took so far; 1 before its first end."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The end of a request that the queue took in."""
-
-    endpoint: str
-    """As in `Request`."""
-
-    collected: bool
-    """False where the client has left meanwhile."""
-
-    success: bool
-    """False where the function raised an error."""
-
-    values: tuple[Any, ...]
-    """Values that the function returned."""
-
-    waited: float
-    """Seconds in the queue."""
-
-    seconds: float
-    """Seconds at work."""
-
-
-class HookedQueue(Queue, ABC):
-    """Gradio's queue with two hooks, and nothing kept after an answer.
-
-    A subclass says in `refusal` what is not taken in, and learns in `ended` how the rest ended.
-    Overridden are Gradio's `push` (called when a request comes, in whatever way), `send_message`
-    (called for each message to a client) and `compute_analytics_summary`.
-    """
-
-    def __init__(self, page: gr.Blocks) -> None:
-        # As `Blocks.queue()` makes it, but one request at a time where a function says nothing.
-        super().__init__(
-            live_updates=True,
-            concurrency_count=page.max_threads,
-            update_intervals=1,
-            max_size=None,
-            blocks=page,
-            default_concurrency_limit=1,
-        )
-        self._started: WeakKeyDictionary[Event, float] = WeakKeyDictionary()
-        self._finished: dict[str, float] = {}
-        self._nameless: set[str] = set()
-
-    @abstractmethod
-    def refusal(self, request: Request) -> str:
-        """Return the sentence with which a request is refused, "" where it may wait."""
-
-    @abstractmethod
-    def ended(self, outcome: Outcome) -> None:
-        """Note how a request ended."""
-
-    async def push(self, body: Any, request: Any, username: str | None) -> Any:
-        """Take a request in, or answer it at once with the sentence of `refusal`.
-
-        Gradio's own refusal reaches some clients as "error" and others as a closed connection. So
-        a refused request gets an id and a message, as if it had been worked on.
-        """
-        self._forget_answered()
-        fn = route_utils.get_fn(self.blocks, None, body)
-        visit = body.session_hash
-        sentence = self.refusal(
-            Request(
-                endpoint=fn.api_name or "page",
-                visit=visit,
-                inputs=tuple(zip(fn.inputs, body.data or [], strict=False)),
-                seconds=self.process_time_per_fn[fn].avg_time
-                if fn in self.process_time_per_fn
-                else 1,
-            )
-        )
-        if not sentence:
-            taken = await super().push(body, request, username)
-            if visit is None and taken[0]:
-                # Gradio names a visit without a name after its only request.
-                self._nameless.add(str(taken[1]))
-            return taken
-        event = Event(visit, fn, request, username)
-        if event.session_hash not in self.pending_messages_per_session:
-            self.pending_messages_per_session[event.session_hash] = asyncio.Queue()
-        self.pending_event_ids_session.setdefault(event.session_hash, set()).add(event._id)
-        if visit is None:
-            self._nameless.add(event.session_hash)
-        output = {"error": sentence, "title": "No answer", "visible": True, "duration": 10}
-        self.send_message(
-            event, server_messages.ProcessCompletedMessage(output=output, success=False)
-        )
-        return True, event._id, "success"
-
-    def send_message(self, event: Event, event_message: Any) -> None:
-        """Pass a message on to the client, and tell `ended` where it is the last one of a request.
-
-        Gradio would raise KeyError for a client whose messages were dropped meanwhile.
-        """
-        now = time.monotonic()
-        if isinstance(event_message, server_messages.ProcessStartsMessage):
-            self._started[event] = now
-        elif isinstance(event_message, server_messages.ProcessCompletedMessage):
-            self._finished[event.session_hash] = now
-            if event in self._started:
-                self.ended(self._outcome(event, event_message, now))
-        if event.session_hash in self.pending_messages_per_session:
-            super().send_message(event, event_message)
-
-    def compute_analytics_summary(self, records: Any) -> dict[str, Any]:  # noqa: ARG002
-        """Return nothing: Gradio would make a table of all past requests after each of them."""
-        return {"functions": {}}
-
-    def _outcome(self, event: Event, message: Any, now: float) -> Outcome:
-        started = self._started[event]
-        return Outcome(
-            endpoint=event.fn.api_name or "page",
-            collected=event.alive,
-            success=message.success,
-            values=tuple(message.output.get("data") or ()) if message.success else (),
-            waited=started - event.enqueue_time,
-            seconds=now - started,
-        )
-
-    def _forget_answered(self) -> None:
-        """Drop the messages of answered requests, and the state of visits without a name.
-
-        Gradio keeps the messages of 2,000 visits until their clients fetch them, and a state for
-        each request by plain HTTP, which nobody can come back to.
-        """
-        now = time.monotonic()
-        for session in list(self.pending_messages_per_session):
-            pending = self.pending_event_ids_session.get(session, set())
-            if any(event in self.event_ids_to_events for event in pending):
-                continue
-            if not pending or now - self._finished.setdefault(session, now) > COLLECTION_TIME:
-                self.pending_messages_per_session.pop(session, None)
-                self.pending_event_ids_session.pop(session, None)
-                self._finished.pop(session, None)
-                if session in self._nameless:
-                    self._nameless.discard(session)
-                    self._drop_state(session)
-
-    def _drop_state(self, session: str) -> None:
-        holder = self.blocks.state_holder
-        holder.session_data.pop(session, None)
-        holder.time_last_used.pop(session, None)

@@ -7,6 +7,9 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
+DESCRIPTORS = 16384
+"""Open files and connections of the process, where the system grants as many."""
+
 
 class PortError(Exception):
     """Raised where the address or port can't be had."""
@@ -56,3 +59,17 @@ def spare_memory() -> None:
         library = ctypes.CDLL(None)
         library.mallopt(-8, 2)
         library.mallopt(-3, 2**20)
+
+
+def raise_descriptors() -> int:
+    """Allow this process as many open files and connections as the system grants, and return that.
+
+    Shells and services begin with 1,024, whatever the system could grant.
+    """
+    import resource
+
+    _, granted = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if granted == resource.RLIM_INFINITY else min(granted, DESCRIPTORS)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, granted))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

@@ -17,10 +17,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import urlsplit
 
+from demo.gate.same_origin import Names
+from demo.gate.sign_in import SignIn
 from demo.server.door import MAX_UPLOAD, Door
 from demo.server.event_log import EventLog
-from demo.server.process import address_host, environment, listen, spare_memory
+from demo.server.process import (
+    address_host,
+    environment,
+    listen,
+    raise_descriptors,
+    spare_memory,
+)
 from demo.server.upload_folder import PrivateFolder
 
 if TYPE_CHECKING:
@@ -36,6 +45,9 @@ GRACE = 30.0
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
+SPACE_FRAMERS = "'self' https://huggingface.co"
+"""Sites that may show the page of a Space in a frame."""
+
 WORKERS = 8
 """Threads for requests: each that has run a model keeps memory of its own."""
 
@@ -45,8 +57,11 @@ VISITS = 128
 WhyRefused = Callable[[str | None], str]
 """Gives the sentence with which the last request of a visit was refused, once; "" for none."""
 
-MakePage = Callable[[Path, WhyRefused], "gr.Blocks"]
-"""Builds the page, given the private folder and what says why a request was refused."""
+StillWanted = Callable[[], bool]
+"""Tells a function that runs for a visitor whether anybody waits for its answer."""
+
+MakePage = Callable[[Path, WhyRefused, StillWanted], "gr.Blocks"]
+"""Builds the page, given the private folder and what its functions may ask of the server."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +73,12 @@ class Settings:
     share: bool = False
     max_queue: int = 32
     accounts: Accounts | None = None
+    public_hosts: tuple[str, ...] = ()
+    """Names under which a proxy offers the page; with any, no other name is answered to."""
+
+    space: bool = False
+    """True in a Hugging Face Space: its proxy alone reaches the server, and its page frames ours.
+    """
 
 
 class Stop(SystemExit):
@@ -77,7 +98,15 @@ class Server:
         self.folder = PrivateFolder()
         os.environ.update(environment(self.folder.uploads))
         spare_memory()
-        self.door = Door(self.event_log, self.folder, version)
+        self._descriptors = raise_descriptors()
+        names = Names(
+            settings.host in LOCAL, set(settings.public_hosts), settings.public_hosts != ()
+        )
+        self._sign_in = (
+            SignIn(settings.accounts, self.event_log.write) if settings.accounts else None
+        )
+        framers = SPACE_FRAMERS if settings.space else "'self'"
+        self.door = Door(self.event_log, self.folder, version, names, self._sign_in, framers)
         self._room: WaitingRoom | None = None
         self._closed: asyncio.Event | None = None
         self._start()
@@ -98,11 +127,12 @@ class Server:
         import fastapi
         import gradio
 
-        from demo.server import gradio_inside
+        from demo.server import gradio_inside, gradio_uploads
         from demo.server.waiting_room import WaitingRoom
 
         gradio_inside.keep_no_values()
-        page = make(self.folder.path, self._why_refused).queue(api_open=False)
+        gradio_uploads.bound_uploads()
+        page = make(self.folder.path, self._why_refused, self._still_wanted).queue(api_open=False)
         gradio_inside.pass_paths_on(page)
         gradio_inside.limit_threads(page, WORKERS)
         room = WaitingRoom(page, self.event_log, self.folder, self.settings.max_queue)
@@ -117,7 +147,6 @@ class Server:
             server_port=self.settings.port,
             footer_links=["api"],
             run_history=False,
-            auth=self.settings.accounts.enter if self.settings.accounts else None,
             show_error=False,
             max_file_size=MAX_UPLOAD,
             ssr_mode=False,
@@ -126,7 +155,10 @@ class Server:
             **look,
         )
         gradio_inside.check_files(page)
-        self._room = room
+        if mcp:
+            token = self._sign_in.inner_token if self._sign_in is not None else ""
+            gradio_inside.prepare_tools(page, self.local, token)
+        self._room = self.door.queue = room
         self._run(self._live(outer, page))
         self.folder.keep_what_is_there()
         self.door.models, self.door.app, self.door.state = models, outer, "ready"
@@ -166,11 +198,20 @@ class Server:
     def _why_refused(self, visit: str | None) -> str:
         return self._room.why_refused(visit) if self._room is not None else ""
 
+    def _still_wanted(self) -> bool:
+        return self._room is None or self._room.still_wanted()
+
     def _start(self) -> None:
         import uvicorn
 
+        from demo.gate.connections import BACKLOG, Connections
+
         config = uvicorn.Config(
             self.door,
+            http=Connections(self._descriptors).protocol(),
+            backlog=BACKLOG,
+            # By default that of a proxy on this machine, or of FORWARDED_ALLOW_IPS.
+            forwarded_allow_ips="*" if self.settings.space else None,
             log_config=None,
             access_log=False,
             lifespan="on",
@@ -213,7 +254,9 @@ class Server:
         # Without a network it raises many kinds of error; "" says that there is no address.
         with suppress(Exception):
             host = "127.0.0.1" if self.settings.host == "0.0.0.0" else self.settings.host
-            return gradio_inside.open_tunnel(host, self.settings.port)
+            address = gradio_inside.open_tunnel(host, self.settings.port)
+            self.door.names.public.add(urlsplit(address).hostname or "")
+            return address
         return ""
 
 

@@ -17,6 +17,8 @@ import threading
 import time
 from pathlib import Path
 
+from demo.server.upload_room import UploadRoom
+
 PREFIX = "dermhub-uploads-"
 
 NAME = re.compile(PREFIX + "[0-9a-f]{32}")
@@ -33,9 +35,6 @@ LIFETIME = 600.0
 
 That is long enough to wait in the queue and to be asked about again.
 """
-
-CAPACITY = 2**30
-"""Bytes of uploads at one time; beyond them, uploads are refused until older ones are gone."""
 
 SWEEP_INTERVAL = 20.0
 """Seconds between two looks for files that are older than `LIFETIME`."""
@@ -62,6 +61,7 @@ class PrivateFolder:
             (self.path / MARKER).write_text(self.path.name, encoding="utf-8")
         self.uploads = self.path / "uploads"
         self.uploads.mkdir()
+        self.room = UploadRoom(LIFETIME + SWEEP_INTERVAL)
         self._spared: frozenset[Path] = frozenset()
         self._ended = threading.Event()
         self._sweeper = threading.Thread(target=self._sweep, name="sweeper", daemon=True)
@@ -70,14 +70,6 @@ class PrivateFolder:
     def keep_what_is_there(self) -> None:
         """Spare the files that are there from sweeping: Gradio's copies of the page's pictures."""
         self._spared = frozenset(self.uploads.rglob("*"))
-
-    def is_full(self) -> bool:
-        """Tell whether the uploads take more than `CAPACITY`."""
-        total = 0
-        for path in self.uploads.rglob("*"):
-            with contextlib.suppress(OSError):
-                total += path.lstat().st_size
-        return total > CAPACITY
 
     def holds(self, path: str) -> bool:
         """Tell whether a path, with every link followed, is a file in this folder."""
@@ -99,6 +91,7 @@ class PrivateFolder:
     def _sweep(self) -> None:
         while not self._ended.wait(SWEEP_INTERVAL):
             remove_older(self.uploads, time.time() - LIFETIME, self._spared)
+            self.room.correct(self.uploads)
 
 
 def remove_older(folder: Path, moment: float, spared: frozenset[Path] = frozenset()) -> None:

@@ -1,4 +1,4 @@
-"""The waiting room: Gradio's queue with a bound, a look at what came, and refusals in words.
+"""The waiting room: Gradio's queue with bounds, a look at what came, and refusals in words.
 
 Every way to ask (the page, gradio_client, plain HTTP) joins this queue, so that a refusal reaches
 all of them as the same sentence.
@@ -6,12 +6,14 @@ all of them as the same sentence.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import gradio as gr
 
+from demo.server import fairness
 from demo.server.event_log import EventLog
-from demo.server.gradio_inside import HookedQueue, Outcome, Request
+from demo.server.gradio_queue import ABSENT_TIME, HookedQueue, Outcome, Request
 from demo.server.upload_folder import PrivateFolder
 
 REFUSED = "No answer."
@@ -74,14 +76,12 @@ class WaitingRoom(HookedQueue):
                 problem = self._no_file(value)
                 if problem:
                     return "no-file", problem
-        waiting = len(self)
-        if waiting >= self.limit:
-            return "busy", (
-                f"The server is busy: {waiting} requests wait and yours would be number "
-                f"{waiting + 1}. Try again in about "
-                f"{max(round(request.seconds * (waiting + 1)), 1)} seconds."
-            )
-        return "", ""
+                problem = _more_than_once(value)
+                if problem:
+                    return "duplicate", problem
+        if len(self) >= self.limit:
+            self.drop_left(ABSENT_TIME)
+        return fairness.refusal(request, self.standing(), self.limit, self.places(request.kind))
 
     def _no_file(self, value: Any) -> str:
         """Say why a value is no uploaded file, or "" where it is one, or nothing at all."""
@@ -105,6 +105,15 @@ class WaitingRoom(HookedQueue):
                 "a file."
             )
         return f"No file came but {_kind(value)}: expected an image, sent as a file."
+
+
+def _more_than_once(value: Any) -> str:
+    """Say that a file came several times in one request, or "" where each came once."""
+    if not isinstance(value, list):
+        return ""
+    paths = Counter(str(item.get("path")) for item in value if isinstance(item, dict))
+    most = max(paths.values(), default=1)
+    return f"The same file came {most} times, expected each file once." if most > 1 else ""
 
 
 def _is_list_of_files(value: Any) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from demo.server import upload_folder
+from demo.server import upload_room
 from demo.server.door import MAX_BODY, MAX_UPLOADS, Door
 from demo.server.event_log import EventLog
 from demo.server.upload_folder import PrivateFolder
@@ -55,10 +55,11 @@ def ask(door: Door, path: str, method: str = "GET", **headers: object) -> Reply:
     fields = [
         (name.replace("_", "-").encode(), str(value).encode()) for name, value in headers.items()
     ]
+    fields.append((b"host", b"localhost"))
     scope = {"type": "http", "path": path, "method": method, "headers": fields}
 
     async def receive() -> Any:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        return {"type": "http.request", "body": b"{}", "more_body": False}
 
     async def send(message: Any) -> None:
         sent.append(message)
@@ -163,7 +164,7 @@ def test_a_file_over_the_limit_is_told_in_words(door: Door) -> None:
 
 def test_a_full_disk_is_not_filled_further(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     behind = opened(door)
-    monkeypatch.setattr(upload_folder, "CAPACITY", -1)
+    monkeypatch.setattr(upload_room, "CAPACITY", -1)
     status, _, body = ask(door, "/gradio_api/upload", "POST", content_length=9)
     assert status == 413
     assert b"no room for more images now" in body

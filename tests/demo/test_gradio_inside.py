@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,25 +16,31 @@ import pytest
 from gradio import networking, queueing, route_utils, server_messages
 from gradio.data_classes import FileData, ImageData, ListFiles
 from gradio.state_holder import SessionState
+from starlette.datastructures import Headers
 
-from demo.server import gradio_inside
+from demo.server import gradio_inside, gradio_queue, gradio_uploads
 from demo.server.door import ANSWERS, SHUT
-from demo.server.gradio_inside import HookedQueue, Outcome, Request
+from demo.server.gradio_queue import HookedQueue, Outcome, Request
 
 ROOT = Path(__file__).resolve().parents[2]
 
-INSIDE = ROOT / "demo" / "server" / "gradio_inside.py"
+INSIDE = {ROOT / "demo" / "server" / f"gradio_{name}.py" for name in ("inside", "queue", "uploads")}
 
 PAGE = {"_queue", "app", "blocks", "fns", "has_launched", "is_running", "max_threads"}
 PAGE |= {"state_holder", "state_session_capacity"}
 QUEUE = {"event_ids_to_events", "pending_event_ids_session", "pending_messages_per_session"}
-QUEUE |= {"process_time_per_fn", "push", "send_message", "compute_analytics_summary", "blocks"}
+QUEUE |= {"active_jobs", "event_queue_per_concurrency_id", "blocks"}
+QUEUE |= {"push", "send_message", "get_events", "compute_analytics_summary"}
 EVENT = {"_id", "alive", "enqueue_time", "fn", "session_hash"}
+UPLOADS = {"GradioMultiPartParser"}
+TOOLS = {"mcp_server_obj", "tool_to_endpoint", "_get_or_create_client"}
+PARSER = {"_current_part", "_files_to_close_on_error"}
 HOLDER = {"session_data", "time_last_used"}
 OTHERS = {"_update_value_in_config", "get_fn", "setup_tunnel", "stop_event", "preprocess"}
-OTHERS |= {"avg_time", "root_block"}
+OTHERS |= {"root_block"}
 
-INNER = (PAGE | QUEUE | EVENT | HOLDER | OTHERS) - {"app", "blocks", "fn", "session_hash"}
+INNER = PAGE | QUEUE | EVENT | HOLDER | UPLOADS | TOOLS | PARSER | OTHERS
+INNER -= {"app", "blocks", "fn", "session_hash"}
 """Names that stand in one module of the demo alone. Those left out are common words, or have a
 public meaning as well, as `gr.Request.session_hash` has.
 """
@@ -48,18 +54,16 @@ OPEN = {
     *("/gradio_api/queue/status", "/gradio_api/cancel", "/gradio_api/reset"),
     *("/gradio_api/call/{api_name}", "/gradio_api/call/{api_name}/{event_id}"),
     *("/gradio_api/call/v2/{api_name}", "/gradio_api/call/v2/{api_name}/{event_id}"),
-    *("/gradio_api/api/{api_name}", "/gradio_api/run/{api_name}", "/gradio_api/app_id"),
-    *("/gradio_api/component_server", "/gradio_api/heartbeat/{session_hash}"),
-    *("/gradio_api/login_check", "/gradio_api/startup-events", "/gradio_api/token"),
-    *("/gradio_api/user",),
-    "/gradio_api/custom_component/{id}/{environment}/{type}/{file_name}",
+    *("/gradio_api/api/{api_name}", "/gradio_api/run/{api_name}"),
+    *("/gradio_api/heartbeat/{session_hash}", "/gradio_api/startup-events"),
+    *("/gradio_api/app_id", "/gradio_api/login_check", "/gradio_api/user"),
 }
 """Paths of Gradio that the door leaves open, as templates."""
 
 
 def other_modules() -> list[Path]:
-    """app.py and every module of the demo but the one that knows Gradio from inside."""
-    return [ROOT / "app.py", *sorted(set((ROOT / "demo").glob("**/*.py")) - {INSIDE})]
+    """app.py and every module of the demo but those that know Gradio from inside."""
+    return [ROOT / "app.py", *sorted(set((ROOT / "demo").glob("**/*.py")) - INSIDE)]
 
 
 def inner_names(tree: ast.AST) -> Iterator[str]:
@@ -98,10 +102,11 @@ def test_inner_names_of_every_kind_are_seen() -> None:
 def test_inside_they_are_used() -> None:
     used = {
         node.attr
-        for node in ast.walk(ast.parse(INSIDE.read_text("utf-8")))
+        for path in INSIDE
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Attribute)
     }
-    overridden = {"push", "send_message", "compute_analytics_summary"}
+    overridden = {"push", "send_message", "get_events", "compute_analytics_summary"}
     gone = {"root_block", "fns", "app"}  # names that the demo has done without since
     assert (INNER | EVENT) - gone - overridden <= used
 
@@ -153,6 +158,15 @@ def mounted(page: gr.Blocks) -> fastapi.FastAPI:
     return outer
 
 
+def parser() -> route_utils.GradioMultiPartParser:
+    """Gradio's reader of an upload that has not come."""
+
+    async def nothing() -> AsyncGenerator[bytes, None]:
+        yield b""
+
+    return gradio_uploads.UploadParser(Headers({}), nothing(), max_file_size=1)
+
+
 @pytest.mark.anyio
 async def test_the_installed_gradio_has_every_name(page: gr.Blocks) -> None:
     outer = mounted(page)
@@ -165,9 +179,9 @@ async def test_the_installed_gradio_has_every_name(page: gr.Blocks) -> None:
         "StateHolder": (page.state_holder, HOLDER),
         "SessionState": (SessionState, {"_update_value_in_config"}),
         "App": (gradio_inside.mounted_app(outer), {"stop_event", "get_blocks"}),
-        "route_utils": (route_utils, {"get_fn"}),
+        "route_utils": (route_utils, {"get_fn"} | UPLOADS),
         "networking": (networking, {"setup_tunnel"}),
-        "ProcessTime": (page._queue.process_time_per_fn[page.fns[0]], {"avg_time"}),
+        "UploadParser": (parser(), PARSER),
         "Image": (gr.Image, {"preprocess"}),
         "File": (gr.File, {"preprocess"}),
     }
@@ -181,7 +195,7 @@ async def test_the_installed_gradio_has_every_name(page: gr.Blocks) -> None:
 
 
 def test_signatures_are_those_that_are_overridden() -> None:
-    for name in ("push", "send_message", "compute_analytics_summary"):
+    for name in ("push", "send_message", "get_events", "compute_analytics_summary"):
         theirs = inspect.signature(getattr(queueing.Queue, name)).parameters
         ours = inspect.signature(getattr(HookedQueue, name)).parameters
         assert list(ours) == list(theirs)
@@ -275,7 +289,7 @@ async def test_ends_are_told_and_answers_forgotten(
     page: gr.Blocks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mounted(page)
-    monkeypatch.setattr(gradio_inside, "COLLECTION_TIME", 0.0)
+    monkeypatch.setattr(gradio_queue, "COLLECTION_TIME", 0.0)
     room = Room(page)
     _, name, _ = await room.push(body_of(page, None), None, None)
     (event,) = room.event_ids_to_events.values()

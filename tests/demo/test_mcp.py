@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 import dermhub
+from demo import accounts
 from demo.page.html import NOTICE
 from dermhub.images.drawn_lesions import draw
 from tests.support.demo_process import serve
+from tests.support.raw_http import post_json, request
 
 pytestmark = pytest.mark.slow
 
@@ -21,16 +23,22 @@ pytest.importorskip(
     "mcp", reason="the demo's tools need one more package: pip install 'gradio[mcp]'"
 )
 
-TOOLS = ["analyse", "predict", "explain", "check_stability", "at_prevalence", "predict_several"]
+TOOLS = ["analyse", "predict", "explain", "check_stability", "at_prevalence"]
+"""The endpoints without `predict_several`, whose files Gradio's tools can't describe."""
 
 
-async def ask(url: str, *calls: tuple[str, dict[str, Any]]) -> tuple[dict[str, Any], list[str]]:
+async def ask(
+    url: str, *calls: tuple[str, dict[str, Any]], token: str = ""
+) -> tuple[dict[str, Any], list[str]]:
     """The tools that the server offers, by name, and the text of each answer."""
+    import httpx
     from mcp import ClientSession
     from mcp.client.streamable_http import streamable_http_client
 
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
     async with (
-        streamable_http_client(url) as (reader, writer, _),
+        httpx.AsyncClient(headers=headers, timeout=60) as http,
+        streamable_http_client(url, http_client=http) as (reader, writer, _),
         ClientSession(reader, writer) as session,
     ):
         await session.initialize()
@@ -61,3 +69,25 @@ def test_a_client_lists_the_tools_and_is_answered(trained: dict[str, Path], tmp_
     assert NOTICE in predicted
     assert meaning.startswith("{'prevalence': 0.05, ")
     assert NOTICE in meaning
+
+
+def test_with_passwords_a_token_is_asked_for(trained: dict[str, Path], tmp_path: Path) -> None:
+    token, line = accounts.new_token("assistant")
+    file = tmp_path / "accounts"
+    file.write_text(f"{line}\nanna:secret\n")
+    file.chmod(0o600)
+    options = ("--binary", trained["binary"], "--lesion", trained["lesion"])
+    hello = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
+    with serve(tmp_path, *options, "--mcp", "--auth-file", file) as demo:
+        for headers in ({}, {"Authorization": "Bearer wrong"}):
+            for path in ("/gradio_api/mcp/", "/gradio_api/mcp/schema"):
+                status, _, text = post_json(demo.url, path, hello, **headers)
+                assert (status, "predict" in text) == (401, False)
+        url = f"{demo.url}/gradio_api/mcp/"
+        tools, (meaning,) = asyncio.run(ask(url, ("at_prevalence", {"percent": 5}), token=token))
+        assert list(tools) == TOOLS
+        assert meaning.startswith("{'prevalence': 0.05, ")
+        # The token is no password of anybody.
+        form = f"username=assistant&password={token}".encode()
+        status, *_ = request(demo.url, "/login", form, "application/x-www-form-urlencoded")
+        assert status == 400

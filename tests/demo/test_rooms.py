@@ -17,15 +17,21 @@ LAYOUT = {
     "": {"__init__", "accounts", "api", "models", "reading", "read_upload"},
     "page": {"__init__", "answer", "examples", "figures", "html", "maps", "marks", "page"}
     | {"prevalence", "several", "stability", "theme"},
-    "server": {"__init__", "door", "event_log", "gradio_inside", "upload_folder", "process"}
-    | {"server", "waiting_room"},
+    "gate": {"__init__", "asgi", "body", "connections", "in_flight", "json_body", "request_head"}
+    | {"same_origin", "sessions", "sign_in", "tries", "visitor"},
+    "server": {"__init__", "door", "event_log", "fairness", "gradio_inside", "gradio_queue"}
+    | {"gradio_uploads", "process", "server", "upload_folder", "upload_room", "waiting_room"},
 }
 """The modules of each room; "" stands for the files that lie in demo/ itself."""
 
+INNER = ("api", "models", "reading")
+"""Modules of demo/ itself that the way to the page does not need."""
+
 NEVER = {
-    "page": ("demo.server", "app"),
+    "page": ("demo.server", "demo.gate", "app"),
+    "gate": ("demo.server", "demo.page", *(f"demo.{name}" for name in INNER), "dermhub", "app"),
     "server": ("demo.page", "demo.api", "demo.models", "demo.reading", "dermhub", "app"),
-    "": ("demo.server", "app"),
+    "": ("demo.server", "demo.gate", "app"),
 }
 """Room -> what none of its modules imports. app.py alone joins the page and the server."""
 
@@ -35,6 +41,9 @@ LATE = {"gradio", "fastapi", "uvicorn", "torch", "numpy", "PIL"}
 AT_ONCE = (
     *("app", "demo.accounts", "demo.server.server", "demo.server.door"),
     *("demo.server.event_log", "demo.server.process", "demo.server.upload_folder"),
+    *("demo.server.upload_room", "demo.gate.asgi", "demo.gate.body", "demo.gate.in_flight"),
+    *("demo.gate.json_body", "demo.gate.request_head", "demo.gate.same_origin"),
+    *("demo.gate.sessions", "demo.gate.sign_in", "demo.gate.tries", "demo.gate.visitor"),
 )
 """Modules that are imported before the command line is read."""
 
@@ -70,7 +79,7 @@ def test_every_module_has_its_room() -> None:
         paths = (ROOT / "demo" / folder).glob("*.py")
         assert {path.stem for path in paths} == names
     folders = {path.name for path in (ROOT / "demo").iterdir() if path.is_dir()}
-    assert folders - {"__pycache__"} == {"page", "server"}
+    assert folders - {"__pycache__"} == {"gate", "page", "server"}
 
 
 @pytest.mark.parametrize("module", demo_modules())

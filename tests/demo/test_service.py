@@ -239,8 +239,8 @@ serving = server.Server(server.Settings(port=int(sys.argv[1])), "test")
 models = Models({"fast": (sys.argv[2], sys.argv[3])})
 made = []
 
-def make(folder, why_refused):
-    made.append(make_page(models, folder, why_refused))
+def make(folder, *hooks):
+    made.append(make_page(models, folder, *hooks))
     return made[0]
 
 serving.open(make, {}, models.identities)

@@ -168,12 +168,3 @@ def test_it_says_what_it_holds(tmp_path: Path) -> None:
     ):
         assert not folder.holds(str(path))
     folder.remove()
-
-
-def test_it_says_when_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = PrivateFolder(tmp_path)
-    assert not folder.is_full()
-    monkeypatch.setattr(upload_folder, "CAPACITY", 10_000)
-    (folder.uploads / "photo.png").write_bytes(bytes(20_000))
-    assert folder.is_full()
-    folder.remove()
