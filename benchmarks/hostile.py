@@ -3,10 +3,11 @@
     PYTHONPATH=. python benchmarks/hostile.py [KIND ...]
 
 Starts app.py, sends every kind of tests/support/odd_files.py and, in full size, of
-tests/support/hostile/kinds.py, and prints a Markdown table: what came, what its sender reads, seconds from the first byte of the upload to the answer, by how much
-the process grew meanwhile at most (resident memory, MB), and whether the next upload, an ordinary
-JPEG, was answered. Exits with 1 where a sentence is not the expected one, an answer takes more than
-2 s or 300 MB, or the next upload fails.
+tests/support/hostile/kinds.py, and prints a Markdown table: what came, what its sender reads,
+seconds from the first byte of the upload to the answer, by how much the process grew meanwhile at
+most (resident memory, MB), and whether the next upload, an ordinary JPEG, was answered. Exits with
+1 where a sentence is not the expected one, an answer takes more than 2 s or 300 MB, or the next
+upload fails.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def sending(app: App) -> Iterator[tuple[str, str, Callable[[], str]]]:
         yield kind, file.expected, partial(send, app, file.name, file.make())
     for hostile in kinds.KINDS:
         expected = kinds.MANY.get(hostile.name, hostile.expected)
-        yield hostile.name, expected, partial(send, app, "odd", hostile.make(*hostile.full))
+        yield hostile.name, expected, partial(send, app, "odd", hostile.large())
     big = odd_files.saved("PNG") + bytes(21 * 2**20)
     yield "21 MB", odd_files.TOO_BIG, lambda: send(app, "big.png", big)
     yield "two files at once", odd_files.TWO, lambda: send_two(app)
