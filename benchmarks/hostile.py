@@ -3,10 +3,11 @@
     PYTHONPATH=. python benchmarks/hostile.py [KIND ...]
 
 Starts app.py, sends every kind of tests/support/odd_files.py and, in full size, of
-tests/support/hostile/kinds.py, and prints a Markdown table: what came, what its sender reads, seconds from the first byte of the upload to the answer, by how much
-the process grew meanwhile at most (resident memory, MB), and whether the next upload, an ordinary
-JPEG, was answered. Exits with 1 where a sentence is not the expected one, an answer takes more than
-2 s or 300 MB, or the next upload fails.
+tests/support/hostile/kinds.py, and prints a Markdown table: what came, what its sender reads,
+seconds from the first byte of the upload to the answer, by how much the process grew meanwhile at
+most (resident memory, MB), and whether the next upload, an ordinary JPEG, was answered. Exits with
+1 where a sentence is not the expected one, an answer takes more than 2 s or 300 MB, or the next
+upload fails.
 """
 
 from __future__ import annotations
@@ -55,16 +56,19 @@ class Result:
         return self.right and self.followed and cheap
 
 
-def sending(app: App) -> Iterator[tuple[str, str, Callable[[], str]]]:
+def sending(app: App, only: list[str]) -> Iterator[tuple[str, str, Callable[[], str]]]:
     """Yield (kind, expected, call): the call sends it, and its sentence begins as expected.
 
-    `expected` is "" for an upload that must be answered.
+    `expected` is "" for an upload that must be answered. Files are made of the kinds in `only`, or
+    of all if it is empty.
     """
     for kind, file in (odd_files.REFUSED | odd_files.ACCEPTED | odd_files.LIMITS).items():
-        yield kind, file.expected, partial(send, app, file.name, file.make())
+        if not only or kind in only:
+            yield kind, file.expected, partial(send, app, file.name, file.make())
     for hostile in kinds.KINDS:
-        expected = kinds.MANY.get(hostile.name, hostile.expected)
-        yield hostile.name, expected, partial(send, app, "odd", hostile.make(*hostile.full))
+        if not only or hostile.name in only:
+            expected = kinds.MANY.get(hostile.name, hostile.expected)
+            yield hostile.name, expected, partial(send, app, "odd", hostile.large())
     big = odd_files.saved("PNG") + bytes(21 * 2**20)
     yield "21 MB", odd_files.TOO_BIG, lambda: send(app, "big.png", big)
     yield "two files at once", odd_files.TWO, lambda: send_two(app)
@@ -140,7 +144,7 @@ def main() -> int:
             send(app, "warm.jpg", odd_files.saved("JPEG"))
         results = [
             measured(app, kind, expected, call)
-            for kind, expected, call in sending(app)
+            for kind, expected, call in sending(app, only)
             if not only or kind in only
         ]
     failed = sum(not result.passed for result in results)

@@ -60,7 +60,7 @@ def test_there_are_enough_of_them() -> None:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_a_small_one(kind: Hostile) -> None:
-    content = kind.make(*kind.small)
+    content = kind.little()
     if kind.expected:
         assert refusal(content).startswith(kind.expected)
         return
@@ -81,7 +81,7 @@ def test_a_full_one_takes_two_seconds_and_300_megabytes_at_most(
 ) -> None:
     paths = [tmp_path / str(number) for number, _ in enumerate(kinds)]
     for path, kind in zip(paths, kinds, strict=True):
-        path.write_bytes(kind.make(*kind.full))
+        path.write_bytes(kind.large())
     command = [sys.executable, "-c", CHILD, *map(str, paths)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
@@ -97,7 +97,7 @@ def test_a_full_one_takes_two_seconds_and_300_megabytes_at_most(
 @pytest.mark.parametrize("name", MANY)
 def test_very_many_are_refused(name: str) -> None:
     kind = next(kind for kind in KINDS if kind.name == name)
-    assert refusal(kind.make(*kind.full)) == MANY[name]
+    assert refusal(kind.large()) == MANY[name]
 
 
 def test_files_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,15 @@ def lesion() -> Image.Image:
 
 def saved(kind: str, image: Image.Image | None = None, **options: Any) -> bytes:
     """The bytes of an image file, of the drawn lesion if no other is given."""
+    return _plain(kind) if image is None and not options else _saved(kind, image, **options)
+
+
+@functools.cache
+def _plain(kind: str) -> bytes:
+    return _saved(kind, None)
+
+
+def _saved(kind: str, image: Image.Image | None, **options: Any) -> bytes:
     stream = io.BytesIO()
     (image or lesion()).save(stream, kind, **options)
     return stream.getvalue()

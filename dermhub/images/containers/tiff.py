@@ -79,15 +79,15 @@ def still(content: bytes) -> Still | None:
 
 
 def _kind(directory: Directory) -> str:
-    """Describe the pixels of a TIFF, and what to do if they can't be read; "" if it is cut short."""
+    """Describe the pixels, and what to do if they can't be read; "" if the file is cut short."""
     bits = directory.numbers(BITS, MOST_CHANNELS)
     if BITS in directory.fields and not bits:
         return ""
     channels = _number(directory, CHANNELS) or len(bits) or 1
     numbers = "floating-point numbers" if _number(directory, FORM) == _FLOAT else "numbers"
     return (
-        f"a TIFF with {channels} channel(s) of {max(bits, default=1)}-bit {numbers}; expected grey, "
-        "RGB or CMYK of 8 or 16 bits: save it as PNG"
+        f"a TIFF with {channels} channel(s) of {max(bits, default=1)}-bit {numbers}; expected "
+        "grey, RGB or CMYK of 8 or 16 bits: save it as PNG"
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import lzma
 import struct
 import zlib
-from typing import Any
 
 from tests.support.hostile.jpegs import jpeg_scans
 from tests.support.hostile.pieces import deflated
@@ -25,14 +24,13 @@ def tiff(fields: dict[int, tuple[int, int, int]], data: bytes, big: bool = False
     return b"".join([head, data, bytes(len(data) % 2), *table, bytes(8)])
 
 
-def grey(width: int = 200, height: int = 150, **more: Any) -> dict[int, tuple[int, int, int]]:
+def grey(width: int = 200, height: int = 150) -> dict[int, tuple[int, int, int]]:
     """Fields of an uncompressed grey TIFF in one strip."""
-    size = width * height
     return {
         **{256: (4, 1, width), 257: (4, 1, height), 258: (3, 1, 8), 259: (3, 1, 1)},
         **{262: (3, 1, 1), 273: (4, 1, 16), 277: (3, 1, 1), 278: (4, 1, height)},
-        279: (4, 1, size),
-    } | more
+        279: (4, 1, width * height),
+    }
 
 
 GREY = lesion().convert("L").tobytes()
