@@ -99,6 +99,30 @@ def graph(engine: TorchEngine) -> OnnxEngine | None:
     return exported
 
 
+def difference(engine: TorchEngine, other: Engine) -> float:
+    """Return the largest difference between two engines on random images.
+
+    It counts logits, feature maps and class maps, in batches of two sizes, and is a share of the
+    largest value where that is above 1. NaN stands for answers that are no finite numbers.
+    """
+    size = engine.config.input.size
+    directions = np.eye(len(engine.config.task.classes), dtype=np.float32)
+    rng = np.random.default_rng(0)
+    differences = []
+    for number in (1, 3):
+        images = rng.standard_normal((number, 3, size, size), np.float32)
+        try:
+            expected, actual = (_arrays(each, images, directions) for each in (engine, other))
+        except ModelError:
+            # An engine raises it for an answer that is no finite number.
+            return math.nan
+        for mine, its in zip(expected, actual, strict=True):
+            scale = max(1.0, float(np.abs(mine).max()))
+            differences.append(np.abs(mine - its).max() / scale)
+    # Unlike Python's own, this maximum is NaN where any difference is.
+    return float(np.max(differences))
+
+
 def installed() -> bool:
     """Return True where onnx and ONNX Runtime can be imported."""
     try:
@@ -172,18 +196,14 @@ def _trace(engine: TorchEngine) -> OnnxEngine:
 
 def _checked_difference(engine: TorchEngine, other: Engine) -> float:
     """Return the largest difference from PyTorch; raises ModelError when it is too large."""
-    try:
-        difference = _difference(engine, other)
-    except ModelError:
-        # An engine raises it for an answer that is no finite number.
-        difference = math.nan
+    largest = difference(engine, other)
     # Negated, so that NaN is refused as well.
-    if not difference <= LIMIT:
+    if not largest <= LIMIT:
         raise ModelError(
             f"The ONNX model of {engine.config.architecture} differs from PyTorch by "
-            f"{difference:.1e}, expected at most {LIMIT:g}: nothing was written."
+            f"{largest:.1e}, expected at most {LIMIT:g}: nothing was written."
         )
-    return difference
+    return largest
 
 
 def _head_weights(model: nn.Module, shape: tuple[int, ...], architecture: str) -> Floats32:
@@ -258,25 +278,6 @@ def _with_metadata(content: bytes, texts: dict[str, str]) -> bytes:
         model.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())
-
-
-def _difference(engine: TorchEngine, other: Engine) -> float:
-    """Return the largest difference between two engines on random images.
-
-    It counts logits, feature maps and class maps, in batches of two sizes.
-    """
-    size = engine.config.input.size
-    directions = np.eye(len(engine.config.task.classes), dtype=np.float32)
-    rng = np.random.default_rng(0)
-    differences = []
-    for number in (1, 3):
-        images = rng.standard_normal((number, 3, size, size), np.float32)
-        expected, actual = (_arrays(each, images, directions) for each in (engine, other))
-        for mine, its in zip(expected, actual, strict=True):
-            scale = max(1.0, float(np.abs(mine).max()))
-            differences.append(np.abs(mine - its).max() / scale)
-    # Unlike Python's own, this maximum is NaN where any difference is.
-    return float(np.max(differences))
 
 
 def _arrays(engine: Engine, images: Floats32, directions: Floats32) -> tuple[Floats32, ...]:

@@ -19,12 +19,14 @@ import pandas as pd
 from dermhub import files, layout
 from dermhub.cards import comparison
 from dermhub.data import partition, tables
-from dermhub.errors import DataError, LeakError, some
+from dermhub.errors import DataError, LeakError, ModelError, some
 from dermhub.evaluation import calibration, class_maps, external, metrics, predictions, summary
 from dermhub.layout import CONFIG, METRICS, WEIGHTS
-from dermhub.models import conformal, prediction
+from dermhub.models import conformal, export, prediction
 from dermhub.models.classifier import Classifier
 from dermhub.models.config import ModelConfig
+from dermhub.models.engines import select
+from dermhub.models.engines.onnx_runtime import OnnxEngine
 from dermhub.models.model_folder import ModelFolder
 from dermhub.scoring import inference
 
@@ -118,7 +120,8 @@ def check_logits(folder: Path, images: Path, workers: int = 0) -> tuple[int, lis
     """Compare the weights' answers to the images with the predictions in a model folder.
 
     Returns the number of images, and a sentence (without its full stop) for each whose
-    probabilities differ by more than `PROBABILITY_TOLERANCE`. Raises DataError when the images of
+    probabilities differ by more than `PROBABILITY_TOLERANCE`, and for a graph that answers
+    otherwise than PyTorch, where that is installed. Raises DataError when the images of
     predictions.csv are not all below `images`.
     """
     classifier = Classifier(folder)
@@ -132,11 +135,31 @@ def check_logits(folder: Path, images: Path, workers: int = 0) -> tuple[int, lis
     apart = np.abs(due - stated).max(axis=1)
     # Negated, so that a difference that is no number counts, too.
     far = np.flatnonzero(~(apart <= PROBABILITY_TOLERANCE))
-    return len(table), [
+    return len(table), _graph_differences(classifier) + [
         f"the weights give {table['image_id'][i]} probabilities that differ by {apart[i]:.4f} from "
         f"those of {layout.PREDICTIONS}, expected at most {PROBABILITY_TOLERANCE}"
         for i in far
     ]
+
+
+def _graph_differences(classifier: Classifier) -> list[str]:
+    """Compare the graph that answers with PyTorch; an empty list where one of them is missing."""
+    engine = classifier.engine
+    folder = engine.folder
+    if engine.runtime != OnnxEngine.runtime or folder.is_export:
+        return []
+    try:
+        other = select.load_torch(folder)
+    except ModelError:
+        return []
+    difference = export.difference(other, engine)
+    # Negated, so that NaN counts, too.
+    if not difference <= export.LIMIT:
+        return [
+            f"{layout.GRAPH} and {WEIGHTS} give answers that differ by {difference:.1e}, expected "
+            f"at most {export.LIMIT:g}"
+        ]
+    return []
 
 
 def recompute(folder: ModelFolder) -> dict[str, Any]:
@@ -271,12 +294,20 @@ def _selection(
 
 def _file_differences(folder: ModelFolder, content: dict[str, Any]) -> Iterator[str]:
     """Yield a sentence for each file of a folder that its stated hash or size does not fit."""
+    whole = True
     for name, stated in folder.hashes.items():
         path = folder.path / name
         if not path.is_file():
+            whole = False
             yield f"there is no {name}, of which {CONFIG} states the sha256"
         elif (actual := files.sha256(path)) != stated:
+            whole = False
             yield f"{name} has the sha256 {actual}, {CONFIG} states {stated}"
+    if whole:
+        try:
+            select.check(folder)
+        except ModelError as error:
+            yield str(error).rstrip(".")
 
     weights = content.get("weights")
     weights = weights if isinstance(weights, dict) else {}
