@@ -39,7 +39,8 @@ async def ask(url: str, *calls: tuple[str, dict[str, Any]]) -> tuple[dict[str, A
         for name, arguments in calls:
             result = await session.call_tool(name, arguments)
             assert not result.isError, result.content
-            answers.append(result.content[0].text)
+            answer: Any = result.content[0]
+            answers.append(answer.text)
         return tools, answers
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +102,11 @@ BAD = [
     (
         lambda path: path.unlink(),
         "is not complete: run its command again, which goes on where it stopped",
+    ),
+    (lambda path: (path.unlink(), os.mkfifo(path)), "is not complete: run its command again"),
+    (
+        lambda path: (path.with_name("1.csv.json").unlink(), os.mkfifo(f"{path}.json")),
+        "1.csv.json is no file: give another name for the scores.",
     ),
     (lambda path: path.with_name("1.csv.json").unlink(), "is no shard of scores: there is no"),
     (lambda path: path.with_name("1.csv.json").write_text("{"), "is not valid JSON"),
