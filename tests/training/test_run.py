@@ -287,6 +287,12 @@ def test_resume_with_other_hashes_than_the_run_has_written(
     assert str(error).startswith(f"{out / 'images.csv'} is not what the run has written")
 
 
+def make_pipe(path: Path) -> None:
+    """Put a pipe in the place of a file."""
+    path.unlink()
+    os.mkfifo(path)
+
+
 def test_a_run_of_an_earlier_version_goes_on(
     finished_run: Path, tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -301,7 +307,7 @@ def test_a_run_of_an_earlier_version_goes_on(
     assert capsys.readouterr().out.endswith(said)
 
 
-@pytest.mark.parametrize("change", [Path.unlink, lambda path: (path.unlink(), os.mkfifo(path))])
+@pytest.mark.parametrize("change", [Path.unlink, make_pipe])
 def test_images_that_are_no_files_any_more(
     tmp_path: Path, change: Callable[[Path], object]
 ) -> None:
