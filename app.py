@@ -147,7 +147,7 @@ def settings(given: argparse.Namespace) -> server.Settings:
 
 def warn(sentence: str) -> None:
     """Print a sentence on stderr."""
-    print(f"app.py: {sentence}", file=sys.stderr, flush=True)
+    print(f"app.py: {terminal.one_line(sentence)}", file=sys.stderr, flush=True)
 
 
 def main() -> int:

@@ -146,7 +146,7 @@ def run() -> int:
 def refuse(problem: str) -> int:
     """Print a sentence on stderr, of several processes once, and return the exit code."""
     if distributed.reports_errors():
-        print(f"train.py: {problem}", file=sys.stderr)
+        print(f"train.py: {terminal.one_line(problem)}", file=sys.stderr)
     return 2
 
 

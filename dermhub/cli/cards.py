@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from dermhub.cli import terminal
 from dermhub.cli.workers import add_workers, check_workers
 from dermhub.errors import DataError, DermhubError
 from dermhub.layout import CONFIG, GRAPH, METRICS, WEIGHTS
@@ -131,7 +132,7 @@ def run_lint(options: argparse.Namespace) -> int:
         try:
             report = lint(folder)
         except DermhubError as error:
-            print(f"dermhub: {error}", file=sys.stderr)
+            print(f"dermhub: {terminal.one_line(error)}", file=sys.stderr)
             failed = True
             continue
         for outcome in report.missing:
@@ -183,7 +184,7 @@ def run_verify(options: argparse.Namespace) -> int:
                 images, more = release_verify.check_logits(folder, options.images, options.workers)
                 differences += more
         except DermhubError as error:
-            print(f"dermhub: {error}", file=sys.stderr)
+            print(f"dermhub: {terminal.one_line(error)}", file=sys.stderr)
             failed = True
             continue
         for sentence in differences[:SHOWN]:

@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
         # Flushed here, because at its end Python makes a reader that has gone exit code 120.
         sys.stdout.flush()
     except DermhubError as error:
-        print(f"dermhub: {error}", file=sys.stderr)
+        print(f"dermhub: {terminal.one_line(error)}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
         advice = "pip install -r requirements.txt."

@@ -15,6 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dermhub.cli import terminal
 from dermhub.errors import ConfigError, ImageError, some
 from dermhub.scoring import merge, results, resumable_csv
 
@@ -93,7 +94,7 @@ def run_predict(options: argparse.Namespace) -> int:
             else:
                 prediction = classifier.predict(path)
         except ImageError as error:
-            print(f"dermhub: {error}", file=sys.stderr)
+            print(f"dermhub: {terminal.one_line(error)}", file=sys.stderr)
             failed = True
         else:
             rows.append(models_prediction.to_record(str(path), prediction))
@@ -161,17 +162,17 @@ def show(rows: list[dict[str, Any]], kind: str, classifier: Classifier) -> None:
 def show_table(rows: list[dict[str, Any]], classifier: Classifier) -> None:
     """Print rows for people: a line for each image, and its warnings below."""
     conformal = classifier.config.conformal
-    width = max(len(row["image"]) for row in rows)
+    names = [terminal.one_line(row["image"]) for row in rows]
+    width = max(map(len, names))
     classes = " ".join(f"{code:>9}" for code in classifier.classes)
     set_heading = f"  {conformal.level:.0%} set" if conformal else ""
     print(f"{'image':{width}}  label      malignancy  {classes}{set_heading}")
-    for row in rows:
+    for name, row in zip(names, rows, strict=True):
         mark = ">=" if row["malignant"] else "< "
         values = " ".join(f"{row[f'p_{code}']:9.4f}" for code in classifier.classes)
         members = f"  {' '.join(row['conformal']) or 'none'}" if conformal else ""
         print(
-            f"{row['image']:{width}}  {row['label']:9}  {row['malignancy']:.4f} {mark}   "
-            f"{values}{members}"
+            f"{name:{width}}  {row['label']:9}  {row['malignancy']:.4f} {mark}   {values}{members}"
         )
         warnings = [row["abstention"], *(concern["sentence"] for concern in row["concerns"])]
         for sentence in dict.fromkeys(warnings):
@@ -241,7 +242,7 @@ def run_scoring(options: argparse.Namespace) -> int:
 
 def warn(sentence: str) -> None:
     """Print a sentence on stderr."""
-    print(f"dermhub: {sentence}", file=sys.stderr)
+    print(f"dermhub: {terminal.one_line(sentence)}", file=sys.stderr)
 
 
 def add_merge(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

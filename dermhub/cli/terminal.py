@@ -26,6 +26,11 @@ def printable(text: str) -> str:
     return CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
 
 
+def one_line(text: object) -> str:
+    """Return a text as one printable line: names of files may hold line feeds."""
+    return printable(str(text)).replace("\n", r"\n")
+
+
 @contextlib.contextmanager
 def printable_output() -> Iterator[None]:
     """Make all that is printed in this block printable, on stdout and stderr.

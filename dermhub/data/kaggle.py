@@ -119,6 +119,12 @@ def _explained(handle: str, error: Exception) -> DownloadError:
             f"There is no space left for {handle} in {_home(handle)}: make room, or set "
             "KAGGLEHUB_CACHE to a folder with space."
         )
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return DownloadError(
+            f"{error.filename or _home(handle)} can't be written ({error.strerror}): set "
+            "KAGGLEHUB_CACHE, or HOME, to a folder that can be written, or give a folder that "
+            "holds the data with --data."
+        )
     lines = str(error).strip().splitlines()
     reason = shorten(lines[0], 200) if lines else type(error).__name__
     return DownloadError(

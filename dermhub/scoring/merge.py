@@ -80,7 +80,7 @@ def _read_run(path: Path) -> RunManifest:
     run = RunManifest.read(path)
     if run is None:
         raise DataError(f"{path} is no shard of scores: there is no {results.side_files(path)[0]}.")
-    if not path.exists():
+    if not path.is_file():
         raise DataError(
             f"{path} is not complete: run its command again, which goes on where it stopped."
         )

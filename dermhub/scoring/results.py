@@ -74,6 +74,9 @@ class RunManifest:
         path = side_files(out)[0]
         if not path.exists():
             return None
+        if not path.is_file():
+            # A pipe would never come to an end.
+            raise DataError(f"{path} is no file: give another name for the scores.")
         content = files.read_json(path)
         try:
             if content.pop("format") != FORMAT:

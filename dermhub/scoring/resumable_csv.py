@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import re
+import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -50,6 +51,8 @@ class ResumableCsv:
         except OSError as error:
             raise unwritable(path, error) from error
         try:
+            if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+                raise ConfigError(f"{path} is no file: give another file with --out.")
             self._lock()
             self.done, size = _whole(path, self.columns, keys, step)
             os.ftruncate(self._descriptor, size)

@@ -41,13 +41,9 @@ def check_variables() -> None:
     """
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         return
-    expected = {
-        "RANK": str.isdecimal, "WORLD_SIZE": str.isdecimal, "MASTER_PORT": str.isdecimal,
-        "MASTER_ADDR": bool,
-    }  # fmt: skip
-    for name, fits in expected.items():
+    for name in ("RANK", "WORLD_SIZE", "MASTER_PORT", "MASTER_ADDR"):
         value = os.environ.get(name, "")
-        if not fits(value):
+        if not (value if name == "MASTER_ADDR" else value.isdecimal()):
             raise ConfigError(
                 f"RANK and WORLD_SIZE are set, as torchrun sets them, but {name} is {value!r}: "
                 "start with torchrun, or unset RANK and WORLD_SIZE."

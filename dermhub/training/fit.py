@@ -191,12 +191,17 @@ class Fit:
 
     def _read_history(self) -> list[dict[str, Any]]:
         path = self.out / HISTORY
+        if path.exists() and not path.is_file():
+            raise DataError(f"{path} can't be read (it is no file): start a new run.")
         try:
-            rows: list[dict[str, Any]] = pd.read_csv(path).to_dict("records")
+            table = pd.read_csv(path)
         except (OSError, ValueError) as error:
             raise DataError(f"{path} can't be read ({error}): start a new run.") from error
-        needed = ("epoch", "seconds", "images_per_second", "train_loss")
-        if any(pd.isna(row.get(name)) for row in rows for name in needed):
+        rows: list[dict[str, Any]] = table.to_dict("records")
+        needed = ["epoch", "seconds", "images_per_second", "train_loss"]
+        numbers = table.reindex(columns=needed).apply(pd.to_numeric, errors="coerce")
+        in_order = numbers["epoch"].tolist() == list(range(1, len(rows) + 1))
+        if not in_order or not np.isfinite(numbers).all(axis=None):
             raise DataError(f"{path} is damaged or cut short: start a new run.")
         if len(rows) < self.done:
             raise DataError(

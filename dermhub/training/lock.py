@@ -29,8 +29,10 @@ def locked(out: Path) -> Iterator[None]:
     import filelock
 
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    path = out / LOCK
+    is_new = not (path.exists() or path.is_symlink())
     # Whoever may write in the folder may go on with the run, also where others began it.
-    lock = filelock.FileLock(out / LOCK, mode=0o664)
+    lock = filelock.FileLock(path, mode=0o664)
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
@@ -41,7 +43,7 @@ def locked(out: Path) -> Iterator[None]:
         ) from None
     except OSError as error:
         if error.errno not in NO_LOCKS:
-            _remove_unused(out, made)
+            _remove_empty(made)
             raise ConfigError(
                 f"{out} can't be written ({error.strerror or error}): choose a folder that can be "
                 "written and has space."
@@ -55,15 +57,15 @@ def locked(out: Path) -> Iterator[None]:
         yield
     finally:
         # While the lock is held: the next process may begin the folder as soon as it is given up.
-        _remove_unused(out, made)
+        with contextlib.suppress(OSError):
+            if is_new and [entry.name for entry in out.iterdir()] == [LOCK]:
+                path.unlink()
+                _remove_empty(made)
         lock.release()
 
 
-def _remove_unused(out: Path, made: list[Path]) -> None:
-    """Remove the lock's file and the folders that were made for it, where nothing else is there."""
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove folders, the innermost first, as far as they are empty."""
     with contextlib.suppress(OSError):
-        if {path.name for path in out.iterdir()} == {LOCK}:
-            (out / LOCK).unlink()
-        for folder in made:
-            # Fails, and ends this, where the folder holds something.
+        for folder in folders:
             folder.rmdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from dermhub.cli import terminal
+from tests.support.tiny import Command
 
 ROOT = Path(terminal.__file__).parents[2]
 
@@ -30,6 +32,26 @@ ROOT = Path(terminal.__file__).parents[2]
 )
 def test_what_a_terminal_would_obey_is_shown(text: str, shown: str) -> None:
     assert terminal.printable(text) == shown
+
+
+def test_names_with_line_feeds_make_no_lines() -> None:
+    assert terminal.one_line("a\nmel 0.99\x1b") == r"a\nmel 0.99\x1b"
+
+
+def test_the_table_of_predict_has_a_line_for_an_image(
+    command: Command, tiny_binary_model: Path, photo: Path, tmp_path: Path
+) -> None:
+    names = ["a\nb.jpg", "\x1b[31mc.jpg"]
+    for name in names:
+        shutil.copy(photo, tmp_path / name)
+    (tmp_path / "bad\n.jpg").write_text("text")
+    paths = [tmp_path / name for name in (*names, "bad\n.jpg")]
+    code, out, err = command("predict", *paths, "--model", tiny_binary_model)
+    assert code == 2
+    assert rf"{tmp_path}/a\nb.jpg " in out
+    assert rf"{tmp_path}/\x1b[31mc.jpg " in out
+    assert err.startswith(rf"dermhub: {tmp_path}/bad\n.jpg is a text file")
+    assert err.count("\n") == 1
 
 
 def test_output_is_printable_and_the_streams_come_back(capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,7 +47,8 @@ async def ask(
         for name, arguments in calls:
             result = await session.call_tool(name, arguments)
             assert not result.isError, result.content
-            answers.append(result.content[0].text)
+            answer: Any = result.content[0]
+            answers.append(answer.text)
         return tools, answers
 
 

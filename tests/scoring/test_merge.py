@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -63,6 +64,17 @@ def replace(old: str, new: str) -> Callable[[Path], object]:
     return lambda path: path.write_text(path.read_text().replace(old, new))
 
 
+def pipe(suffix: str) -> Callable[[Path], object]:
+    """Put a pipe in the place of a shard's file."""
+
+    def damage(path: Path) -> None:
+        place = path.with_name(path.name + suffix)
+        place.unlink()
+        os.mkfifo(place)
+
+    return damage
+
+
 def restate(**changes: object) -> Callable[[Path], object]:
     return lambda path: make_run(**{"shard": "1/2"} | changes).write(path)  # type: ignore[arg-type]
 
@@ -101,6 +113,11 @@ BAD = [
     (
         lambda path: path.unlink(),
         "is not complete: run its command again, which goes on where it stopped",
+    ),
+    (pipe(""), "is not complete: run its command again"),
+    (
+        pipe(".json"),
+        "1.csv.json is no file: give another name for the scores.",
     ),
     (lambda path: path.with_name("1.csv.json").unlink(), "is no shard of scores: there is no"),
     (lambda path: path.with_name("1.csv.json").write_text("{"), "is not valid JSON"),

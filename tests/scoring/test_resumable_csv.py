@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import itertools
 import os
 import resource
 from pathlib import Path
@@ -140,3 +142,30 @@ def test_names_that_are_no_unicode_keep_their_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "j.csv").read_bytes().splitlines()[1] == b"\xff\xc3\xa4,,"
     with ResumableCsv(tmp_path / "j.csv", COLUMNS, [name]) as opened:
         assert opened.done == 1
+
+
+def test_any_text_comes_back_as_it_was(tmp_path: Path) -> None:
+    # Every short text of the characters that are special to CSV, a spreadsheet or a terminal.
+    special = ["", "=", "'", '"', ",", ";", "\n", "\r", "\t", "+", "a", "\x1b", "\udcff", "\uff1d"]
+    texts = ["".join(parts) for parts in itertools.product(special, repeat=3)]
+    path = tmp_path / "j.csv"
+    path.write_bytes(b"".join(resumable_csv.to_line([text, 0.5, text]) for text in texts))
+    rows = [row for row, _ in resumable_csv.read_rows(path)]
+    assert rows == [[text, "0.5", text] for text in texts]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_no_cell_begins_like_a_formula_for_any_delimiter(tmp_path: Path, delimiter: str) -> None:
+    names = ["=1.jpg", "a;=1.jpg", "a\t=1.jpg", "a,=1.jpg", "a\n=1.jpg", '";=1.jpg', "'=1.jpg"]
+    path = tmp_path / "j.csv"
+    path.write_bytes(b"".join(resumable_csv.to_line([name, "x"]) for name in names))
+    # As spreadsheets of other countries read it.
+    with path.open(newline="", encoding="utf-8") as stream:
+        cells = [cell for row in csv.reader(stream, delimiter=delimiter) for cell in row]
+    assert [cell for cell in cells if cell[:1] in "=+-@\t\r\n" and cell] == []
+
+
+def test_a_pipe_in_the_place_of_the_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "j.csv")
+    with pytest.raises(ConfigError, match=r"j\.csv is no file: give another file with --out\.$"):
+        ResumableCsv(tmp_path / "j.csv", COLUMNS, KEYS)

@@ -34,6 +34,7 @@ from tests.support.tiny import TINY_RUN, TINY_SPEC, make_model, run_training
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = Path("model") / "model.safetensors"
+HEADING = "epoch,train_loss,images_per_second,seconds\n"
 
 
 def same_tensors(first: Path, second: Path) -> bool:
@@ -337,6 +338,18 @@ def test_a_loss_that_is_no_number_stops_the_run(tiny_data: Path, tmp_path: Path)
             "epoch,train_loss,images_per_second,seconds\n1,2,3\n",
             "history.csv is damaged or cut short: start a new run.$",
         ),
+        (
+            HEADING + "1,2,3,4\n2,2,3,abc\n3,2,3,4\n4,2,3,4\n5,2,3,4\n6,2,3,4\n",
+            "history.csv is damaged or cut short: start a new run.$",
+        ),
+        (
+            HEADING + "1,2,3,4\n2,inf,3,4\n3,2,3,4\n4,2,3,4\n5,2,3,4\n6,2,3,4\n",
+            "history.csv is damaged or cut short: start a new run.$",
+        ),
+        (
+            HEADING + "1,2,3,4\n3,2,3,4\n2,2,3,4\n4,2,3,4\n5,2,3,4\n6,2,3,4\n",
+            "history.csv is damaged or cut short: start a new run.$",
+        ),
         ("", r"history.csv can't be read \(.*\): start a new run.$"),
         (
             "epoch,train_loss,images_per_second,seconds\n1,2,3,4\n",
@@ -360,6 +373,17 @@ def test_a_state_that_is_damaged(finished_run: Path, tmp_path: Path, content: by
     out = Path(shutil.copytree(finished_run, tmp_path / "run"))
     (out / training_state.STATE).write_bytes(content)
     with pytest.raises(ModelError, match=f"{training_state.STATE} is "):
+        run_training("--resume", out)
+
+
+@pytest.mark.parametrize("name", ["state.safetensors", "history.csv"])
+def test_a_pipe_in_the_place_of_a_file(finished_run: Path, tmp_path: Path, name: str) -> None:
+    out = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    (out / name).unlink()
+    os.mkfifo(out / name)
+    with pytest.raises(
+        (ModelError, DataError), match=rf"{name} (is|can't be read \(it is) no file"
+    ):
         run_training("--resume", out)
 
 

@@ -10,15 +10,17 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import train
 from dermhub.data import tables
-from dermhub.errors import DataError, DermhubError, ModelError
+from dermhub.errors import ConfigError, DataError, DermhubError, ModelError
 from dermhub.tasks import LESION
-from dermhub.training import lock
+from dermhub.training import image_hashes, lock
 from dermhub.training.config import TrainConfig
 from tests.support.tiny import TINY_RUN, run_training
 
@@ -283,6 +285,62 @@ def test_resume_with_other_hashes_than_the_run_has_written(
         stream.write("more\n")
     error = refusal(tmp_path, "--resume", out)
     assert str(error).startswith(f"{out / 'images.csv'} is not what the run has written")
+
+
+def make_pipe(path: Path) -> None:
+    """Put a pipe in the place of a file."""
+    path.unlink()
+    os.mkfifo(path)
+
+
+def test_a_run_of_an_earlier_version_goes_on(
+    finished_run: Path, tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, _ = moved_run(finished_run, tiny_data, tmp_path)
+    content = json.loads((out / "train_config.json").read_text())
+    del content["images_sha256"]
+    (out / "train_config.json").write_text(json.dumps(content))
+    # It gets as far as its state.
+    (out / "state.safetensors").write_bytes(b"damaged")
+    assert "state.safetensors is " in str(refusal(tmp_path, "--resume", out))
+    said = f"{out} was begun by an earlier version, which kept no hashes of the images.\n"
+    assert capsys.readouterr().out.endswith(said)
+
+
+@pytest.mark.parametrize("change", [Path.unlink, make_pipe])
+def test_images_that_are_no_files_any_more(
+    tmp_path: Path, change: Callable[[Path], object]
+) -> None:
+    paths = [tmp_path / name for name in ("a.jpg", "=b.jpg")]
+    for path in paths:
+        path.write_bytes(path.name.encode())
+    table = pd.DataFrame({"image_id": ["a", "=b"], "path": [str(path) for path in paths]})
+    stated = image_hashes.write(tmp_path, table)
+    assert "\n'=b," in (tmp_path / "images.csv").read_text()
+    image_hashes.check(tmp_path, table, stated)
+    change(paths[0])
+    with pytest.raises(
+        DataError, match=rf"^{paths[0]} can't be read \(No such file or directory\)"
+    ):
+        image_hashes.check(tmp_path, table, stated)
+
+
+@pytest.mark.parametrize("place", ["directory", "link", "file"])
+def test_a_lock_that_can_not_be_made(tmp_path: Path, place: str) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    if place == "directory":
+        (out / ".lock").mkdir()
+    elif place == "link":
+        (out / ".lock").symlink_to(tmp_path / "elsewhere")
+    else:
+        out.rmdir()
+        out.write_text("in the way")
+    before = sorted(tmp_path.rglob("*"))
+    said = rf"^{out} can't be written \(.*\): choose a folder that"
+    with pytest.raises(ConfigError, match=said), lock.locked(out):
+        pass
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_the_hashes_are_those_of_the_files(finished_run: Path, tiny_data: Path) -> None:
