@@ -191,6 +191,15 @@ def test_columns_for_a_folder(folder: Path) -> None:
     assert table["lesion_id"].nunique() == 42
 
 
+def test_columns_choose_the_table(folder: Path, capsys: Capture) -> None:
+    table = pd.read_csv(folder / TABLE, dtype=str).rename(columns={"dx": "finding"})
+    table.to_csv(folder / "mine.csv", index=False)
+    assert len(tables.read_table(folder, LESION, "image=image_id,dx=finding")) == 49
+    assert "mine.csv was read as --columns: image image_id, diagnosis finding" in (
+        capsys.readouterr().err
+    )
+
+
 def test_a_link_that_leads_nowhere_is_no_image(folder: Path) -> None:
     path = folder / "images" / "TEST_0000.jpg"
     path.unlink()
