@@ -41,7 +41,7 @@ OF_PROGRAMS = frozenset(
 LONGEST = 80
 """Letters of a name that is passed over which are shown."""
 
-HIDDEN = "of other programs (hidden names, thumbnails, copies) passed over"
+HIDDEN = "file(s) or folder(s) of other programs (hidden, thumbnails, copies) passed over"
 CALLED_LIKE_IMAGES = "folder(s) called like an image passed over"
 NOT_READ = "file(s) in formats that are not read passed over: save them as JPEG or PNG"
 PACKED = "archive(s) passed over: unpack what you need"

@@ -173,7 +173,7 @@ def test_hidden_copies_are_no_test_images(layout: Path, capsys: Capture) -> None
         shutil.copy(layout / "test" / dx / "0.jpg", hidden / "0-checkpoint.jpg")
         (layout / "test" / dx / "._0.jpg").write_bytes(b"\0\5\x16\7 Mac OS X")
     assert splits(tables.read_table(layout, BINARY)) == FOUND
-    assert "4 of other programs" in capsys.readouterr().err
+    assert "4 file(s) or folder(s) of other programs" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="names there are Unicode")

@@ -195,7 +195,7 @@ def test_columns_choose_the_table(folder: Path, capsys: Capture) -> None:
     table = pd.read_csv(folder / TABLE, dtype=str).rename(columns={"dx": "finding"})
     table.to_csv(folder / "mine.csv", index=False)
     assert len(tables.read_table(folder, LESION, "image=image_id,dx=finding")) == 49
-    assert "mine.csv was read as --columns: image image_id, diagnosis finding" in (
+    assert "mine.csv was read as --columns: image in image_id, diagnosis in finding" in (
         capsys.readouterr().err
     )
 
