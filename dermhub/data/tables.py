@@ -45,18 +45,22 @@ def attach_paths(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
     return table.assign(path=pd.Series(map(str, paths), index=table.index, dtype=object))
 
 
-def read_table(folder: Path, task: Task, columns: str = "") -> pd.DataFrame:
+def read_table(
+    folder: Path, task: Task, columns: str = "", columns_may_lack: bool = False
+) -> pd.DataFrame:
     """Read the images and labels below a folder, check them, and add each image's split.
 
     Understands a table of labels in any format of `formats.FORMATS` or with `columns`, the option
     --columns, and folders of classes, with or without folders of splits, also one or two folders
-    deeper. Raises DataError, or LeakError when a lesion or a patient is in two splits.
+    deeper. With `columns_may_lack` the option is heeded only where a table has these columns.
+    Raises DataError, or LeakError when a lesion or a patient is in two splits.
     """
-    source = _source(folder, columns)
+    source = _source(folder, columns, bool(columns) and not columns_may_lack)
     if isinstance(source, Layout):
         table = layouts.read(source)
     else:
-        table = labels.for_task(_read_labelled(source, folder, columns), task)
+        table = _read_labelled(source, folder, columns, columns_may_lack)
+        table = labels.for_task(table, task)
     check_classes(table, folder, task)
     if "split" not in table:
         table["split"] = partition.assign(table)
@@ -153,14 +157,15 @@ def tree(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _source(folder: Path, columns: str) -> Layout | Path:
+def _source(folder: Path, columns: str, table_only: bool) -> Layout | Path:
     """Return what tells the labels of the images below a folder: a layout, or a table.
 
     Folders of splits go before a table, and a table before folders of classes alone. The folder
-    itself goes before those below it. Raises DataError where there is neither, or several.
+    itself goes before those below it. With `table_only` no layout is looked for. Raises DataError
+    where there is neither, or several.
     """
     image_files.check_any(folder)
-    layout = layouts.find(folder)
+    layout = None if table_only else layouts.find(folder)
     tables = _tables(folder, columns)
     if layout and (layout.parts or not tables):
         if tables:
@@ -171,7 +176,7 @@ def _source(folder: Path, columns: str) -> Layout | Path:
     level = [folder]
     for _ in range(layouts.DEEPEST):
         level = [path for parent in level for path in layouts.folders(parent)]
-        inner = [layout for path in level if (layout := layouts.find(path))]
+        inner = [] if table_only else [layout for path in level if (layout := layouts.find(path))]
         inner_tables = [table for path in level for table in _tables(path, columns)]
         if len(inner) + len(inner_tables) > 1:
             places = [*(layout.root for layout in inner), *inner_tables]
