@@ -41,7 +41,7 @@ OF_PROGRAMS = frozenset(
 LONGEST = 80
 """Letters of a name that is passed over which are shown."""
 
-HIDDEN = "of other programs (hidden names, thumbnails, copies) passed over"
+HIDDEN = "file(s) or folder(s) of other programs (hidden, thumbnails, copies) passed over"
 CALLED_LIKE_IMAGES = "folder(s) called like an image passed over"
 NOT_READ = "file(s) in formats that are not read passed over: save them as JPEG or PNG"
 PACKED = "archive(s) passed over: unpack what you need"
@@ -104,8 +104,19 @@ def plain(name: str) -> str:
     return unicodedata.normalize("NFC", name).replace("\\", "/")
 
 
+def check_files(paths: Sequence[Path]) -> None:
+    """Raise DataError for links that lead nowhere, and for pipes, which would never end."""
+    if broken := [path for path in paths if not path.is_file()]:
+        raise DataError(
+            f"{len(broken)} of {len(paths)} images are links that lead nowhere, or no files "
+            f"({some(broken)}): put the images there."
+        )
+
+
 def same_content(first: Path, second: Path) -> bool:
-    """Tell if two files hold the same bytes; only files of one length are read."""
+    """Tell if two files hold the same bytes; only ordinary files of one length are read."""
+    if not (first.is_file() and second.is_file()):
+        return False
     if first.stat().st_size != second.stat().st_size:
         return False
     if first.samefile(second):

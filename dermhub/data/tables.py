@@ -32,34 +32,35 @@ def attach_paths(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
 
     See `image_files.Places` for the ids that a file may have.
     """
-    paths = image_files.Places(folder).match(list(table["image_id"]))
-    missing = [name for name, path in zip(table["image_id"], paths, strict=True) if path is None]
+    matches = image_files.Places(folder).match(list(table["image_id"]))
+    missing = [name for name, path in zip(table["image_id"], matches, strict=True) if path is None]
     if missing:
         raise DataError(
             f"{len(missing)} of {len(table)} image ids have no file below {folder}: "
             f"{some(missing)}."
         )
-    if broken := [str(path) for path in paths if path and not path.is_file()]:
-        raise DataError(
-            f"{len(broken)} of {len(table)} images are links that lead nowhere, or no files "
-            f"({some(broken)}): put the images there."
-        )
+    paths = [path for path in matches if path is not None]
+    image_files.check_files(paths)
     # pandas' own texts are UTF-8, which the name of a file need not be.
     return table.assign(path=pd.Series(map(str, paths), index=table.index, dtype=object))
 
 
-def read_table(folder: Path, task: Task, columns: str = "") -> pd.DataFrame:
+def read_table(
+    folder: Path, task: Task, columns: str = "", columns_may_lack: bool = False
+) -> pd.DataFrame:
     """Read the images and labels below a folder, check them, and add each image's split.
 
     Understands a table of labels in any format of `formats.FORMATS` or with `columns`, the option
     --columns, and folders of classes, with or without folders of splits, also one or two folders
-    deeper. Raises DataError, or LeakError when a lesion or a patient is in two splits.
+    deeper. With `columns_may_lack` the option is heeded only where a table has these columns.
+    Raises DataError, or LeakError when a lesion or a patient is in two splits.
     """
-    source = _source(folder, columns)
+    source = _source(folder, columns, bool(columns) and not columns_may_lack)
     if isinstance(source, Layout):
         table = layouts.read(source)
     else:
-        table = labels.for_task(_read_labelled(source, folder, columns), task)
+        table = _read_labelled(source, folder, columns, columns_may_lack)
+        table = labels.for_task(table, task)
     check_classes(table, folder, task)
     if "split" not in table:
         table["split"] = partition.assign(table)
@@ -156,14 +157,15 @@ def tree(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _source(folder: Path, columns: str) -> Layout | Path:
+def _source(folder: Path, columns: str, table_only: bool) -> Layout | Path:
     """Return what tells the labels of the images below a folder: a layout, or a table.
 
     Folders of splits go before a table, and a table before folders of classes alone. The folder
-    itself goes before those below it. Raises DataError where there is neither, or several.
+    itself goes before those below it. With `table_only` no layout is looked for. Raises DataError
+    where there is neither, or several.
     """
     image_files.check_any(folder)
-    layout = layouts.find(folder)
+    layout = None if table_only else layouts.find(folder)
     tables = _tables(folder, columns)
     if layout and (layout.parts or not tables):
         if tables:
@@ -174,7 +176,7 @@ def _source(folder: Path, columns: str) -> Layout | Path:
     level = [folder]
     for _ in range(layouts.DEEPEST):
         level = [path for parent in level for path in layouts.folders(parent)]
-        inner = [layout for path in level if (layout := layouts.find(path))]
+        inner = [] if table_only else [layout for path in level if (layout := layouts.find(path))]
         inner_tables = [table for path in level for table in _tables(path, columns)]
         if len(inner) + len(inner_tables) > 1:
             places = [*(layout.root for layout in inner), *inner_tables]
@@ -198,11 +200,17 @@ def _tables(folder: Path, columns: str) -> list[Path]:
         return []
     named = [name for names in formats.parse(columns).values() for name in names]
     tables: list[Path] = []
+    as_named: list[Path] = []
     for path in _files(folder):
         has = delimited.read_heading(path).has
-        holds_labels = formats.fitting(has) or (named and all(map(has, named)))
-        if holds_labels and not any(image_files.same_content(path, other) for other in tables):
-            tables.append(path)
+        fits = bool(named) and all(map(has, named))
+        if not fits and not formats.fitting(has):
+            continue
+        if any(image_files.same_content(path, other) for other in tables):
+            continue
+        tables.append(path)
+        as_named += [path] if fits else []
+    tables = as_named or tables
     metadata = [path for path in tables if path.name.partition(".")[0].lower().endswith("metadata")]
     return metadata if len(tables) > 1 and metadata else tables
 
@@ -210,7 +218,7 @@ def _tables(folder: Path, columns: str) -> list[Path]:
 def _files(folder: Path) -> list[Path]:
     """List the files directly in a folder that may be tables."""
     paths = image_files.entries(folder)
-    return [path for path in paths if path.suffix.lower() in SUFFIXES and not path.is_dir()]
+    return [path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()]
 
 
 def _one_table(folder: Path, tables: Sequence[Path]) -> Path:
@@ -219,6 +227,8 @@ def _one_table(folder: Path, tables: Sequence[Path]) -> Path:
         return tables[0]
     image_files.check_any(folder)
     others = [path for path in image_files.entries(folder) if path.suffix.lower() == ".csv"]
+    # Opening a pipe would wait for somebody to write into it.
+    others = [path for path in others if path.is_file() or path.is_dir()]
     if not tables and len(others) == 1:
         # Reading it tells what it lacks.
         return others[0]

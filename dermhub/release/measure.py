@@ -119,7 +119,7 @@ def read_table(config: ModelConfig, folder: Path, more: Path | None = None) -> p
             "--extra."
         )
     columns = (config.provenance.get("options") or {}).get("columns", "")
-    table = tables.read_table(folder, config.task, columns)
+    table = tables.read_table(folder, config.task, columns, columns_may_lack=bool(more))
     if more:
         table, _ = additions.add_images(table, more, config.task, columns)
     expected = stated.get("table_sha256")

@@ -55,7 +55,10 @@ def read_inputs(config: TrainConfig) -> Inputs:
     """
     config, folder = _locate_data(config)
     with distributed.one_voice():
-        table = tables.read_table(folder, TASKS[config.task], config.columns)
+        # The option may be meant for the table of --extra.
+        table = tables.read_table(
+            folder, TASKS[config.task], config.columns, columns_may_lack=bool(config.extra)
+        )
     _say(f"{folder}\n{tables.tree(table)}")
     if partition.overlap(table) is None:
         unnamed = f"{_without_lesion(table):,} of {len(table):,} images are of unknown lesions"

@@ -43,7 +43,7 @@ def test_every_suffix_that_is_read_when_named_is_taken(tmp_path: Path, capsys: C
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("._a.jpg", "of other programs (hidden names, thumbnails, copies) passed over (._a.jpg)"),
+        ("._a.jpg", "of other programs (hidden, thumbnails, copies) passed over (._a.jpg)"),
         (".ipynb_checkpoints/a-checkpoint.jpg", "passed over (.ipynb_checkpoints)"),
         ("@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg", "passed over (@eaDir)"),
         ("__MACOSX/._a.jpg", "passed over (__MACOSX)"),
@@ -70,7 +70,7 @@ def test_what_is_passed_over_is_counted_and_named(
 def test_a_few_names_are_enough(tmp_path: Path, capsys: Capture) -> None:
     make(tmp_path, "a.jpg", *(f"._{n}.jpg" for n in range(5)))
     image_files.find(tmp_path)
-    assert "5 of other programs" in (err := capsys.readouterr().err)
+    assert "5 file(s) or folder(s) of other programs" in (err := capsys.readouterr().err)
     assert err.endswith("(._0.jpg, ._1.jpg, ._2.jpg and 2 more).\n")
 
 
@@ -146,7 +146,7 @@ def test_the_commands_use_the_same_rule(
     options = ("--model", tiny_lesion_model, "--images", tmp_path)
     code, out, err = command("predict", "--model", tiny_lesion_model, tmp_path, "--format", "csv")
     assert (code, len(out.splitlines())) == (0, 3)
-    assert "2 of other programs" in err
+    assert "2 file(s) or folder(s) of other programs" in err
     code, out, _ = command("predict", *options, "--out", tmp_path / "out" / "s.csv")
     assert "2 files, 2 of them scored now" in out
     (tmp_path / "l.csv").write_text("image_id,dx\na,nv\nsub/b,mel\n")

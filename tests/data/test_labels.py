@@ -121,7 +121,7 @@ def test_formats(name: str, tmp_path: Path, capsys: Capture) -> None:
     # For the seven classes nothing is made of what is none of them.
     assert dx(table, LESION) == codes
     assert [BINARY.class_of(label) for label in dx(table, BINARY)] == two
-    assert f"labels.csv was read as {name}: image " in capsys.readouterr().err
+    assert f"labels.csv was read as {name}: image in " in capsys.readouterr().err
 
 
 def test_every_format_is_tested_and_explained() -> None:
@@ -131,8 +131,8 @@ def test_every_format_is_tested_and_explained() -> None:
 def test_a_table_is_said_to_be_read_in_one_sentence(tmp_path: Path, capsys: Capture) -> None:
     read(tmp_path, FORMATS["PAD-UFES-20"][0])
     assert capsys.readouterr().err == (
-        "dermhub: labels.csv was read as PAD-UFES-20: image img_id, diagnosis diagnostic, lesion "
-        "lesion_id, patient patient_id; 3 image(s), 3 lesion(s), 2 patient(s).\n"
+        "dermhub: labels.csv was read as PAD-UFES-20: image in img_id, diagnosis in diagnostic, "
+        "lesion in lesion_id, patient in patient_id; 3 image(s), 3 lesion(s), 2 patient(s).\n"
     )
 
 
@@ -276,7 +276,7 @@ def test_columns_of_any_table(tmp_path: Path, capsys: Capture) -> None:
         "lesion_id": ["P1", "P2"],
         "sex": ["f", "m"],
     }
-    assert "read as --columns: image filename, diagnosis diagnosis, lesion patient" in (
+    assert "read as --columns: image in filename, diagnosis in diagnosis, lesion in patient" in (
         capsys.readouterr().err
     )
 

@@ -173,7 +173,7 @@ def test_hidden_copies_are_no_test_images(layout: Path, capsys: Capture) -> None
         shutil.copy(layout / "test" / dx / "0.jpg", hidden / "0-checkpoint.jpg")
         (layout / "test" / dx / "._0.jpg").write_bytes(b"\0\5\x16\7 Mac OS X")
     assert splits(tables.read_table(layout, BINARY)) == FOUND
-    assert "4 of other programs" in capsys.readouterr().err
+    assert "4 file(s) or folder(s) of other programs" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="names there are Unicode")
@@ -184,6 +184,32 @@ def test_names_of_files_need_not_be_text(layout: Path) -> None:
     assert {"test/benign/R\u00fccken", "test/benign/two lines"} < set(table["image_id"])
     assert all(Path(path).is_file() for path in table["path"])
     predictions.check_writable(table)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_pipes_and_broken_links_are_no_images(layout: Path) -> None:
+    os.mkfifo(layout / "train" / "benign" / "pipe.jpg")
+    assert refusal(layout).startswith(
+        "1 of 25 images are links that lead nowhere, or no files (FOLDER/train/benign/pipe.jpg): "
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_pipes_are_no_tables(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    for name in ("labels.csv", "pipe"):
+        os.mkfifo(tmp_path / name)
+    assert refusal(tmp_path).startswith("FOLDER holds 0 CSV tables, expected one")
+
+
+def test_images_without_labels_in_the_test_folder(layout: Path) -> None:
+    shutil.rmtree(layout / "test" / "benign")
+    shutil.rmtree(layout / "test" / "malignant")
+    fill(layout / "test", 3, 40)
+    assert refusal(layout) == (
+        "FOLDER/test holds no folders of classes: expected train and test, or give a folder of "
+        "classes alone, which is divided here."
+    )
 
 
 def test_images_beside_the_classes_are_named(layout: Path, capsys: Capture) -> None:

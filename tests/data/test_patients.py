@@ -191,6 +191,37 @@ def test_columns_for_a_folder(folder: Path) -> None:
     assert table["lesion_id"].nunique() == 42
 
 
+def test_columns_choose_the_table(folder: Path, capsys: Capture) -> None:
+    table = pd.read_csv(folder / TABLE, dtype=str).rename(columns={"dx": "finding"})
+    table.to_csv(folder / "mine.csv", index=False)
+    assert len(tables.read_table(folder, LESION, "image=image_id,dx=finding")) == 49
+    assert "mine.csv was read as --columns: image in image_id, diagnosis in finding" in (
+        capsys.readouterr().err
+    )
+
+
+def test_columns_are_for_tables_alone(folder: Path) -> None:
+    for number, dx in enumerate(("benign", "malignant")):
+        for part in ("train", "test"):
+            (folder / part / dx).mkdir(parents=True)
+            (folder / part / dx / "a.jpg").write_text(f"{part} {number}")
+    change(folder, lambda table: table.rename(columns={"dx": "finding"}))
+    columns = "image=image_id,dx=finding"
+    assert len(tables.read_table(folder, LESION, columns)) == 49
+    with pytest.raises(DataError, match=r"lacks the column\(s\) diagnosis, which --columns names"):
+        tables.read_table(folder, LESION, "image=image_id,dx=diagnosis")
+
+
+def test_columns_of_the_further_images_alone(tiny_data: Path, tmp_path: Path) -> None:
+    columns = "image=file,dx=finding"
+    table = tables.read_table(tiny_data, LESION, columns, columns_may_lack=True)
+    assert len(table) == 49
+    draw(5000, (120, 90), 0.5).save(tmp_path / "A.png")
+    (tmp_path / "l.csv").write_text("file,finding\nA.png,Melanoma\n")
+    joined, _ = additions.add_images(table, tmp_path, LESION, columns)
+    assert list(additions.added_rows(joined)["dx"]) == ["mel"]
+
+
 def test_a_link_that_leads_nowhere_is_no_image(folder: Path) -> None:
     path = folder / "images" / "TEST_0000.jpg"
     path.unlink()

@@ -349,17 +349,15 @@ def hide(patient: str) -> str:
 def _say_how(path: Path, kind: Format, sheet: Sheet, table: pd.DataFrame) -> None:
     """Say on stderr in which format and by which columns a table was read."""
 
-    def there(columns: Sequence[str]) -> str:
-        return " ".join(sheet.name(column) for column in columns if sheet.has(column))
-
-    labels = there((*kind.diagnosis, *kind.one_hot, *kind.malignant))
-    parts = [f"image {sheet.name(kind.image)}", f"diagnosis {labels}"]
+    columns = dict.fromkeys((*kind.diagnosis, *kind.one_hot, *kind.malignant))
+    named = " ".join(sheet.name(column) for column in columns if sheet.has(column))
+    parts = [f"image in {sheet.name(kind.image)}", f"diagnosis in {named}"]
     counts = [f"{len(table):,} image(s)"]
     for name, column, word in (
         ("lesion_id", kind.lesion, "lesion"),
         ("patient_id", kind.patient, "patient"),
     ):
         if name in table:
-            parts.append(f"{word} {sheet.name(column)}")
+            parts.append(f"{word} in {sheet.name(column)}")
             counts.append(f"{table[name][table[name] != ''].nunique():,} {word}(s)")
     note(f"{path.name} was read as {kind.name}: {', '.join(parts)}; {', '.join(counts)}.")

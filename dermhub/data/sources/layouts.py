@@ -107,7 +107,9 @@ def _rows(layout: Layout) -> list[dict[str, str]]:
     _say_unused(layout)
     for split, folder in (layout.parts or {"": layout.root}).items():
         _check_folders(folder)
-        for path in image_files.find(folder):
+        paths = image_files.find(folder)
+        image_files.check_files(paths)
+        for path in paths:
             parts = path.relative_to(folder).parts
             # Tables of predictions hold the ids, and a line break would tear their rows.
             name = re.sub(r"[\r\n\t]", " ", path.relative_to(layout.root).as_posix())
