@@ -15,20 +15,11 @@ from demo.gate.visitor import Shares, household
 HEAD_TIME = 10.0
 """Seconds in which the head of a request has to come, after the connection or the last answer."""
 
-MOST = 4096
-"""Connections at the same time, where the system grants as many descriptors."""
-
 MOST_EACH = 512
 """Connections of one address; a proxy on this machine brings those of many."""
 
 BACKLOG = 128
 """Connections that the system keeps until they are accepted, and that are accepted at a time."""
-
-DESCRIPTORS_LEFT = 512
-"""Descriptors of the process that connections leave to files, models, and connections that close.
-
-A connection that is refused has been accepted first, and is closed two steps of the loop later.
-"""
 
 
 class Connections:
@@ -38,8 +29,8 @@ class Connections:
     new one is closed where all others are being answered, or where its address has its share.
     """
 
-    def __init__(self, descriptors: int) -> None:
-        self.shares = Shares(max(min(MOST, descriptors - DESCRIPTORS_LEFT), 64), MOST_EACH)
+    def __init__(self, most: int) -> None:
+        self.shares = Shares(most, MOST_EACH)
         self.silent: dict[Connection, None] = {}
         """Connections without a whole request, the one that has waited for longest first."""
 

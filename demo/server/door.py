@@ -98,6 +98,7 @@ class Door:
         version: str,
         names: Names | None = None,
         sign_in: SignIn | None = None,
+        in_flight: InFlight | None = None,
         framers: str = "'self'",
     ) -> None:
         """`framers` are the sites that may show the page in a frame, as CSP has them."""
@@ -110,7 +111,7 @@ class Door:
         self.names = names or Names(local=True)
         self.sign_in = sign_in
         self._event_log, self._folder, self._version = event_log, folder, version
-        self._in_flight = InFlight()
+        self._in_flight = in_flight or InFlight()
         self._headers = _headers(framers)
         self._began = time.monotonic()
 

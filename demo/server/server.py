@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
+from demo.gate.in_flight import InFlight, most_connections
 from demo.gate.same_origin import Names
 from demo.gate.sign_in import SignIn
 from demo.server.door import MAX_UPLOAD, Door
@@ -98,7 +99,7 @@ class Server:
         self.folder = PrivateFolder()
         os.environ.update(environment(self.folder.uploads))
         spare_memory()
-        self._descriptors = raise_descriptors()
+        self._connections = most_connections(raise_descriptors())
         names = Names(
             settings.host in LOCAL, set(settings.public_hosts), settings.public_hosts != ()
         )
@@ -106,7 +107,10 @@ class Server:
             SignIn(settings.accounts, self.event_log.write) if settings.accounts else None
         )
         framers = SPACE_FRAMERS if settings.space else "'self'"
-        self.door = Door(self.event_log, self.folder, version, names, self._sign_in, framers)
+        in_flight = InFlight(self._connections)
+        self.door = Door(
+            self.event_log, self.folder, version, names, self._sign_in, in_flight, framers
+        )
         self._room: WaitingRoom | None = None
         self._closed: asyncio.Event | None = None
         self._start()
@@ -208,8 +212,9 @@ class Server:
 
         config = uvicorn.Config(
             self.door,
-            http=Connections(self._descriptors).protocol(),
+            http=Connections(self._connections).protocol(),
             backlog=BACKLOG,
+            ws="none",
             # By default that of a proxy on this machine, or of FORWARDED_ALLOW_IPS.
             forwarded_allow_ips="*" if self.settings.space else None,
             log_config=None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import inspect
+import re
 import subprocess
 import sys
 import time
@@ -140,3 +141,37 @@ def test_a_line_is_made_from_a_pipe(tmp_path: Path) -> None:
 def test_its_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
     assert capsys.readouterr().err.startswith("usage: ")
+
+
+def test_a_program_has_a_token_and_no_password(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--token", "assistant"]) == 0
+    printed = capsys.readouterr()
+    token = printed.err.strip().rpartition(" ")[2]
+    # 32 random bytes have 43 letters in base 64 (RFC 4648).
+    assert re.fullmatch(r"[\w-]{43}", token)
+    assert printed.out == f"assistant:token${hashlib.sha256(token.encode()).hexdigest()}\n"
+    users = read(write(tmp_path, printed.out + "anna:secret\n"))
+    assert users.holder(token) == "assistant"
+    assert users.holder("secret") is None
+    assert users.holder(printed.out.strip().rpartition("$")[2]) is None
+    assert not users.holds("assistant", token)
+    assert not users.holds("assistant", printed.out.strip().partition(":")[2])
+    assert users.holds("anna", "secret")
+
+
+def test_a_damaged_token_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(AccountsError, match=r"holds a damaged token: make it anew"):
+        read(write(tmp_path, "assistant:token$12\n"))
+
+
+def test_only_so_many_passwords_are_checked_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accounts, "MOST_WAITING", 2)
+    monkeypatch.setattr(accounts, "PAUSE", 0.0)
+    users = Accounts({"anna": "secret"})
+
+    async def at_once() -> list[bool | None]:
+        return await asyncio.gather(*(users.enter("anna", "secret") for _ in range(4)))
+
+    assert asyncio.run(at_once()) == [True, True, None, None]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import app
-from demo.gate import request_head
+from demo.gate import in_flight, request_head
 from demo.gate.same_origin import Names
 from demo.gate.visitor import Shares, address_of, household
 from demo.server import fairness, process, upload_room
@@ -215,6 +215,26 @@ def test_as_many_descriptors_as_the_system_grants() -> None:
 
     _, granted = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert process.raise_descriptors() == min(granted, process.DESCRIPTORS)
+
+
+def test_streams_leave_connections_to_others() -> None:
+    assert [in_flight.most_connections(n) for n in (256, 1024, 20_000)] == [64, 512, 4096]
+    open_ones = in_flight.InFlight(8)
+    stream = {"method": "GET", "path": "/gradio_api/heartbeat/x", "headers": []}
+    asking = {"method": "POST", "path": "/gradio_api/queue/join", "headers": []}
+    assert [open_ones.enter(stream) for _ in range(3)] == [True] * 2 + [False]
+    answers = {**stream, "path": "/gradio_api/queue/data"}
+    assert [open_ones.enter(answers) for _ in range(3)] == [True] * 2 + [False]
+    assert [open_ones.enter(asking) for _ in range(3)] == [True] * 2 + [False]
+    open_ones.leave(stream)
+    assert open_ones.enter(stream)
+
+
+def test_an_address_has_a_share_of_streams() -> None:
+    open_ones = in_flight.InFlight(4096)
+    stream = {"method": "GET", "path": "/gradio_api/queue/data", "client": ("192.0.2.1", 1)}
+    assert sum(open_ones.enter(stream) for _ in range(300)) == 256
+    assert open_ones.enter({**stream, "client": ("192.0.2.2", 1)})
 
 
 def test_names_and_boundaries() -> None:

@@ -65,7 +65,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, log: io.StringIO) -> Iterat
             patch.setenv(name, os.environ.get(name, ""))
         patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("tmp")))
         patch.setattr("tempfile.tempdir", None)
-        patch.setattr(process, "spare_memory", lambda: None)
+        patch.setattr("demo.server.server.spare_memory", lambda: None)
         patch.setattr(connections, "HEAD_TIME", 0.25)
         patch.setattr(gate_body, "SILENCE", 0.25)
         patch.setattr(upload_room, "CAPACITY", 4_000_000)

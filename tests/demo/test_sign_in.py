@@ -55,7 +55,7 @@ def url(tmp_path_factory: pytest.TempPathFactory, log: io.StringIO) -> Iterator[
             patch.setenv(name, os.environ.get(name, ""))
         patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("tmp")))
         patch.setattr("tempfile.tempdir", None)
-        patch.setattr(process, "spare_memory", lambda: None)
+        patch.setattr("demo.server.server.spare_memory", lambda: None)
         patch.setattr(accounts, "PAUSE", 0.0)
         patch.setattr("demo.server.server.EventLog", lambda _: EventLog(log))
         settings = Settings(port=free_port(), accounts=Accounts(users))
