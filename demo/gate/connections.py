@@ -30,16 +30,17 @@ class Connections:
     """
 
     def __init__(self, most: int) -> None:
-        self.shares = Shares(most, MOST_EACH)
+        self.shares = Shares(most, min(MOST_EACH, most // 2))
         self.silent: dict[Connection, None] = {}
         """Connections without a whole request, the one that has waited for longest first."""
 
     def admit(self, connection: Connection) -> bool:
         """Take a connection in, False where it has to close."""
+        if not self.shares.has_share(connection.address):
+            return False
         if not self.shares.has_room(connection.address):
-            of_all = self.shares.total >= self.shares.most
             oldest = next(iter(self.silent), None)
-            if not of_all or oldest is None:
+            if oldest is None:
                 return False
             oldest.cut()
         self.shares.take(connection.address)

@@ -44,9 +44,10 @@ class InFlight:
 
     def __init__(self, connections: int = MOST) -> None:
         """Bound them so that of so many connections some are always left to others."""
-        self._pages = Shares(connections // 4, MOST_STREAMS_EACH)
-        self._streams = Shares(connections // 4, MOST_STREAMS_EACH)
-        self._requests = Shares(connections // 4, MOST_REQUESTS_EACH)
+        quarter, eighth = connections // 4, connections // 8
+        self._pages = Shares(quarter, min(MOST_STREAMS_EACH, eighth))
+        self._streams = Shares(quarter, min(MOST_STREAMS_EACH, eighth))
+        self._requests = Shares(quarter, min(MOST_REQUESTS_EACH, eighth))
 
     def shares(self, scope: Message) -> Shares:
         """Return the shares that a request counts in."""

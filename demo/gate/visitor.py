@@ -27,14 +27,14 @@ def household(address: str) -> str | None:
     if address in OWN_MACHINE:
         return None
     try:
-        known = ipaddress.ip_address(address.partition("%")[0])
+        parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return "unknown"
-    if isinstance(known, ipaddress.IPv6Address):
-        if known.ipv4_mapped is not None:
-            return household(str(known.ipv4_mapped))
-        return str(ipaddress.ip_network((known, 64), strict=False))
-    return str(known)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return household(str(parsed.ipv4_mapped))
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return str(parsed)
 
 
 class Shares:
@@ -50,8 +50,10 @@ class Shares:
 
     def has_room(self, address: str | None, amount: int = 1) -> bool:
         """Tell whether an address may hold so much more."""
-        if self.total + amount > self.most:
-            return False
+        return self.total + amount <= self.most and self.has_share(address, amount)
+
+    def has_share(self, address: str | None, amount: int = 1) -> bool:
+        """Tell whether so much more would be within the share of an address."""
         return address is None or self._held.get(address, 0) + amount <= self.most_each
 
     def take(self, address: str | None, amount: int = 1) -> None:

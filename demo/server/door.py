@@ -70,7 +70,7 @@ SENTENCES = {"loading": "The models are being loaded.", "stopping": "The server 
 
 
 class Queue(Protocol):
-    """What the door asks of the queue of requests."""
+    """Questions of the door to the queue of requests."""
 
     def listen(self, name: str) -> str:
         """Note that a client waits for a visit's or a request's answers; return the visit."""

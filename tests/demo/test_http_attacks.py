@@ -10,7 +10,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,14 @@ def upload(url: str, name: str, content: bytes, address: str = "") -> list[str]:
     return [str(path) for path in json.loads(reply[2])]
 
 
+def soon(holds: Callable[[], bool]) -> bool:
+    """Wait until something holds, for 10 seconds on a loaded machine."""
+    end = time.monotonic() + 10
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.01)
+    return holds()
+
+
 def file(path: str) -> dict[str, Any]:
     """An uploaded file as an endpoint takes it."""
     return {"path": path, "meta": {"_type": "gradio.FileData"}}
@@ -164,7 +172,9 @@ def test_a_body_that_stops_is_refused_and_leaves_nothing(
     head = f"POST {UPLOAD} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
     reply = send(url, f"{head}Content-Length: {len(body) + 9}\r\n\r\n".encode() + body)
     assert (reply[0], sentence(reply)) == (408, gate_body.SLOW)
-    assert (room.taken, sorted(server.folder.uploads.rglob("*"))) == (held, files)
+    # The room is given back a moment after the answer.
+    assert soon(lambda: room.taken == held)
+    assert sorted(server.folder.uploads.rglob("*")) == files
 
 
 def test_a_silent_connection_makes_room_for_a_new_one(
@@ -172,12 +182,11 @@ def test_a_silent_connection_makes_room_for_a_new_one(
 ) -> None:
     (shares,) = {id(c.of_server.shares): c.of_server.shares for c in protocols(server)}.values()
     monkeypatch.setattr(shares, "most", 6)
+    monkeypatch.setattr(connections, "HEAD_TIME", 20.0)
     with contextlib.ExitStack() as held:
         silent = [held.enter_context(connect(url)) for _ in range(12)]
-        began = time.monotonic()
         assert request(url, "/healthz")[0] == 200
-        assert read(silent[0]) == NOTHING
-        assert time.monotonic() - began < connections.HEAD_TIME
+        assert read(silent[0]) == NOTHING  # within 10 seconds, or it is a timeout
 
 
 def protocols(server: Server) -> list[Any]:
@@ -190,8 +199,10 @@ def test_an_address_has_a_share_of_the_connections(
 ) -> None:
     (protocol,) = protocols(server)
     monkeypatch.setattr(protocol.of_server.shares, "most_each", 3)
+    monkeypatch.setattr(connections, "HEAD_TIME", 20.0)
     held = [connect(url, "127.0.0.2") for _ in range(3)]
-    time.sleep(0.05)
+    # Also where the server is full: nobody else gives way to such an address.
+    monkeypatch.setattr(protocol.of_server.shares, "most", 4)
     get = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     assert send(url, get, source="127.0.0.2") == NOTHING
     assert send(url, get, source="127.0.0.3")[0] == 200
@@ -263,13 +274,11 @@ def test_room_is_reserved_before_a_body_is_read(url: str, room: upload_room.Uplo
     head += "Content-Type: multipart/form-data; boundary=B\r\n"
     with connect(url) as first:
         first.sendall(f"{head}Content-Length: {size}\r\n\r\n".encode())
-        while room.taken < size:
-            time.sleep(0.01)
+        assert soon(lambda: room.taken >= size)
         # Of 4 MB, 1 is left; nothing of the first body has come yet.
         reply = send(url, f"{head}Content-Length: {size}\r\n\r\n".encode())
         assert (reply[0], sentence(reply)) == (413, upload_room.FULL)
-    while room.taken >= size:
-        time.sleep(0.01)
+    assert soon(lambda: room.taken < size)
 
 
 def test_one_address_can_not_take_all_the_room(url: str, room: upload_room.UploadRoom) -> None:
@@ -287,8 +296,8 @@ def test_a_page_of_another_site_is_refused(url: str) -> None:
     for origin in ("https://evil.example", "null", "http://evil.example", "http://localhost:1"):
         reply = post_json(url, "/gradio_api/call/count", {"data": [[]]}, Origin=origin)
         assert (reply[0], "another site" in sentence(reply)) == (403, True), origin
-    own = post_json(url, "/gradio_api/call/count", {"data": [[]]}, Origin=url)
-    assert own[0] == 200
+    same = post_json(url, "/gradio_api/call/count", {"data": [[]]}, Origin=url)
+    assert same[0] == 200
 
 
 def test_a_name_that_was_pointed_here_is_refused(url: str) -> None:
@@ -343,14 +352,16 @@ def test_an_unknown_request_is_a_sentence(url: str) -> None:
 
 
 @pytest.mark.slow
-def test_an_answer_is_for_one_reader(url: str) -> None:
+def test_an_answer_is_for_one_reader(server: Server, url: str) -> None:
     WORKING.clear()
     event = json.loads(post_json(url, "/gradio_api/call/slow", {"data": [1]})[2])["event_id"]
     path = f"/gradio_api/call/slow/{event}"
     with connect(url) as first:
         head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         first.sendall(head.encode())
-        time.sleep(0.1)
+        queue = server.door.queue
+        assert queue is not None
+        assert soon(lambda: queue.is_awaited(event))
         second = request(url, path)
         assert (second[0], sentence(second)[:18]) == (409, "Another connection")
         WORKING.set()
@@ -396,11 +407,13 @@ def test_an_address_has_a_share_of_the_queue(url: str) -> None:
     for number in range(6):
         sender = {"X_Forwarded_For": "192.0.2.7"}
         join(url, "slow", [1], f"crowd-{number}", **sender)
-        streams.append(connect(url))
-        path = f"/gradio_api/queue/data?session_hash=crowd-{number}"
-        streams[-1].sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        if number < 5:
+            streams.append(connect(url))
+            path = f"/gradio_api/queue/data?session_hash=crowd-{number}"
+            streams[-1].sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            time.sleep(0.05)  # the first one is at work before others come
     # Half of eight places are four; one more is at work.
-    refused = streams[-1].recv(65536).decode() + streams[-1].recv(65536).decode()
+    refused = answer(url, "crowd-5")
     assert "4 requests of yours wait, as many as one visitor may have." in refused
     assert join(url, "slow", [1], "other", X_Forwarded_For="192.0.2.8")[0] == 200
     WORKING.set()

@@ -76,5 +76,5 @@ def test_sessions_end_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_cookies_of_two_servers_have_two_names() -> None:
-    one, two = (SignIn(Accounts({"anna": "x"}), lambda *_, **__: None) for _ in range(2))
-    assert one.cookie != two.cookie
+    first, second = (SignIn(Accounts({"anna": "x"}), lambda *_, **__: None) for _ in range(2))
+    assert first.cookie != second.cookie
