@@ -60,7 +60,7 @@ def read_json(path: Path) -> Any:
     So is a file of more than `regular_files.LARGEST_JSON` bytes, or nested deeper than `DEEPEST`.
     """
     try:
-        text = regular_files.read_bytes(path, regular_files.LARGEST_JSON).decode()
+        text = regular_files.read_bytes(path, regular_files.LARGEST_JSON).decode("utf-8-sig")
         content = json.loads(text)
         if _deeper_than(content, DEEPEST):
             raise ValueError(f"it is nested deeper than {DEEPEST} levels")

@@ -41,6 +41,9 @@ SIZES |= {"I16": 2, "U16": 2, "BF16": 2, "I8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E
 LARGEST_HEADER = 8_000_000
 """Bytes of a header that are read; that of a network with a thousand layers has 200,000."""
 
+LONGEST_NAME = 200
+"""Letters of a tensor's name; names are shown in sentences."""
+
 LFS = b"version https://git-lfs"
 """Beginning of the small text that stands for a file which git-lfs has not fetched."""
 
@@ -212,6 +215,9 @@ def _header_length(start: bytes) -> int:
 
 def other_format(start: bytes) -> str:
     """Name the format of a file that begins with `start` and is taken for safetensors, or ""."""
+    # The length of a header may have any bytes, and the header comes after it.
+    if start[8:9] == b"{":
+        return ""
     kinds = (kind for mark, kind in OTHERS if start.startswith(mark))
     return next((f"it is {kind}" for kind in kinds), "")
 
@@ -229,6 +235,8 @@ def _header_content(start: bytes, size: int) -> dict[str, Any]:
 
 def _stored(name: str, about: Any, room: int) -> Stored:
     """Read one entry of a header; raises ValueError where it does not lie in `room` bytes."""
+    if len(name) > LONGEST_NAME or not name.isprintable():
+        raise ValueError(f"a tensor has the name {name[:40]!r}")
     shape = about["shape"]
     start, end = about["data_offsets"]
     numbers = [start, end, *shape]

@@ -108,6 +108,17 @@ def test_unknown_kind_is_not_written() -> None:
         file(about(data_offsets=[-8, 0]), b"\0" * 8),
         file(about(data_offsets=[0]), b"\0" * 8),
         file(about(dtype="BF16"), b"\0" * 4),
+        file(about(shape=[True, 2]), b"\0" * 8),
+        file(about(shape=[1] * 100 + [2]), b"\0" * 8),
+        file({"a": about()["a"], "b": about()["a"]}, b"\0" * 8),
+        file({"a\x1b[2J": about()["a"]}, b"\0" * 8),
+        file({"a" * 201: about()["a"]}, b"\0" * 8),
+        file({"__metadata__": [1]}),
+        file({"__metadata__": {"format": {}}}),
+        file({"__metadata__": None}),
+        file(b"[" * 200_000),
+        file(b'{"a":' * 200_000),
+        struct.pack("<Q", 9_000_000) + b"{" + b" " * 8_999_998 + b"}",
         file(about(dtype=None), b"\0" * 8),
         tensors.write(ARRAYS)[:-1],
         b"\xff" * 64,
@@ -119,3 +130,38 @@ def test_damage_is_one_sentence(content: bytes) -> None:
     ) as raised:
         tensors.read(content, "m/x.safetensors")
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a pointer of git-lfs, "),
+        (b"\x80\x04\x95\x0b\0\0\0\0\0\0\0", "a pickle, which is never loaded because it can run"),
+        (b"<html>", "a web page or XML"),
+        (b"\x1f\x8b\x08\0\0\0\0\0\0\x03", "packed by gzip"),
+    ],
+)
+def test_another_format_is_named(content: bytes, kind: str) -> None:
+    with pytest.raises(ModelError, match=rf"^x is no complete safetensors file \(it is {kind}"):
+        tensors.read(content, "x")
+
+
+def test_a_header_of_sixty_bytes_is_no_web_page() -> None:
+    # The length 60 is the letter "<".
+    text = json.dumps(about(), separators=(",", ":")).encode().ljust(60)
+    assert len(text) == 60
+    assert tensors.read(file(text, b"\0" * 8), "x")["a"].tolist() == [0, 0]
+
+
+def test_tensors_over_the_same_bytes_are_refused_before_any_is_read() -> None:
+    # 5,000 tensors of 1 MB each would be 5 GB.
+    one = {"dtype": "U8", "shape": [1_000_000], "data_offsets": [0, 1_000_000]}
+    header = {f"t{number}": one for number in range(5000)}
+    with pytest.raises(ModelError, match=r"shares bytes with another tensor"):
+        tensors.read(file(header, bytes(1_000_000)), "x")
+
+
+def test_numbers_that_are_none_are_found() -> None:
+    tensors.check(tensors.write(ARRAYS), "x")
+    with pytest.raises(ModelError, match=r"^x holds NaN or infinite values in tensor\(s\) a\.$"):
+        tensors.check(tensors.write({"a": np.array([1, np.inf], np.float16)}), "x")

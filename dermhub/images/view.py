@@ -19,6 +19,9 @@ from dermhub.layout import LARGEST_SIDE
 LARGEST = 1e30
 """Bound on the numbers of a configuration: beyond any sensible one, and within a float32."""
 
+SMALLEST_STD = 1e-4
+"""Smallest std of a channel, for values in [0, 1]; one divided by it is the largest."""
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -61,12 +64,13 @@ class InputSpec:
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelError(f"config.json: pretrained_cfg lacks or garbles {error}.") from error
         numbers = all(is_number(value) for value in (*spec.mean, *spec.std))
-        numbers = numbers and all(value > 0 for value in spec.std)
+        numbers = numbers and all(abs(value) <= 1 / SMALLEST_STD for value in spec.mean)
+        numbers = numbers and all(SMALLEST_STD <= value <= 1 / SMALLEST_STD for value in spec.std)
         square = type(height) is int and height > 0 and (channels, width) == (3, height)
         if not square or len(spec.mean) != 3 or len(spec.std) != 3 or not numbers:
             raise ModelError(
                 "config.json: pretrained_cfg must describe a square RGB input with three means and "
-                "three stds above 0."
+                f"three stds above 0, of sensible size ({SMALLEST_STD:g} to {1 / SMALLEST_STD:g})."
             )
         if height > LARGEST_SIDE:
             raise ModelError(

@@ -139,7 +139,7 @@ class ModelConfig:
         version = block.get("format_version")
         if isinstance(version, int) and version > FORMAT_VERSION:
             raise ModelError(
-                f"{where} has format version {version}, newer than the {FORMAT_VERSION} this "
+                f"{where} has format version {version!r:.80}, newer than the {FORMAT_VERSION} this "
                 "dermhub reads: update dermhub."
             )
         if version not in (None, FORMAT_VERSION):
@@ -176,10 +176,13 @@ class ModelConfig:
             temperature = float(block["temperature"])
             provenance = dict(block.get("provenance", {}))
             names = set(task.classes)
-            if isinstance(block["temperature"], bool) or not isinstance(
-                content.get("label_names", []), list
-            ):
-                raise TypeError("temperature is no number, or label_names no list")
+            if type(block["temperature"]) not in (int, float):
+                raise TypeError(f"temperature is {block['temperature']!r:.80}, no number")
+            lists = (block["class_names"], content.get("label_names", []))
+            if not all(isinstance(each, list) for each in lists):
+                raise TypeError("class_names or label_names is no list")
+            if not isinstance(provenance.get("data", {}), dict):
+                raise TypeError("provenance.data is no object")
         except (TypeError, ValueError, AttributeError, OverflowError) as error:
             reason = f"{error}"[:200]
             raise ModelError(f"{where}: the dermhub block is garbled ({reason}).") from error
@@ -241,7 +244,7 @@ def _check_texts(
             f"{where} has {len(task.classes)} classes and {len(thresholds)} thresholds, expected "
             f"at most {MOST_CLASSES} and {MOST_THRESHOLDS}."
         )
-    if not isinstance(architecture, str) or not re.fullmatch(r"[\w./-]{0,100}", architecture):
+    if not isinstance(architecture, str) or not re.fullmatch(r"\w[\w.-]{0,99}", architecture):
         raise ModelError(
             f"{where}: architecture is {architecture!r:.80}, expected the name of a timm model."
         )
@@ -253,10 +256,11 @@ def _check_texts(
     }
     for key, values in texts.items():
         wrong = [text for text in values if not _is_plain(text)]
+        wrong += [text for text in values if not text and text not in sentences]
         if wrong:
             raise ModelError(
-                f"{where}: {key} has {wrong[0]!r:.80}, expected a text of at most {LONGEST} "
-                "letters without control characters."
+                f"{where}: {key} has {wrong[0]!r:.80}, expected a text of 1 to {LONGEST} letters "
+                "without control characters."
             )
 
 

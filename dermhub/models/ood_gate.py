@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from dermhub import tensors
 from dermhub.arrays import Floats32, Floats64
 from dermhub.concern import NOT_DERMATOSCOPIC, Concern
-from dermhub.errors import ModelError
+from dermhub.errors import ModelError, some
 from dermhub.images.view import InputSpec
 
 RANK = 128
@@ -149,7 +149,7 @@ class OodGate:
         arrays = tensors.read(content, where)
         if set(arrays) != set(cls.__dataclass_fields__):
             raise ModelError(
-                f"{where} is no gate: it holds {', '.join(sorted(arrays)) or 'nothing'}."
+                f"{where} is no gate: it holds {some(sorted(arrays), 10) or 'nothing'}."
             )
         gate = cls(**arrays)
         features = gate.mean.shape[-1] if gate.mean.ndim else 0

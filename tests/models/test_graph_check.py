@@ -97,6 +97,15 @@ def test_other_numbers_are_refused(weight: tuple[float, float], bias: tuple[floa
         check(by_hand(weight, bias))
 
 
+@pytest.mark.parametrize("name", ["bn.weight", "bn.bias", "bn.running_mean"])
+def test_weights_that_are_no_numbers_are_refused(name: str) -> None:
+    graph = graph_file.read(by_hand().SerializeToString())
+    for value in (np.inf, np.nan):
+        broken = {**WEIGHTS_BY_HAND, name: np.array([value, 1.0], np.float32)}
+        with pytest.raises(GraphError, match=r"^the weights hold NaN or infinite values$"):
+            graph_check.check_weights(graph, broken)
+
+
 def constant_answer(model: ModelProto) -> None:
     """Let the logits be a constant."""
     (last,) = (each for each in model.graph.node if each.op_type == "Gemm")

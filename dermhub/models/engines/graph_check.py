@@ -79,6 +79,9 @@ def check_head(graph: Graph, head: Floats32) -> None:
 
 def check_weights(graph: Graph, weights: Arrays) -> None:
     """Raise GraphError unless the graph's arrays are those of the weights, and all are used."""
+    # With infinity in them, every difference would be within its share.
+    if not all(np.isfinite(array).all() for array in weights.values()):
+        raise GraphError("the weights hold NaN or infinite values")
     constants = _constants(graph)
     nodes = _used_nodes(graph)
     matcher = _Matcher(weights)
