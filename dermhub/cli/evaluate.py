@@ -10,6 +10,7 @@ from typing import Any
 
 from dermhub import files
 from dermhub.cli.workers import add_workers, check_workers
+from dermhub.errors import note
 
 OVERLAP = (
     "Find a model's training and validation images in a folder, by perceptual hash. Copies may be "
@@ -58,6 +59,8 @@ def run_evaluate(options: argparse.Namespace) -> int:
         options.images, options.labels, classifier.config.task, options.split, options.columns
     )
     content = scoring_evaluate.evaluate(classifier, labelled, options.workers)
+    for sentence in labelled.notes:
+        note(sentence)
     if labelled.left_out:
         counts = ", ".join(f"{n} x {dx}" for dx, n in labelled.left_out.items())
         print(
