@@ -59,8 +59,6 @@ def run_evaluate(options: argparse.Namespace) -> int:
         options.images, options.labels, classifier.config.task, options.split, options.columns
     )
     content = scoring_evaluate.evaluate(classifier, labelled, options.workers)
-    for sentence in labelled.notes:
-        note(sentence)
     if labelled.left_out:
         counts = ", ".join(f"{n} x {dx}" for dx, n in labelled.left_out.items())
         print(
@@ -84,6 +82,8 @@ def run_evaluate(options: argparse.Namespace) -> int:
     else:
         files.write_json(options.out, content)
         print(f"{options.out}: {content['n']} images")
+    for sentence in labelled.notes:
+        note(sentence)
     return 0
 
 

@@ -89,7 +89,7 @@ def test_labels_outside_the_task_are_counted_and_left_out(
     assert (code, content["n"], content["accuracy"]) == (0, 3, 1.0)
     assert content["left_out"] == {"scc": 2, "unknown": 1}
     left_out = "dermhub: left out, no class of the task 'lesion': 2 x scc, 1 x unknown.\n"
-    assert err == how_read(6) + left_out
+    assert err == left_out + how_read(6)
 
 
 def test_image_ids_with_an_extension(
@@ -168,7 +168,7 @@ def test_images_of_training_lesions_are_warned_of(
     read = "image in image_id, diagnosis in dx, lesion in lesion_id; 3 image(s), 2 lesion(s).\n"
     read = f"dermhub: labels.csv was read as HAM10000: {read}"
     assert err.startswith(
-        f"{read}dermhub: WARNING: 2 of 3 images show lesions that the HAM10000 models were trained"
+        "dermhub: WARNING: 2 of 3 images show lesions that the HAM10000 models were trained"
     )
     code, out, err = command("evaluate", *options, "--split", "test")
     assert (code, err, json.loads(out)["n"]) == (0, read, 1)
