@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 
 class DermhubError(Exception):
@@ -59,6 +59,14 @@ def some(items: Iterable[object], limit: int = 5) -> str:
     return ", ".join(every[:limit]) + (f" and {rest} more" if rest > 0 else "")
 
 
+Say = Callable[[str], None]
+"""Takes a sentence about the input: something to know, but no error."""
+
+
+def silent(sentence: str) -> None:
+    """Say nothing."""
+
+
 def note(sentence: str) -> None:
-    """Print a sentence about the input on stderr: something to know, but no error."""
+    """Print a sentence about the input on stderr."""
     print(f"dermhub: {sentence}", file=sys.stderr)

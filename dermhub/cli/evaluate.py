@@ -10,6 +10,7 @@ from typing import Any
 
 from dermhub import files
 from dermhub.cli.workers import add_workers, check_workers
+from dermhub.errors import note
 
 OVERLAP = (
     "Find a model's training and validation images in a folder, by perceptual hash. Copies may be "
@@ -81,6 +82,8 @@ def run_evaluate(options: argparse.Namespace) -> int:
     else:
         files.write_json(options.out, content)
         print(f"{options.out}: {content['n']} images")
+    for sentence in labelled.notes:
+        note(sentence)
     return 0
 
 

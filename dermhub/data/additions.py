@@ -17,7 +17,7 @@ from PIL import Image
 from dermhub import files
 from dermhub.data import image_files, partition, tables
 from dermhub.data.sources import labels
-from dermhub.errors import DataError, some
+from dermhub.errors import DataError, Say, note, some
 from dermhub.images import near_duplicates
 from dermhub.images.decode import to_rgb
 from dermhub.images.view import InputSpec, view_box
@@ -38,7 +38,7 @@ it the most similar one, by 5.2 and more.
 
 
 def add_images(
-    table: pd.DataFrame, folder: Path, task: Task, columns: str = ""
+    table: pd.DataFrame, folder: Path, task: Task, columns: str = "", say: Say = note
 ) -> tuple[pd.DataFrame, int]:
     """Add the images of a folder with a table of labels to a table's training split.
 
@@ -51,7 +51,8 @@ def add_images(
     are found; other crops are not. Raises DataError where nothing is left or the folder can't be
     read, and ImageError for an image that can't.
     """
-    added = labels.for_task(tables.read_folder(folder, columns, columns_may_lack=True), task)
+    added = tables.read_folder(folder, columns, columns_may_lack=True, say=say)
+    added = labels.for_task(added, task, say)
     tables.check_classes(added, folder, task)
     held_out = table[table["split"] != "train"]
     excluded = added["image_id"].str.casefold().isin(table["image_id"].str.casefold())

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dermhub.data import image_files, partition
 from dermhub.data.sources import delimited, diagnoses, formats, labels, layouts
 from dermhub.data.sources.layouts import Layout
-from dermhub.errors import DataError, note, some, suggest
+from dermhub.errors import DataError, Say, note, some, suggest
 from dermhub.images.decode import to_rgb
 from dermhub.models import prediction
 from dermhub.tasks import BINARY, LESION, LESION_NAMES, Task
@@ -46,7 +46,7 @@ def attach_paths(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
 
 
 def read_table(
-    folder: Path, task: Task, columns: str = "", columns_may_lack: bool = False
+    folder: Path, task: Task, columns: str = "", columns_may_lack: bool = False, say: Say = note
 ) -> pd.DataFrame:
     """Read the images and labels below a folder, check them, and add each image's split.
 
@@ -55,12 +55,12 @@ def read_table(
     deeper. With `columns_may_lack` the option is heeded only where a table has these columns.
     Raises DataError, or LeakError when a lesion or a patient is in two splits.
     """
-    source = _source(folder, columns, bool(columns) and not columns_may_lack)
+    source = _source(folder, columns, bool(columns) and not columns_may_lack, say)
     if isinstance(source, Layout):
-        table = layouts.read(source)
+        table = layouts.read(source, say)
     else:
-        table = _read_labelled(source, folder, columns, columns_may_lack)
-        table = labels.for_task(table, task)
+        table = _read_labelled(source, folder, columns, columns_may_lack, say)
+        table = labels.for_task(table, task, say)
     check_classes(table, folder, task)
     if "split" not in table:
         table["split"] = partition.assign(table)
@@ -98,14 +98,16 @@ def _advice(table: pd.DataFrame, others: pd.Series, task: Task) -> str:
     return f"{advice}."
 
 
-def read_folder(folder: Path, columns: str = "", columns_may_lack: bool = False) -> pd.DataFrame:
+def read_folder(
+    folder: Path, columns: str = "", columns_may_lack: bool = False, say: Say = note
+) -> pd.DataFrame:
     """Read the table of labels of a folder, with each image's path and lesion_id.
 
     `columns` is the option --columns; with `columns_may_lack` it is heeded only where the table has
     these columns. Raises DataError where there is no table, or several.
     """
     table = _one_table(folder, _tables(folder, columns))
-    return _read_labelled(table, folder, columns, columns_may_lack)
+    return _read_labelled(table, folder, columns, columns_may_lack, say)
 
 
 def check_images(table: pd.DataFrame, split: str) -> None:
@@ -122,7 +124,7 @@ def targets(table: pd.DataFrame, task: Task) -> NDArray[np.int64]:
     return prediction.class_indices(table["dx"], task)
 
 
-def fill_lesions(table: pd.DataFrame) -> pd.DataFrame:
+def fill_lesions(table: pd.DataFrame, say: Say = note) -> pd.DataFrame:
     """Give an id to each lesion that has none, made of the image's bytes; needs the column `path`.
 
     So at least copies of one file count as one lesion. Of a patient who is known such an id does
@@ -131,7 +133,7 @@ def fill_lesions(table: pd.DataFrame) -> pd.DataFrame:
     if "lesion_id" not in table:
         table = table.assign(lesion_id="")
     elif empty := int((table["lesion_id"] == "").sum()):
-        note(
+        say(
             f"{empty:,} of {len(table):,} images have no lesion id: each counts as a lesion of its "
             "own."
         )
@@ -157,7 +159,7 @@ def tree(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _source(folder: Path, columns: str, table_only: bool) -> Layout | Path:
+def _source(folder: Path, columns: str, table_only: bool, say: Say) -> Layout | Path:
     """Return what tells the labels of the images below a folder: a layout, or a table.
 
     Folders of splits go before a table, and a table before folders of classes alone. The folder
@@ -169,7 +171,7 @@ def _source(folder: Path, columns: str, table_only: bool) -> Layout | Path:
     tables = _tables(folder, columns)
     if layout and (layout.parts or not tables):
         if tables:
-            note(f"{folder}: the folders tell the classes; {some(_names(tables))} is not read.")
+            say(f"{folder}: the folders tell the classes; {some(_names(tables))} is not read.")
         return layout
     if tables:
         return _one_table(folder, tables)
@@ -248,12 +250,12 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 
 def _read_labelled(
-    table: Path, folder: Path, columns: str, columns_may_lack: bool = False
+    table: Path, folder: Path, columns: str, columns_may_lack: bool, say: Say
 ) -> pd.DataFrame:
     """Read a table of labels and what lies beside it, with each image's path and lesion_id."""
     beside = [path for path in _files(table.parent) if path != table and _has_image_column(path)]
-    content = labels.read(table, columns, beside, columns_may_lack)
-    return fill_lesions(attach_paths(content, folder))
+    content = labels.read(table, columns, beside, columns_may_lack, say)
+    return fill_lesions(attach_paths(content, folder), say)
 
 
 def _has_image_column(path: Path) -> bool:

@@ -9,7 +9,7 @@ import pandas as pd
 from dermhub import files
 from dermhub.data import tables
 from dermhub.data.sources import labels
-from dermhub.errors import DataError, some
+from dermhub.errors import DataError, silent, some
 from dermhub.evaluation import predictions
 from dermhub.evaluation.external import PH2
 from dermhub.layout import EXTERNAL
@@ -22,7 +22,7 @@ def read_table(folder: Path) -> pd.DataFrame:
 
     Raises DataError when labels.csv has other diagnoses than melanoma and nevus.
     """
-    table = tables.attach_paths(labels.read(folder / "labels.csv"), folder)
+    table = tables.attach_paths(labels.read(folder / "labels.csv", say=silent), folder)
     wrong = sorted(set(table["dx"]) - {"mel", "nv"})
     if wrong or table["dx"].nunique() < 2:
         raise DataError(

@@ -20,7 +20,7 @@ from dermhub import files, layout
 from dermhub.arrays import Floats32, Floats64
 from dermhub.cards import render
 from dermhub.data import additions, batches, partition, tables
-from dermhub.errors import DataError
+from dermhub.errors import DataError, silent
 from dermhub.evaluation import metrics, plots, predictions, robustness, summary
 from dermhub.images import quality, skin_tone
 from dermhub.images.photo import Photo
@@ -119,9 +119,9 @@ def read_table(config: ModelConfig, folder: Path, more: Path | None = None) -> p
             "--extra."
         )
     columns = (config.provenance.get("options") or {}).get("columns", "")
-    table = tables.read_table(folder, config.task, columns, columns_may_lack=bool(more))
+    table = tables.read_table(folder, config.task, columns, bool(more), silent)
     if more:
-        table, _ = additions.add_images(table, more, config.task, columns)
+        table, _ = additions.add_images(table, more, config.task, columns, silent)
     expected = stated.get("table_sha256")
     fingerprint = partition.fingerprint(table)
     if fingerprint != expected:

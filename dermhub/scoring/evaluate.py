@@ -25,11 +25,13 @@ from dermhub.tasks import Task
 class Labelled:
     """Labelled images that a task can score.
 
-    `table` holds a row for each image; `left_out` counts the images of each other diagnosis.
+    `table` holds a row for each image; `left_out` counts the images of each other diagnosis, and
+    `notes` are sentences about how the table was read.
     """
 
     table: pd.DataFrame
     left_out: dict[str, int]
+    notes: tuple[str, ...] = ()
 
 
 def read_labelled(
@@ -42,7 +44,9 @@ def read_labelled(
     left out. `split` keeps the images of a single split of the shipped partition and needs a column
     lesion_id. Raises DataError when no image is left.
     """
-    table = source_labels.for_task(source_labels.read(labels, columns), task)
+    notes: list[str] = []
+    table = source_labels.read(labels, columns, say=notes.append)
+    table = source_labels.for_task(table, task, notes.append)
     if split:
         if "lesion_id" not in table:
             raise DataError(
@@ -64,8 +68,8 @@ def read_labelled(
         )
     scored = tables.attach_paths(table[has_class], images)
     if "lesion_id" in scored:
-        scored = tables.fill_lesions(scored)
-    return Labelled(scored.reset_index(drop=True), left_out)
+        scored = tables.fill_lesions(scored, notes.append)
+    return Labelled(scored.reset_index(drop=True), left_out, tuple(notes))
 
 
 def evaluate(classifier: Classifier, labelled: Labelled, workers: int = 0) -> dict[str, Any]:

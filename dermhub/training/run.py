@@ -17,7 +17,7 @@ from torch import nn
 
 from dermhub import __version__, files
 from dermhub.data import additions, kaggle, partition, tables
-from dermhub.errors import ConfigError
+from dermhub.errors import ConfigError, note
 from dermhub.evaluation import plots, predictions, summary
 from dermhub.images.view import InputSpec
 from dermhub.models import backbone
@@ -59,7 +59,7 @@ def read_inputs(config: TrainConfig) -> Inputs:
         table = tables.read_table(
             folder, TASKS[config.task], config.columns, columns_may_lack=bool(config.extra)
         )
-    _say(f"{folder}\n{tables.tree(table)}")
+        note(f"{folder}\n{tables.tree(table)}")
     if partition.overlap(table) is None:
         unnamed = f"{_without_lesion(table):,} of {len(table):,} images are of unknown lesions"
         name = unnamed if _without_lesion(table) < len(table) else "The data name no lesions"

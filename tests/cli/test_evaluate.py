@@ -31,6 +31,14 @@ def labels(folder: Path, **columns: list[str]) -> Path:
     return path
 
 
+def how_read(count: int) -> str:
+    """The line on stderr that says how the table was read."""
+    return (
+        "dermhub: labels.csv was read as HAM10000: image in image_id, diagnosis in dx; "
+        f"{count} image(s).\n"
+    )
+
+
 def called(model: Path, images: Path) -> list[str]:
     """The class that the model gives to each image."""
     classifier = Classifier(model)
@@ -49,7 +57,7 @@ def test_figures_by_hand(
     table = labels(tmp_path, image_id=IDS, dx=dx)
     options = ["--model", tiny_lesion_model, "--images", images, "--labels", table, "--workers", 0]
     code, out, err = command("evaluate", *options)
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, how_read(6))
     content = json.loads(out)
     assert (content["model"], content["task"], content["n"]) == ("tiny-lesion", "lesion", 6)
     assert content["accuracy"] == pytest.approx(4 / 6)
@@ -80,7 +88,8 @@ def test_labels_outside_the_task_are_counted_and_left_out(
     content = json.loads(out)
     assert (code, content["n"], content["accuracy"]) == (0, 3, 1.0)
     assert content["left_out"] == {"scc": 2, "unknown": 1}
-    assert err == "dermhub: left out, no class of the task 'lesion': 2 x scc, 1 x unknown.\n"
+    left_out = "dermhub: left out, no class of the task 'lesion': 2 x scc, 1 x unknown.\n"
+    assert err == left_out + how_read(6)
 
 
 def test_image_ids_with_an_extension(
@@ -109,7 +118,7 @@ def test_binary_takes_its_own_classes_and_the_seven(
         "evaluate", "--model", tiny_binary_model, "--images", images, "--labels", table
     )
     content = json.loads(out)
-    assert (code, err, content["left_out"]) == (0, "", {})
+    assert (code, err, content["left_out"]) == (0, how_read(6), {})
     assert content["accuracy"] == pytest.approx(4 / 6)
 
 
@@ -121,7 +130,7 @@ def test_labels_of_one_class(
         "evaluate", "--model", tiny_binary_model, "--images", images, "--labels", table
     )
     content = json.loads(out)
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, how_read(6))
     right = sum(name == "malignant" for name in called(tiny_binary_model, images))
     assert content["accuracy"] == pytest.approx(right / 6)
     # Nothing benign to tell malignant images from.
@@ -139,7 +148,7 @@ def test_out_holds_what_would_be_printed(
     assert command("evaluate", *options, "--out", out, "--workers", 0) == (
         0,
         f"{out}: 2 images\n",
-        "",
+        how_read(2),
     )
     assert json.loads(out.read_text()) == json.loads(printed)
 
@@ -156,11 +165,13 @@ def test_images_of_training_lesions_are_warned_of(
     options = ["--model", tiny_binary_model, "--images", images, "--labels", table, "--workers", 0]
     code, out, err = command("evaluate", *options)
     assert (code, json.loads(out)["images_of_training_lesions"]) == (0, 2)
+    read = "image in image_id, diagnosis in dx, lesion in lesion_id; 3 image(s), 2 lesion(s).\n"
+    read = f"dermhub: labels.csv was read as HAM10000: {read}"
     assert err.startswith(
         "dermhub: WARNING: 2 of 3 images show lesions that the HAM10000 models were trained"
     )
     code, out, err = command("evaluate", *options, "--split", "test")
-    assert (code, err, json.loads(out)["n"]) == (0, "", 1)
+    assert (code, err, json.loads(out)["n"]) == (0, read, 1)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +182,7 @@ def test_images_of_training_lesions_are_warned_of(
         (
             "image,dx\na,nv\n",
             [],
-            "lacks the column(s) image_id; it has image, dx. Expected image_id and dx.",
+            "lacks the column(s) image_id; it has image, dx. Expected image_id and dx, or their",
         ),
         ("image,label\na,nv\n", [], "lacks the column(s) image_id, dx; it has image, label."),
         (

@@ -55,7 +55,11 @@ FOUND |= {("test", dx): 4 for dx in TWO}
 
 @pytest.mark.parametrize(
     ("train", "test", "benign"),
-    [("Train", "Test", "Benign"), ("TRAINING", "TESTING", "BENIGN"), ("train", "test", "benign")],
+    [
+        ("Train", "Test", "Benign"),
+        pytest.param("TRAINING", "TESTING", "BENIGN", marks=pytest.mark.slow),
+        pytest.param("train", "test", "benign", marks=pytest.mark.slow),
+    ],
 )
 def test_capitals_make_no_difference(layout: Path, train: str, test: str, benign: str) -> None:
     for part, name in (("train", train), ("test", test)):
@@ -68,7 +72,9 @@ def test_capitals_make_no_difference(layout: Path, train: str, test: str, benign
     assert f"{test}/{benign}/0" in set(table["image_id"])
 
 
-@pytest.mark.parametrize("place", ["melanoma_cancer_dataset", "archive/images"])
+@pytest.mark.parametrize(
+    "place", [pytest.param("melanoma_cancer_dataset", marks=pytest.mark.slow), "archive/images"]
+)
 def test_a_layout_may_lie_deeper(layout: Path, tmp_path: Path, place: str) -> None:
     (tmp_path / "outer" / place).parent.mkdir(parents=True)
     layout.rename(tmp_path / "outer" / place)
@@ -81,6 +87,7 @@ def test_a_layout_may_lie_deeper(layout: Path, tmp_path: Path, place: str) -> No
     )
 
 
+@pytest.mark.slow
 def test_a_copy_of_the_layout_below_it_is_not_read(layout: Path, capsys: Capture) -> None:
     # As in fanconic's set, which holds its folders again in data/.
     shutil.copytree(layout, layout.parent / "copy")
@@ -96,7 +103,9 @@ def test_several_layouts_are_named(layout: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["val", "Valid", "validation"])
+@pytest.mark.parametrize(
+    "name", ["val", *(pytest.param(n, marks=pytest.mark.slow) for n in ("Valid", "validation"))]
+)
 def test_a_validation_folder_is_used(layout: Path, name: str) -> None:
     for number, dx in enumerate(TWO):
         fill(layout / name / dx, 5, 10 + number)
@@ -221,7 +230,7 @@ def test_images_beside_the_classes_are_named(layout: Path, capsys: Capture) -> N
     assert "images in other folders are not used (unlabelled)." in err
 
 
-@pytest.mark.parametrize("names", ["codes", "plain"])
+@pytest.mark.parametrize("names", [pytest.param("codes", marks=pytest.mark.slow), "plain"])
 def test_folders_of_the_seven_classes_without_a_split(tmp_path: Path, names: str) -> None:
     for number, (code, name) in enumerate(LESION_NAMES.items()):
         fill(tmp_path / (code if names == "codes" else name.split(" / ")[0].title()), 9, number)
@@ -248,6 +257,7 @@ def test_the_split_follows_from_content_not_from_names(layout: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_folders_of_seven_classes_with_splits(tmp_path: Path) -> None:
     for number, code in enumerate(LESION_NAMES):
         fill(tmp_path / "Train" / code, 10, number)
@@ -267,6 +277,7 @@ def test_folders_of_other_classes_are_refused_with_their_count(tmp_path: Path) -
     )
 
 
+@pytest.mark.slow
 def test_a_table_goes_before_folders_of_classes_alone(
     tiny_data: Path, tmp_path: Path, capsys: Capture
 ) -> None:
@@ -286,12 +297,20 @@ def test_a_table_goes_before_folders_of_classes_alone(
     assert "the folders tell the classes; tiny_metadata.csv is not read" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_table_may_lie_deeper(tiny_data: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_data, tmp_path / "archive" / "HAM10000")
     assert len(tables.read_table(tmp_path, LESION)) == 49
 
 
-@pytest.mark.parametrize("name", ["HAM10000_metadata", "HAM10000_metadata.tab", "m.csv.gz"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "HAM10000_metadata",
+        pytest.param("HAM10000_metadata.tab", marks=pytest.mark.slow),
+        pytest.param("m.csv.gz", marks=pytest.mark.slow),
+    ],
+)
 def test_names_of_the_table(tiny_data: Path, tmp_path: Path, name: str) -> None:
     folder = tmp_path / "data"
     shutil.copytree(tiny_data, folder)

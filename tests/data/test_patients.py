@@ -89,7 +89,9 @@ def test_a_split_that_tears_a_patient_is_refused(folder: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("lesions", [True, False], ids=["with lesions", "without lesions"])
+@pytest.mark.parametrize(
+    "lesions", [pytest.param(True, marks=pytest.mark.slow), False], ids=["lesions", "none"]
+)
 def test_tables_with_patients(folder: Path, lesions: bool) -> None:
     def with_patients(table: pd.DataFrame) -> pd.DataFrame:
         table["patient_id"] = table["lesion_id"].map(patient_of)
@@ -138,6 +140,7 @@ def test_images_without_a_lesion_id_are_lesions_of_their_own(folder: Path, capsy
     )
     labelled = read_labelled(folder, folder / TABLE, LESION)
     assert labelled.table["lesion_id"].nunique() == 43
+    assert "3 of 49 images have no lesion id" in labelled.notes[-1]
 
 
 def test_a_table_says_which_others_are_malignant(folder: Path) -> None:
@@ -164,6 +167,7 @@ def test_a_table_says_which_others_are_malignant(folder: Path) -> None:
     assert read_labelled(folder, folder / TABLE, BINARY).left_out == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("label", "advice"),
     [
@@ -181,6 +185,7 @@ def test_advice_for_the_binary_task(folder: Path, label: str, advice: str) -> No
     assert advice in str(caught.value)
 
 
+@pytest.mark.slow
 def test_columns_for_a_folder(folder: Path) -> None:
     names = {"image_id": "file", "dx": "finding", "lesion_id": "spot"}
     change(folder, lambda table: table.rename(columns=names))
@@ -200,6 +205,7 @@ def test_columns_choose_the_table(folder: Path, capsys: Capture) -> None:
     )
 
 
+@pytest.mark.slow
 def test_columns_are_for_tables_alone(folder: Path) -> None:
     for number, dx in enumerate(("benign", "malignant")):
         for part in ("train", "test"):
@@ -212,6 +218,7 @@ def test_columns_are_for_tables_alone(folder: Path) -> None:
         tables.read_table(folder, LESION, "image=image_id,dx=diagnosis")
 
 
+@pytest.mark.slow
 def test_columns_of_the_further_images_alone(tiny_data: Path, tmp_path: Path) -> None:
     columns = "image=file,dx=finding"
     table = tables.read_table(tiny_data, LESION, columns, columns_may_lack=True)

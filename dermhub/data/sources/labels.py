@@ -18,7 +18,7 @@ from dermhub.data.image_files import plain, without_suffix
 from dermhub.data.sources import delimited, diagnoses, formats
 from dermhub.data.sources.delimited import Sheet
 from dermhub.data.sources.formats import ABOUT, Format
-from dermhub.errors import DataError, note, some
+from dermhub.errors import DataError, Say, note, some
 from dermhub.tasks import LESION_NAMES, MALIGNANT, Task
 
 MALIGNANCY = "malignancy"
@@ -32,9 +32,13 @@ UNKNOWN = frozenset({"", "unknown", "unk", "u", "-", "--", "?", "not known", "no
 
 
 def read(
-    path: Path, columns: str = "", beside: Sequence[Path] = (), columns_may_lack: bool = False
+    path: Path,
+    columns: str = "",
+    beside: Sequence[Path] = (),
+    columns_may_lack: bool = False,
+    say: Say = note,
 ) -> pd.DataFrame:
-    """Read a table of labels, and say on stderr how it was read.
+    """Read a table of labels, and say how it was read.
 
     `columns` is the option --columns (`formats.from_option`), without which the format is found by
     the heading; with `columns_may_lack` also where the table has no such columns. Tables `beside`
@@ -54,14 +58,14 @@ def read(
     if not sheet.lines:
         raise DataError(f"{path} has a heading but no rows.")
     if sheet.guessed:
-        note(f"{path.name} is no UTF-8: letters beyond ASCII are taken for those of Windows.")
+        say(f"{path.name} is no UTF-8: letters beyond ASCII are taken for those of Windows.")
     kind = kinds[0]
     ids = _ids(sheet, kind)
     table = pd.DataFrame({"image_id": ids})
     table["dx"], table[MALIGNANCY] = _labels(sheet, kind)
     for other in kinds[1:]:
         _check_agreement(sheet, kind, other, table)
-    joined = _with_columns_of(sheet, kind, beside, ids)
+    joined = _with_columns_of(sheet, kind, beside, ids, say)
     for name, column in (("lesion_id", kind.lesion), ("patient_id", kind.patient)):
         if joined.has(column):
             table[name] = joined.column(column)
@@ -70,14 +74,14 @@ def read(
     for name in ABOUT:
         about = _about_column(joined, kind, name)
         if about:
-            table[name] = _about(joined, name, about)
+            table[name] = _about(joined, name, about, say)
     _check_twice(path, table)
     _join_patients(table)
-    _say_how(path, kind, joined, table)
+    say(_how(path, kind, joined, table))
     return table
 
 
-def for_task(table: pd.DataFrame, task: Task) -> pd.DataFrame:
+def for_task(table: pd.DataFrame, task: Task, say: Say = note) -> pd.DataFrame:
     """Take benign or malignant for the label where a task has no class for the diagnosis.
 
     Of actinic keratoses, which are precancerous, a table's own word counts: for some data they are
@@ -88,7 +92,7 @@ def for_task(table: pd.DataFrame, task: Task) -> pd.DataFrame:
     other = np.array([task.class_of(dx) is None for dx in table["dx"]], bool)
     called_benign = is_class & (table["dx"] == "akiec") & (stated == "benign")
     if called_benign.any():
-        note(
+        say(
             f"{int(called_benign.sum())} image(s) of actinic keratoses are benign, as the table "
             "says; the models count actinic keratoses as malignant."
         )
@@ -252,7 +256,9 @@ def _same(code: str, said: str, other: str, other_said: str) -> bool:
     return (not both_known or code == other) and (not said or not other_said or said == other_said)
 
 
-def _with_columns_of(sheet: Sheet, kind: Format, beside: Sequence[Path], ids: list[str]) -> Sheet:
+def _with_columns_of(
+    sheet: Sheet, kind: Format, beside: Sequence[Path], ids: list[str], say: Say
+) -> Sheet:
     """Add the columns of tables without labels that name the same images."""
     for path in beside:
         other = delimited.read(path, formats.columns())
@@ -269,9 +275,7 @@ def _with_columns_of(sheet: Sheet, kind: Format, beside: Sequence[Path], ids: li
             sheet = sheet.with_column(name, [of_image.get(image, "") for image in ids])
         if added:
             absent = len(set(ids) - set(keys))
-            note(
-                f"{path.name} completes the table: {', '.join(added)}; it lacks {absent} image(s)."
-            )
+            say(f"{path.name} completes the table: {', '.join(added)}; it lacks {absent} image(s).")
     return sheet
 
 
@@ -280,16 +284,16 @@ def _about_column(sheet: Sheet, kind: Format, name: str) -> str:
     return next((column for column in names if sheet.has(column)), "")
 
 
-def _about(sheet: Sheet, name: str, column: str) -> pd.Series:
+def _about(sheet: Sheet, name: str, column: str, say: Say) -> pd.Series:
     cells = sheet.column(column)
     if name == "age":
-        return pd.Series(_ages(sheet, column, cells), dtype=float)
+        return pd.Series(_ages(sheet, column, cells, say), dtype=float)
     if name == "dx_type":
         cells = [formats.DX_TYPES.get(cell.lower(), cell) for cell in cells]
     return pd.Series([cell or math.nan for cell in cells], dtype=object)
 
 
-def _ages(sheet: Sheet, column: str, cells: list[str]) -> list[float]:
+def _ages(sheet: Sheet, column: str, cells: list[str], say: Say) -> list[float]:
     """Return ages in years, NaN for those that are not known; says which can't be read."""
     ages = [_age(cell) for cell in cells]
     unread = [
@@ -298,7 +302,7 @@ def _ages(sheet: Sheet, column: str, cells: list[str]) -> list[float]:
         if math.isnan(age) and cell.lower() not in UNKNOWN
     ]
     if unread:
-        note(
+        say(
             f"{sheet.path.name}: {sheet.name(column)} is no age in line(s) {some(unread)}; these "
             "ages count as unknown."
         )
@@ -346,8 +350,8 @@ def hide(patient: str) -> str:
     return f"P{hashlib.sha256(patient.encode()).hexdigest()[:12]}"
 
 
-def _say_how(path: Path, kind: Format, sheet: Sheet, table: pd.DataFrame) -> None:
-    """Say on stderr in which format and by which columns a table was read."""
+def _how(path: Path, kind: Format, sheet: Sheet, table: pd.DataFrame) -> str:
+    """Describe in which format and by which columns a table was read."""
 
     columns = dict.fromkeys((*kind.diagnosis, *kind.one_hot, *kind.malignant))
     named = " ".join(sheet.name(column) for column in columns if sheet.has(column))
@@ -360,4 +364,4 @@ def _say_how(path: Path, kind: Format, sheet: Sheet, table: pd.DataFrame) -> Non
         if name in table:
             parts.append(f"{word} in {sheet.name(column)}")
             counts.append(f"{table[name][table[name] != ''].nunique():,} {word}(s)")
-    note(f"{path.name} was read as {kind.name}: {', '.join(parts)}; {', '.join(counts)}.")
+    return f"{path.name} was read as {kind.name}: {', '.join(parts)}; {', '.join(counts)}."

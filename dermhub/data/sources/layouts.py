@@ -10,7 +10,7 @@ import pandas as pd
 
 from dermhub.data import image_files, partition
 from dermhub.data.sources.diagnoses import code_of
-from dermhub.errors import DataError, note, some
+from dermhub.errors import DataError, Say, note, some
 from dermhub.tasks import BINARY, LESION_NAMES
 
 PARTS = {
@@ -56,7 +56,7 @@ def find(folder: Path) -> Layout | None:
     return Layout(folder, {}) if classes > 1 else None
 
 
-def read(layout: Layout) -> pd.DataFrame:
+def read(layout: Layout, say: Say = note) -> pd.DataFrame:
     """Read a layout: image_id (the path below its root), dx, path, lesion_id and split.
 
     Without folders of splits there is no column `split`. A missing validation or test split is
@@ -66,7 +66,7 @@ def read(layout: Layout) -> pd.DataFrame:
     """
     _check_parts(layout)
     # pandas' own texts are UTF-8, which the name of a file need not be.
-    table = pd.DataFrame(_rows(layout), dtype=object)
+    table = pd.DataFrame(_rows(layout, say), dtype=object)
     _check_classes(layout, table)
     if not layout.parts:
         return table
@@ -74,7 +74,7 @@ def read(layout: Layout) -> pd.DataFrame:
         held_out = table["lesion_id"][table["split"] == split]
         copies = table["split"].isin(others) & table["lesion_id"].isin(held_out)
         if copies.any():
-            note(
+            say(
                 f"{layout.root}: {int(copies.sum())} image(s) are copies of images in the {split} "
                 f"folder and left out ({some(table['image_id'][copies], 3)})."
             )
@@ -99,12 +99,12 @@ def _is_class(folder: Path) -> bool:
     return code_of(folder.name) in (*LESION_NAMES, *BINARY.classes)
 
 
-def _rows(layout: Layout) -> list[dict[str, str]]:
+def _rows(layout: Layout, say: Say) -> list[dict[str, str]]:
     """Return a row for each image in the folder of a class, whatever its name."""
     rows: list[dict[str, str]] = []
     taken: set[tuple[str, ...]] = set()
     outside, copies = [], []
-    _say_unused(layout)
+    _say_unused(layout, say)
     for split, folder in (layout.parts or {"": layout.root}).items():
         _check_folders(folder)
         paths = image_files.find(folder)
@@ -134,11 +134,11 @@ def _rows(layout: Layout) -> list[dict[str, str]]:
         (copies, "are copies of one with the same name"),
     ):
         if names:
-            note(f"{layout.root}: {len(names)} image(s) {reason}, not used ({some(names, 3)}).")
+            say(f"{layout.root}: {len(names)} image(s) {reason}, not used ({some(names, 3)}).")
     return _with_suffix_where_needed(rows)
 
 
-def _say_unused(layout: Layout) -> None:
+def _say_unused(layout: Layout, say: Say) -> None:
     """Say which folders beside those of the splits hold images that are not used."""
     used = set(layout.parts.values())
     if not used:
@@ -146,7 +146,7 @@ def _say_unused(layout: Layout) -> None:
     unused = [path for path in folders(layout.root) if path not in used]
     names = [path.name for path in unused if image_files.holds_any(path)]
     if names:
-        note(f"{layout.root}: images in other folders are not used ({some(names, 3)}).")
+        say(f"{layout.root}: images in other folders are not used ({some(names, 3)}).")
 
 
 def _with_suffix_where_needed(rows: list[dict[str, str]]) -> list[dict[str, str]]:
