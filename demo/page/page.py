@@ -84,7 +84,7 @@ def make_page(
     import gradio as gr
 
     page: gr.Blocks
-    with gr.Blocks(title="dermhub", analytics_enabled=False, delete_cache=(60, 120)) as page:
+    with gr.Blocks(title="dermhub", analytics_enabled=False) as page:
         gr.Markdown(INTRODUCTION)
         understood = gr.Checkbox(False, label=CONFIRM, elem_id="understood", container=True)
         choices = [(KINDS[name], name) for name in models.kinds]

@@ -74,7 +74,7 @@ class Server:
         self.settings = settings
         self._socket = listen(settings.host, settings.port)
         self.event_log = EventLog(sys.stderr)
-        self.folder = PrivateFolder()
+        self.folder = PrivateFolder(report=lambda error: self.event_log.fault(error, "sweeper"))
         os.environ.update(environment(self.folder.uploads))
         spare_memory()
         self.door = Door(self.event_log, self.folder, version)
@@ -104,6 +104,7 @@ class Server:
         gradio_inside.keep_no_values()
         page = make(self.folder.path, self._why_refused).queue(api_open=False)
         gradio_inside.pass_paths_on(page)
+        gradio_inside.keep_no_names(page)
         gradio_inside.limit_threads(page, WORKERS)
         room = WaitingRoom(page, self.event_log, self.folder, self.settings.max_queue)
         gradio_inside.use_queue(page, room)

@@ -18,7 +18,7 @@ LAYOUT = {
     "page": {"__init__", "answer", "examples", "figures", "html", "maps", "marks", "page"}
     | {"prevalence", "several", "stability", "theme"},
     "server": {"__init__", "door", "event_log", "gradio_inside", "upload_folder", "process"}
-    | {"server", "waiting_room"},
+    | {"server", "sweeper", "waiting_room"},
 }
 """The modules of each room; "" stands for the files that lie in demo/ itself."""
 
@@ -34,7 +34,8 @@ LATE = {"gradio", "fastapi", "uvicorn", "torch", "numpy", "PIL"}
 
 AT_ONCE = (
     *("app", "demo.accounts", "demo.server.server", "demo.server.door"),
-    *("demo.server.event_log", "demo.server.process", "demo.server.upload_folder"),
+    *("demo.server.event_log", "demo.server.process", "demo.server.sweeper"),
+    "demo.server.upload_folder",
 )
 """Modules that are imported before the command line is read."""
 
