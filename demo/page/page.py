@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from demo.api import Api, publish
+from demo.decode_child import photo_of
 from demo.models import ACCURATE, FAST, Models, card_text
 from demo.page import answer, prevalence, several, stability
 from demo.page import figures as page_figures
 from demo.page.examples import draw_into, listed
 from demo.page.html import note, problem
 from demo.page.marks import LatestRun, mark_current, mark_of, mark_result
-from demo.read_upload import NOT_TAKEN, Uploads, for_visitor
+from demo.read_upload import NOT_TAKEN, Decode, Uploads, for_visitor
 from dermhub import DermhubError
 
 if TYPE_CHECKING:
@@ -74,12 +75,13 @@ def make_page(
     folder: Path,
     why_refused: Callable[[str | None], str],
     examples: Path | None = None,
+    decode: Decode = photo_of,
 ) -> gr.Blocks:
     """Build the page. It reads images in `folder` alone, and writes there the examples it draws.
 
     `why_refused` gives the sentence with which the server refused the last request of a visit, ""
     for none. `examples` is a folder with images to try; without one, three drawings are made.
-    Raises ImageError where that folder holds no image.
+    `decode` decodes what is uploaded. Raises ImageError where that folder holds no image.
     """
     import gradio as gr
 
@@ -91,7 +93,7 @@ def make_page(
         kind = gr.Radio(
             choices, value=FAST, label="Models", visible=len(choices) > 1, elem_id="kind"
         )
-        shared = Shared(models, Uploads(folder), why_refused, understood, kind)
+        shared = Shared(models, Uploads(folder, decode), why_refused, understood, kind)
         with gr.Tab("One image"):
             _one_image(shared, examples or draw_into(folder), drawn=examples is None)
         with gr.Tab("Several"):
@@ -151,7 +153,8 @@ def _one_image(shared: Shared, examples: list[str] | Path, drawn: bool) -> None:
             return note("Choose an image first.") if path is None else answer.ASK
         try:
             pair = shared.models.pair(kind)
-            trials, no_answer = stability.check(pair, shared.uploads.content(path))
+            photo = shared.uploads.photo(path, pair.inputs)
+            trials, no_answer = stability.check(pair, photo)
             html = stability.as_html(trials, pair.point.value, no_answer)
             return mark_result(html, path, understood, kind)
         except DermhubError as error:

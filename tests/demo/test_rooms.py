@@ -14,7 +14,8 @@ from tests.support.imports import imported
 ROOT = Path(__file__).resolve().parents[2]
 
 LAYOUT = {
-    "": {"__init__", "accounts", "api", "models", "reading", "read_upload"},
+    "": {"__init__", "accounts", "api", "decode_child", "decode_limits", "decoding", "models"}
+    | {"reading", "read_upload"},
     "page": {"__init__", "answer", "examples", "figures", "html", "maps", "marks", "page"}
     | {"prevalence", "several", "stability", "theme"},
     "server": {"__init__", "door", "event_log", "gradio_inside", "upload_folder", "process"}
