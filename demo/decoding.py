@@ -41,9 +41,8 @@ It only ends what hangs without working; a busy machine takes longer for honest 
 """
 
 SMALL_MEMORY = {
-    # One thread has one arena. Freed buffers go back to the system: glibc would keep them.
+    # glibc would reserve as much address space for each thread as the limit leaves.
     "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(2**20),
     # Matrices are 64 x 64 at most, and each thread of a library takes memory.
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",

@@ -131,10 +131,9 @@ class Photo:
             arrays[InputSpec(mean=mean, std=std, **spec)] = array
         sharpness, lightest, burnt, surround, contrast = values["figures"].tolist()
         width, height = values["size"].tolist()
-        masks = (values[name].astype(bool) for name in ("lesion", "surround"))
-        measured = Quality(
-            (width, height), sharpness, lightest, burnt, surround, Lesion(*masks, contrast)
-        )
+        small, surround_seen = (values[name].astype(bool) for name in ("lesion", "surround"))
+        lesion = Lesion(small, surround_seen, contrast)
+        measured = Quality((width, height), sharpness, lightest, burnt, surround, lesion)
         photo = cls(Image.fromarray(values["rgb"]))
         photo._kept.update(quality=measured, hashes=values["hashes"], arrays_of_whole=arrays)
         return photo
