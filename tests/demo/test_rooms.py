@@ -34,7 +34,7 @@ LATE = {"gradio", "fastapi", "uvicorn", "torch", "numpy", "PIL"}
 """Libraries that take seconds, or that `python app.py --help` does not need."""
 
 AT_ONCE = (
-    *("app", "demo.accounts", "demo.server.server", "demo.server.door"),
+    *("app", "demo.accounts", "demo.decode_limits", "demo.server.server", "demo.server.door"),
     *("demo.server.event_log", "demo.server.process", "demo.server.sweeper"),
     "demo.server.upload_folder",
 )
