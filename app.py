@@ -12,11 +12,22 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from demo import accounts
+from demo.decode_limits import Limits
 from demo.server import server, variables
 from demo.server.process import PortError
 from dermhub.cli import machine, terminal
+
+if TYPE_CHECKING:
+    from demo.decoding import DecodingProcesses
+    from demo.read_upload import Decode
+
+UNBOUNDED = (
+    "images are decoded in the server itself, without bounds on memory and time, because no "
+    "process for it can be started"
+)
 
 
 def options(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -69,6 +80,14 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
         help="folder with images to offer (default: drawings)",
     )
     parser.add_argument(
+        "--decode-limits",
+        type=decode_limits,
+        default=Limits(),
+        metavar="MB,SECONDS",
+        help="bounds for decoding a file, in a process beside the server; off: decode in the "
+        "server, unbounded (default: 300,2)",
+    )
+    parser.add_argument(
         "--mcp", action="store_true", help="serve the same functions as tools (needs gradio[mcp])"
     )
     given = parser.parse_args(arguments)
@@ -108,6 +127,14 @@ def count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 10_000:
         raise argparse.ArgumentTypeError(f"{text} is no number of requests, expected 1 to 10000")
     return int(text)
+
+
+def decode_limits(text: str) -> Limits | None:
+    """Return bounds for decoding from the command line."""
+    try:
+        return Limits.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def settings(given: argparse.Namespace) -> server.Settings:
@@ -165,10 +192,11 @@ def main() -> int:
         warn(f"not heeded: {', '.join(ignored)}; python app.py --help lists the options.")
     machine.do_without_network()
     server.stop_on_signals()
-    serving = None
+    serving = processes = None
     try:
         serving = server.Server(settings(given), __version__)
-        return serve(serving, given)
+        processes = decoding_processes(given.decode_limits, serving)
+        return serve(serving, given, processes)
     except (accounts.AccountsError, DermhubError) as error:
         warn(str(error))
         return 2
@@ -183,9 +211,44 @@ def main() -> int:
     finally:
         if serving is not None:
             serving.close()
+        if processes is not None:
+            processes.close()
 
 
-def serve(serving: server.Server, given: argparse.Namespace) -> int:
+def decoding_processes(limits: Limits | None, serving: server.Server) -> DecodingProcesses | None:
+    """Start the processes that decode; None where they are off, or can't be started."""
+    from demo.decoding import DecodingProcesses
+
+    def report(reason: str, seconds: float) -> None:
+        serving.event_log.write("decoding", outcome=reason, seconds=seconds)
+
+    try:
+        return DecodingProcesses(limits, report) if limits else None
+    except OSError as error:
+        warn(f"{UNBOUNDED} ({error.strerror or error}).")
+        return None
+
+
+def decoder(processes: DecodingProcesses | None) -> Decode:
+    """Return what decodes: the processes where they work, this process otherwise."""
+    from demo.decode_child import photo_of
+    from demo.decoding import DiedError
+
+    if processes is None:
+        return photo_of
+    try:
+        missing = processes.missing()
+    except DiedError as error:
+        warn(f"{UNBOUNDED} ({error}).")
+        return photo_of
+    if missing:
+        warn(f"{missing}.")
+    return processes.decode
+
+
+def serve(
+    serving: server.Server, given: argparse.Namespace, processes: DecodingProcesses | None
+) -> int:
     """Load the models, open the page, and wait until the process is told to end.
 
     Raises DermhubError.
@@ -196,9 +259,10 @@ def serve(serving: server.Server, given: argparse.Namespace) -> int:
 
     models = Models(offered(given.binary, given.lesion))
     models.pair(FAST)
+    decode = decoder(processes)
     address = serving.open(
         lambda folder, why_refused, still_wanted: make_page(
-            models, folder, why_refused, still_wanted, given.examples
+            models, folder, why_refused, still_wanted, given.examples, decode
         ),
         theme(),
         models.identities,

@@ -33,17 +33,31 @@ class App:
     pid: int
     url: str
 
+    def family(self) -> list[int]:
+        """The server's process, and the processes that it has started to decode."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        return [self.pid, *map(int, children.split())]
+
     def resident(self) -> float:
-        """Memory in use now, in MB (VmRSS)."""
-        return process_memory("VmRSS", self.pid)
+        """Memory of all its processes now, in MB (VmRSS; what they share counts for each)."""
+        return sum(process_memory("VmRSS", pid) for pid in self.family())
 
     def peak(self) -> float:
-        """The most memory in use since `forget_peak`, in MB (VmHWM)."""
-        return process_memory("VmHWM", self.pid)
+        """The sum of the most memory of each process since `forget_peak`, in MB (VmHWM)."""
+        return sum(process_memory("VmHWM", pid) for pid in self.family())
 
     def forget_peak(self) -> None:
         """Measure the peak from now on."""
-        forget_peak(self.pid)
+        for pid in self.family():
+            forget_peak(pid)
+
+    def cpu(self) -> float:
+        """Seconds of the processor that all its processes have used so far."""
+        ticks = 0
+        for pid in self.family():
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager

@@ -12,11 +12,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from demo import reading
-from demo.models import FAST, Models
+from demo.models import FAST, Models, Pair
 from demo.page import answer, prevalence, several, stability
 from demo.page.html import NOTICE, data_uri, problem
 from demo.read_upload import Uploads, for_visitor
-from dermhub import DermhubError, ImageError
+from dermhub import DermhubError, ImageError, Photo
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -51,7 +51,7 @@ class Api:
             if image is None:
                 return answer.EMPTY
             pair = self.models.pair(model)
-            return answer.answer(reading.read(pair, self.uploads.content(image)), pair)
+            return answer.answer(reading.read(pair, self.uploads.photo(image, pair.inputs)), pair)
         except DermhubError as error:
             return problem(for_visitor(error))
 
@@ -66,7 +66,7 @@ class Api:
             image: A dermatoscopic image of one pigmented lesion (JPEG, PNG, TIFF, WebP).
             model: Which pair of models answers: "fast", or "accurate" where the server has one.
         """
-        return self._answer(image, lambda content: reading.record(self.models.pair(model), content))
+        return self._answer(image, model, reading.record)
 
     def explain(
         self,
@@ -84,12 +84,11 @@ class Api:
             target: A class: akiec, bcc, bkl, df, mel, nv or vasc; empty for the most probable one.
             versus: A class against which the evidence is sought ("why mel and not nv"); empty for none.
             model: Which pair of models answers: "fast", or "accurate" where the server has one.
-            picture: Whether the image with the map over it comes along, as a data URI in `overlay`.
+            picture: Whether the image with the map over it comes along, as a data URI in `overlay`; at most 1280 pixels a side.
         """  # noqa: E501 (Gradio takes one line for each argument)
 
-        def explained(content: bytes) -> Record:
-            lesion = self.models.pair(model).lesion
-            why = lesion.explain(content, target or None, versus or None)
+        def explained(pair: Pair, photo: Photo) -> Record:
+            why = pair.lesion.explain(photo, target or None, versus or None)
             result: Record = {
                 "target": why.target,
                 "versus": why.versus,
@@ -107,7 +106,7 @@ class Api:
             result["notice"] = NOTICE
             return result
 
-        return self._answer(image, explained)
+        return self._answer(image, model, explained)
 
     def check_stability(self, image: str | None, model: str = FAST) -> Record:
         """Ask again with the image turned, mirrored, zoomed and lit differently: a stable answer?
@@ -118,8 +117,8 @@ class Api:
             model: Which pair of models answers: "fast", or "accurate" where the server has one.
         """
 
-        def checked(content: bytes) -> Record:
-            trials, no_answer = stability.check(self.models.pair(model), content)
+        def checked(pair: Pair, photo: Photo) -> Record:
+            trials, no_answer = stability.check(pair, photo)
             return {
                 "holds": stability.holds(trials) and not no_answer,
                 "verdict": stability.verdict(trials, no_answer),
@@ -127,7 +126,7 @@ class Api:
                 "notice": NOTICE,
             }
 
-        return self._answer(image, checked)
+        return self._answer(image, model, checked)
 
     def at_prevalence(self, percent: float, model: str = FAST) -> Record:
         """Work out PPV, NPV, missed cancers and false alarms per 1,000 images at a prevalence.
@@ -163,11 +162,14 @@ class Api:
         except DermhubError as error:
             return {"error": for_visitor(error), "notice": NOTICE}
 
-    def _answer(self, image: str | None, computed: Callable[[bytes], Record]) -> Record:
+    def _answer(
+        self, image: str | None, model: str, computed: Callable[[Pair, Photo], Record]
+    ) -> Record:
         try:
             if image is None:
                 raise ImageError(NO_IMAGE)
-            return computed(self.uploads.content(image))
+            pair = self.models.pair(model)
+            return computed(pair, self.uploads.photo(image, pair.inputs))
         except DermhubError as error:
             return {"error": for_visitor(error), "notice": NOTICE}
 

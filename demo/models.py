@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dermhub import Classifier, Threshold
+    from dermhub import Classifier, InputSpec, Threshold
 
 FAST, ACCURATE = "fast", "accurate"
 
@@ -30,6 +30,11 @@ class Pair:
 
     binary: Classifier
     lesion: Classifier
+
+    @property
+    def inputs(self) -> tuple[InputSpec, ...]:
+        """The inputs of both models; one where they are the same."""
+        return tuple(dict.fromkeys((self.lesion.config.input, self.binary.config.input)))
 
     @property
     def point(self) -> Threshold:

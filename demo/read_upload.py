@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dermhub import DermhubError, ImageError
+from demo.decode_child import photo_of
+from dermhub import DermhubError, ImageError, InputSpec, Photo
 
 NOT_TAKEN = "The server could not take this file: give it a plain name, or upload it again."
 
@@ -14,11 +16,25 @@ GONE = (
 )
 
 
-class Uploads:
-    """The files below one folder, which belongs to this server alone."""
+Decode = Callable[[bytes, Sequence[InputSpec]], Photo]
+"""Decodes and measures a file, for the inputs of some models. Raises ImageError."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+
+class Uploads:
+    """The files below one folder, which belongs to this server alone.
+
+    `decode` turns their bytes into photos, by default in this process.
+    """
+
+    def __init__(self, folder: Path, decode: Decode = photo_of) -> None:
+        self.folder, self._decode = folder, decode
+
+    def photo(self, path: str, specs: Sequence[InputSpec]) -> Photo:
+        """Decode and measure an uploaded file, for models with these inputs.
+
+        Raises ImageError where there is no such file, and where it is no usable image.
+        """
+        return self._decode(self.content(path), specs)
 
     def content(self, path: str) -> bytes:
         """Read the bytes of an uploaded file.

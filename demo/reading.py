@@ -63,7 +63,7 @@ class Reading:
         return reasons(self.first, self.second, self.lesion[self.second.label, ""])
 
 
-def read(pair: Pair, content: bytes) -> Reading:
+def read(pair: Pair, content: bytes | Photo) -> Reading:
     """Read an image with both models; it is decoded and measured once for both.
 
     Raises ImageError for bytes that are no usable image.
@@ -72,7 +72,7 @@ def read(pair: Pair, content: bytes) -> Reading:
     return Reading(pair.binary.explain_all(photo), pair.lesion.explain_pairs(photo))
 
 
-def record(pair: Pair, content: bytes) -> dict[str, object]:
+def record(pair: Pair, content: bytes | Photo) -> dict[str, object]:
     """Return what the API says of an image. Raises ImageError.
 
     One map is computed, to see where the evidence lies.

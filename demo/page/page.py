@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from demo.api import Api, publish
+from demo.decode_child import photo_of
 from demo.models import ACCURATE, FAST, Models, card_text
 from demo.page import answer, prevalence, several, stability
 from demo.page import figures as page_figures
 from demo.page.examples import draw_into, listed
 from demo.page.html import note, problem
 from demo.page.marks import LatestRun, mark_current, mark_of, mark_result
-from demo.read_upload import NOT_TAKEN, Uploads, for_visitor
+from demo.read_upload import NOT_TAKEN, Decode, Uploads, for_visitor
 from dermhub import DermhubError
 
 if TYPE_CHECKING:
@@ -75,25 +76,26 @@ def make_page(
     why_refused: Callable[[str | None], str],
     still_wanted: Callable[[], bool],
     examples: Path | None = None,
+    decode: Decode = photo_of,
 ) -> gr.Blocks:
     """Build the page. It reads images in `folder` alone, and writes there the examples it draws.
 
     `why_refused` gives the sentence with which the server refused the last request of a visit, ""
     for none. `still_wanted` tells a running function whether anybody waits for its answer.
-    `examples` is a folder with images to try; without one, three drawings are made.
-    Raises ImageError where that folder holds no image.
+    `examples` is a folder with images to try; without one, three drawings are made. `decode`
+    decodes what is uploaded. Raises ImageError where the folder of examples holds no image.
     """
     import gradio as gr
 
     page: gr.Blocks
-    with gr.Blocks(title="dermhub", analytics_enabled=False, delete_cache=(60, 120)) as page:
+    with gr.Blocks(title="dermhub", analytics_enabled=False) as page:
         gr.Markdown(INTRODUCTION)
         understood = gr.Checkbox(False, label=CONFIRM, elem_id="understood", container=True)
         choices = [(KINDS[name], name) for name in models.kinds]
         kind = gr.Radio(
             choices, value=FAST, label="Models", visible=len(choices) > 1, elem_id="kind"
         )
-        shared = Shared(models, Uploads(folder), why_refused, understood, kind)
+        shared = Shared(models, Uploads(folder, decode), why_refused, understood, kind)
         with gr.Tab("One image"):
             _one_image(shared, examples or draw_into(folder), drawn=examples is None)
         with gr.Tab("Several"):
@@ -153,7 +155,8 @@ def _one_image(shared: Shared, examples: list[str] | Path, drawn: bool) -> None:
             return note("Choose an image first.") if path is None else answer.ASK
         try:
             pair = shared.models.pair(kind)
-            trials, no_answer = stability.check(pair, shared.uploads.content(path))
+            photo = shared.uploads.photo(path, pair.inputs)
+            trials, no_answer = stability.check(pair, photo)
             html = stability.as_html(trials, pair.point.value, no_answer)
             return mark_result(html, path, understood, kind)
         except DermhubError as error:

@@ -36,8 +36,8 @@ def rows(
     """
     for path, name in files:
         try:
-            content = uploads.content(path)
-            yield {"file": name, "error": "", **reading.record(pair, content)}
+            photo = uploads.photo(path, pair.inputs)
+            yield {"file": name, "error": "", **reading.record(pair, photo)}
         except DermhubError as error:
             yield {"file": name, "error": for_visitor(error)}
 

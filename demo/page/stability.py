@@ -51,7 +51,7 @@ def zoomed(image: Image.Image, factor: float) -> Image.Image:
     return image.resize(image.size, Image.Resampling.BICUBIC, box=(x, y, width - x, height - y))
 
 
-def check(pair: Pair, content: bytes) -> tuple[tuple[Trial, ...], str]:
+def check(pair: Pair, content: bytes | Photo) -> tuple[tuple[Trial, ...], str]:
     """Return `trials` and `withheld` of an image.
 
     The image is decoded once, and each variant is measured once. Raises ImageError for bytes that

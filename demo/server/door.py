@@ -125,13 +125,14 @@ class Door:
             await send({"type": "websocket.close"})
 
     def health(self) -> dict[str, Any]:
-        """Return what /healthz tells: the state, the version, and which weights answer."""
+        """Return what /healthz tells: state, version, weights that answer, and the sweeper."""
         seconds = round(time.monotonic() - self._began, 1)
         return {
             "status": self.state,
             "version": self._version,
             "seconds": seconds,
             "models": self.models(),
+            "sweeper": self._folder.sweeper.state(),
         }
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:

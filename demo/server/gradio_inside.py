@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,28 @@ def keep_no_values() -> None:
     alone, which this server does not offer.
     """
     SessionState._update_value_in_config = lambda *_: None  # type: ignore[method-assign]
+
+
+class _Nothing(set[str]):
+    """A set that keeps nothing of what is added."""
+
+    def add(self, element: str) -> None:
+        """Keep nothing."""
+
+    def update(self, *_: Iterable[str]) -> None:
+        """Keep nothing."""
+
+
+def keep_no_names(page: gr.Blocks) -> None:
+    """Keep no names of files that were uploaded.
+
+    Gradio collects their paths for its own cleaner (`delete_cache`), for ever where that is off:
+    those of all uploads in `Blocks.upload_file_set`, and those of a component in its `temp_files`.
+    Our sweeper deletes what lies in the folder, whoever put it there.
+    """
+    page.upload_file_set = _Nothing()
+    for block in page.blocks.values():
+        block.temp_files = _Nothing()
 
 
 def use_queue(page: gr.Blocks, queue: Queue) -> None:

@@ -96,7 +96,7 @@ class Server:
         self.settings = settings
         self._socket = listen(settings.host, settings.port)
         self.event_log = EventLog(sys.stderr)
-        self.folder = PrivateFolder()
+        self.folder = PrivateFolder(report=lambda error: self.event_log.fault(error, "sweeper"))
         os.environ.update(environment(self.folder.uploads))
         spare_memory()
         self._connections = most_connections(raise_descriptors())
@@ -138,6 +138,7 @@ class Server:
         gradio_uploads.bound_uploads()
         page = make(self.folder.path, self._why_refused, self._still_wanted).queue(api_open=False)
         gradio_inside.pass_paths_on(page)
+        gradio_inside.keep_no_names(page)
         gradio_inside.limit_threads(page, WORKERS)
         room = WaitingRoom(page, self.event_log, self.folder, self.settings.max_queue)
         gradio_inside.use_queue(page, room)

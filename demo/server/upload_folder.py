@@ -13,10 +13,9 @@ import secrets
 import shutil
 import stat
 import tempfile
-import threading
-import time
 from pathlib import Path
 
+from demo.server.sweeper import INTERVAL, LIFETIME, Report, Sweeper, ignore
 from demo.server.upload_room import UploadRoom
 
 PREFIX = "dermhub-uploads-"
@@ -30,15 +29,6 @@ MARKER = "made-by-the-dermhub-demo"
 Without it, no folder is ever removed: its name alone proves nothing.
 """
 
-LIFETIME = 600.0
-"""Seconds that an uploaded file stays.
-
-That is long enough to wait in the queue and to be asked about again.
-"""
-
-SWEEP_INTERVAL = 20.0
-"""Seconds between two looks for files that are older than `LIFETIME`."""
-
 
 class PrivateFolder:
     """A folder of this server alone.
@@ -48,8 +38,11 @@ class PrivateFolder:
     of a living server is never touched, and neither is anything that bears no `MARKER`.
     """
 
-    def __init__(self, base: str | os.PathLike[str] | None = None) -> None:
-        """Make the folder in `base` (default: the system's folder for temporary files)."""
+    def __init__(self, base: str | os.PathLike[str] | None = None, report: Report = ignore) -> None:
+        """Make the folder in `base` (default: the system's folder for temporary files).
+
+        `report` is called with what keeps the sweeper from deleting.
+        """
         parent = Path(base or tempfile.gettempdir())
         remove_leftovers(parent)
         self.path = parent / (PREFIX + secrets.token_hex(16))
@@ -61,15 +54,13 @@ class PrivateFolder:
             (self.path / MARKER).write_text(self.path.name, encoding="utf-8")
         self.uploads = self.path / "uploads"
         self.uploads.mkdir()
-        self.room = UploadRoom(LIFETIME + SWEEP_INTERVAL)
-        self._spared: frozenset[Path] = frozenset()
-        self._ended = threading.Event()
-        self._sweeper = threading.Thread(target=self._sweep, name="sweeper", daemon=True)
-        self._sweeper.start()
+        self.room = UploadRoom(LIFETIME + INTERVAL)
+        self.sweeper = Sweeper(self.uploads, report, lambda: self.room.correct(self.uploads))
+        self.sweeper.start()
 
     def keep_what_is_there(self) -> None:
         """Spare the files that are there from sweeping: Gradio's copies of the page's pictures."""
-        self._spared = frozenset(self.uploads.rglob("*"))
+        self.sweeper.spare(self.uploads.rglob("*"))
 
     def holds(self, path: str) -> bool:
         """Tell whether a path, with every link followed, is a file in this folder."""
@@ -80,33 +71,13 @@ class PrivateFolder:
 
     def remove(self) -> None:
         """Remove the folder with everything in it."""
-        self._ended.set()
+        self.sweeper.stop()
         # Twice: a request that is still being read may write once more.
         for _ in range(2):
             with contextlib.suppress(OSError):
                 _remove(self.path, self._handle)
         with contextlib.suppress(OSError):
             os.close(self._handle)
-
-    def _sweep(self) -> None:
-        while not self._ended.wait(SWEEP_INTERVAL):
-            remove_older(self.uploads, time.time() - LIFETIME, self._spared)
-            self.room.correct(self.uploads)
-
-
-def remove_older(folder: Path, moment: float, spared: frozenset[Path] = frozenset()) -> None:
-    """Remove what was last written before a moment: files below a folder, and empty folders.
-
-    `moment` is in seconds since 1970. Files that broke off while they were uploaded go as well;
-    Gradio itself would forget them.
-    """
-    for path in sorted(set(folder.rglob("*")) - spared, reverse=True):
-        with contextlib.suppress(OSError):
-            if path.is_symlink() or path.is_file():
-                if path.lstat().st_mtime < moment:
-                    path.unlink()
-            elif path.lstat().st_mtime < moment:
-                path.rmdir()
 
 
 def remove_leftovers(base: Path) -> None:

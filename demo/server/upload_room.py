@@ -90,7 +90,8 @@ class UploadRoom:
     def correct(self, folder: Path) -> None:
         """Count the files below a folder, and take their bytes for those that lie there.
 
-        What comes while they are counted is counted twice, until the next time.
+        What comes while they are counted is counted twice, until the next time. Raises OSError
+        where they can't be counted; the account stays then.
         """
         before = self._kept
         measured = _bytes_below(folder)
@@ -118,8 +119,13 @@ class UploadRoom:
 
 def _bytes_below(folder: Path) -> int:
     total = 0
-    for parent, _, names in os.walk(folder):
+    for parent, _, names in os.walk(folder, onerror=_raise):
         for name in names:
             with contextlib.suppress(OSError):
                 total += max(Path(parent, name).lstat().st_size, FILE_COST)
     return total
+
+
+def _raise(error: OSError) -> None:
+    """Raise what `os.walk` would pass over: a folder that is left out would count as empty."""
+    raise error

@@ -27,6 +27,13 @@ if [ "${1:-}" != --skip-packages ]; then
         fail "a package of packages.txt is missing here: Debian 13 on s390x has all of them."
 fi
 
+# Both are replaced below: nothing that this script did not put there may be lost.
+[ ! -e "$home/venv" ] || [ -f "$home/venv/pyvenv.cfg" ] ||
+    fail "$home/venv is no virtual environment: move it away, or set DERMHUB_HOME to another folder."
+if [ -e "$home/app" ] && { [ ! -f "$home/app/dermhub/__init__.py" ] || [ -e "$home/app/.git" ]; }; then
+    fail "$home/app is not what this script installs: move it away, or set DERMHUB_HOME to another folder."
+fi
+
 say "virtual environment"
 # Made anew where the distribution's Python has moved on: packages for another one would be left in it.
 if ! "$home/venv/bin/python" -c 'import sys; sys.exit(f"{sys.version_info[0]}.{sys.version_info[1]}" != sys.argv[1])' \
@@ -37,16 +44,16 @@ fi
     -r "$here/requirements.txt"
 
 say "program and models"
-rm -rf "$home/app.new"
-mkdir -p "$home/app.new"
+new=$(mktemp -d "$home/.app.XXXXXXXXXX")
+trap 'rm -rf "$new"' EXIT
 for part in app.py train.py README.md LICENSE requirements.txt demo dermhub model_cards; do
-    cp -R "$source/$part" "$home/app.new/"
+    cp -R "$source/$part" "$new/"
 done
-find "$home/app.new" -name __pycache__ -prune -exec rm -rf {} +
+find "$new" -name __pycache__ -prune -exec rm -rf {} +
 # Compiled now: the service can't write here, and every start would compile again.
-"$home/venv/bin/python" -m compileall -q "$home/app.new"
+"$home/venv/bin/python" -m compileall -q "$new"
 rm -rf "$home/app"
-mv "$home/app.new" "$home/app"
+mv "$new" "$home/app"
 chmod -R u=rwX,go=rX "$home/app"
 
 say "does it answer?"

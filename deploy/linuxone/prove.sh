@@ -65,7 +65,8 @@ exec 9>"$cache/lock"
 flock 9  # two proofs in one root would delete each other's work
 if [ ! -d "$root" ]; then
     say "building the s390x root"
-    find "$cache" -mindepth 1 -maxdepth 1 -type d -exec rm -rf {} +
+    # Roots of older lists, which are named by a hash, and what was left of a build that broke off.
+    find "$cache" -mindepth 1 -maxdepth 1 -type d -regextype posix-extended -regex '.*/[0-9a-f]{16}(\.part)?' -exec rm -rf {} +
     code=0
     "$here/root.sh" "$root.part" || code=$?
     [ "$code" != 75 ] || { echo "PROOF ON S390X SKIPPED: the package mirror can't be reached, or is inconsistent."; exit 75; }

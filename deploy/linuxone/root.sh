@@ -10,6 +10,8 @@ mirror=${DERMHUB_MIRROR:-$(apt-get indextargets --format '$(SITE)' 'Origin: Debi
 base=base-files,base-passwd,dash,coreutils,libc-bin
 packages=$(sed 's/#.*//' "$here/packages.txt" | xargs | tr ' ' ,)
 
+# Each try below begins with an empty DIR.
+[ ! -e "$dir" ] || { echo "root.sh: $dir is there already: remove it, or name another folder." >&2; exit 1; }
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 # A mirror in the middle of an update serves indices that don't match their signature. "stable" is a second name of the same

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import json
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dermhub import tensors
 from dermhub.arrays import Floats32
 from dermhub.images import near_duplicates, quality
 from dermhub.images.decode import ImageInput, to_rgb
@@ -67,6 +70,9 @@ class Photo:
         It is kept for the last `spec`, so that models with equal ones share it, and can't be
         written into.
         """
+        arrays_of_whole: dict[InputSpec, Floats32] = self._kept.get("arrays_of_whole", {})
+        if spec in arrays_of_whole:
+            return arrays_of_whole[spec]
         kept: tuple[InputSpec, Floats32] | None = self._kept.get("array")
         if kept is not None and kept[0] == spec:
             return kept[1]
@@ -75,6 +81,62 @@ class Photo:
         # Both in one step: another thread must not meet the array of another specification.
         self._kept["array"] = (spec, array)
         return array
+
+    def reduced(self, longest: int, specs: Iterable[InputSpec] = ()) -> Photo:
+        """Return a photo of at most `longest` pixels a side that keeps this one's measurements.
+
+        Its `rgb` is the picture divided by a whole number, 1 for a small one. Quality, lesion,
+        hashes, and the arrays for `specs`, are those of the whole photograph, so that a model gives
+        the same answer to it.
+        """
+        factor = -(-max(self.rgb.size) // longest)
+        with ThreadPoolExecutor(1) as pool:
+            # A second thread does not pay for a small photo.
+            measuring = pool.submit(lambda: self.quality) if factor > 1 else None
+            arrays = {spec: self.array(spec) for spec in specs}
+            small = Photo(self.rgb if factor == 1 else self.rgb.reduce(factor))
+            measured = measuring.result() if measuring else self.quality
+        small._kept.update(quality=measured, hashes=self.hashes, arrays_of_whole=arrays)
+        return small
+
+    def to_bytes(self) -> bytes:
+        """Return the photo and its measurements for another process, as safetensors.
+
+        The arrays that go along are those for the `specs` of `reduced`.
+        """
+        arrays: dict[InputSpec, Floats32] = self._kept.get("arrays_of_whole", {})
+        measured, lesion = self.quality, self.quality.lesion
+        figures = (measured.sharpness, measured.lightest, measured.burnt, measured.surround)
+        content = {
+            "rgb": np.asarray(self.rgb),
+            "hashes": self.hashes,
+            "size": np.array(measured.size, np.int64),
+            "figures": np.array((*figures, lesion.contrast), np.float64),
+            "lesion": lesion.small.astype(np.uint8),
+            "surround": lesion.surround.astype(np.uint8),
+        }
+        content |= {f"array {number}": array for number, array in enumerate(arrays.values())}
+        return tensors.write(content, {"specs": json.dumps([asdict(spec) for spec in arrays])})
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Photo:
+        """Return the photo that `to_bytes` wrote. Raises ModelError for bytes cut short."""
+        values = tensors.read(content, "the photo")
+        specs = json.loads(tensors.metadata(content)["specs"])
+        arrays: dict[InputSpec, Floats32] = {}
+        for number, spec in enumerate(specs):
+            array = values[f"array {number}"]
+            array.flags.writeable = False
+            mean, std = tuple(spec.pop("mean")), tuple(spec.pop("std"))
+            arrays[InputSpec(mean=mean, std=std, **spec)] = array
+        sharpness, lightest, burnt, surround, contrast = values["figures"].tolist()
+        width, height = values["size"].tolist()
+        small, surround_seen = (values[name].astype(bool) for name in ("lesion", "surround"))
+        lesion = Lesion(small, surround_seen, contrast)
+        measured = Quality((width, height), sharpness, lightest, burnt, surround, lesion)
+        photo = cls(Image.fromarray(values["rgb"]))
+        photo._kept.update(quality=measured, hashes=values["hashes"], arrays_of_whole=arrays)
+        return photo
 
     def _once(self, name: str, make: Callable[[], Value]) -> Value:
         """Return the value kept under a name, which `make` makes the first time.

@@ -37,7 +37,7 @@ TOOLS = {"mcp_server_obj", "tool_to_endpoint", "_get_or_create_client"}
 PARSER = {"_current_part", "_files_to_close_on_error"}
 HOLDER = {"session_data", "time_last_used"}
 OTHERS = {"_update_value_in_config", "get_fn", "setup_tunnel", "stop_event", "preprocess"}
-OTHERS |= {"root_block"}
+OTHERS |= {"root_block", "upload_file_set", "temp_files"}
 
 INNER = PAGE | QUEUE | EVENT | HOLDER | UPLOADS | TOOLS | PARSER | OTHERS
 INNER -= {"app", "blocks", "fn", "session_hash"}
@@ -173,7 +173,7 @@ async def test_the_installed_gradio_has_every_name(page: gr.Blocks) -> None:
     event = queueing.Event("visit", page.fns[0], fastapi.Request({"type": "http"}), None)
     # `fns` and the like are properties, so that the instances are asked and not the classes.
     owners: dict[str, tuple[object, set[str]]] = {
-        "Blocks": (page, PAGE),
+        "Blocks": (page, PAGE | {"upload_file_set", "temp_files"}),
         "Queue": (page._queue, QUEUE),
         "Event": (event, EVENT),
         "StateHolder": (page.state_holder, HOLDER),
@@ -239,6 +239,18 @@ async def test_uploads_are_passed_on_as_paths(page: gr.Blocks) -> None:
     ]
     assert files.preprocess(sent[0]) == [("folder/a.png", "Ä.png")]
     assert files.preprocess(None) == []
+
+
+@pytest.mark.anyio
+async def test_no_names_of_files_are_kept(page: gr.Blocks) -> None:
+    gradio_inside.keep_no_names(page)
+    page.upload_file_set.update(["folder/patient.png"])
+    kept = [page.upload_file_set]
+    for block in page.blocks.values():
+        block.temp_files.add("folder/patient.png")
+        kept.append(block.temp_files)
+    assert len(kept) > 3
+    assert set().union(*kept) == set()
 
 
 @pytest.mark.anyio

@@ -14,13 +14,15 @@ from tests.support.imports import imported
 ROOT = Path(__file__).resolve().parents[2]
 
 LAYOUT = {
-    "": {"__init__", "accounts", "api", "models", "reading", "read_upload"},
+    "": {"__init__", "accounts", "api", "decode_child", "decode_limits", "decoding", "models"}
+    | {"reading", "read_upload"},
     "page": {"__init__", "answer", "examples", "figures", "html", "maps", "marks", "page"}
     | {"prevalence", "several", "stability", "theme"},
     "gate": {"__init__", "asgi", "body", "connections", "in_flight", "json_body", "request_head"}
     | {"same_origin", "sessions", "sign_in", "tries", "visitor"},
     "server": {"__init__", "door", "event_log", "fairness", "gradio_inside", "gradio_queue"}
-    | {"gradio_uploads", "process", "server", "upload_folder", "upload_room", "waiting_room"},
+    | {"gradio_uploads", "process", "server", "sweeper", "upload_folder"}
+    | {"upload_room", "variables", "waiting_room"},
 }
 """The modules of each room; "" stands for the files that lie in demo/ itself."""
 
@@ -39,8 +41,9 @@ LATE = {"gradio", "fastapi", "uvicorn", "torch", "numpy", "PIL"}
 """Libraries that take seconds, or that `python app.py --help` does not need."""
 
 AT_ONCE = (
-    *("app", "demo.accounts", "demo.server.server", "demo.server.door"),
+    *("app", "demo.accounts", "demo.decode_limits", "demo.server.server", "demo.server.door"),
     *("demo.server.event_log", "demo.server.process", "demo.server.upload_folder"),
+    *("demo.server.sweeper", "demo.server.variables"),
     *("demo.server.upload_room", "demo.gate.asgi", "demo.gate.body", "demo.gate.in_flight"),
     *("demo.gate.json_body", "demo.gate.request_head", "demo.gate.same_origin"),
     *("demo.gate.sessions", "demo.gate.sign_in", "demo.gate.tries", "demo.gate.visitor"),

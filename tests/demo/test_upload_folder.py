@@ -5,18 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import pytest
-
-from demo.server import upload_folder
 from demo.server.upload_folder import (
     MARKER,
     PREFIX,
     PrivateFolder,
     remove_leftovers,
-    remove_older,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,40 +113,6 @@ def test_a_removal_that_broke_off_is_carried_on(tmp_path: Path) -> None:
         (theirs / "uploads" / "deep").chmod(0o700)
         remove_leftovers(tmp_path)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_old_files_go_and_new_and_spared_ones_stay(tmp_path: Path) -> None:
-    for name in ("old/name.png", "new/name.png", "own/figure.png", "tmpbroken"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"x")
-    past = time.time() - 100
-    for name in ("old/name.png", "own/figure.png", "tmpbroken", "old", "own"):
-        os.utime(tmp_path / name, (past, past))
-    (tmp_path / "link").symlink_to(tmp_path / "new" / "name.png")
-    remove_older(
-        tmp_path, past + 50, frozenset({tmp_path / "own", tmp_path / "own" / "figure.png"})
-    )
-    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
-    # The folder that was just emptied is as new as that; it goes at the next look.
-    assert left == ["link", "new", "new/name.png", "old", "own", "own/figure.png"]
-    remove_older(
-        tmp_path, time.time() + 1, frozenset({tmp_path / "own", tmp_path / "own" / "figure.png"})
-    )
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["figure.png", "own"]
-
-
-def test_the_sweeper_runs_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upload_folder, "SWEEP_INTERVAL", 0.02)
-    monkeypatch.setattr(upload_folder, "LIFETIME", 0.05)
-    folder = PrivateFolder(tmp_path)
-    (folder.uploads / "figure.png").write_bytes(b"figure")
-    folder.keep_what_is_there()
-    (folder.uploads / "photo.png").write_bytes(b"photo")
-    deadline = time.monotonic() + 10
-    while (folder.uploads / "photo.png").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert [path.name for path in folder.uploads.iterdir()] == ["figure.png"]
-    folder.remove()
 
 
 def test_it_says_what_it_holds(tmp_path: Path) -> None:

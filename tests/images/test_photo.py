@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import dermhub
-from dermhub.errors import ImageError
+from dermhub.errors import ImageError, ModelError
 from dermhub.images import near_duplicates, photo, quality
 from dermhub.images.decode import to_rgb
 from dermhub.images.drawn_lesions import draw
@@ -133,3 +133,44 @@ def test_one_photo_does_not_wait_for_another(monkeypatch: pytest.MonkeyPatch) ->
     with ThreadPoolExecutor(2) as pool:
         sizes = pool.map(lambda drawn: drawn.quality.size, [Photo(draw(1)), Photo(draw(2))])
         assert list(sizes) == [(200, 150), (200, 150)]
+
+
+@pytest.mark.parametrize(
+    ("size", "reduced"),
+    [
+        ((200, 150), (200, 150)),
+        ((640, 480), (640, 480)),
+        ((641, 480), (321, 240)),
+        ((1920, 1281), (640, 427)),
+    ],
+)
+def test_a_reduced_photo_has_the_measurements_of_the_whole(
+    size: tuple[int, int], reduced: tuple[int, int]
+) -> None:
+    rgb, specs = draw(3, (200, 150), 0.8).resize(size), [InputSpec(64), InputSpec(48, "squash")]
+    small = Photo(rgb).reduced(640, specs)
+    assert small.rgb.size == reduced
+    assert small.quality.size == size
+    assert small.quality.sharpness == quality.measure(rgb).sharpness
+    assert np.array_equal(small.hashes, near_duplicates.hashes(rgb))
+    for spec in specs:
+        assert np.array_equal(small.array(spec), to_array(rgb, spec))
+    # Of another specification, it is made of the picture that is left.
+    assert np.array_equal(small.array(InputSpec(32)), to_array(small.rgb, InputSpec(32)))
+
+
+def test_a_photo_survives_as_bytes() -> None:
+    specs = [InputSpec(64), InputSpec(48, "squash", (0.5, 0.25, 0.125), (0.1, 0.2, 0.3))]
+    photo = Photo(draw(3, (320, 240), 0.8)).reduced(200, specs)
+    content = photo.to_bytes()
+    again = Photo.from_bytes(content)
+    assert again.to_bytes() == content
+    assert again.rgb.size == (160, 120)
+    assert again.quality.size == (320, 240)
+    assert quality.judge(again.quality) == quality.judge(photo.quality)
+    assert again.lesion.small.dtype == bool
+    for spec in specs:
+        assert np.array_equal(again.array(spec), photo.array(spec))
+        assert not again.array(spec).flags.writeable
+    with pytest.raises(ModelError, match=r"^the photo is no complete safetensors file"):
+        Photo.from_bytes(content[:-1])

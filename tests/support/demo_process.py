@@ -47,12 +47,18 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def serve(
-    home: Path, *options: object, port: int | None = None, notes: Path | None = None
+    home: Path,
+    *options: object,
+    port: int | None = None,
+    notes: Path | None = None,
+    lifetime: float | None = None,
+    descriptors: int | None = None,
 ) -> Iterator[Demo]:
     """Start app.py with a private temporary folder and wait until it says that it is ready.
 
     With `notes`, every file that it writes and every address that it asks for is noted there (see
-    audited_app.py).
+    audited_app.py). With `lifetime`, uploads stay for so many seconds (see hasty_app.py). It may
+    have at most `descriptors` files and connections open.
     """
     temporary = home / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
@@ -64,12 +70,15 @@ def serve(
         "PYTHONUNBUFFERED": "1",
         "OMP_NUM_THREADS": "1",
     }
-    program = (
-        [str(ROOT / "app.py")]
-        if notes is None
-        else [str(ROOT / "tests" / "support" / "audited_app.py"), str(notes)]
-    )
+    program = [str(ROOT / "app.py")]
+    if notes is not None:
+        program = [str(ROOT / "tests" / "support" / "audited_app.py"), str(notes)]
+    elif lifetime is not None:
+        program = [str(ROOT / "tests" / "support" / "hasty_app.py"), str(lifetime)]
     command = [sys.executable, *program, "--port", str(port), *map(str, options)]
+    if descriptors is not None:
+        limited = 'ulimit -n "$0" && exec "$@"'
+        command = ["sh", "-c", limited, str(descriptors), *command]
     process = subprocess.Popen(
         command,
         cwd=home,
