@@ -18,18 +18,29 @@ PROXIES = ("http", "https", "all")
 SECONDS = ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT")
 """Variables that the hub's client turns into whole numbers while it is imported."""
 
+SENT = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_USER_AGENT_ORIGIN")
+"""Variables whose text goes along with every question to the hub."""
+
 HUB_FOLDERS = ("HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME", "HUGGINGFACE_HUB_CACHE")
 """Variables that name the hub's cache, so that no home folder is needed."""
 
 
 def network_problems() -> dict[str, str]:
     """Map each variable with which an httpx client (the hub's, Gradio's) fails to a sentence."""
-    return _proxy_problems("socksio") | _certificate_problems("SSL_CERT_FILE", "SSL_CERT_DIR")
+    return (
+        _proxy_problems("socksio")
+        | _certificate_problems("SSL_CERT_FILE", "SSL_CERT_DIR")
+        | _key_log_problems()
+    )
 
 
 def requests_problems() -> dict[str, str]:
     """Map each variable with which a client of requests (Kaggle's) fails to a sentence."""
-    return _proxy_problems("socks") | _certificate_problems("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+    return (
+        _proxy_problems("socks")
+        | _certificate_problems("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+        | _key_log_problems()
+    )
 
 
 def hub_problems() -> dict[str, str]:
@@ -44,10 +55,11 @@ def hub_problems() -> dict[str, str]:
                 f"HF_ENDPOINT is {_shown(endpoint)}, expected an address that begins with https:// "
                 f"or http://: {f'set it to {example}, or ' if example else ''}unset it."
             )
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+    for name in SENT:
         if not os.environ.get(name, "").isascii():
             problems[name] = (
-                f"{name} holds letters that no token has: copy the token again, or unset {name}."
+                f"{name} holds letters that can't be sent (only ASCII can): copy it again, or "
+                "unset it."
             )
     return problems | network_problems()
 
@@ -66,12 +78,25 @@ def import_problems() -> dict[str, str]:
             )
     endpoint = os.environ.get("HF_ENDPOINT", "")
     try:
-        urlsplit(endpoint)
+        # A property that raises ValueError for a port that is no number.
+        _ = urlsplit(endpoint).port
     except ValueError:
         problems["HF_ENDPOINT"] = (
             f"HF_ENDPOINT is {_shown(endpoint)}, which is no address: correct or unset it."
         )
     return problems
+
+
+def proxy_variable(address: str) -> str:
+    """Return the variable whose proxy a client asks for an address, "" where it asks none."""
+    from urllib.request import getproxies_environment, proxy_bypass_environment
+
+    parts = urlsplit(address)
+    proxies = getproxies_environment()
+    if not parts.hostname or proxy_bypass_environment(parts.hostname, proxies):
+        return ""
+    kind = next((kind for kind in (parts.scheme, "all") if proxies.get(kind)), "")
+    return _written(kind) if kind else ""
 
 
 def home_problem(*instead: str) -> str:
@@ -109,11 +134,15 @@ def _proxy_problems(package: str) -> dict[str, str]:
         address = proxies.get(kind, "")
         problem = _proxy_problem(address, package) if address else ""
         if problem:
-            # A small name wins where both are set.
-            small = f"{kind}_proxy"
-            name = small if os.environ.get(small) else small.upper()
+            name = _written(kind)
             problems[name] = f"{name} is {_shown(address)}, {problem}, or unset {name}."
     return problems
+
+
+def _written(kind: str) -> str:
+    """Return the name of a proxy variable as it is set; the small one wins where both are."""
+    small = f"{kind}_proxy"
+    return small if os.environ.get(small) else small.upper()
 
 
 def _proxy_problem(address: str, package: str) -> str:
@@ -121,7 +150,6 @@ def _proxy_problem(address: str, package: str) -> str:
     example = "expected an address such as http://127.0.0.1:8080: correct it"
     try:
         parts = urlsplit(address if "://" in address else f"http://{address}")
-        # A property that raises ValueError for a port that is no number.
         _ = parts.port
     except ValueError:
         return example
@@ -161,7 +189,23 @@ def _read_certificates(name: str, value: str) -> None:
         if not any(Path(folder).is_dir() for folder in value.split(os.pathsep)):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     elif name == "SSL_CERT_FILE" or not Path(value).is_dir():
-        ssl.create_default_context(cafile=value)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
+
+
+def _key_log_problems() -> dict[str, str]:
+    """Map SSLKEYLOGFILE to a sentence, where it names a file that can't be written."""
+    name = "SSLKEYLOGFILE"
+    value = os.environ.get(name, "")
+    try:
+        if value:
+            # As Python does for every connection.
+            Path(value).open("ab").close()
+    except OSError as error:
+        return {
+            name: f"{name} is {_shown(value)}, which can't be written ({error.strerror}): give a "
+            "file that can be written, or unset it."
+        }
+    return {}
 
 
 def _shown(value: str) -> str:

@@ -12,7 +12,7 @@ NAMES = (
     *(f"{kind}_PROXY" for kind in ("HTTP", "HTTPS", "ALL", "NO")),
     *(f"{kind}_proxy" for kind in ("http", "https", "all", "no")),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
-    *("HF_ENDPOINT", "HF_TOKEN", *environment.SECONDS),
+    *("HF_ENDPOINT", "SSLKEYLOGFILE", *environment.SENT, *environment.SECONDS),
 )
 
 
@@ -83,6 +83,24 @@ def test_nothing_set_is_no_problem() -> None:
         ("HF_ENDPOINT", "http://[", "HF_ENDPOINT is 'http://[', which is no address: correct or "
          "unset it."),
         (
+            "HF_ENDPOINT",
+            "https://huggingface.co:port",
+            "HF_ENDPOINT is 'https://huggingface.co:port', which is no address: correct or unset "
+            "it.",
+        ),
+        (
+            "HF_HUB_USER_AGENT_ORIGIN",
+            "\u00fc",
+            "HF_HUB_USER_AGENT_ORIGIN holds letters that can't be sent (only ASCII can): copy it "
+            "again, or unset it.",
+        ),
+        (
+            "SSLKEYLOGFILE",
+            "/nonexistent/keys",
+            "SSLKEYLOGFILE is '/nonexistent/keys', which can't be written (No such file or "
+            "directory): give a file that can be written, or unset it.",
+        ),
+        (
             "HF_HUB_ETAG_TIMEOUT",
             "10s",
             "HF_HUB_ETAG_TIMEOUT is '10s', expected a whole number of seconds: correct or unset "
@@ -91,7 +109,8 @@ def test_nothing_set_is_no_problem() -> None:
         (
             "HF_TOKEN",
             "hf_\u2026",
-            "HF_TOKEN holds letters that no token has: copy the token again, or unset HF_TOKEN.",
+            "HF_TOKEN holds letters that can't be sent (only ASCII can): copy it again, or unset "
+            "it.",
         ),
     ],
 )  # fmt: skip
@@ -163,3 +182,20 @@ def test_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "set HOME or HF_HOME to" in environment.home_problem(*environment.HUB_FOLDERS)
     monkeypatch.setenv("HF_HUB_CACHE", "/cache")
     assert environment.home_problem(*environment.HUB_FOLDERS) == ""
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"HTTPS_PROXY": "http://127.0.0.1:9"}, "HTTPS_PROXY"),
+        ({"all_proxy": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"}, "all_proxy"),
+        ({"HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "hub.example"}, ""),
+        ({"HTTP_PROXY": "http://127.0.0.1:9"}, ""),
+    ],
+)
+def test_the_proxy_that_is_asked(
+    variables: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert environment.proxy_variable("https://hub.example") == expected
