@@ -49,7 +49,8 @@ def prepare() -> None:
     for name in ALLOCATORS:
         value = os.environ.get(name, "")
         # PyTorch ends the process over it, which no program can catch.
-        if value and not re.fullmatch(r"\w+:[^,:]+(,\w+:[^,:]+)*", value):
+        setting = r"\w+:(\[[^\]]*\]|[^,:\[\]]+)"
+        if value and not re.fullmatch(f"{setting}(,{setting})*", value):
             _drop(name, f"{name} is {value[:80]!r}, expected key:value: it is left out of account.")
     for name in [name for name in os.environ if name.startswith("TQDM_")]:
         value = os.environ[name]

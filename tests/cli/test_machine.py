@@ -56,6 +56,7 @@ def test_numbers_of_threads_stay(value: str, capsys: pytest.CaptureFixture[str])
         ("TQDM_MININTERVAL", "10", True),
         ("TQDM_DISABLE", "yes", True),
         ("PYTORCH_CUDA_ALLOC_CONF", "x", False),
+        ("PYTORCH_CUDA_ALLOC_CONF", "roundup_power2_divisions:[256:1,>:4],backend:native", True),
         ("PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:128,expandable_segments:True", True),
     ],
 )
