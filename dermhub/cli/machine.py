@@ -20,6 +20,9 @@ from dermhub.hub import environment
 MOST_THREADS = 1024
 """Largest OMP_NUM_THREADS that is passed on; systems refuse to make many more."""
 
+ALLOCATORS = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
+"""Settings of PyTorch's memory, as key:value with commas between them."""
+
 EVERYDAY = {"HOME", "LANG", "LOGNAME", "OLDPWD", "PATH", "PWD", "SHELL", "SHLVL", "TERM", "USER"}
 """Variables whose values stand in error messages for other reasons."""
 
@@ -43,6 +46,12 @@ def prepare() -> None:
             f"OMP_NUM_THREADS is {threads[:40]!r}, expected a number from 1 to {MOST_THREADS}: it "
             "is left out of account.",
         )
+    for name in ALLOCATORS:
+        value = os.environ.get(name, "")
+        # PyTorch ends the process over it, which no program can catch.
+        setting = r"\w+:(\[[^\]]*\]|[^,:\[\]]+)"
+        if value and not re.fullmatch(f"{setting}(,{setting})*", value):
+            _drop(name, f"{name} is {value[:80]!r}, expected key:value: it is left out of account.")
     for name in [name for name in os.environ if name.startswith("TQDM_")]:
         value = os.environ[name]
         # The progress bar turns these into numbers when it is made.

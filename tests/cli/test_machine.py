@@ -55,9 +55,12 @@ def test_numbers_of_threads_stay(value: str, capsys: pytest.CaptureFixture[str])
         ("TQDM_NCOLS", "-1", False),
         ("TQDM_MININTERVAL", "10", True),
         ("TQDM_DISABLE", "yes", True),
+        ("PYTORCH_CUDA_ALLOC_CONF", "x", False),
+        ("PYTORCH_CUDA_ALLOC_CONF", "roundup_power2_divisions:[256:1,>:4],backend:native", True),
+        ("PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:128,expandable_segments:True", True),
     ],
 )
-def test_numbers_of_the_progress_bar(name: str, value: str, kept: bool) -> None:
+def test_settings_that_a_library_can_not_read(name: str, value: str, kept: bool) -> None:
     os.environ[name] = value
     machine.prepare()
     assert (name in os.environ) == kept
