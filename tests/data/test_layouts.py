@@ -292,12 +292,11 @@ def test_a_table_goes_before_folders_of_classes_alone(
     shutil.copy(tiny_data / "tiny_metadata.csv", tmp_path)
     assert tables.read_table(tmp_path, LESION, say=note)["lesion_id"].nunique() == 42
     # Folders of splits tell more than it does.
-    for dx in LESION_NAMES:
-        for number, part in enumerate(("train", "test")):
-            fill(tmp_path / part / dx, 10, number)
+    for number, dx in enumerate(LESION_NAMES):
+        fill(tmp_path / "train" / dx, 10, number)
+        fill(tmp_path / "test" / dx, 10, 10 + number)
     capsys.readouterr()
-    with pytest.raises(DataError):
-        tables.read_table(tmp_path, LESION, say=note)
+    assert len(tables.read_table(tmp_path, LESION, say=note)) == 140
     assert "the folders tell the classes; tiny_metadata.csv is not read" in capsys.readouterr().err
 
 

@@ -80,7 +80,7 @@ def read(layout: Layout, say: Say = silent) -> pd.DataFrame:
         table = table[~copies].reset_index(drop=True)
     training = table["split"] == "train"
     # `divide` sets parts aside for validation and test; one that is given goes back to training.
-    given = dict.fromkeys((split for split in layout.parts), "train")
+    given = dict.fromkeys(layout.parts, "train")
     places = partition.divide(table[training])
     table.loc[training, "split"] = table["lesion_id"][training].map(places).replace(given)
     return table
