@@ -17,7 +17,7 @@ from PIL import Image
 from dermhub import files
 from dermhub.data import image_files, partition, tables
 from dermhub.data.sources import labels
-from dermhub.errors import DataError, Say, note, some
+from dermhub.errors import DataError, Say, silent, some
 from dermhub.images import near_duplicates
 from dermhub.images.decode import to_rgb
 from dermhub.images.view import InputSpec, view_box
@@ -38,7 +38,7 @@ it the most similar one, by 5.2 and more.
 
 
 def add_images(
-    table: pd.DataFrame, folder: Path, task: Task, columns: str = "", say: Say = note
+    table: pd.DataFrame, folder: Path, task: Task, columns: str = "", say: Say = silent
 ) -> tuple[pd.DataFrame, int]:
     """Add the images of a folder with a table of labels to a table's training split.
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dermhub.data import image_files, partition
 from dermhub.data.sources import delimited, diagnoses, formats, labels, layouts
 from dermhub.data.sources.layouts import Layout
-from dermhub.errors import DataError, Say, note, some, suggest
+from dermhub.errors import DataError, Say, silent, some, suggest
 from dermhub.images.decode import to_rgb
 from dermhub.models import prediction
 from dermhub.tasks import BINARY, LESION, LESION_NAMES, Task
@@ -46,7 +46,7 @@ def attach_paths(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
 
 
 def read_table(
-    folder: Path, task: Task, columns: str = "", columns_may_lack: bool = False, say: Say = note
+    folder: Path, task: Task, columns: str = "", columns_may_lack: bool = False, say: Say = silent
 ) -> pd.DataFrame:
     """Read the images and labels below a folder, check them, and add each image's split.
 
@@ -99,7 +99,7 @@ def _advice(table: pd.DataFrame, others: pd.Series, task: Task) -> str:
 
 
 def read_folder(
-    folder: Path, columns: str = "", columns_may_lack: bool = False, say: Say = note
+    folder: Path, columns: str = "", columns_may_lack: bool = False, say: Say = silent
 ) -> pd.DataFrame:
     """Read the table of labels of a folder, with each image's path and lesion_id.
 
@@ -124,7 +124,7 @@ def targets(table: pd.DataFrame, task: Task) -> NDArray[np.int64]:
     return prediction.class_indices(table["dx"], task)
 
 
-def fill_lesions(table: pd.DataFrame, say: Say = note) -> pd.DataFrame:
+def fill_lesions(table: pd.DataFrame, say: Say = silent) -> pd.DataFrame:
     """Give an id to each lesion that has none, made of the image's bytes; needs the column `path`.
 
     So at least copies of one file count as one lesion. Of a patient who is known such an id does

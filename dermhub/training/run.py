@@ -57,7 +57,7 @@ def read_inputs(config: TrainConfig) -> Inputs:
     with distributed.one_voice():
         # The option may be meant for the table of --extra.
         table = tables.read_table(
-            folder, TASKS[config.task], config.columns, columns_may_lack=bool(config.extra)
+            folder, TASKS[config.task], config.columns, bool(config.extra), note
         )
         note(f"{folder}\n{tables.tree(table)}")
     if partition.overlap(table) is None:
@@ -93,7 +93,7 @@ def _with_additions(table: pd.DataFrame, config: TrainConfig) -> pd.DataFrame:
     if config.extra:
         with distributed.one_voice():
             table, left_out = additions.add_images(
-                table, Path(config.extra), TASKS[config.task], config.columns
+                table, Path(config.extra), TASKS[config.task], config.columns, note
             )
         count = len(additions.added_rows(table))
         _say(f"{config.extra}: {count} more training images, {left_out} left out")

@@ -10,7 +10,7 @@ import pytest
 
 from dermhub.data.sources import formats, labels
 from dermhub.data.sources.diagnoses import NAMES, code_of, malignancy_of
-from dermhub.errors import ConfigError, DataError
+from dermhub.errors import ConfigError, DataError, note
 from dermhub.tasks import BINARY, LESION, LESION_NAMES
 
 Capture = pytest.CaptureFixture[str]
@@ -22,7 +22,7 @@ def write(folder: Path, text: str, name: str = "labels.csv") -> Path:
 
 
 def read(folder: Path, text: str, columns: str = "") -> pd.DataFrame:
-    return labels.read(write(folder, text), columns)
+    return labels.read(write(folder, text), columns, say=note)
 
 
 def refusal(folder: Path, text: str, columns: str = "") -> str:
@@ -327,7 +327,7 @@ def test_a_table_beside_completes_the_labels(tmp_path: Path, capsys: Capture) ->
         tmp_path, "image,age_approx,lesion_id\nB,50,L2\nC,1,L3\n", "ISIC_2019_Metadata.csv"
     )
     other = write(tmp_path, "image,MEL,NV,BCC\nA,0,1,0\n", "other labels.csv")
-    table = labels.read(truth, beside=[more, other])
+    table = labels.read(truth, beside=[more, other], say=note)
     assert list(table["lesion_id"]) == ["", "L2"]
     assert table["age"].tolist() == pytest.approx([math.nan, 50], nan_ok=True)
     assert (
@@ -337,7 +337,7 @@ def test_a_table_beside_completes_the_labels(tmp_path: Path, capsys: Capture) ->
 
 
 def test_a_table_s_word_on_actinic_keratoses_is_said(tmp_path: Path, capsys: Capture) -> None:
-    labels.for_task(read(tmp_path, FORMATS["DDI"][0]), BINARY)
+    labels.for_task(read(tmp_path, FORMATS["DDI"][0]), BINARY, note)
     assert (
         "1 image(s) of actinic keratoses are benign, as the table says; the models count actinic "
         "keratoses as malignant." in capsys.readouterr().err

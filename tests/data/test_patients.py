@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from dermhub.data import additions, partition, tables
-from dermhub.errors import DataError, LeakError
+from dermhub.errors import DataError, LeakError, note
 from dermhub.images.drawn_lesions import draw
 from dermhub.release.external import read_table as read_external
 from dermhub.scoring.evaluate import read_labelled
@@ -131,7 +131,7 @@ def test_images_without_a_lesion_id_are_lesions_of_their_own(folder: Path, capsy
         return table
 
     change(folder, some_empty)
-    table = tables.read_table(folder, LESION)
+    table = tables.read_table(folder, LESION, say=note)
     # Two photographs of the first lesion, and one of another.
     assert table["lesion_id"].nunique() == 43
     assert (
@@ -199,7 +199,7 @@ def test_columns_for_a_folder(folder: Path) -> None:
 def test_columns_choose_the_table(folder: Path, capsys: Capture) -> None:
     table = pd.read_csv(folder / TABLE, dtype=str).rename(columns={"dx": "finding"})
     table.to_csv(folder / "mine.csv", index=False)
-    assert len(tables.read_table(folder, LESION, "image=image_id,dx=finding")) == 49
+    assert len(tables.read_table(folder, LESION, "image=image_id,dx=finding", say=note)) == 49
     assert "mine.csv was read as --columns: image in image_id, diagnosis in finding" in (
         capsys.readouterr().err
     )

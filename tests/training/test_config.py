@@ -53,6 +53,7 @@ def test_every_option_arrives() -> None:
         "adjust": 0.5,
         "teacher": "t",
         "soup": "p",
+        "columns": "image=a,dx=b",
         "extra": "e",
         "sharper": "s",
         "distillation": 0.4,

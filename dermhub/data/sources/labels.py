@@ -18,7 +18,7 @@ from dermhub.data.image_files import plain, without_suffix
 from dermhub.data.sources import delimited, diagnoses, formats
 from dermhub.data.sources.delimited import Sheet
 from dermhub.data.sources.formats import ABOUT, Format
-from dermhub.errors import DataError, Say, note, some
+from dermhub.errors import DataError, Say, silent, some
 from dermhub.tasks import LESION_NAMES, MALIGNANT, Task
 
 MALIGNANCY = "malignancy"
@@ -36,7 +36,7 @@ def read(
     columns: str = "",
     beside: Sequence[Path] = (),
     columns_may_lack: bool = False,
-    say: Say = note,
+    say: Say = silent,
 ) -> pd.DataFrame:
     """Read a table of labels, and say how it was read.
 
@@ -81,7 +81,7 @@ def read(
     return table
 
 
-def for_task(table: pd.DataFrame, task: Task, say: Say = note) -> pd.DataFrame:
+def for_task(table: pd.DataFrame, task: Task, say: Say = silent) -> pd.DataFrame:
     """Take benign or malignant for the label where a task has no class for the diagnosis.
 
     Of actinic keratoses, which are precancerous, a table's own word counts: for some data they are

@@ -10,7 +10,7 @@ import pandas as pd
 
 from dermhub.data import image_files, partition
 from dermhub.data.sources.diagnoses import code_of
-from dermhub.errors import DataError, Say, note, some
+from dermhub.errors import DataError, Say, silent, some
 from dermhub.tasks import BINARY, LESION_NAMES
 
 PARTS = {
@@ -56,18 +56,17 @@ def find(folder: Path) -> Layout | None:
     return Layout(folder, {}) if classes > 1 else None
 
 
-def read(layout: Layout, say: Say = note) -> pd.DataFrame:
+def read(layout: Layout, say: Say = silent) -> pd.DataFrame:
     """Read a layout: image_id (the path below its root), dx, path, lesion_id and split.
 
     Without folders of splits there is no column `split`. A missing validation or test split is
     taken from the training folder. Copies of test images leave the other splits, and copies of
-    validation images the training split. Raises DataError for folders that are missing or empty,
-    and for an image that lies in folders of two classes.
+    validation images the training split. Raises DataError for folders that are missing or empty.
     """
     _check_parts(layout)
     # pandas' own texts are UTF-8, which the name of a file need not be.
     table = pd.DataFrame(_rows(layout, say), dtype=object)
-    _check_classes(layout, table)
+    _say_torn(layout, table, say)
     if not layout.parts:
         return table
     for split, others in (("test", ("train", "validation")), ("validation", ("train",))):
@@ -81,7 +80,7 @@ def read(layout: Layout, say: Say = note) -> pd.DataFrame:
         table = table[~copies].reset_index(drop=True)
     training = table["split"] == "train"
     # `divide` sets parts aside for validation and test; one that is given goes back to training.
-    given = dict.fromkeys((split for split in layout.parts), "train")
+    given = dict.fromkeys(layout.parts, "train")
     places = partition.divide(table[training])
     table.loc[training, "split"] = table["lesion_id"][training].map(places).replace(given)
     return table
@@ -193,13 +192,14 @@ def _check_folders(folder: Path) -> None:
         image_files.check_any(path)
 
 
-def _check_classes(layout: Layout, table: pd.DataFrame) -> None:
-    """Raise DataError where one image lies in folders of two classes."""
+def _say_torn(layout: Layout, table: pd.DataFrame, say: Say) -> None:
+    """Say which images lie in folders of two classes."""
     classes = table.groupby("lesion_id")["dx"].transform("nunique")
     torn = table[classes > 1]
     if len(torn):
         first = torn["image_id"][torn["lesion_id"] == torn["lesion_id"].iloc[0]]
-        raise DataError(
-            f"{torn['lesion_id'].nunique()} image(s) of {layout.root} lie in folders of two "
-            f"classes ({some(first)} are one image): remove the wrong copies."
+        say(
+            f"{layout.root}: WARNING: {torn['lesion_id'].nunique()} image(s) lie in folders of two "
+            f"classes ({some(first)} are one image), so that one label of each is wrong: remove "
+            "the wrong copies."
         )
