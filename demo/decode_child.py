@@ -92,9 +92,13 @@ def limit_memory(megabytes: float) -> bool:
         return False
     import resource
 
-    taken = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    limit = taken + int(megabytes * 1e6)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * os.sysconf("SC_PAGE_SIZE") + int(megabytes * 1e6)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    # Without /proc, as in a bare chroot; or the process has a lower limit already.
+    except (OSError, ValueError):
+        return False
     return True
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import app
 from demo import decoding
 from demo.decode_child import photo_of
 from demo.decode_limits import Limits
@@ -103,16 +104,10 @@ def runs(identity: int) -> bool:
     return status.rsplit(")", 1)[1].split()[0] != "Z"
 
 
-@pytest.mark.parametrize(
-    ("text", "limits"),
-    [
-        ("300,2", Limits(300, 2)),
-        ("50,0.1", Limits(50, 0.1)),
-        ("off", None),
-    ],
-)
-def test_limits_are_read(text: str, limits: Limits | None) -> None:
-    assert Limits.parse(text) == limits
+def test_limits_are_read() -> None:
+    assert Limits.parse("300,2") == Limits(300, 2)
+    assert Limits.parse("50,0.1") == Limits(50, 0.1)
+    assert Limits.parse("off") is None
 
 
 @pytest.mark.parametrize(
@@ -124,6 +119,14 @@ def test_other_limits_are_one_sentence(text: str) -> None:
         match=r" are no limits for decoding, expected MB,SECONDS \(at least 50,0.1\) or ",
     ):
         Limits.parse(text)
+
+
+def test_the_command_line_takes_limits(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.options([]).decode_limits == Limits(300, 2)
+    assert app.options(["--decode-limits", "off"]).decode_limits is None
+    with pytest.raises(SystemExit, match="2"):
+        app.options(["--decode-limits", "none"])
+    assert "none are no limits for decoding, expected MB,SECONDS" in capsys.readouterr().err
 
 
 @pytest.mark.slow
