@@ -74,14 +74,14 @@ def read_json(path: Path) -> Any:
 def _deeper_than(content: Any, most: int) -> bool:
     """Return True where JSON has lists and objects in each other beyond `most` levels."""
     level = [content]
-    for _ in range(most + 1):
+    for _ in range(most):
         level = [
             inner
             for each in level
             if isinstance(each, dict | list)
             for inner in (each.values() if isinstance(each, dict) else each)
         ]
-    return bool(level)
+    return any(isinstance(each, dict | list) for each in level)
 
 
 def sha256(path: Path) -> str:

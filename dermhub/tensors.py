@@ -190,7 +190,7 @@ def read_header(start: bytes, size: int) -> Header:
         for name, about in content.items():
             tensors[name] = _stored(name, about, size - begin)
         _check_order(tensors, size - begin)
-    except (struct.error, ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise FormatError(other_format(start) or " ".join(str(error).split())[:200]) from None
     return Header(tensors, texts, begin)
 
@@ -205,11 +205,13 @@ def _array(stored: Stored, body: memoryview) -> NDArray[Any]:
 def _header_length(start: bytes) -> int:
     """Return the length of the header that the first 8 bytes of a file state.
 
-    Raises ValueError where it is longer than `LARGEST_HEADER`, and struct.error for fewer bytes.
+    Raises ValueError for fewer bytes, and where it is longer than `LARGEST_HEADER`.
     """
+    if len(start) < 8:
+        raise ValueError(f"it has {len(start)} bytes")
     (length,) = struct.unpack("<Q", start[:8])
     if length > LARGEST_HEADER:
-        raise ValueError(f"the header has {length} bytes")
+        raise ValueError("it is another kind of file, or damaged")
     return int(length)
 
 
@@ -218,7 +220,8 @@ def other_format(start: bytes) -> str:
     # The length of a header may have any bytes, and the header comes after it.
     if start[8:9] == b"{":
         return ""
-    kinds = (kind for mark, kind in OTHERS if start.startswith(mark))
+    beginning = start[:64].lstrip()
+    kinds = (kind for mark, kind in OTHERS if beginning.startswith(mark))
     return next((f"it is {kind}" for kind in kinds), "")
 
 

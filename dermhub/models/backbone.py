@@ -28,6 +28,10 @@ CONVOLUTIONS: tuple[type[nn.Module], ...] = (nn.Conv2d, Conv2dSame)
 """Convolutions whose output is linear in their weights; others standardise them first."""
 
 
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""Kinds of numbers in which weights are read."""
+
+
 def build(
     architecture: str, num_classes: int, dropout: float = 0.0, drop_path: float = 0.0
 ) -> nn.Module:
@@ -209,11 +213,12 @@ def load_backbone(
                 f"{source} does not fit {architecture}: it {problem} tensor(s) {some(keys)}."
             )
     numbers = [key for key in shared if wanted[key].is_floating_point()]
-    whole_numbers = [key for key in numbers if not tensors[key].is_floating_point()]
-    if whole_numbers:
+    others = [key for key in numbers if tensors[key].dtype not in FLOATS]
+    if others:
         raise ModelError(
-            f"{source} has whole numbers in {some(whole_numbers)}, expected floating point "
-            "numbers: give weights that are not quantised."
+            f"{source} has numbers of the kind {tensors[others[0]].dtype} in {some(others)}, "
+            "expected floating point numbers of 16 bits or more: give weights that are not "
+            "quantised."
         )
     broken = [key for key in numbers if not tensors[key].isfinite().all()]
     if broken:

@@ -198,13 +198,23 @@ def quantised(tensors: Tensors) -> Tensors:
     return tensors | {"conv_stem.weight": tensors["conv_stem.weight"].to(torch.int8)}
 
 
+def eight_bits(tensors: Tensors) -> Tensors:
+    """Keep a layer's weights in 8 bits each."""
+    kind = torch.float8_e4m3fn
+    return tensors | {"conv_stem.weight": tensors["conv_stem.weight"].to(kind)}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (wrap_half, r"has names with 'module\.' before them \(.*\) and names without it \("),
         (two_models, r"has names with 'module\.' before them \(.*\) and names without it \(ema"),
         (unknown, r"has names that begin with 'student\.', a wrapper that is not known here: save"),
-        (quantised, r"has whole numbers in conv_stem\.weight, expected floating point numbers: "),
+        (
+            quantised,
+            r"has numbers of the kind torch\.int8 in conv_stem\.weight, expected floating p",
+        ),
+        (eight_bits, r"has numbers of the kind torch\.float8_e4m3fn in conv_stem\.weight, expect"),
     ],
 )
 def test_names_that_are_not_guessed(
