@@ -54,7 +54,7 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
         "--examples",
         type=folder,
         metavar="DIR",
-        help="folder with images to offer (default: drawings)",
+        help="folder with images to offer (default: six images of ours)",
     )
     parser.add_argument(
         "--mcp", action="store_true", help="serve the same functions as tools (needs gradio[mcp])"
@@ -156,7 +156,9 @@ def serve(serving: server.Server, given: argparse.Namespace) -> int:
     models = Models(offered(given.binary, given.lesion))
     models.pair(FAST)
     address = serving.open(
-        lambda folder, why_refused: make_page(models, folder, why_refused, given.examples),
+        lambda folder, why_refused: make_page(
+            models, folder, why_refused, given.examples, given.share
+        ),
         theme(),
         models.identities,
         mcp=given.mcp,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,14 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dermhub import Classifier, Threshold
+    from dermhub import Classifier
 
 FAST, ACCURATE = "fast", "accurate"
 
+NAMES = {FAST: "standard model", ACCURATE: "larger model"}
+"""Kind of a pair -> its name on the page. The kinds are the names in the API, which stay."""
+
 PICTURES = {
-    "figures/confusion_matrix.png": "confusion matrix",
     "figures/roc.png": "ROC curves",
     "figures/reliability.png": "reliability diagram",
+    "figures/confusion_matrix.png": "confusion matrix",
 }
 """Figures of a model that the page shows: file in its folder -> title."""
 
@@ -31,23 +33,35 @@ class Pair:
     binary: Classifier
     lesion: Classifier
 
-    @property
-    def point(self) -> Threshold:
-        """The operating point of the binary model: its threshold, its aim, the split it is from."""
-        return next(iter(self.binary.config.thresholds.values()))
+    @functools.cached_property
+    def metrics(self) -> dict[str, Any]:
+        """The metrics.json of the seven-class model, whose probability of malignancy is shown."""
+        return figures(self.lesion)
 
     @functools.cached_property
     def tested(self) -> dict[str, Any]:
-        """The counts of that operating point on the test split, from metrics.json.
+        """The counts of the lower cut of that model on the test split, from metrics.json.
 
         `intervals` are those of its sensitivity and specificity.
         """
-        test = figures(self.binary)["test"]
+        test = self.metrics["test"]
         bounds = test.get("intervals", {}).get("bounds", {})
+        return {**test["operating_points"][self.point], "intervals": bounds}
+
+    @functools.cached_property
+    def zone_counts(self) -> dict[str, int]:
+        """Zone -> how many of 100 test images in it were cancer; {} where nothing was measured."""
+        zones = self.metrics["test"].get("zones", {})
         return {
-            **test["operating_points"][next(iter(self.binary.config.thresholds))],
-            "intervals": bounds,
+            zone: round(100 * counts["malignant"] / counts["n"])
+            for zone, counts in zones.items()
+            if counts["n"]
         }
+
+    @property
+    def point(self) -> str:
+        """The name of the operating point that is the lower cut."""
+        return next(iter(self.lesion.config.thresholds))
 
 
 class Models:
@@ -157,9 +171,8 @@ def figures(model: Classifier) -> dict[str, Any]:
 
 
 def card_text(model: Classifier) -> str:
-    """Read the model card without its front matter and pictures."""
-    text = (model.folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)[2]
-    return re.sub(r"^!\[.*\)$", "", text, flags=re.MULTILINE)
+    """Read the model card without its front matter."""
+    return (model.folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)[2]
 
 
 def identity(model: Classifier) -> dict[str, str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from dermhub import DermhubError, ImageError
 
 NOT_TAKEN = "The server could not take this file: give it a plain name, or upload it again."
+
+REPAIR = r"\1 and can't be decoded: save it again as JPEG or PNG."
 
 GONE = (
     "The server has deleted this image, as it does with every upload within minutes: upload it "
@@ -40,4 +43,6 @@ class Uploads:
 
 def for_visitor(error: DermhubError) -> str:
     """Return the sentence of an error, for someone who sent a file and knows of no bytes."""
-    return str(error).replace("the uploaded data", "The file")
+    text = str(error).replace("the uploaded data", "The file")
+    # What a decoder says in parentheses is for programmers.
+    return re.sub(r"(is damaged or cut short) and can't be decoded \(.*\)\.$", REPAIR, text)

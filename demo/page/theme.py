@@ -1,4 +1,4 @@
-"""The theme of the page: style.css, page.js, and colours with enough contrast."""
+"""The theme of the page: style sheets, scripts, and colours with enough contrast."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+
+SCRIPTS = ("page.js", "answer.js")
+"""Scripts of the page, in the order in which they run."""
+
+STYLES = ("style.css", "answer.css", "print.css")
+"""Style sheets of the page; a later one wins."""
 
 CONTRAST = {
     "body_text_color_subdued": "*neutral_600",
@@ -42,9 +48,11 @@ def theme() -> dict[str, Any]:
         font=system,
         font_mono=["ui-monospace", "Consolas", "monospace"],
     ).set(**CONTRAST)
-    script = (HERE / "page.js").read_text(encoding="utf-8")
-    return {
-        "css": (HERE / "style.css").read_text(encoding="utf-8"),
-        "head": f"<script>{script}</script>",
-        "theme": theme,
-    }
+    # As `css`, Gradio would add every rule a second time behind a prefix that breaks some of them.
+    styles = "".join(f"<style>{_text(name)}</style>" for name in STYLES)
+    scripts = "".join(f"<script>{_text(name)}</script>" for name in SCRIPTS)
+    return {"head": styles + scripts, "theme": theme}
+
+
+def _text(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")
