@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dermhub.arrays import Floats64, Ints
-from dermhub.models import abstention, conformal
+from dermhub.models import conformal
 from dermhub.models.config import Conformal
 
 
@@ -28,7 +28,7 @@ def set_figures(
     held = conformal.prediction_sets(probabilities, limits, classes)
     size = held.sum(axis=1)
     hit = held[np.arange(len(targets)), targets]
-    mute = abstention.abstains(probabilities, limits, classes)
+    mute = conformal.abstains(probabilities, limits, classes)
     right = probabilities.argmax(axis=1) == targets
     weight = conformal.photograph_weights(lesions)
 

@@ -25,7 +25,7 @@ from dermhub.evaluation import (
 )
 from dermhub.evaluation.bootstrap import Resamples
 from dermhub.evaluation.predictions import logits_of
-from dermhub.models import abstention, prediction
+from dermhub.models import conformal, prediction
 from dermhub.models.config import Conformal, ModelConfig
 from dermhub.tasks import Task
 
@@ -118,7 +118,7 @@ def _set_figures(
 ) -> dict[str, Any]:
     """Figures of prediction sets, and sensitivity and specificity of the answers they leave."""
     figures = prediction_sets.set_figures(probabilities, true, lesions, task.classes, limits)
-    answered = ~abstention.abstains(probabilities, limits, task.classes)
+    answered = ~conformal.abstains(probabilities, limits, task.classes)
     score = prediction.malignancy(probabilities[answered], task)
     malignant = np.isin(true[answered], task.positive_indices)
     point = metrics.operating_point(score, malignant, threshold)

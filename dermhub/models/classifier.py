@@ -260,6 +260,7 @@ class Classifier:
         scores = models_prediction.malignancy(probabilities, self.config.task)
         # The first threshold is the model's operating point.
         operating_point, threshold = next(iter(self.config.thresholds.items()))
+        zones = self.config.zones
         level = self.config.conformal.level if self.config.conformal else 0.0
         return [
             Prediction(
@@ -271,6 +272,7 @@ class Classifier:
                 conformal=self._prediction_set(row),
                 concerns=of_image,
                 conformal_level=level,
+                zones=zones,
             )
             for row, score, of_image in zip(probabilities, scores, concerns, strict=True)
         ]

@@ -61,8 +61,8 @@ LOOKS = 36
 """Number of statistics of a picture."""
 
 SENTENCE = (
-    "This does not look like a photograph through a dermatoscope, the only kind of image that the "
-    "model has learnt: its answer means nothing here."
+    "This doesn't look like a dermatoscopic image. We only handle close-ups taken through a "
+    "dermatoscope. If yours is one, try without hair, gel or a dark rim."
 )
 
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from dermhub.arrays import Floats64, Ints
 from dermhub.concern import NOT_DERMATOSCOPIC, Concern
-from dermhub.models.abstention import abstention_reason
+from dermhub.models.conformal import abstention_reason
 from dermhub.tasks import Task
+from dermhub.zones import Zone, Zones
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,9 @@ class Prediction:
 
     `label` is the most probable class. `probabilities` are calibrated, in the task's class order,
     and sum to 1. `malignancy` is the probability of the malignant classes together, and `malignant`
-    whether it reaches `threshold`, the model's operating point named `operating_point`.
+    whether it reaches `threshold`, the model's operating point named `operating_point`. `zones` has
+    the cuts of the zones of suspicion, the lower of which is `threshold`; None in a model of an
+    earlier dermhub, which has no zones.
 
     `conformal` is the prediction set, the most probable class first: of the lesions of each class,
     the share `conformal_level` has that class in its set (see `dermhub.models.conformal`). A level
@@ -36,6 +39,7 @@ class Prediction:
     conformal: tuple[str, ...] = ()
     concerns: tuple[Concern, ...] = ()
     conformal_level: float = 0.0
+    zones: Zones | None = None
 
     @property
     def abstention(self) -> str:
@@ -63,6 +67,11 @@ class Prediction:
         """True where the probability of malignancy reaches the operating point."""
         return self.malignancy >= self.threshold
 
+    @property
+    def zone(self) -> Zone | None:
+        """The zone of suspicion, by the probability of malignancy alone; None without zones."""
+        return self.zones.of(self.malignancy) if self.zones else None
+
 
 def softmax(logits: NDArray[Any], temperature: float = 1.0) -> Floats64:
     """Return the softmax of each row of (N, C) logits divided by `temperature`, in float64."""
@@ -83,7 +92,7 @@ def malignancy(probabilities: Floats64, task: Task) -> Floats64:
 
 def csv_columns(classes: Sequence[str]) -> list[str]:
     """List the columns of a CSV table of predictions, for a model with these classes."""
-    answer = ["image", "label", "malignancy", "malignant", "threshold"]
+    answer = ["image", "label", "malignancy", "malignant", "threshold", "zone"]
     probabilities = [f"p_{name}" for name in classes]
     return [*answer, *probabilities, "conformal", "concerns", "abstention"]
 
@@ -96,6 +105,7 @@ def to_record(image: str, prediction: Prediction) -> dict[str, Any]:
         "malignancy": prediction.malignancy,
         "malignant": prediction.malignant,
         "threshold": prediction.threshold,
+        "zone": prediction.zone or "",
         **{f"p_{name}": value for name, value in prediction.probabilities.items()},
         "conformal": list(prediction.conformal),
         "concerns": [asdict(concern) for concern in prediction.concerns],

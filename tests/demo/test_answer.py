@@ -16,8 +16,8 @@ from demo.reading import Reading
 from dermhub.concern import Concern
 from dermhub.images.drawn_lesions import draw
 from dermhub.models.classifier import Classifier
-from dermhub.models.config import Threshold
 from dermhub.tasks import LESION, plain_name
+from dermhub.zones import Threshold
 from tests.support.readings import HOSTILE, SEVEN, Page, reading
 
 POINT = Threshold(0.25, "at least 95% sensitivity for malignancy")
@@ -198,14 +198,14 @@ def test_the_gravest_reason_is_the_headline_and_the_others_follow() -> None:
 @pytest.mark.parametrize(
     ("damaged", "words"),
     [
-        (draw(3, (96, 72)), "The image has 96 x 72 pixels"),
+        (draw(3, (96, 72)), "The image is too small (96 x 72 pixels)"),
         (draw(3).filter(ImageFilter.GaussianBlur(2)), "The image is blurred"),
         (draw(3).point(lambda value: value // 3), "The image is too dark"),
         (draw(3).point(lambda value: min(value * 2, 255)), "The image is overexposed"),
-        (ImageOps.expand(draw(3), 40), "A dark surround covers"),
+        (ImageOps.expand(draw(3), 40), "A dark rim covers"),
         (
             draw(3).crop((0, 0, 200, 20)).resize((200, 150)).effect_spread(2),
-            "Nothing that stands out from the skin",
+            "We couldn't find the outline of a lesion",
         ),
     ],
 )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dermhub.evaluation import prediction_sets
-from dermhub.models import abstention, conformal
+from dermhub.models import conformal
 from dermhub.models.config import Conformal
 
 TWO = ("benign", "malignant")
@@ -122,11 +122,11 @@ def test_new_lesions_are_covered_as_promised(level: float) -> None:
 )
 def test_why_there_is_no_answer(size: int, classes: int, sentence: str) -> None:
     held = SEVEN[:size]
-    said = abstention.abstention_reason(held, classes, "a")
+    said = conformal.abstention_reason(held, classes, "a")
     assert sentence in said
     assert bool(said) == bool(sentence)
     # Where a set is no answer anyway, that is the reason that is given.
-    without = abstention.abstention_reason(held, classes, "z")
+    without = conformal.abstention_reason(held, classes, "z")
     assert without == (
         said
         or "The most probable class, z, is less probable here than in most lesions of that class, "
@@ -160,7 +160,7 @@ def test_measure_by_hand() -> None:
         "mean_size": 1.0,
         "abstention_rate": pytest.approx(1 / 3),
     }
-    assert abstention.abstains(probabilities, fitted, TWO).tolist() == [
+    assert conformal.abstains(probabilities, fitted, TWO).tolist() == [
         False,
         True,
         False,
