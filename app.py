@@ -151,7 +151,7 @@ def serve(serving: server.Server, given: argparse.Namespace) -> int:
     """
     from demo.models import FAST, Models, offered
     from demo.page.page import make_page
-    from demo.page.theme import theme
+    from demo.page.theme import FRONT, theme
 
     models = Models(offered(given.binary, given.lesion))
     models.pair(FAST)
@@ -162,6 +162,7 @@ def serve(serving: server.Server, given: argparse.Namespace) -> int:
         theme(),
         models.identities,
         mcp=given.mcp,
+        front=FRONT,
     )
     if not address:
         warn("no public link could be made: check the network; the page is served here alone.")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dermhub.images.drawn_lesions import draw
     from dermhub.images.photo import Photo
     from dermhub.images.view import InputSpec
-    from dermhub.models.assessment import Assessment, Diagnosis, assess
+    from dermhub.models.assessment import Assessment, Diagnosis, assess, stability
     from dermhub.models.catalog import shipped
     from dermhub.models.classifier import Classifier, load
     from dermhub.models.config import ModelConfig
@@ -58,7 +58,7 @@ _HOMES = {
     "images.drawn_lesions": ("draw",),
     "images.photo": ("Photo",),
     "images.view": ("InputSpec",),
-    "models.assessment": ("Assessment", "Diagnosis", "assess"),
+    "models.assessment": ("Assessment", "Diagnosis", "assess", "stability"),
     "models.catalog": ("shipped",),
     "models.classifier": ("Classifier", "load"),
     "models.config": ("ModelConfig",),
@@ -102,6 +102,7 @@ __all__ = [
     "load",
     "plain_name",
     "shipped",
+    "stability",
 ]
 
 

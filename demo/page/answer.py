@@ -40,6 +40,7 @@ def view_of(reading: Reading, pair: Pair, kind: str) -> View:
     )
     notes = tuple(note.sentence for note in assessment.notes)
     model = NAMES[kind]
+    photo, size = maps.photograph(reading)
     record = as_record(reading.first, reading.second, assessment)
     content = {
         "dermhub": __version__,
@@ -58,7 +59,8 @@ def view_of(reading: Reading, pair: Pair, kind: str) -> View:
         notes=notes[:MOST_NOTES],
         likely=tuple(shown for _, shown in rows if shown not in folded),
         unlikely=tuple(folded),
-        photo=maps.photograph(reading),
+        photo=photo,
+        size=size,
         outline=maps.outline(reading),
         maps=tuple(maps.class_maps(reading, assessment)),
         choices=tuple((item.code, f"{shown.name} ({shown.percent})") for item, shown in rows),

@@ -48,9 +48,10 @@ def shrunk(image: Image.Image, width: int = SHOWN_WIDTH) -> Image.Image:
     return image.resize(size, Image.Resampling.BICUBIC)
 
 
-def photograph(reading: Reading) -> str:
-    """Return the photograph of a reading as an address that holds it."""
-    return data_uri(shrunk(_any(reading).image), "JPEG")
+def photograph(reading: Reading) -> tuple[str, tuple[int, int]]:
+    """Return the photograph of a reading as an address that holds it, and its size in pixels."""
+    image = shrunk(_any(reading).image)
+    return data_uri(image, "JPEG"), image.size
 
 
 def outline(reading: Reading) -> str:
@@ -101,6 +102,8 @@ def caption(explanation: Explanation, name: str, other: str = "") -> str:
 
 
 def _place(explanation: Explanation) -> str:
+    if explanation.prediction.rejected:
+        return "That means little in an image of another kind."
     if not explanation.lesion_share:
         return "No outline of a lesion was found."
     if not explanation.judged:

@@ -47,8 +47,7 @@
 
   // An inner step of Gradio: an event of the component that shows the answer.
   const act = (event) => {
-    const target = document.querySelector("#answer .derm-events") || document.getElementById("answer");
-    target?.dispatchEvent(new CustomEvent("derm", { bubbles: true, detail: event }));
+    document.querySelector("#answer [data-ticket]")?.dispatchEvent(new CustomEvent("derm", { bubbles: true, detail: event }));
   };
 
   const clear = () => {
@@ -108,6 +107,7 @@
       return [files, kind, tickets.batch];
     },
     batch: () => tickets.batch,
+    label: (files) => (files?.length ? `Check ${files.length} image${files.length > 1 ? "s" : ""}` : "Check the images"),
     row: 0,
     // A row of the table of many images was chosen: it is answered on the first tab.
     openRow(name) {

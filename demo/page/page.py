@@ -188,7 +188,9 @@ def _several_images(shared: Shared, image: gr.Image) -> None:
             elem_id="files",
             height=140,
         )
-        start = gr.Button("Check the images", variant="primary", elem_id="start-batch")
+        start = gr.Button(
+            "Check the images", variant="primary", elem_id="start-batch", interactive=True
+        )
         table = _html("", elem_id="table", js_on_load=CALLED)
     latest_run = gr.State(LatestRun())
 
@@ -203,7 +205,7 @@ def _several_images(shared: Shared, image: gr.Image) -> None:
         try:
             rows: list[dict[str, Any]] = []
             yield mark(several.progress(rows, len(given)), "batch", ticket)
-            for row in several.rows(shared.models.pair(kind), given, shared.uploads):
+            for row in several.rows(shared.models.pair(kind), given, shared.uploads, pictures=True):
                 if latest.ticket != ticket:
                     # Other files were chosen meanwhile, or the visitor has started anew.
                     return
@@ -243,7 +245,7 @@ def _several_images(shared: Shared, image: gr.Image) -> None:
         queue=False,
         **PRIVATE,
     )
-    files.change(None, files, None, js="(files) => { window.dermhub.count(files); }", **PRIVATE)
+    files.change(None, files, start, js="(files) => window.dermhub.label(files)", **PRIVATE)
     opened = table.click(
         open_row,
         [files, shared.ticket],
@@ -262,24 +264,24 @@ def _measured(shared: Shared, tab: gr.Tab) -> None:
     _html(fill("prevalence_head.html.jinja"), elem_id="means-head")
     slider = gr.Slider(
         1,
-        50,
-        5,
+        500,
+        20,
         step=1,
-        label="Of 100 people examined, so many have skin cancer",
+        label=f"Of {prevalence.PEOPLE:,} people examined, so many have skin cancer",
         elem_id="prevalence",
     )
     means = _html("", elem_id="means")
     more = _html("", elem_id="more-figures")
 
-    def meaning_of(percent: float, kind: str) -> str:
+    def meaning_of(people: float, kind: str) -> str:
         try:
-            return prevalence.html(shared.models.pair(kind), percent)
+            return prevalence.html(shared.models.pair(kind), people)
         except DermhubError as error:
             return problem(str(error))
 
-    def measured(kind: str, percent: float) -> tuple[str, str, str]:
+    def measured(kind: str, people: float) -> tuple[str, str, str]:
         pair = shared.models.pair(kind)
-        return page_figures.summary(pair), meaning_of(percent, kind), page_figures.details(pair)
+        return page_figures.summary(pair), meaning_of(people, kind), page_figures.details(pair)
 
     slider.change(meaning_of, [slider, shared.kind], means, queue=False, **PRIVATE)
     gr.on(

@@ -101,7 +101,7 @@ def _cells(number: int, record: dict[str, Any]) -> dict[str, Any]:
         "word": record["zone"].replace(" ", "-"),
         "percent": whole_percent(record["malignancy"], cuts),
         "share": record["malignancy"],
-        "summary": record["summary"],
+        "summary": "" if record["refused"] else record["summary"],
         "note": record["reasons"][0]["sentence"] if record["reasons"] else "",
         "picture": record["picture"],
     }

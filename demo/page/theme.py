@@ -34,6 +34,22 @@ Text needs 4.5:1, and the edge of a box 3:1 (WCAG 2.2, 1.4.3 and 1.4.11).
 """
 
 
+FRONT = """<meta property="og:type" content="website">
+<meta property="og:title" content="dermhub: how suspicious does a mole look to an AI?">
+<meta property="og:description" content="Research demo for dermatoscopic images of skin lesions: \
+how suspicious, which diagnoses fit, where the AI looked. Not a medical device.">
+<meta name="description" content="Research demo for dermatoscopic images. Not a medical device.">
+<script>
+// The page is in English, and so are Gradio's own words in it, whatever the browser's language.
+Object.defineProperty(navigator, "language", { get: () => "en" });
+Object.defineProperty(navigator, "languages", { get: () => ["en"] });
+</script>"""
+"""Top of the head: words for link previews, and one language."""
+
+ICON = HERE / "icon.png"
+"""The page's icon, drawn by `docs/examples.py`."""
+
+
 def theme() -> dict[str, Any]:
     """Return arguments for `launch` or `mount_gradio_app`.
 
@@ -51,7 +67,7 @@ def theme() -> dict[str, Any]:
     # As `css`, Gradio would add every rule a second time behind a prefix that breaks some of them.
     styles = "".join(f"<style>{_text(name)}</style>" for name in STYLES)
     scripts = "".join(f"<script>{_text(name)}</script>" for name in SCRIPTS)
-    return {"head": styles + scripts, "theme": theme}
+    return {"head": styles + scripts, "theme": theme, "favicon_path": str(ICON)}
 
 
 def _text(name: str) -> str:

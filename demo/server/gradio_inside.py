@@ -8,6 +8,7 @@ one, so that an upgrade of Gradio is checked against this file alone
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import time
 from abc import ABC, abstractmethod
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import gradio as gr
-from gradio import networking, route_utils, server_messages
+import jinja2
+from gradio import networking, route_utils, routes, server_messages
 from gradio.data_classes import FileData, ImageData, ListFiles
 from gradio.queueing import Event, Queue
 from gradio.state_holder import SessionState
@@ -101,6 +103,22 @@ def _named_paths(payload: ListFiles | FileData | None) -> list[tuple[str, str]]:
         return []
     files = payload.root if isinstance(payload, ListFiles) else [payload]
     return [(file.path, file.orig_name or Path(file.path).name) for file in files]
+
+
+def put_in_front(html: str) -> None:
+    """Put HTML at the top of the served page, in place of Gradio's own tags for link previews.
+
+    Gradio serves `frontend/index.html` from `routes.templates`; what is given as `head` comes later,
+    by a script, where no program that makes a preview would see it.
+    """
+    templates = routes.templates.env
+    name = "frontend/index.html"
+    assert templates.loader is not None
+    source = templates.loader.get_source(templates, name)[0]
+    rest = re.sub(r'<meta\s+(?:property="og:|name="twitter:)[^>]*/>', "", source)
+    charset = '<meta charset="utf-8" />'
+    front = rest.replace(charset, f"{charset}\n{{% raw %}}{html}{{% endraw %}}")
+    templates.loader = jinja2.ChoiceLoader([jinja2.DictLoader({name: front}), templates.loader])
 
 
 def mounted_app(outer: FastAPI) -> App:
