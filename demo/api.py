@@ -44,7 +44,8 @@ class Api:
             if image is None:
                 return ""
             pair = self.models.pair(model)
-            return answer.answer(reading.read(pair, self.uploads.content(image)), pair, model)
+            read = reading.read(pair, self.uploads.content(image))
+            return answer.answer(read, pair.track_record, model)
         except ImageError as error:
             return problem(for_visitor(error), CANT_OPEN)
         except DermhubError as error:

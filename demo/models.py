@@ -27,6 +27,20 @@ PICTURES = {
 
 
 @dataclass(frozen=True)
+class TrackRecord:
+    """What an answer says of the models behind it.
+
+    `tested` holds the counts of the lower cut on test images (tp, fn, fp, tn), `of_100` for each
+    zone how many of 100 test images in it were cancer ({} where nothing was measured), and `models`
+    for each task in words the name and the sha256 of the weights.
+    """
+
+    tested: dict[str, Any]
+    of_100: dict[str, int]
+    models: dict[str, tuple[str, str]]
+
+
+@dataclass(frozen=True)
 class Pair:
     """A model of each task."""
 
@@ -49,14 +63,17 @@ class Pair:
         return {**test["operating_points"][self.point], "intervals": bounds}
 
     @functools.cached_property
-    def zone_counts(self) -> dict[str, int]:
-        """Zone -> how many of 100 test images in it were cancer; {} where nothing was measured."""
+    def track_record(self) -> TrackRecord:
+        """What an answer says of these models."""
         zones = self.metrics["test"].get("zones", {})
-        return {
+        of_100 = {
             zone: round(100 * counts["malignant"] / counts["n"])
             for zone, counts in zones.items()
             if counts["n"]
         }
+        both = {"seven classes": self.lesion, "benign or malignant": self.binary}
+        models = {task: (model.name, model.config.weights_sha256) for task, model in both.items()}
+        return TrackRecord(self.tested, of_100, models)
 
     @property
     def point(self) -> str:

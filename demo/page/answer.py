@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
-from demo.models import NAMES, Pair, identity
+from demo.models import NAMES, TrackRecord
 from demo.page import maps
 from demo.page.html import NOTICE, fill
 from demo.page.view import Row, Scale, View
 from demo.reading import Reading, as_record
-from dermhub import Assessment, Classifier, Diagnosis, Zone, __version__
+from dermhub import Assessment, Diagnosis, Zone, __version__
 
 UNLIKELY = 0.05
 """Probability below which a diagnosis is folded away, unless the zone's map is of it."""
@@ -19,13 +20,13 @@ MOST_NOTES = 2
 """Notes that stand above the zone; any others are among the technical details."""
 
 
-def answer(reading: Reading, pair: Pair, kind: str) -> str:
+def answer(reading: Reading, track_record: TrackRecord, kind: str) -> str:
     """Return all that the page says of an image, as HTML."""
-    return fill("answer.html.jinja", view=view_of(reading, pair, kind), notice=NOTICE)
+    return fill("answer.html.jinja", view=view_of(reading, track_record, kind), notice=NOTICE)
 
 
-def view_of(reading: Reading, pair: Pair, kind: str) -> View:
-    """Return the view of a reading by a pair of models of a kind."""
+def view_of(reading: Reading, track_record: TrackRecord, kind: str) -> View:
+    """Return the view of a reading by models of a kind with their record on test images."""
     assessment = reading.assessment
     rows = [(item, row(item)) for item in assessment.diagnoses]
     folded = [
@@ -45,7 +46,7 @@ def view_of(reading: Reading, pair: Pair, kind: str) -> View:
     content = {
         "dermhub": __version__,
         "kind": kind,
-        "weights": {name: identity(model) for name, model in _models(pair)},
+        "models": track_record.models,
         **record,
     }
     return View(
@@ -54,8 +55,8 @@ def view_of(reading: Reading, pair: Pair, kind: str) -> View:
         title=assessment.title,
         sentence=assessment.summary,
         scale=scale,
-        record=record_of(assessment, pair),
-        meaning=tuple(_meaning(pair, scale)),
+        record=record_of(assessment, track_record.of_100),
+        meaning=tuple(_meaning(track_record.tested, scale)),
         notes=notes[:MOST_NOTES],
         likely=tuple(shown for _, shown in rows if shown not in folded),
         unlikely=tuple(folded),
@@ -67,7 +68,7 @@ def view_of(reading: Reading, pair: Pair, kind: str) -> View:
         two=(("malignant", "malignant"), ("benign", "benign")),
         model=model,
         version=__version__,
-        technical=tuple(_technical(reading, pair)),
+        technical=tuple(_technical(reading, track_record)),
         text=as_text(assessment, scale, notes, model),
         record_json=json.dumps(content),
     )
@@ -75,7 +76,9 @@ def view_of(reading: Reading, pair: Pair, kind: str) -> View:
 
 def row(item: Diagnosis) -> Row:
     """Return a diagnosis as a line of the list: "Mole (melanocytic nevus)"."""
-    name = item.everyday.removeprefix("a ").capitalize()
+    # Not `capitalize`, which would make Bowen small.
+    bare = item.everyday.removeprefix("a ")
+    name = bare[0].upper() + bare[1:]
     # "Benign keratosis" needs no "(benign keratosis-like lesion)".
     formal = "" if item.name.lower().startswith(name.lower()) else item.name
     return Row(name, formal, item.probability, item.malignant, item.description)
@@ -99,10 +102,9 @@ def as_text(assessment: Assessment, scale: Scale, notes: tuple[str, ...], model:
     return "\n".join(lines)
 
 
-def record_of(assessment: Assessment, pair: Pair) -> tuple[str, str, str] | None:
+def record_of(assessment: Assessment, counts: dict[str, int]) -> tuple[str, str, str] | None:
     """Say how many of 100 test images in this zone were cancer, in three parts; None if unknown."""
-    counts = pair.zone_counts
-    if not counts:
+    if assessment.zone not in counts:
         return None
     where = {
         Zone.LOW: "scored this low",
@@ -110,13 +112,13 @@ def record_of(assessment: Assessment, pair: Pair) -> tuple[str, str, str] | None
         Zone.HIGHLY_SUSPICIOUS: "scored this high",
     }[assessment.zone]
     number = counts[assessment.zone]
-    others = ", ".join(f"{zone.value}: {counts[zone]}" for zone in Zone if zone != assessment.zone)
+    rest = {zone: counts[zone] for zone in Zone if zone in counts and zone != assessment.zone}
+    others = ", ".join(f"{zone}: {count}" for zone, count in rest.items())
     middle = f"{number} {'was' if number == 1 else 'were'} cancer"
     return f"Of 100 test images {where},", middle, f" ({others})."
 
 
-def _meaning(pair: Pair, scale: Scale) -> Iterator[str]:
-    tested = pair.tested
+def _meaning(tested: dict[str, Any], scale: Scale) -> Iterator[str]:
     sick, healthy = tested["tp"] + tested["fn"], tested["fp"] + tested["tn"]
     yield (
         f"From the alarm level ({scale.alarm_level}) on, an image is flagged. On test images that "
@@ -125,11 +127,11 @@ def _meaning(pair: Pair, scale: Scale) -> Iterator[str]:
     )
     yield (
         f"Of these test images, {100 * sick / (sick + healthy):.0f} of 100 were cancer. Where "
-        "cancer is rarer, fewer alarms are true: see \"How good is it?\"."
+        'cancer is rarer, fewer alarms are true: see "How good is it?".'
     )
 
 
-def _technical(reading: Reading, pair: Pair) -> Iterator[tuple[str, str]]:
+def _technical(reading: Reading, track_record: TrackRecord) -> Iterator[tuple[str, str]]:
     first, second = reading.first, reading.second
     assessment = reading.assessment
     zones = assessment.zones
@@ -149,10 +151,5 @@ def _technical(reading: Reading, pair: Pair) -> Iterator[tuple[str, str]]:
     yield "The map", reading.lesion[assessment.explained, ""].verdict
     for note in assessment.notes[MOST_NOTES:]:
         yield "Also", note.sentence
-    for task, model in _models(pair):
-        yield f"Model ({task})", f"{model.name}, weights {identity(model)['weights_sha256'][:12]}"
-
-
-def _models(pair: Pair) -> Iterator[tuple[str, Classifier]]:
-    yield "seven classes", pair.lesion
-    yield "benign or malignant", pair.binary
+    for task, (name, weights) in track_record.models.items():
+        yield f"Model ({task})", f"{name}, weights {weights[:12]}"

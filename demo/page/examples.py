@@ -18,7 +18,9 @@ def listed(folder: Path) -> list[str]:
     kinds = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"}
     paths = [str(path) for path in sorted(folder.glob("*")) if path.suffix.lower() in kinds]
     if not paths:
-        raise ImageError(f"{folder} holds no image to try: expected .jpg, .png, .tif or .webp files.")
+        raise ImageError(
+            f"{folder} holds no image to try: expected .jpg, .png, .tif or .webp files."
+        )
     return paths[:12]
 
 

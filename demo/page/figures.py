@@ -91,7 +91,7 @@ def _rows(pair: Pair) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "Another hospital (PH2, Portugal)", flagged(counts, counts["bounds"])
 
 
-def _zones(pair: Pair) -> Iterator[tuple[str, list[tuple[str, int]]]]:
+def _zones(pair: Pair) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Yield each data set with the cancers of 100 images in each zone, where they were counted."""
     for title, figures in (
         ("Test images", pair.metrics["test"]),
@@ -99,7 +99,11 @@ def _zones(pair: Pair) -> Iterator[tuple[str, list[tuple[str, int]]]]:
     ):
         counts = figures.get("zones")
         if counts:
-            yield title, [(zone.value, counts[zone.value]) for zone in Zone]
+            yield title, [(zone.value, _cancers_of_100(counts[zone.value])) for zone in Zone]
+
+
+def _cancers_of_100(counts: dict[str, Any]) -> str:
+    return f"{100 * counts['malignant'] / counts['n']:.0f}" if counts["n"] else "no image"
 
 
 def _subgroups(subgroups: dict[str, Any]) -> Iterator[tuple[str, list[tuple[str, dict[str, Any]]]]]:
@@ -145,7 +149,9 @@ def _number(test: dict[str, Any], key: str) -> str:
     if value is None:
         return "not defined"
     shown = f"{value:.3f}"
-    return shown if not bounds or None in bounds else f"{shown} ({bounds[0]:.3f} to {bounds[1]:.3f})"
+    return (
+        shown if not bounds or None in bounds else f"{shown} ({bounds[0]:.3f} to {bounds[1]:.3f})"
+    )
 
 
 @functools.lru_cache(maxsize=16)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from demo.api import Api, publish
 from demo.models import ACCURATE, FAST, Models
-from demo.page import prevalence, several, stability
 from demo.page import figures as page_figures
+from demo.page import prevalence, several, stability
 from demo.page.examples import SHIPPED, label_of, listed
-from demo.page.html import CANT_OPEN, fill, problem
+from demo.page.html import fill, problem
 from demo.page.marks import LatestRun, mark
 from demo.read_upload import NOT_TAKEN, Uploads, for_visitor
 from dermhub import DermhubError, __version__
@@ -97,10 +97,8 @@ def make_page(
             with gr.Tab("How good is it?") as tab:
                 _measured(shared, tab)
         with gr.Row(elem_id="settings", visible=len(choices) > 1):
-            kind.render()
-        _html(
-            fill("foot.html.jinja", version=__version__, shared_link=shared_link), elem_id="foot"
-        )
+            kind.render()  # type: ignore[no-untyped-call]
+        _html(fill("foot.html.jinja", version=__version__, shared_link=shared_link), elem_id="foot")
         hidden = gr.Image(type="filepath", visible=False)
         files = gr.File(file_count="multiple", visible=False)
         publish(Api(models, shared.uploads), hidden, files, kind, **LIMITS)

@@ -76,7 +76,8 @@ def trials(pair: Pair, content: bytes | Photo) -> tuple[Trial, ...]:
     photos = (original, *(Photo(image) for image in images[1:]))
     both = zip(pair.binary.predict(photos), pair.lesion.predict(photos), strict=True)
     return tuple(
-        Trial(name, assess(first, second)) for name, (first, second) in zip(names, both, strict=True)
+        Trial(name, assess(first, second))
+        for name, (first, second) in zip(names, both, strict=True)
     )
 
 

@@ -74,8 +74,8 @@ class View:
     `zone` is "low", "suspicious" or "highly suspicious". Where `refused`, a refusal stands in
     front, and the rest is shown on demand. `record` is a sentence in three parts, the middle one
     stressed. `shown` is the key of the map that is shown first; `choices` are the classes whose
-    maps can be chosen (code, text), and `two` the same for benign and malignant. `size` is width and
-    height of `photo` in pixels.
+    maps can be chosen (code, text), and `two` the same for benign and malignant. `size` is the
+    width and height of `photo` in pixels.
     """
 
     refused: bool

@@ -108,8 +108,8 @@ def _named_paths(payload: ListFiles | FileData | None) -> list[tuple[str, str]]:
 def put_in_front(html: str) -> None:
     """Put HTML at the top of the served page, in place of Gradio's own tags for link previews.
 
-    Gradio serves `frontend/index.html` from `routes.templates`; what is given as `head` comes later,
-    by a script, where no program that makes a preview would see it.
+    Gradio serves `frontend/index.html` from `routes.templates`; what is given as `head` comes
+    later, by a script, where no program that makes a preview would see it.
     """
     templates = routes.templates.env
     name = "frontend/index.html"

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYOUT = {
     "": {"__init__", "accounts", "api", "models", "reading", "read_upload"},
     "page": {"__init__", "answer", "examples", "figures", "html", "maps", "marks", "page"}
-    | {"prevalence", "several", "stability", "theme"},
+    | {"prevalence", "several", "stability", "theme", "view"},
     "server": {"__init__", "door", "event_log", "gradio_inside", "upload_folder", "process"}
     | {"server", "waiting_room"},
 }
