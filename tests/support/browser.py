@@ -36,9 +36,6 @@ QUIET = (
 )
 """Chromium as root, which asks nobody for anything on its own."""
 
-SUSPICIOUS, HIGHLY_SUSPICIOUS = 0.3, 0.6
-"""Cuts of the models of the page."""
-
 Open = Callable[..., Any]
 
 
@@ -59,16 +56,33 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def models(trained: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def drawings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Images of every kind: drawn lesions, noise, and the one that the models know."""
+    folder = tmp_path_factory.mktemp("drawings")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)).save(
+        folder / "noise.png"
+    )
+    learnt().save(folder / "learnt.png")
+    for seed in range(40):
+        draw(seed, (300, 200), seed % 11 / 10).save(folder / f"drawing-{seed}.png")
+    return sorted(folder.glob("*"))
+
+
+@pytest.fixture(scope="session")
+def models(
+    trained: dict[str, Path], drawings: list[Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A folder of four models: standard ones that know one training image, and larger ones.
 
-    The cuts are set so that drawings lie in every zone.
+    The cuts are set so that a third of the drawings lies in each zone.
     """
     folder = tmp_path_factory.mktemp("models-of-the-page")
+    scores = [one.malignancy for one in dermhub.load(trained["lesion"]).predict(drawings)]
+    cuts = np.quantile(scores, [1 / 3, 2 / 3])
     for task, path in trained.items():
         for name in (task, f"{task}-accurate"):
             shutil.copytree(path, folder / name)
-            _set_cuts(folder / name / "config.json", SUSPICIOUS, HIGHLY_SUSPICIOUS)
+            _set_cuts(folder / name / "config.json", *cuts.tolist())
         add_file(
             folder / task,
             layout.SEEN,
@@ -100,23 +114,14 @@ def site(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dem
 
 
 @pytest.fixture(scope="session")
-def images(
-    models: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Path]:
+def images(models: Path, drawings: list[Path]) -> dict[str, Path]:
     """State -> an image that brings the standard models into it.
 
     States are the three zones, of images that are not refused, "refused", and the codes of reasons.
     """
-    folder = tmp_path_factory.mktemp("images-of-the-page")
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)).save(
-        folder / "noise.png"
-    )
-    learnt().save(folder / "learnt.png")
-    for seed in range(50):
-        draw(seed, (300, 200), seed % 11 / 10).save(folder / f"drawing-{seed}.png")
     pair = Pair(dermhub.load(models / "binary"), dermhub.load(models / "lesion"))
     chosen: dict[str, Path] = {}
-    for path in [*sorted(folder.glob("*")), *sorted(tiny_data.glob("images/*"))]:
+    for path in drawings:
         answer: Any = record(pair, path.read_bytes())
         chosen.setdefault("refused" if answer["refused"] else answer["zone"], path)
         for reason in answer["reasons"]:
