@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -188,8 +189,9 @@ def figures(model: Classifier) -> dict[str, Any]:
 
 
 def card_text(model: Classifier) -> str:
-    """Read the model card without its front matter."""
-    return (model.folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)[2]
+    """Read the model card without its front matter and pictures."""
+    text = (model.folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)[2]
+    return re.sub(r"^!\[.*\)$", "", text, flags=re.MULTILINE)
 
 
 def identity(model: Classifier) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Any
 import fastapi
 import gradio as gr
 import pytest
-from gradio import networking, queueing, route_utils, server_messages
+from gradio import networking, queueing, route_utils, routes, server_messages
 from gradio.data_classes import FileData, ImageData, ListFiles
 from gradio.state_holder import SessionState
 
@@ -32,7 +32,7 @@ QUEUE |= {"process_time_per_fn", "push", "send_message", "compute_analytics_summ
 EVENT = {"_id", "alive", "enqueue_time", "fn", "session_hash"}
 HOLDER = {"session_data", "time_last_used"}
 OTHERS = {"_update_value_in_config", "get_fn", "setup_tunnel", "stop_event", "preprocess"}
-OTHERS |= {"avg_time", "root_block"}
+OTHERS |= {"avg_time", "root_block", "templates"}
 
 INNER = (PAGE | QUEUE | EVENT | HOLDER | OTHERS) - {"app", "blocks", "fn", "session_hash"}
 """Names that stand in one module of the demo alone. Those left out are common words, or have a
@@ -333,3 +333,19 @@ async def test_every_path_of_gradio_is_shut_or_known(page: gr.Blocks) -> None:
         "/gradio_api/call/v2/{api_name}",
     }
     assert "/gradio_api/upload" in paths
+
+
+def test_words_of_ours_stand_in_front_of_the_served_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    templates = routes.templates.env
+    monkeypatch.setattr(templates, "loader", templates.loader)
+    assert templates.loader is not None
+    before = templates.loader.get_source(templates, "frontend/index.html")[0]
+    # Guards the test: Gradio's own tags come first, and would be shown with a link.
+    assert 'property="og:title" content="Gradio"' in before
+    gradio_inside.put_in_front("<title>{{ ours }}</title>")
+    after = templates.loader.get_source(templates, "frontend/index.html")[0]
+    assert "{% raw %}<title>{{ ours }}</title>{% endraw %}" in after
+    assert after.index("<title>") < after.index("<base")
+    assert "og:" not in after
+    assert "twitter:" not in after
+    assert 'name="viewport"' in after
