@@ -222,11 +222,13 @@
     line.setAttribute("role", "status");
     line.setAttribute("aria-live", "polite");
     document.body.append(line);
+    // Gradio changes the HTML of a component piece by piece: texts and attributes, too.
+    const watched = { childList: true, subtree: true, characterData: true };
     new MutationObserver(() => {
       refresh();
       failed();
       window.dermhub.tidy?.();
-    }).observe(document.body, { childList: true, subtree: true });
+    }).observe(document.body, { ...watched, attributeFilter: ["data-ticket", "data-current", "data-run", "data-say"] });
   };
   setState("empty");
   if (document.body) start();

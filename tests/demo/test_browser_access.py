@@ -98,7 +98,9 @@ STATES: dict[str, Callable[[Any, dict[str, Path]], None]] = {
 SMALL = """() => [...document.querySelectorAll("button, a, input, select, summary")]
     .filter((one) => one.offsetParent && !one.disabled && getComputedStyle(one).opacity !== "0")
     .map((one) => [one.getBoundingClientRect(), one])
-    .filter(([box, one]) => box.width && Math.min(box.width, box.height) < 23.5)
+    // Gradio measures its tabs with copies of them that nobody sees.
+    .filter(([box, one]) => Math.min(box.width, box.height) > 1)
+    .filter(([box, one]) => Math.min(box.width, box.height) < 23.5)
     // A link in a sentence, and an input that its label makes larger.
     .filter(([_, one]) => !one.closest("p, dd, label") && one.type !== "range")
     .map(([box, one]) => `${one.tagName} ${one.className} ${box.width}x${box.height}`)"""
@@ -120,8 +122,7 @@ def test_axe_finds_nothing_serious(
 
 def test_all_fits_on_the_narrowest_screen(open_page: Open, images: dict[str, Path]) -> None:
     page = open_page("narrow")
-    tabs = page.get_by_role("tab")
-    assert tabs.count() >= 1
+    assert page.get_by_role("tab").count() == 3
     for name, state in STATES.items():
         state(page, images)
         assert fits(page), name

@@ -369,3 +369,18 @@ def test_our_own_examples_are_small_and_credited() -> None:
         with (model / "predictions.csv").open(encoding="utf-8", newline="") as file:
             split = {row["image_id"]: row["split"] for row in csv.DictReader(file)}
         assert {split[name] for name in ids} == {"test"}
+
+
+def test_figures_of_the_shipped_models_are_whole() -> None:
+    folders = shipped()
+    if not folders:
+        pytest.skip("model_cards/ holds no model")
+    pair = Pair(Classifier(folders["binary"]), Classifier(folders["lesion"]))
+    text = Page(figures.summary(pair)).text
+    assert "Only those that were biopsied" in text
+    assert "Another hospital (PH2, Portugal)" in text
+    tested = pair.tested
+    assert f"Of {tested['tp'] + tested['fn']} cancers {tested['tp']} were flagged" in text
+    more = Page(figures.details(pair))
+    assert "Mostly light skin." in more.text
+    assert more.of("download") == ["dermhub-lesion.md", "dermhub-binary.md"]

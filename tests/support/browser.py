@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 import dermhub
 from demo.models import Pair
@@ -63,6 +63,7 @@ def drawings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         folder / "noise.png"
     )
     learnt().save(folder / "learnt.png")
+    draw(3, (300, 200), 0.5).filter(ImageFilter.GaussianBlur(3)).save(folder / "blurred.png")
     for seed in range(40):
         draw(seed, (300, 200), seed % 11 / 10).save(folder / f"drawing-{seed}.png")
     return sorted(folder.glob("*"))
@@ -123,9 +124,13 @@ def images(models: Path, drawings: list[Path]) -> dict[str, Path]:
     chosen: dict[str, Path] = {}
     for path in drawings:
         answer: Any = record(pair, path.read_bytes())
-        chosen.setdefault("refused" if answer["refused"] else answer["zone"], path)
-        for reason in answer["reasons"]:
-            chosen.setdefault(reason["code"], path)
+        codes = {reason["code"] for reason in answer["reasons"]}
+        for code in codes:
+            chosen.setdefault(code, path)
+        if answer["refused"]:
+            chosen.setdefault("refused", path)
+        elif not codes & {"quality", "seen"}:
+            chosen.setdefault(answer["zone"], path)
     return chosen
 
 
