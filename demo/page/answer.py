@@ -79,8 +79,8 @@ def row(item: Diagnosis) -> Row:
     # Not `capitalize`, which would make Bowen small.
     bare = item.everyday.removeprefix("a ")
     name = bare[0].upper() + bare[1:]
-    # "Benign keratosis" needs no "(benign keratosis-like lesion)".
-    formal = "" if item.name.lower().startswith(name.lower()) else item.name
+    # "Benign keratosis" needs no "(benign keratosis-like lesion)" behind it.
+    formal = "" if item.name.split()[0] == name.split()[0].lower() else item.name
     return Row(name, formal, item.probability, item.malignant, item.description)
 
 
