@@ -21,8 +21,7 @@ NAMES = {FAST: "standard model", ACCURATE: "larger model"}
 
 PICTURES = {
     "figures/roc.png": "ROC curves",
-    "figures/reliability.png": "reliability diagram",
-    "figures/confusion_matrix.png": "confusion matrix",
+    "figures/reliability.png": "Reliability diagram",
 }
 """Figures of a model that the page shows: file in its folder -> title."""
 

@@ -104,9 +104,9 @@ class Server:
         from demo.server.waiting_room import WaitingRoom
 
         gradio_inside.keep_no_values()
+        gradio_inside.pass_paths_on()
         gradio_inside.put_in_front(front)
         page = make(self.folder.path, self._why_refused).queue(api_open=False)
-        gradio_inside.pass_paths_on(page)
         gradio_inside.limit_threads(page, WORKERS)
         room = WaitingRoom(page, self.event_log, self.folder, self.settings.max_queue)
         gradio_inside.use_queue(page, room)

@@ -211,8 +211,12 @@ async def test_limits_reach_what_gradio_makes_of_them(page: gr.Blocks) -> None:
 
 
 @pytest.mark.anyio
-async def test_uploads_are_passed_on_as_paths(page: gr.Blocks) -> None:
-    gradio_inside.pass_paths_on(page)
+async def test_uploads_are_passed_on_as_paths(
+    page: gr.Blocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for component in (gr.Image, gr.File):
+        monkeypatch.setattr(component, "preprocess", component.preprocess)
+    gradio_inside.pass_paths_on()
     inputs: list[Any] = list(page.fns[0].inputs)
     number, image, files = inputs
     assert number.preprocess(3) == 3
@@ -225,6 +229,10 @@ async def test_uploads_are_passed_on_as_paths(page: gr.Blocks) -> None:
     ]
     assert files.preprocess(sent[0]) == [("folder/a.png", "Ä.png")]
     assert files.preprocess(None) == []
+    # An example updates the image, and Gradio makes a new component for the visit.
+    state = SessionState(page)
+    state[image._id] = gr.Image(type="filepath", render=False)
+    assert state[image._id].preprocess(ImageData(path="no-image.txt")) == "no-image.txt"
 
 
 @pytest.mark.anyio
