@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dermhub.concern import NOT_DERMATOSCOPIC, Concern
+from dermhub.concern import Concern
 from dermhub.errors import ConfigError, ModelError
 from dermhub.models.conformal import abstention_reason
 from dermhub.models.explanation import Explanation
@@ -31,7 +31,7 @@ Of the validation images, 3 to 4 in 100 get the note that follows (`benchmarks/a
 """
 
 NOTES = (
-    *("seen", NOT_DERMATOSCOPIC, "too-small", "blurred", "too-dark", "too-bright", "vignette"),
+    *("seen", "too-small", "blurred", "too-dark", "too-bright", "vignette"),
     *("no-lesion", "models-differ", "not-stable", "beside-lesion", "open"),
 )
 """Codes of notes in the order in which they are shown; one that is not here comes last."""
@@ -165,7 +165,7 @@ def assess(binary: Prediction, lesion: Prediction) -> Assessment:
     zone = zones.of(shown)
     diagnoses = _ranked(lesion.probabilities)
     of_zone = (item for item in diagnoses if zone is Zone.LOW or item.malignant)
-    refused = binary.rejected and lesion.rejected
+    refused = lesion.rejected or binary.rejected
     return Assessment(
         malignancy=shown,
         zone=zone,
@@ -218,7 +218,8 @@ def _notes(
 ) -> Iterator[Concern]:
     """Yield what speaks against the answer; both models say the same of a blurred image."""
     for concern in dict.fromkeys(lesion.concerns + binary.concerns):
-        if refused is None or concern.code != NOT_DERMATOSCOPIC:
+        # The refusal itself is no note.
+        if concern != refused:
             yield concern
     if differ:
         low, high = sorted((binary.malignancy, lesion.malignancy))

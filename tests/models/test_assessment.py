@@ -108,14 +108,15 @@ def test_the_zone_rises_with_either_probability() -> None:
         )
 
 
-def test_the_gates_refuse_only_together_and_hide_nothing() -> None:
-    yes = dataclasses.replace(lesion(mel=0.6), concerns=(STRANGE,))
-    refused = assess(dataclasses.replace(binary(0.6), concerns=(STRANGE,)), yes)
-    assert (refused.refused, refused.notes) == (STRANGE, ())
-    assert (refused.zone, refused.explained) == (Zone.HIGHLY_SUSPICIOUS, "mel")
-    doubted = assess(binary(0.6), yes)
-    assert (doubted.refused, codes(doubted)) == (None, [NOT_DERMATOSCOPIC])
-    assert doubted.zone is Zone.HIGHLY_SUSPICIOUS
+def test_either_gate_refuses_and_hides_nothing() -> None:
+    seven, two = lesion(mel=0.6), binary(0.6)
+    strange = dataclasses.replace(seven, concerns=(STRANGE, BLURRED))
+    for first, second in ((two, strange), (dataclasses.replace(two, concerns=(STRANGE,)), strange)):
+        refused = assess(first, second)
+        assert (refused.refused, codes(refused)) == (STRANGE, ["blurred"])
+        assert (refused.zone, refused.explained) == (Zone.HIGHLY_SUSPICIOUS, "mel")
+    alone = assess(dataclasses.replace(two, concerns=(STRANGE,)), seven)
+    assert (alone.refused, alone.notes) == (STRANGE, ())
 
 
 def test_notes_stand_in_their_order_once_each() -> None:
