@@ -37,7 +37,11 @@ def test_a_refusal_can_be_passed_over(page: Any, images: dict[str, Path]) -> Non
 
 @pytest.mark.parametrize(
     ("code", "words"),
-    [("quality", "The image is blurred"), ("seen", "used to train the model"), ("disagreement", "differ")],
+    [
+        ("quality", "The image is blurred"),
+        ("seen", "used to train the model"),
+        ("disagreement", "differ"),
+    ],
 )
 def test_doubt_is_a_note_above_the_zone(
     page: Any, images: dict[str, Path], code: str, words: str

@@ -86,8 +86,8 @@ def test_the_progress_of_many_images_is_shown(open_page: Open, images: dict[str,
             window.progress = [];
             new MutationObserver(() => {
                 const bar = document.querySelector("#table progress");
-                const seen = bar && bar.offsetParent !== null;
-                if (seen) window.progress.push([bar.value, bar.max, bar.getAttribute("aria-label")]);
+                if (!bar || bar.offsetParent === null) return;
+                window.progress.push([bar.value, bar.max, bar.getAttribute("aria-label")]);
             }).observe(document.body, { childList: true, subtree: true, attributes: true });
         }"""
     )

@@ -80,7 +80,7 @@ def test_trials_are_assessments_of_the_variants(pair: Pair, photo: Path) -> None
     trials = stability.trials(pair, photo.read_bytes())
     assert [trial.name for trial in trials] == list(stability.variants(Image.open(photo)))
     turned = Image.open(photo).transpose(Image.Transpose.ROTATE_90)
-    for trial, image in zip(trials, (photo, turned), strict=False):
+    for trial, image in zip(trials, (Image.open(photo), turned), strict=False):
         expected = assess(pair.binary.predict(image), pair.lesion.predict(image))
         assert trial.assessment.malignancy == pytest.approx(expected.malignancy, abs=1e-5)
         assert trial.label == expected.diagnoses[0].code

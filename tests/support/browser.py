@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -20,6 +21,7 @@ from demo.reading import record
 from dermhub import layout
 from dermhub.images import near_duplicates
 from dermhub.images.drawn_lesions import draw
+from dermhub.models.ood_gate import OodGate
 from tests.support.demo_process import Demo, serve
 from tests.support.tiny import add_file
 
@@ -78,18 +80,27 @@ def models(
     The cuts are set so that a third of the drawings lies in each zone.
     """
     folder = tmp_path_factory.mktemp("models-of-the-page")
-    scores = [one.malignancy for one in dermhub.load(trained["lesion"]).predict(drawings)]
+    predictions = dermhub.load(trained["lesion"]).predict(iter(drawings))
+    scores = [prediction.malignancy for prediction in predictions]
     cuts = np.quantile(scores, [1 / 3, 2 / 3])
     for task, path in trained.items():
         for name in (task, f"{task}-accurate"):
             shutil.copytree(path, folder / name)
             _set_cuts(folder / name / "config.json", *cuts.tolist())
+        _widen_gate(folder / task)
         add_file(
             folder / task,
             layout.SEEN,
             near_duplicates.build([learnt()], ["DRAWING"], ["train"]).to_bytes(),
         )
     return folder
+
+
+def _widen_gate(folder: Path) -> None:
+    """Let the gate of a model that saw small drawings pass larger ones, but still no noise."""
+    gate = OodGate.from_bytes((folder / layout.OOD_GATE).read_bytes(), layout.OOD_GATE)
+    wider = dataclasses.replace(gate, scales=gate.scales * 4)
+    add_file(folder, layout.OOD_GATE, wider.to_bytes())
 
 
 def _set_cuts(config: Path, lower: float, upper: float) -> None:
