@@ -3,11 +3,12 @@
     PYTHONPATH=. python benchmarks/ood_gate.py MODEL --data HAM [--extra DIR]
         --others NAME=FOLDER ... [--refit]
 
-Prints, as Markdown, the share of images that are rejected (score above 1) in validation, in the
-test split, and in each folder of others, and the AUROC that tells the folder's images from the test
-split's. With --refit, gate and prediction sets are fitted anew from the training and validation
-images, as `measure` does it, and nothing is written: this works for a model that ships without
-them, too. Nothing is chosen here. DIR holds the images that it was trained on beside HAM.
+Prints, as Markdown, the share of images that are refused (score above 1) in validation, in the
+test split, among the malignant images of both, and in each folder of others, and the AUROC that
+tells the folder's images from the test split's. With --refit, gate and prediction sets are fitted
+anew from the training and validation images, as `measure` does it, and nothing is written: this
+works for a model that ships without them, too. Nothing is chosen here. DIR holds the images that it
+was trained on beside HAM.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from dermhub.data import partition, tables
 from dermhub.evaluation import metrics, prediction_sets
 from dermhub.models import conformal, ood_gate, prediction
 from dermhub.models.classifier import Classifier
-from dermhub.release import measure
+from dermhub.release import measure, sidecars
 from dermhub.scoring import inference
 
 SET_FIGURES = ("coverage", "coverage_of_lesions", "mean_size", "abstention_rate")
@@ -47,6 +48,8 @@ def main() -> None:
     table = measure.read_table(config, options.data, options.extra)
     splits = ("train", "validation", "test") if options.refit else ("validation", "test")
     parts = {split: table[table["split"] == split] for split in splits}
+    if options.refit:
+        parts["train"] = sidecars.gate_images(parts["train"])
     outputs = inference.outputs_by_split(saved, parts, options.workers)
     lesions = {
         split: partition.canonical(part["lesion_id"]).to_numpy(str) for split, part in parts.items()
@@ -59,7 +62,8 @@ def main() -> None:
     gate = None
     sets = config.conformal
     if options.refit:
-        gate = ood_gate.fit(outputs["train"].described, outputs["validation"].described)
+        malignant = sidecars.is_malignant(parts["validation"], task)
+        gate = ood_gate.fit(outputs["train"].described, outputs["validation"].described, malignant)
         sets = conformal.fit(
             probabilities["validation"], true["validation"], lesions["validation"], task.classes
         )
@@ -71,12 +75,16 @@ def main() -> None:
             f"{options.model} ships no gate or no prediction sets: measure it, or use --refit."
         )
     scores = {split: gate.score(outputs[split].described) for split in ("validation", "test")}
+    refused = {split: scores[split] > 1 for split in ("validation", "test")}
+    for split in ("validation", "test"):
+        malignant = sidecars.is_malignant(parts[split], task)
+        scores[f"{split}, malignant"] = scores[split][malignant]
     for named in options.others:
         name, folder = named.split("=", 1)
         paths = [str(path) for path in files.image_files(Path(folder))]
         scores[name] = gate.score(inference.outputs(saved, paths, options.workers).described)
     print(f"Gate of {options.model}, {len(gate.to_bytes())} bytes\n")
-    print("| images | n | rejected | AUROC against test |\n|---|---|---|---|")
+    print("| images | n | refused | AUROC against test |\n|---|---|---|---|")
     for name, values in scores.items():
         strange = np.repeat([False, True], [len(scores["test"]), len(values)])
         area = metrics.auroc(np.append(scores["test"], values), strange)
@@ -85,7 +93,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for split in ("validation", "test"):
         figures = prediction_sets.set_figures(
-            probabilities[split], true[split], lesions[split], task.classes, sets
+            probabilities[split], true[split], lesions[split], task.classes, sets, refused[split]
         )
         for name, row in {"all": figures, **figures["per_class"]}.items():
             cells = " | ".join(f"{row[key]:.4f}" for key in SET_FIGURES)
