@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -182,19 +183,24 @@ def outcome(name: str, answers: Answers) -> None:
     print("|---|---|---|---|---|")
     for label, pair in rows.items():
         cells = [
-            f"{(values & group).sum()} of {group.sum()} ({(values & group).sum() / group.sum():.1%})"
+            _of(values, group)
             for group in (answers.malignant, ~answers.malignant)
             for values in pair
         ]
         print(f"| {label} | {' | '.join(cells)} |")
 
 
+def _of(values: NDArray[np.bool_], group: NDArray[np.bool_]) -> str:
+    """Count the images of a group that have a property, as in "3 of 40 (7.5%)"."""
+    count = (values & group).sum()
+    return f"{count} of {group.sum()} ({count / group.sum():.1%})"
+
+
 def zones(name: str, answers: Answers) -> None:
     """Print how many of 100 images in each zone are malignant."""
     resamples = Resamples.draw(answers.lesions)
-    print(
-        f"\n| {name} | images | malignant | of 100 | 95 % interval | of all malignant | of all benign |"
-    )
+    heading = "images | malignant | of 100 | 95 % interval | of all malignant | of all benign"
+    print(f"\n| {name} | {heading} |")
     print("|---|---|---|---|---|---|---|")
     for zone in Zone:
         rows = answers.zone(zone)
@@ -207,9 +213,10 @@ def zones(name: str, answers: Answers) -> None:
 
         interval = resamples.interval(share)
         span = "" if interval is None else f"{100 * interval[0]:.0f} to {100 * interval[1]:.0f}"
+        of_hundred = 100 * hits.sum() / max(rows.sum(), 1)
         print(
-            f"| {zone} | {rows.sum()} | {hits.sum()} | {100 * hits.sum() / max(rows.sum(), 1):.0f} | "
-            f"{span} | {hits.sum() / answers.malignant.sum():.1%} | "
+            f"| {zone} | {rows.sum()} | {hits.sum()} | {of_hundred:.0f} | {span} | "
+            f"{hits.sum() / answers.malignant.sum():.1%} | "
             f"{(rows & ~answers.malignant).sum() / (~answers.malignant).sum():.1%} |"
         )
 
@@ -220,7 +227,7 @@ def middle(answers: Answers) -> None:
     former = scores(answers.binary)
     print("\n| P(malignant) | images | malignant | before: answered | now: zones |")
     print("|---|---|---|---|---|")
-    for low, high in zip(EDGES, EDGES[1:], strict=False):
+    for low, high in pairwise(EDGES):
         rows = (shown >= low) & (shown < high if high < 1 else shown <= high)
         was = (former >= low) & (former < high if high < 1 else former <= high)
         words = ", ".join(zone for zone in Zone if (answers.zone(zone) & rows).any())

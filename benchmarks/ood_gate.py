@@ -34,7 +34,7 @@ def stated(saved: Classifier) -> dict[str, Floats64]:
     for name, part in parts.items():
         if predictions.GATE not in part:
             raise SystemExit(
-                f"{saved.folder} has no scores of the gate for {name}: measure it again, with --ph2."
+                f"{saved.folder} has no scores of the gate for {name}: measure it with --ph2."
             )
         malignant = part["dx"].isin(MALIGNANT)
         scores[name] = part[predictions.GATE].to_numpy(float)
