@@ -90,7 +90,7 @@ def zones(figures: dict[str, Any], cuts: Zones) -> list[Row]:
         Zone.SUSPICIOUS: f"{cuts.suspicious.value:.4f}",
         Zone.HIGHLY_SUSPICIOUS: f"{cuts.highly_suspicious.value:.4f}",
     }
-    rows = []
+    rows: list[Row] = []
     for zone, start in starts.items():
         row = figures["zones"][zone]
         rows.append(

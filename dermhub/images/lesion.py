@@ -10,9 +10,9 @@ lesion. The steps, on a copy of at most 64 x 64 pixels:
 4. Tell skin from lesion by Otsu's threshold (IEEE Trans Syst Man Cybern 9, 1979).
 5. Keep the dark part with the most weight near the centre, and fill its holes.
 6. Where it is hardly darker than the skin, search green and red in the same way: a blue-grey
-   melanoma may be as light as its skin in blue, and a pale carcinoma stands out in green. Of the 114
-   training and validation images without a lesion in blue, this finds one in 58, with a median Dice
-   of 0.77.
+   melanoma may be as light as its skin in blue, and a pale carcinoma stands out in green. Of the
+   114 training and validation images without a lesion in blue, this finds one in 58, with a median
+   Dice of 0.77.
 
 All choices were made on the masks of the validation images of HAM10000 (Tschandl, Rinner, Apalla et
 al., Nature Medicine 26, 2020); `benchmarks/lesion.py` reports the test images. Lesions paler than

@@ -14,9 +14,9 @@ A classifier answers whatever it is shown. Two distances tell when it should not
 Each is divided by the value that 95 % of the validation images stay below. The second counts a
 tenth, because on its own it also objects to dermatoscopes of another make. Every second training
 image is varied as in training (`dermhub.scoring.inference`), so that another light or magnification
-is nothing strange; of each diagnosis there are equally many, as far as there are
-(`dermhub.release.sidecars.gate_images`). The limit is where 1 % of the malignant validation images are refused: they are
-rarer and stranger than nevi, and to refuse one of them hides a cancer.
+is nothing strange; of each diagnosis there are about equally many (`release.sidecars.gate_images`),
+so that carcinomas are no stranger than nevi. The limit is where 1 % of the malignant validation
+images are refused, because to refuse one of them hides a cancer.
 
 What chose what: validation images and stand-ins for everything else chose the statistics;
 dermatoscopic images of another source, with an eye on pictures of other things, chose features,
@@ -134,7 +134,7 @@ class OodGate:
         rejected = self.score(feature_vector(maps[None], image[None], spec))[0] > 1
         return (Concern(NOT_DERMATOSCOPIC, SENTENCE),) if rejected else ()
 
-    def limited(self, validation: Floats32, malignant: NDArray[np.bool_]) -> OodGate:
+    def _limited(self, validation: Floats32, malignant: NDArray[np.bool_]) -> OodGate:
         """Return the gate with its limit set anew on validation images.
 
         `validation` are their rows of `feature_vector`, and `malignant` (N,) says which of them are
@@ -206,7 +206,7 @@ class OodGate:
 def fit(training: Floats32, validation: Floats32, malignant: NDArray[np.bool_]) -> OodGate:
     """Fit a gate on rows of `feature_vector`: axes on training, the limit on validation.
 
-    `malignant` (N,) says which of the N validation images are malignant; see `OodGate.limited`.
+    `malignant` (N,) says which of the N validation images are malignant; where none is, all count.
     """
     features, statistics = np.split(
         training.astype(np.float64), [training.shape[1] - LOOKS], axis=1
@@ -224,7 +224,7 @@ def fit(training: Floats32, validation: Floats32, malignant: NDArray[np.bool_]) 
         np.ones(2),
     )
     gate = OodGate(*(np.ascontiguousarray(array, np.float32) for array in arrays))
-    return gate.limited(validation, malignant)
+    return gate._limited(validation, malignant)
 
 
 def _below(values: Floats64, share: float) -> float:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from dermhub.arrays import Floats64, Ints
 from dermhub.concern import NOT_DERMATOSCOPIC, Concern
-from dermhub.models.conformal import abstention_reason
+from dermhub.models.config import ModelConfig
+from dermhub.models.conformal import abstention_reason, prediction_sets
 from dermhub.tasks import Task
 from dermhub.zones import Zone, Zones
 
@@ -71,6 +72,42 @@ class Prediction:
     def zone(self) -> Zone | None:
         """The zone of suspicion, by the probability of malignancy alone; None without zones."""
         return self.zones.of(self.malignancy) if self.zones else None
+
+
+def of_logits(
+    logits: NDArray[Any], config: ModelConfig, concerns: Sequence[tuple[Concern, ...]]
+) -> list[Prediction]:
+    """Turn logits (N, C) of a model and the concerns about N images into predictions."""
+    classes = config.task.classes
+    probabilities = softmax(logits, config.temperature)
+    scores = malignancy(probabilities, config.task)
+    # The first threshold is the model's operating point.
+    operating_point, threshold = next(iter(config.thresholds.items()))
+    zones = config.zones
+    level = config.conformal.level if config.conformal else 0.0
+    return [
+        Prediction(
+            label=classes[int(row.argmax())],
+            probabilities=dict(zip(classes, row.tolist(), strict=True)),
+            malignancy=float(score),
+            threshold=threshold.value,
+            operating_point=operating_point,
+            conformal=_prediction_set(row, config),
+            concerns=of_image,
+            conformal_level=level,
+            zones=zones,
+        )
+        for row, score, of_image in zip(probabilities, scores, concerns, strict=True)
+    ]
+
+
+def _prediction_set(row: Floats64, config: ModelConfig) -> tuple[str, ...]:
+    """Return the prediction set of probabilities (C,), the most probable class first."""
+    if config.conformal is None:
+        return ()
+    classes = config.task.classes
+    held = prediction_sets(row[None], config.conformal, classes)[0]
+    return tuple(classes[i] for i in np.argsort(-row, kind="stable") if held[i])
 
 
 def softmax(logits: NDArray[Any], temperature: float = 1.0) -> Floats64:

@@ -141,7 +141,9 @@ def test_measure_by_hand() -> None:
     probabilities = np.array([[0.9, 0.1], [0.65, 0.35], [0.2, 0.8], [0.8, 0.2], [0.55, 0.45]])
     fitted_strict = Conformal(0.9, {"benign": 0.6, "malignant": 0.46})
     targets, lesions = np.array([0, 0, 1, 1, 1]), np.array(["a", "b", "c", "c", "d"])
-    figures = prediction_sets.set_figures(probabilities, targets, lesions, TWO, fitted)
+    figures = prediction_sets.set_figures(
+        probabilities, targets, lesions, TWO, fitted, np.zeros(5, bool)
+    )
     assert figures["sizes"] == {"0": 0, "1": 4, "2": 1}
     assert figures["n"] == 5
     assert figures["lesions"] == 4
@@ -167,16 +169,24 @@ def test_measure_by_hand() -> None:
         False,
         True,
     ]
-    strict = prediction_sets.set_figures(probabilities, targets, lesions, TWO, fitted_strict)
+    strict = prediction_sets.set_figures(
+        probabilities, targets, lesions, TWO, fitted_strict, np.zeros(5, bool)
+    )
     assert strict["sizes"] == {"0": 1, "1": 4, "2": 0}
     assert strict["abstention_rate"] == pytest.approx(1 / 5)
     json.dumps(figures, allow_nan=False)
+    # An image that the gate refuses has no answer either; the first is one that had.
+    refused = prediction_sets.set_figures(
+        probabilities, targets, lesions, TWO, fitted, np.array([True, False, False, False, False])
+    )
+    assert refused["abstention_rate"] == pytest.approx(3 / 5)
+    assert refused["coverage"] == figures["coverage"]
 
 
 def test_measure_of_a_class_without_images() -> None:
     fitted = Conformal(0.9, dict.fromkeys(SEVEN, 0.1))
     figures = prediction_sets.set_figures(
-        np.full((1, 7), 1 / 7), np.array([2]), np.array(["a"]), SEVEN, fitted
+        np.full((1, 7), 1 / 7), np.array([2]), np.array(["a"]), SEVEN, fitted, np.zeros(1, bool)
     )
     assert figures["per_class"]["c"]["coverage"] == 1
     assert figures["per_class"]["a"] == dict.fromkeys(figures["per_class"]["a"]) | {
