@@ -77,7 +77,7 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
         "--examples",
         type=folder,
         metavar="DIR",
-        help="folder with images to offer (default: drawings)",
+        help="folder with images to offer (default: six images of ours)",
     )
     parser.add_argument(
         "--decode-limits",
@@ -255,18 +255,19 @@ def serve(
     """
     from demo.models import FAST, Models, offered
     from demo.page.page import make_page
-    from demo.page.theme import theme
+    from demo.page.theme import FRONT, theme
 
     models = Models(offered(given.binary, given.lesion))
     models.pair(FAST)
     decode = decoder(processes)
     address = serving.open(
         lambda folder, why_refused, still_wanted: make_page(
-            models, folder, why_refused, still_wanted, given.examples, decode
+            models, folder, why_refused, still_wanted, given.examples, decode, given.share
         ),
         theme(),
         models.identities,
         mcp=given.mcp,
+        front=FRONT,
     )
     if not address:
         warn("no public link could be made: check the network; the page is served here alone.")

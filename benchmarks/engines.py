@@ -36,9 +36,10 @@ from dermhub.images.view import InputSpec
 from dermhub.layout import GRAPH
 from dermhub.models import backbone, export, prediction, weights
 from dermhub.models.classifier import Classifier
-from dermhub.models.config import ModelConfig, Threshold
+from dermhub.models.config import ModelConfig
 from dermhub.models.engines import fused, graph_metadata
 from dermhub.tasks import LESION
+from dermhub.zones import Threshold
 
 ROUNDS = 9
 """Rounds of each engine."""

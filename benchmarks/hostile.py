@@ -112,7 +112,7 @@ def plain(html: str) -> str:
     refusal = re.search(r"<strong>No answer.</strong> (.*)</div>", html)
     if refusal:
         return unescape(refusal[1])
-    return "answered" if "Probability of malignancy" in html else html
+    return "answered" if "Probability of cancer" in html else html
 
 
 def as_table(results: list[Result]) -> str:

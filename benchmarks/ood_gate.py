@@ -1,13 +1,10 @@
-"""Images that a model's out-of-distribution gate rejects, and coverage of its prediction sets.
+"""Images that a model's gate refuses: validation, test and PH2 by diagnosis, and other pictures.
 
-    PYTHONPATH=. python benchmarks/ood_gate.py MODEL --data HAM [--extra DIR]
-        --others NAME=FOLDER ... [--refit]
+    PYTHONPATH=. python benchmarks/ood_gate.py MODEL [--others NAME=FOLDER ...]
 
-Prints, as Markdown, the share of images that are rejected (score above 1) in validation, in the
-test split, and in each folder of others, and the AUROC that tells the folder's images from the test
-split's. With --refit, gate and prediction sets are fitted anew from the training and validation
-images, as `measure` does it, and nothing is written: this works for a model that ships without
-them, too. Nothing is chosen here. DIR holds the images that it was trained on beside HAM.
+Prints, as Markdown, the share of images that are refused (score above 1), and the AUROC that tells
+each kind from the test split. The scores of validation, test and PH2 are those of the predictions
+in the model's folder; only the images of `--others` are run. Nothing is chosen here.
 """
 
 from __future__ import annotations
@@ -18,78 +15,59 @@ from pathlib import Path
 import numpy as np
 
 from dermhub import layout
-from dermhub.data import image_files, partition, tables
-from dermhub.evaluation import metrics, prediction_sets
-from dermhub.models import conformal, ood_gate, prediction
+from dermhub.arrays import Floats64
+from dermhub.data import image_files
+from dermhub.evaluation import external, metrics, predictions
 from dermhub.models.classifier import Classifier
-from dermhub.release import measure
 from dermhub.scoring import inference
+from dermhub.tasks import MALIGNANT
 
-SET_FIGURES = ("coverage", "coverage_of_lesions", "mean_size", "abstention_rate")
-"""Figures of prediction sets in the second table."""
+
+def stated(saved: Classifier) -> dict[str, Floats64]:
+    """Kind of images -> their scores (N,), from the predictions in the model's folder."""
+    task = saved.config.task
+    rows = predictions.read_predictions(saved.folder / layout.PREDICTIONS, task)
+    parts = {split: rows[rows["split"] == split] for split in ("validation", "test")}
+    path = saved.folder / layout.EXTERNAL
+    if path.is_file():
+        parts[external.PH2] = external.read_external(path, task)
+    scores = {}
+    for name, part in parts.items():
+        if predictions.GATE not in part:
+            raise SystemExit(
+                f"{saved.folder} has no scores of the gate for {name}: measure it with --ph2."
+            )
+        malignant = part["dx"].isin(MALIGNANT)
+        scores[name] = part[predictions.GATE].to_numpy(float)
+        scores[f"{name}, malignant"] = scores[name][malignant.to_numpy(bool)]
+    return scores
 
 
 def main() -> None:
-    """Read the options, and print both tables."""
+    """Read the options, and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model", type=Path)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--extra", type=Path, metavar="DIR")
     parser.add_argument("--others", nargs="*", default=[], metavar="NAME=FOLDER")
-    parser.add_argument("--refit", action="store_true")
     parser.add_argument("--workers", type=int, default=0)
     options = parser.parse_args()
     saved = Classifier(options.model)
-    config = saved.config
-    task = config.task
-    table = measure.read_table(config, options.data, options.extra)
-    splits = ("train", "validation", "test") if options.refit else ("validation", "test")
-    parts = {split: table[table["split"] == split] for split in splits}
-    outputs = inference.outputs_by_split(saved, parts, options.workers)
-    lesions = {
-        split: partition.canonical(part["lesion_id"]).to_numpy(str) for split, part in parts.items()
-    }
-    true = {split: tables.targets(part, task) for split, part in parts.items()}
-    probabilities = {
-        split: prediction.softmax(of_split.logits, config.temperature)
-        for split, of_split in outputs.items()
-    }
-    gate = None
-    sets = config.conformal
-    if options.refit:
-        gate = ood_gate.fit(outputs["train"].described, outputs["validation"].described)
-        sets = conformal.fit(
-            probabilities["validation"], true["validation"], lesions["validation"], task.classes
-        )
-    elif layout.OOD_GATE in config.files:
-        content = saved.engine.folder.read(layout.OOD_GATE)
-        gate = ood_gate.OodGate.from_bytes(content, layout.OOD_GATE)
-    if gate is None or sets is None:
-        raise SystemExit(
-            f"{options.model} ships no gate or no prediction sets: measure it, or use --refit."
-        )
-    scores = {split: gate.score(outputs[split].described) for split in ("validation", "test")}
+    if saved.gate is None:
+        raise SystemExit(f"{options.model} ships no gate: measure it again.")
+    scores = stated(saved)
     for named in options.others:
         name, folder = named.split("=", 1)
         paths = [str(path) for path in image_files.find(Path(folder))]
-        scores[name] = gate.score(inference.outputs(saved, paths, options.workers).described)
-    print(f"Gate of {options.model}, {len(gate.to_bytes())} bytes\n")
-    print("| images | n | rejected | AUROC against test |\n|---|---|---|---|")
+        described = inference.outputs(saved, paths, options.workers).described
+        scores[name] = saved.gate.score(described)
+    print(f"Gate of {options.model}\n")
+    print("| images | n | refused | share | AUROC against test |\n|---|---|---|---|---|")
     for name, values in scores.items():
         strange = np.repeat([False, True], [len(scores["test"]), len(values)])
         area = metrics.auroc(np.append(scores["test"], values), strange)
-        print(f"| {name} | {len(values)} | {(values > 1).mean():.4f} | {area:.4f} |")
-    print("\n| prediction sets | split | n | covered | covered lesions | mean size | abstains |")
-    print("|---|---|---|---|---|---|---|")
-    for split in ("validation", "test"):
-        figures = prediction_sets.set_figures(
-            probabilities[split], true[split], lesions[split], task.classes, sets
-        )
-        for name, row in {"all": figures, **figures["per_class"]}.items():
-            cells = " | ".join(f"{row[key]:.4f}" for key in SET_FIGURES)
-            print(f"| {name} | {split} | {row['n']} | {cells} |")
+        refused = values > 1
+        print(f"| {name} | {len(values)} | {refused.sum()} | {refused.mean():.3f} | {area:.4f} |")
 
 
 if __name__ == "__main__":

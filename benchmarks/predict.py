@@ -29,8 +29,9 @@ from dermhub.images.photo import Photo
 from dermhub.images.view import InputSpec, to_array
 from dermhub.models import backbone, weights
 from dermhub.models.classifier import Classifier
-from dermhub.models.config import ModelConfig, Threshold
+from dermhub.models.config import ModelConfig
 from dermhub.tasks import LESION
+from dermhub.zones import Threshold
 
 SIZES = {(600, 450): 20, (4000, 3000): 3}
 """(width, height) of an image -> calls in a round."""

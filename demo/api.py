@@ -1,7 +1,7 @@
 """The API: the page's functions with plain values, also as tools of an MCP server.
 
 Programs read the docstrings of `Api` as descriptions of its endpoints. Every result carries the
-notice that a visitor of the page has to confirm. What can't be answered comes back as
+notice of the page. What can't be answered comes back as
 {"error": one sentence, "notice": ...}, never as a traceback.
 """
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from demo import reading
 from demo.models import FAST, Models, Pair
 from demo.page import answer, prevalence, several, stability
-from demo.page.html import NOTICE, data_uri, problem
+from demo.page.html import CANT_OPEN, NOTICE, data_uri, problem
 from demo.read_upload import Uploads, for_visitor
 from dermhub import DermhubError, ImageError, Photo
 
@@ -49,17 +49,21 @@ class Api:
         """
         try:
             if image is None:
-                return answer.EMPTY
+                return ""
             pair = self.models.pair(model)
-            return answer.answer(reading.read(pair, self.uploads.photo(image, pair.inputs)), pair)
+            read = reading.read(pair, self.uploads.photo(image, pair.inputs))
+            return answer.answer(read, pair.track_record, model)
+        except ImageError as error:
+            return problem(for_visitor(error), CANT_OPEN)
         except DermhubError as error:
             return problem(for_visitor(error))
 
     def predict(self, image: str | None, model: str = FAST) -> Record:
-        """Classify a dermatoscopic image: seven diagnoses, malignancy, and reasons for doubt.
+        """Classify a dermatoscopic image: zone of suspicion, seven diagnoses, reasons for doubt.
 
-        Research software, not a medical device. Where `confident` is false, say the `reasons`
-        instead of an answer.
+        Research software, not a medical device. Always say the `zone`: low, suspicious or highly
+        suspicious. Where `confident` is false, say the `reasons` for doubt beside it; doubt never
+        makes a zone less suspicious.
 
         Args:
 
@@ -118,11 +122,11 @@ class Api:
         """
 
         def checked(pair: Pair, photo: Photo) -> Record:
-            trials, no_answer = stability.check(pair, photo)
+            trials = stability.trials(pair, photo)
             return {
-                "holds": stability.holds(trials) and not no_answer,
-                "verdict": stability.verdict(trials, no_answer),
-                "trials": [asdict(trial) for trial in trials],
+                "holds": stability.holds(trials),
+                "verdict": stability.verdict(trials),
+                "trials": [trial.record for trial in trials],
                 "notice": NOTICE,
             }
 
@@ -152,7 +156,7 @@ class Api:
         """
         try:
             if not images or len(images) > several.MOST:
-                raise ImageError(several.TOO_MANY if images else NO_IMAGE)
+                raise ImageError(several.too_many(len(images)) if images else NO_IMAGE)
             rows = []
             for row in several.rows(self.models.pair(model), images, self.uploads):
                 if not self._still_wanted():

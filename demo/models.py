@@ -12,16 +12,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dermhub import Classifier, InputSpec, Threshold
+    from dermhub import Classifier, InputSpec
 
 FAST, ACCURATE = "fast", "accurate"
 
+NAMES = {FAST: "standard model", ACCURATE: "larger model"}
+"""Kind of a pair -> its name on the page. The kinds are the names in the API, which stay."""
+
 PICTURES = {
-    "figures/confusion_matrix.png": "confusion matrix",
     "figures/roc.png": "ROC curves",
-    "figures/reliability.png": "reliability diagram",
+    "figures/reliability.png": "Reliability diagram",
 }
 """Figures of a model that the page shows: file in its folder -> title."""
+
+
+@dataclass(frozen=True)
+class TrackRecord:
+    """What an answer says of the models behind it.
+
+    `tested` holds the counts of the lower cut on test images (tp, fn, fp, tn), `of_100` for each
+    zone how many of 100 test images in it were cancer ({} where nothing was measured), and `models`
+    for each task in words the name and the sha256 of the weights.
+    """
+
+    tested: dict[str, Any]
+    of_100: dict[str, int]
+    models: dict[str, tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -36,23 +52,38 @@ class Pair:
         """The inputs of both models; one where they are the same."""
         return tuple(dict.fromkeys((self.lesion.config.input, self.binary.config.input)))
 
-    @property
-    def point(self) -> Threshold:
-        """The operating point of the binary model: its threshold, its aim, the split it is from."""
-        return next(iter(self.binary.config.thresholds.values()))
+    @functools.cached_property
+    def metrics(self) -> dict[str, Any]:
+        """The metrics.json of the seven-class model, whose probability of malignancy is shown."""
+        return figures(self.lesion)
 
     @functools.cached_property
     def tested(self) -> dict[str, Any]:
-        """The counts of that operating point on the test split, from metrics.json.
+        """The counts of the lower cut of that model on the test split, from metrics.json.
 
         `intervals` are those of its sensitivity and specificity.
         """
-        test = figures(self.binary)["test"]
+        test = self.metrics["test"]
         bounds = test.get("intervals", {}).get("bounds", {})
-        return {
-            **test["operating_points"][next(iter(self.binary.config.thresholds))],
-            "intervals": bounds,
+        return {**test["operating_points"][self.point], "intervals": bounds}
+
+    @functools.cached_property
+    def track_record(self) -> TrackRecord:
+        """What an answer says of these models."""
+        zones = self.metrics["test"].get("zones", {})
+        of_100 = {
+            zone: round(100 * counts["malignant"] / counts["n"])
+            for zone, counts in zones.items()
+            if counts["n"]
         }
+        both = {"seven classes": self.lesion, "benign or malignant": self.binary}
+        models = {task: (model.name, model.config.weights_sha256) for task, model in both.items()}
+        return TrackRecord(self.tested, of_100, models)
+
+    @property
+    def point(self) -> str:
+        """The name of the operating point that is the lower cut."""
+        return next(iter(self.lesion.config.thresholds))
 
 
 class Models:

@@ -1,39 +1,33 @@
-"""A reading: what both models say of one image, and the reasons not to say it with confidence."""
+"""A reading: what both models say of one image, as one assessment."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
 from demo.models import Pair
 from demo.page.html import NOTICE
-from dermhub import Explanation, Photo, Prediction
+from dermhub import Assessment, Explanation, Photo, Prediction, assess
 
 TITLES = {
-    "not-dermatoscopic": "No answer: this does not look like a dermatoscopic image",
-    "quality": "No confident answer: the image is not good enough",
-    "seen": "No fair answer: the models know this image",
-    "disagreement": "No confident answer: the two models disagree",
-    "undecided": "No confident answer: the diagnosis stays open",
-    "elsewhere": "No confident answer: the evidence lies in the wrong place",
+    "not-dermatoscopic": "This does not look like a dermatoscopic image",
+    "quality": "The image is not good enough",
+    "seen": "The models know this image",
+    "disagreement": "The two models differ",
+    "undecided": "The diagnosis stays open",
+    "elsewhere": "The AI looked beside the lesion",
 }
-"""Headlines that replace an answer, the gravest reason first.
+"""Code of a reason for doubt in the API -> its title, the gravest first."""
 
-Every concern without a title of its own is one of quality.
-"""
-
-
-@dataclass(frozen=True)
-class Reason:
-    """A reason why there is no confident answer: a code of `TITLES`, and a sentence."""
-
-    code: str
-    sentence: str
-
-    @property
-    def title(self) -> str:
-        """The headline that stands in place of an answer."""
-        return TITLES[self.code]
+CODES = {
+    "not-dermatoscopic": "not-dermatoscopic",
+    "seen": "seen",
+    "models-differ": "disagreement",
+    "open": "undecided",
+    "beside-lesion": "elsewhere",
+}
+"""Code of a note of an assessment -> code of the API's reason; all others are of quality."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +43,7 @@ class Reading:
 
     @property
     def first(self) -> Prediction:
-        """The binary model's prediction, with the probability of malignancy that the page shows."""
+        """The binary model's prediction."""
         return next(iter(self.binary.values())).prediction
 
     @property
@@ -57,10 +51,11 @@ class Reading:
         """The seven-class model's prediction."""
         return next(iter(self.lesion.values())).prediction
 
-    @property
-    def reasons(self) -> tuple[Reason, ...]:
-        """The reasons against a confident answer, the gravest first; empty when there is one."""
-        return reasons(self.first, self.second, self.lesion[self.second.label, ""])
+    @cached_property
+    def assessment(self) -> Assessment:
+        """Both models' answers as one, with a note on the map where it lies beside the lesion."""
+        assessment = assess(self.first, self.second)
+        return assessment.with_map(self.lesion[assessment.explained, ""])
 
 
 def read(pair: Pair, content: bytes | Photo) -> Reading:
@@ -80,71 +75,44 @@ def record(pair: Pair, content: bytes | Photo) -> dict[str, object]:
     return as_record(*judged(pair, Photo.open(content)))
 
 
-def judged(pair: Pair, photo: Photo) -> tuple[Prediction, Prediction, tuple[Reason, ...]]:
-    """Return both predictions of a photo, binary first, and what `reasons` says of them."""
-    why, first = pair.lesion.explain(photo), pair.binary.predict(photo)
-    return first, why.prediction, reasons(first, why.prediction, why)
+def judged(pair: Pair, photo: Photo) -> tuple[Prediction, Prediction, Assessment]:
+    """Return both predictions of a photo, binary first, and their assessment with its map's note.
 
-
-def reasons(
-    first: Prediction, second: Prediction, why: Explanation | None = None
-) -> tuple[Reason, ...]:
-    """List the reasons against a confident answer for two predictions, the gravest first.
-
-    `why` is the explanation of the most probable class, whose map may lie outside of the lesion.
+    The likeliest class, whose map is computed first, is in most images the one that is explained.
     """
-    order = list(TITLES)
-    # Both models say the same of an image that is blurred, or that shows no skin lesion.
-    distinct = dict.fromkeys(_all_reasons(first, second, why))
-    return tuple(sorted(distinct, key=lambda reason: order.index(reason.code)))
+    why, first = pair.lesion.explain(photo), pair.binary.predict(photo)
+    assessment = assess(first, why.prediction)
+    if why.target != assessment.explained:
+        why = pair.lesion.explain(photo, assessment.explained)
+    return first, why.prediction, assessment.with_map(why)
 
 
-def _all_reasons(
-    first: Prediction, second: Prediction, why: Explanation | None
-) -> Iterator[Reason]:
-    codes: set[str] = set()
-    for concern in (*first.concerns, *second.concerns):
-        if concern.code not in codes:
-            codes.add(concern.code)
-            yield Reason(concern.code if concern.code in TITLES else "quality", concern.sentence)
-    if first.rejected or second.rejected:
-        # Then no other reason matters.
-        return
-    if first.malignant != second.malignant:
-        yield Reason("disagreement", _disagreement(second))
-    # A missing lesion has its own concern, and an empty map lies nowhere.
-    if why and why.judged and not why.trusted:
-        yield Reason("elsewhere", why.verdict)
-    for prediction in (second, first):
-        if prediction.abstention:
-            yield Reason("undecided", prediction.abstention)
-
-
-def _disagreement(second: Prediction) -> str:
-    side = "at or above" if second.malignant else "below"
-    return (
-        f"The seven-class model gives its malignant classes together {second.malignancy:.1%}, "
-        f"which is {side} its own operating threshold of {second.threshold:.1%}; the other model "
-        "says the opposite. Rely on neither."
-    )
-
-
-def as_record(first: Prediction, second: Prediction, why: Iterable[Reason]) -> dict[str, object]:
-    """Return two predictions as the API gives them: plain values, with the page's notice."""
-    given_reasons = list(why)
+def as_record(first: Prediction, second: Prediction, assessment: Assessment) -> dict[str, object]:
+    """Return an assessment as the API gives it: plain values, with the page's notice."""
+    reasons = list(_reasons(assessment))
     return {
+        "zone": str(assessment.zone),
+        "title": assessment.title,
+        "summary": assessment.summary,
         "label": second.label,
+        "explained": assessment.explained,
         "probabilities": second.probabilities,
-        "malignancy": first.malignancy,
-        "threshold": first.threshold,
-        "malignant": first.malignant,
+        "malignancy": assessment.malignancy,
+        "threshold": assessment.zones.suspicious.value,
+        "highly_suspicious": assessment.zones.highly_suspicious.value,
+        "malignant": assessment.flagged,
         "conformal": list(second.conformal),
         "concerns": [asdict(item) for item in dict.fromkeys(first.concerns + second.concerns)],
         "abstention": second.abstention or first.abstention,
-        "confident": not given_reasons,
-        "reasons": [
-            {"code": reason.code, "title": reason.title, "sentence": reason.sentence}
-            for reason in given_reasons
-        ],
+        "refused": assessment.refused is not None,
+        "confident": not reasons,
+        "reasons": reasons,
         "notice": NOTICE,
     }
+
+
+def _reasons(assessment: Assessment) -> Iterator[dict[str, str]]:
+    refused = (assessment.refused,) if assessment.refused else ()
+    for note in (*refused, *assessment.notes):
+        code = CODES.get(note.code, "quality")
+        yield {"code": code, "title": TITLES[code], "sentence": note.sentence}

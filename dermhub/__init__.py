@@ -30,13 +30,15 @@ if TYPE_CHECKING:
     from dermhub.images.drawn_lesions import draw
     from dermhub.images.photo import Photo
     from dermhub.images.view import InputSpec
+    from dermhub.models.assessment import Assessment, Diagnosis, assess, stability
     from dermhub.models.catalog import shipped
     from dermhub.models.classifier import Classifier, load
-    from dermhub.models.config import ModelConfig, Threshold
+    from dermhub.models.config import ModelConfig
     from dermhub.models.explanation import Explanation
     from dermhub.models.prediction import Prediction
     from dermhub.tasks import BINARY, LESION, TASKS, Task, plain_name
     from dermhub.training.config import TrainConfig
+    from dermhub.zones import Threshold, Zone, Zones
 
 __version__ = "0.1.0"
 
@@ -56,24 +58,28 @@ _HOMES = {
     "images.drawn_lesions": ("draw",),
     "images.photo": ("Photo",),
     "images.view": ("InputSpec",),
+    "models.assessment": ("Assessment", "Diagnosis", "assess", "stability"),
     "models.catalog": ("shipped",),
     "models.classifier": ("Classifier", "load"),
-    "models.config": ("ModelConfig", "Threshold"),
+    "models.config": ("ModelConfig",),
     "models.explanation": ("Explanation",),
     "models.prediction": ("Prediction",),
     "tasks": ("BINARY", "LESION", "TASKS", "Task", "plain_name"),
     "training.config": ("TrainConfig",),
+    "zones": ("Threshold", "Zone", "Zones"),
 }
 
 __all__ = [
     "BINARY",
     "LESION",
     "TASKS",
+    "Assessment",
     "Classifier",
     "Concern",
     "ConfigError",
     "DataError",
     "DermhubError",
+    "Diagnosis",
     "DownloadError",
     "Entry",
     "Explanation",
@@ -87,12 +93,16 @@ __all__ = [
     "Task",
     "Threshold",
     "TrainConfig",
+    "Zone",
+    "Zones",
     "__version__",
+    "assess",
     "at_prevalence",
     "draw",
     "load",
     "plain_name",
     "shipped",
+    "stability",
 ]
 
 

@@ -19,6 +19,28 @@ LESION_NAMES = {
 }
 """The seven diagnosis codes of HAM10000 in plain words (Tschandl et al. 2018, table 1)."""
 
+EVERYDAY_NAMES = {
+    "akiec": "actinic keratosis or Bowen's disease",
+    "bcc": "basal cell carcinoma",
+    "bkl": "a benign keratosis",
+    "df": "a dermatofibroma",
+    "mel": "melanoma",
+    "nv": "a mole",
+    "vasc": "a harmless blood vessel mark",
+}
+"""The seven diagnosis codes as they stand in a sentence for people without medical training."""
+
+DESCRIPTIONS = {
+    "akiec": "Sun damage or an early cancer in the top layer of the skin, usually easy to treat.",
+    "bcc": "The commonest skin cancer: it grows slowly and rarely spreads.",
+    "bkl": "A harmless growth of the top layer of the skin, such as an age spot.",
+    "df": "A harmless, firm bump of fibrous tissue, most often on the legs.",
+    "mel": "The most dangerous common skin cancer, which is usually curable when removed early.",
+    "nv": "A harmless spot of pigment cells, which most adults have many of.",
+    "vasc": "A harmless mark of blood or small blood vessels in the skin.",
+}
+"""A plain line on each diagnosis code."""
+
 MALIGNANT = frozenset({"akiec", "bcc", "mel"})
 """Diagnoses counted as malignant (ISIC convention; akiec includes Bowen's disease)."""
 

@@ -19,8 +19,8 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).resolve().parent.parent
 PORT = 7899
 
-EXAMPLE = 1
-"""Index of the drawing that is shown."""
+EXAMPLE = "Keratosis"
+"""Label of the image that is shown."""
 
 
 def take(address: str, out: Path) -> None:
@@ -32,12 +32,18 @@ def take(address: str, out: Path) -> None:
         )
         page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
         page.goto(address)
-        page.locator("#understood input").check()
-        page.locator("#examples .gallery-item").nth(EXAMPLE).click()
-        page.locator("#answer .derm").wait_for()
+        page.get_by_role("button", name=EXAMPLE, exact=True).click()
+        page.locator("html[data-check=answer]").wait_for(state="attached")
         page.mouse.move(0, 0)
         page.wait_for_timeout(500)
-        page.screenshot(path=out, full_page=True)
+        end = page.locator("#answer").bounding_box()
+        assert end is not None
+        height = end["y"] + end["height"] + 20
+        page.screenshot(
+            path=out,
+            full_page=True,
+            clip={"x": 0, "y": 0, "width": 1280, "height": height},
+        )
         browser.close()
     Image.open(out).convert("RGB").quantize(256).save(out, optimize=True)
 

@@ -6,6 +6,7 @@ DERMHUB_DATA=... pytest -m data
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -16,12 +17,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks import answers
 from dermhub.data import partition, tables
 from dermhub.images.decode import to_rgb
 from dermhub.models import catalog, prediction
 from dermhub.models.classifier import Classifier
-from dermhub.tasks import BINARY, LESION, TASKS
+from dermhub.tasks import BINARY, LESION, MALIGNANT, TASKS
 from dermhub.training.fit import predict_all
+from dermhub.zones import Zone
 
 pytestmark = pytest.mark.data
 
@@ -140,3 +143,77 @@ def test_a_shipped_model_predicts_what_it_did_when_it_was_published(
         accuracy = (logits.argmax(axis=1) == tables.targets(sample, task)).mean()
         # Four standard errors of a sample of this size.
         assert abs(accuracy - share) < 4 * math.sqrt(share * (1 - share) / SAMPLE)
+
+
+PAIRS = [
+    pytest.param((binary, lesion), id=lesion.name)
+    for name, lesion in catalog.shipped().items()
+    if name.startswith("lesion") and (binary := lesion.parent / f"binary{name[6:]}").is_dir()
+]
+"""The pairs of shipped models that the page shows."""
+
+
+@functools.cache
+def answers_of(folders: tuple[Path, Path], part: str) -> answers.Answers:
+    return answers.read(folders, part)
+
+
+@pytest.mark.parametrize("folders", PAIRS)
+def test_a_pair_shows_its_suspicion(folders: tuple[Path, Path]) -> None:
+    test = answers_of(folders, "test")
+    flagged = test.flagged()
+    assert flagged[test.malignant].mean() >= 0.94
+    assert flagged[~test.malignant].mean() <= 0.36
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_model_alone_shows_its_suspicion(model: Path) -> None:
+    rows = json.loads((model / "metrics.json").read_text())["test"]["zones"]
+    assert 1 - rows["low"]["of_malignant"] >= 0.94
+    assert 1 - rows["low"]["of_benign"] <= 0.36
+
+
+@pytest.mark.parametrize("folders", PAIRS)
+@pytest.mark.parametrize("part", ["validation", "test", "ph2"])
+def test_the_zone_rises_with_the_number_that_is_shown(
+    folders: tuple[Path, Path], part: str
+) -> None:
+    assessed = answers_of(folders, part).assessed
+    ranks = [each.zone.rank for each in sorted(assessed, key=lambda each: each.malignancy)]
+    assert ranks == sorted(ranks)
+    for each in assessed:
+        # Above the lower cut no benign class is the answer, and it is never the one explained.
+        if each.flagged:
+            assert each.explained in MALIGNANT
+            assert each.title.startswith(("Suspicious", "Highly suspicious"))
+            assert each.diagnoses[0].malignant or "is possible" in each.summary
+
+
+@pytest.mark.parametrize("folders", PAIRS)
+def test_the_second_opinion_lowers_no_number(folders: tuple[Path, Path]) -> None:
+    test = answers_of(folders, "test")
+    for each, lesion in zip(test.assessed, test.lesion, strict=True):
+        assert each.malignancy >= lesion.malignancy
+    # The note that the models differ is rare: it was chosen for at most 4 of 100.
+    validation = answers_of(folders, "validation").assessed
+    noted = [any(note.code == "models-differ" for note in each.notes) for each in validation]
+    assert np.mean(noted) <= 0.04
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(("block", "most"), [("validation", 0.01), ("test", 0.015)])
+def test_few_malignant_images_are_refused(model: Path, block: str, most: float) -> None:
+    content = json.loads((model / "metrics.json").read_text())
+    malignant = content[block]["refused"]["malignant"]
+    assert malignant["refused"] <= most * malignant["n"]
+    # Of PH2's 40 melanomas.
+    assert content["external"]["refused"]["malignant"]["refused"] <= 1
+
+
+@pytest.mark.parametrize("folders", PAIRS)
+def test_no_answer_but_for_the_refused(folders: tuple[Path, Path]) -> None:
+    test = answers_of(folders, "test")
+    refused = np.array([each.refused is not None for each in test.assessed])
+    assert refused[test.malignant].mean() <= 0.015
+    assert len(test.assessed) == 1602
+    assert all(each.zone in Zone for each in test.assessed)

@@ -1,150 +1,155 @@
-"""The answer as HTML: a reading at a glance, then the figures, then why.
-
-Where anything speaks against a confident answer, that is the headline, and what the models computed
-all the same is folded away below it. Every text that depends on an upload is escaped, and pictures
-are embedded.
-"""
+"""The answer to one image: a reading becomes a view, and the view HTML."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from html import escape
+import json
+from collections.abc import Iterator
 from typing import Any
 
-from demo.models import Pair
-from demo.page.html import NOTICE, bar, either, note, table
-from demo.page.maps import maps
-from demo.reading import Reading, Reason
-from dermhub import Prediction, Threshold, plain_name
+from demo.models import NAMES, TrackRecord
+from demo.page import maps
+from demo.page.html import NOTICE, fill
+from demo.page.view import Row, Scale, View
+from demo.reading import Reading, as_record
+from dermhub import Assessment, Diagnosis, Zone, __version__
 
-EMPTY = (
-    f"{note('The answer appears here.')}"
-    '<p class="derm-small">It needs a dermatoscopic image of one pigmented lesion: a close-up '
-    "through a dermatoscope, "
-    "not an ordinary photograph.</p>"
-)
+UNLIKELY = 0.05
+"""Probability below which a diagnosis is folded away, unless the zone's map is of it."""
 
-ASK = (
-    '<div class="derm-problem" role="alert" data-say="Confirm first that this is research '
-    'software."><strong>One thing '
-    "first.</strong> Tick the box above to confirm that this is research software; then the answer "
-    "appears here.</div>"
-)
-
-BUSY = '<p class="derm-note derm-busy" role="status">Reading eleven variants of the image ...</p>'
+MOST_NOTES = 2
+"""Notes that stand above the zone; any others are among the technical details."""
 
 
-def waiting(loaded: bool) -> str:
-    """Return what stands in place of the old answer while the new one is computed."""
-    text = (
-        "Reading the image ..."
-        if loaded
-        else "Loading the models; this takes some seconds, once ..."
-    )
-    return f'<p class="derm-note derm-busy" role="status">{text}</p>'
+def answer(reading: Reading, track_record: TrackRecord, kind: str) -> str:
+    """Return all that the page says of an image, as HTML."""
+    return fill("answer.html.jinja", view=view_of(reading, track_record, kind), notice=NOTICE)
 
 
-def answer(reading: Reading, pair: Pair) -> str:
-    """Return all that the page says of an image."""
-    return as_html(reading, pair.point, pair.tested)
-
-
-def as_html(reading: Reading, point: Threshold, tested: dict[str, Any]) -> str:
-    """Return the answer from its parts.
-
-    `point` is the operating point of the binary model, `tested` its counts on the test split.
-    """
-    first, why = reading.first, reading.reasons
-    figures = f'<div class="derm-two">{ranking(reading.second)}{maps(reading)}</div>'
-    if why:
-        say = why[0].title
-        body = (
-            '<section class="derm-head derm-withheld" '
-            f'role="alert"><h2>{escape(say)}</h2>{_reasons(why)}</section>'
-            '<details class="derm-details"><summary>What the models computed all the same</summary>'
-            "<h2>Probability of malignancy: "
-            f"{first.malignancy:.1%}</h2>{_scale(first)}{figures}</details>"
-        )
-    else:
-        say = f"Probability of malignancy {first.malignancy:.1%}. {_call(first)}"
-        body = (
-            '<section class="derm-head"><h2>Probability of malignancy: '
-            f"{first.malignancy:.1%}</h2>{_scale(first)}"
-            f'<p class="derm-call">{_call(first)}</p>'
-            f"<p>{track_record(first.malignant, point, tested)}</p></section>{figures}"
-        )
-    return (
-        f'<div class="derm" data-say="{escape(say)}">{body}<p class="derm-small">{NOTICE}</p></div>'
-    )
-
-
-def _reasons(why: Sequence[Reason]) -> str:
-    return "".join(
-        # The first title is the headline already.
-        (f"<h3>{escape(reason.title)}</h3>" if reason.title != why[0].title else "")
-        + f"<p>{escape(reason.sentence)}</p>"
-        for reason in why
-    )
-
-
-def _call(first: Prediction) -> str:
-    if first.malignant:
-        return f"At or above the operating threshold of {first.threshold:.1%}: called malignant."
-    return f"Below the operating threshold of {first.threshold:.1%}: called benign."
-
-
-def _scale(first: Prediction) -> str:
-    # The words end or begin at the tick, whichever side has more room.
-    side = (
-        f"margin-left:{first.threshold:.2%}"
-        if first.threshold < 0.5
-        else f"text-align:right;width:{first.threshold:.2%}"
-    )
-    return (
-        f'<div class="derm-scale">{bar(first.malignancy, first.threshold)}<span class="mark" '
-        f'style="{side}">'
-        f"operating threshold {first.threshold:.1%}</span></div>"
-    )
-
-
-def track_record(called: bool, point: Threshold, tested: dict[str, Any]) -> str:
-    """Say where the threshold comes from, and how often its call was wrong on test images."""
-    sick, healthy = tested["tp"] + tested["fn"], tested["tn"] + tested["fp"]
-    wrong = (
-        f"called {tested['fp']:,} of {healthy:,} images of benign lesions malignant"
-        if called
-        else f"called {tested['fn']:,} of {sick:,} images of malignant lesions benign"
-    )
-    aim = f"{escape(point.aim)}, chosen on {escape(point.split)} images"
-    return f"The threshold stands for {aim}. On test images, the model {wrong}."
-
-
-def ranking(second: Prediction) -> str:
-    """Return the prediction set in words, and the seven classes, the most probable first."""
-    ranked = sorted(second.probabilities.items(), key=lambda item: -item[1])
-    rows = [
-        (f"{escape(plain_name(name))} {bar(share)}", f"<code>{escape(name)}</code>", f"{share:.1%}")
-        for name, share in ranked
+def view_of(reading: Reading, track_record: TrackRecord, kind: str) -> View:
+    """Return the view of a reading by models of a kind with their record on test images."""
+    assessment = reading.assessment
+    rows = [(item, row(item)) for item in assessment.diagnoses]
+    folded = [
+        shown
+        for item, shown in rows
+        if item.probability < UNLIKELY and item.code != assessment.explained
     ]
-    head = ("class", "code", "probability")
-    caption = "The model's probabilities; the true diagnosis may be none of these."
-    shown = in_words(second) + table(caption, head, rows)
-    return f'<section aria-label="Seven classes"><h2>Seven classes</h2>{shown}</section>'
+    scale = Scale(
+        assessment.malignancy,
+        assessment.zones.suspicious.value,
+        assessment.zones.highly_suspicious.value,
+    )
+    notes = tuple(note.sentence for note in assessment.notes)
+    model = NAMES[kind]
+    photo, size = maps.photograph(reading)
+    record = as_record(reading.first, reading.second, assessment)
+    content = {
+        "dermhub": __version__,
+        "kind": kind,
+        "models": track_record.models,
+        **record,
+    }
+    return View(
+        refused=assessment.refused is not None,
+        zone=str(assessment.zone),
+        title=assessment.title,
+        sentence=assessment.summary,
+        scale=scale,
+        record=record_of(assessment, track_record.of_100),
+        meaning=tuple(_meaning(track_record.tested, scale)),
+        notes=notes[:MOST_NOTES],
+        likely=tuple(shown for _, shown in rows if shown not in folded),
+        unlikely=tuple(folded),
+        photo=photo,
+        size=size,
+        outline=maps.outline(reading),
+        maps=tuple(maps.class_maps(reading, assessment)),
+        choices=tuple((item.code, f"{shown.name} ({shown.percent})") for item, shown in rows),
+        two=(("malignant", "malignant"), ("benign", "benign")),
+        model=model,
+        version=__version__,
+        technical=tuple(_technical(reading, track_record)),
+        text=as_text(assessment, scale, notes, model),
+        record_json=json.dumps(content),
+    )
 
 
-def in_words(second: Prediction) -> str:
-    """Return the prediction set as a sentence; "" for a model that has none."""
-    if not second.conformal_level:
-        return ""
-    names = (
-        either([escape(plain_name(name)) for name in second.conformal])
-        or "none of the seven classes"
+def row(item: Diagnosis) -> Row:
+    """Return a diagnosis as a line of the list: "Mole (melanocytic nevus)"."""
+    # Not `capitalize`, which would make Bowen small.
+    bare = item.everyday.removeprefix("a ")
+    name = bare[0].upper() + bare[1:]
+    # "Benign keratosis" needs no "(benign keratosis-like lesion)" behind it.
+    formal = "" if item.name.split()[0] == name.split()[0].lower() else item.name
+    return Row(name, formal, item.probability, item.malignant, item.description)
+
+
+def as_text(assessment: Assessment, scale: Scale, notes: tuple[str, ...], model: str) -> str:
+    """Return an answer as plain text to copy; the browser adds the date and the file's name."""
+    listed = ", ".join(
+        f"{row(item).name}{' (malignant)' if item.malignant else ''} {row(item).percent}"
+        for item in assessment.diagnoses
     )
-    codes = either([f"<code>{escape(name)}</code>" for name in second.conformal])
-    return (
-        '<p class="derm-set">What remains possible: '
-        f"<strong>{names}</strong>{codes and f' ({codes})'}.</p>"
-        '<p class="derm-small">Sets like this one hold the right class of '
-        f"{second.conformal_level:.0%} of the lesions "
-        "of each class, if yours come from where the models' data came from.</p>"
+    refused = ["This doesn't look like a dermatoscopic image."] if assessment.refused else []
+    lines = [
+        *refused,
+        f"{assessment.title}. {assessment.summary}",
+        f"Estimated probability of cancer: {scale.percent} (alarm level {scale.alarm_level}).",
+        f"Diagnoses: {listed}.",
+        *notes,
+        f"dermhub {__version__}, {model}. {NOTICE}",
+    ]
+    return "\n".join(lines)
+
+
+def record_of(assessment: Assessment, counts: dict[str, int]) -> tuple[str, str, str] | None:
+    """Say how many of 100 test images in this zone were cancer, in three parts; None if unknown."""
+    if assessment.zone not in counts:
+        return None
+    where = {
+        Zone.LOW: "scored this low",
+        Zone.SUSPICIOUS: "in this zone",
+        Zone.HIGHLY_SUSPICIOUS: "scored this high",
+    }[assessment.zone]
+    number = counts[assessment.zone]
+    rest = {zone: counts[zone] for zone in Zone if zone in counts and zone != assessment.zone}
+    others = ", ".join(f"{zone}: {count}" for zone, count in rest.items())
+    middle = f"{number} {'was' if number == 1 else 'were'} cancer"
+    return f"Of 100 test images {where},", middle, f" ({others})."
+
+
+def _meaning(tested: dict[str, Any], scale: Scale) -> Iterator[str]:
+    sick, healthy = tested["tp"] + tested["fn"], tested["fp"] + tested["tn"]
+    yield (
+        f"From the alarm level ({scale.alarm_level}) on, an image is flagged. On test images that "
+        f"caught {100 * tested['tp'] / sick:.0f} of 100 cancers. The price: "
+        f"{100 * tested['fp'] / healthy:.0f} of 100 harmless lesions were flagged, too."
     )
+    yield (
+        f"Of these test images, {100 * sick / (sick + healthy):.0f} of 100 were cancer. Where "
+        'cancer is rarer, fewer alarms are true: see "How good is it?".'
+    )
+
+
+def _technical(reading: Reading, track_record: TrackRecord) -> Iterator[tuple[str, str]]:
+    first, second = reading.first, reading.second
+    assessment = reading.assessment
+    zones = assessment.zones
+    yield "Probability of malignancy", f"{assessment.malignancy:.4f}"
+    yield "Seven-class model, malignant classes together", f"{second.malignancy:.4f}"
+    yield "Second model, benign or malignant", f"{first.malignancy:.4f}"
+    yield "Zones begin at", f"{zones.suspicious.value:.4f}, {zones.highly_suspicious.value:.4f}"
+    shares = (f"{name} {share:.4f}" for name, share in second.probabilities.items())
+    yield "Probabilities", ", ".join(shares)
+    if second.conformal_level:
+        names = ", ".join(second.conformal) or "none"
+        yield (
+            "In tests, the right diagnosis was on this list "
+            f"{10 * second.conformal_level:.0f} times out of 10",
+            names,
+        )
+    yield "The map", reading.lesion[assessment.explained, ""].verdict
+    for note in assessment.notes[MOST_NOTES:]:
+        yield "Also", note.sentence
+    for task, (name, weights) in track_record.models.items():
+        yield f"Model ({task})", f"{name}, weights {weights[:12]}"

@@ -1,4 +1,4 @@
-"""Images to try: our own drawings, or those of a folder that the operator names."""
+"""Images to try: the project's own, or those of a folder that the operator names."""
 
 from __future__ import annotations
 
@@ -6,31 +6,28 @@ from pathlib import Path
 
 from dermhub import ImageError
 
-DRAWN = ((18, 0.0), (7, 0.5), (32, 0.5))
-"""Seed and darkness of the drawings: chosen to show a benign answer, a malignant one, and none."""
+SHIPPED = Path(__file__).parent / "examples"
+"""Six images, whose README.md says where they come from and under which licence."""
 
 
-def listed(examples: Path | list[str]) -> list[str]:
-    """List the first twelve images of a folder, by name; a list of paths stays as it is.
+def listed(folder: Path) -> list[str]:
+    """List the first twelve images of a folder, by name.
 
     Raises ImageError where the folder holds none.
     """
-    if isinstance(examples, list):
-        return examples
     kinds = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"}
-    paths = [str(path) for path in sorted(examples.glob("*")) if path.suffix.lower() in kinds]
+    paths = [str(path) for path in sorted(folder.glob("*")) if path.suffix.lower() in kinds]
     if not paths:
         raise ImageError(
-            f"{examples} holds no image to try: expected .jpg, .png, .tif or .webp files."
+            f"{folder} holds no image to try: expected .jpg, .png, .tif or .webp files."
         )
     return paths[:12]
 
 
-def draw_into(folder: Path) -> list[str]:
-    """Write three drawn lesions into a folder and return their paths."""
-    from dermhub import draw
+def label_of(path: str) -> str:
+    """Return the label of an image from its name: "3-basal-cell-carcinoma.jpg" has the third one.
 
-    paths = [folder / f"drawing-{number}.png" for number in (1, 2, 3)]
-    for path, (seed, darkness) in zip(paths, DRAWN, strict=True):
-        draw(seed, darkness=darkness).save(path)
-    return [str(path) for path in paths]
+    >>> label_of("3-basal-cell-carcinoma.jpg")
+    'Basal cell carcinoma'
+    """
+    return Path(path).stem.partition("-")[2].replace("-", " ").capitalize()

@@ -1,12 +1,18 @@
-"""Pieces of HTML that every part of the page is made of. Callers escape what is not our text."""
+"""HTML of the page: templates filled with plain values, pictures that hold themselves, messages.
+
+Every value is escaped by the templates (Jinja2, which Gradio brings along), so that no text of an
+upload becomes HTML.
+"""
 
 from __future__ import annotations
 
 import base64
+import functools
 import io
-from collections.abc import Sequence
-from html import escape
+from pathlib import Path
+from typing import Any
 
+import jinja2
 from PIL import Image
 
 NOTICE = (
@@ -15,52 +21,32 @@ NOTICE = (
 )
 """Stands beside every answer, also in what the API returns."""
 
-BAR_HEAD = '<span class="derm-hidden">as a bar</span>'
-"""Heading of a column of bars, which only repeats the one before it."""
+CANT_OPEN = "We couldn't open this file"
+"""Title for a file that is no usable image."""
+
+NO_ANSWER = "No answer"
+"""Title for all else that keeps the page from answering."""
 
 
-def note(text: str) -> str:
-    """Return a calm line that stands in place of a result."""
-    return f'<p class="derm-note">{escape(text)}</p>'
+@functools.cache
+def _templates() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
 
 
-def problem(message: str) -> str:
+def fill(template: str, **values: Any) -> str:
+    """Fill a template of `templates/` with plain values; they are escaped there."""
+    return _templates().get_template(template).render(**values)
+
+
+def problem(message: str, title: str = NO_ANSWER) -> str:
     """Return a message that stands in place of an answer."""
-    return (
-        f'<div class="derm-problem" role="alert" data-say="No answer. {escape(message)}">'
-        f"<strong>No answer.</strong> {escape(message)}</div>"
-    )
-
-
-def bar(value: float, mark: float | None = None) -> str:
-    """Return a bar for a share from 0 to 1, with a tick at `mark`.
-
-    It repeats a figure of the text, so that screen readers skip it.
-    """
-    tick = "" if mark is None else f'<b style="left:calc({mark:.2%} - 1px)"></b>'
-    return f'<span class="bar" aria-hidden="true"><i style="width:{value:.2%}"></i>{tick}</span>'
-
-
-def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table of HTML cells, the first of each row its heading.
-
-    It can be scrolled sideways where it is too wide.
-    """
-    top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
-    body = "".join(
-        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>'
-        for first, *rest in rows
-    )
-    return (
-        '<div class="derm-wide" tabindex="0" role="region" '
-        f'aria-label="{caption}"><table><caption>{caption}</caption>'
-        f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
-
-
-def either(names: Sequence[str]) -> str:
-    """Join names for people: "a", "a or b", "a, b or c"."""
-    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    return fill("problem.html.jinja", title=title, message=message)
 
 
 def data_uri(image: Image.Image, kind: str) -> str:

@@ -1,19 +1,19 @@
-"""Class maps as HTML: the photograph once, with a small picture over it for each choice.
+"""Pictures of an answer: the photograph once, a small heat map for each choice, the outline.
 
-There is a map for each class and for each pair of classes. The browser shows the chosen one
-(page.js), so that the server keeps nothing of a visit and is asked no second time.
+There is a map for each class and for each pair of classes. The browser lays the chosen one over the
+photograph (answer.js), so that the server keeps nothing of a visit and is asked no second time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from html import escape
 
-from PIL import Image
+from PIL import Image, ImageChops, ImageFilter
 
 from demo.page.html import data_uri
+from demo.page.view import ClassMap
 from demo.reading import Reading
-from dermhub import Explanation, plain_name
+from dermhub import Assessment, Explanation
 
 SHOWN_WIDTH = 640
 """Width, in pixels, of the embedded photograph."""
@@ -24,102 +24,105 @@ HEAT_WIDTH, PAIR_WIDTH = 160, 64
 A map has some 7 x 7 values, so that more pixels would show nothing more.
 """
 
+BUTTONS = {
+    "akiec": "an actinic keratosis",
+    "bcc": "a carcinoma",
+    "bkl": "a keratosis",
+    "df": "a fibroma",
+    "mel": "melanoma",
+    "nv": "a mole",
+    "vasc": "a vessel mark",
+}
+"""Names of classes that are short enough for a button on a phone."""
 
-def maps(reading: Reading) -> str:
-    """Return the photograph, the maps over it, and the lists to choose from."""
-    photo = shrunk(next(iter(reading.binary.values())).image)
-    layers = [*_layers(reading, reading.second.label)]
-    return (
-        '<section class="derm-map" aria-label="Why: where the evidence lies"><h2>Why: where the '
-        "evidence lies</h2>"
-        f"{_choices(reading)}"
-        f'<div class="stage"><img src="{data_uri(photo, "JPEG")}" alt="The uploaded image">'
-        f"{''.join(picture for picture, _ in layers)}</div>"
-        '<div class="derm-said" role="status">' + "".join(text for _, text in layers) + "</div>"
-        '<label class="derm-slide">Opacity of the map <input type="range" class="derm-opacity" '
-        'min="0" max="100" '
-        'step="5" value="60" aria-label="Opacity of the map in percent"></label>'
-        '<p class="derm-small">Grad-CAM, in the colours of viridis: brighter and more opaque means '
-        "more evidence, "
-        "relative to that map's own maximum. What lies outside the central square is not seen by "
-        "the models. A map "
-        "shows where evidence was found, not that it is right.</p></section>"
-    )
+MOST = 0.5
+"""Share of a map on the lesion from which on "most of it" lies there."""
 
 
-def shrunk(image: Image.Image) -> Image.Image:
+def shrunk(image: Image.Image, width: int = SHOWN_WIDTH) -> Image.Image:
     """Scale a photograph to the width of the page.
 
     A small one is enlarged, so that every answer looks the same.
     """
-    return image.resize(
-        (SHOWN_WIDTH, max(round(image.height * SHOWN_WIDTH / image.width), 1)),
-        Image.Resampling.BICUBIC,
-    )
+    size = (width, max(round(image.height * width / image.width), 1))
+    return image.resize(size, Image.Resampling.BICUBIC)
 
 
-def _choices(reading: Reading) -> str:
-    ranked = sorted(reading.second.probabilities.items(), key=lambda item: -item[1])
-    seven = "".join(_option(name, share, name == reading.second.label) for name, share in ranked)
-    two = "".join(_option(name, share) for name, share in reading.first.probabilities.items())
-    others = "".join(
-        f'<option value="{escape(name)}">{escape(plain_name(name))}</option>' for name, _ in ranked
-    )
-    return (
-        '<div class="derm-choose"><label><span>Evidence for</span> <select class="derm-for">'
-        f'<optgroup label="Seven classes">{seven}</optgroup>'
-        f'<optgroup label="Benign or malignant">{two}</optgroup></select></label>'
-        '<label><span>and against</span> <select class="derm-against"><option value="">(no other '
-        "class)</option>"
-        f"{others}</select></label></div>"
-    )
+def photograph(reading: Reading) -> tuple[str, tuple[int, int]]:
+    """Return the photograph of a reading as an address that holds it, and its size in pixels."""
+    image = shrunk(_any(reading).image)
+    return data_uri(image, "JPEG"), image.size
 
 
-def _option(name: str, share: float, chosen: bool = False) -> str:
-    selected = " selected" if chosen else ""
-    return (
-        f'<option value="{escape(name)}"{selected}>{escape(plain_name(name))} '
-        f"({share:.0%})</option>"
-    )
+def outline(reading: Reading) -> str:
+    """Return the outline of the lesion as a transparent picture; "" where none was found.
+
+    A white line with a dark edge is seen on every skin and every colour of a map.
+    """
+    lesion, image = _any(reading).lesion, _any(reading).image
+    width, height = shrunk(image).size
+    mask = Image.fromarray(lesion.over((width // 4, height // 4)).astype("uint8") * 255)
+    if not mask.getbbox():
+        return ""
+    smooth = mask.filter(ImageFilter.GaussianBlur(2)).resize((width, height), 3)
+    inside = smooth.point(lambda level: 255 * (level > 127))
+    line = ImageChops.subtract(inside, inside.filter(ImageFilter.MinFilter(5)))
+    edge = line.filter(ImageFilter.MaxFilter(5))
+    picture = Image.merge("LA", (line, ImageChops.lighter(line, edge.point(lambda v: v * 2 // 3))))
+    return data_uri(picture, "PNG")
 
 
-def _layers(reading: Reading, chosen: str) -> Iterator[tuple[str, str]]:
-    for (target, versus), explanation in reading.lesion.items():
-        width = PAIR_WIDTH if versus else HEAT_WIDTH
-        yield _layer(explanation, width, (target, versus) == (chosen, ""))
+def class_maps(reading: Reading, assessment: Assessment) -> Iterator[ClassMap]:
+    """Yield the maps of a reading: those with a button first, then all others.
+
+    The first explains the verdict. The second, where the likeliest class is another one, explains
+    that.
+    """
+    everyday = {item.code: item.everyday for item in assessment.diagnoses}
+    names = everyday | {"benign": "benign", "malignant": "malignant"}
+    first = (assessment.explained, "")
+    second = (assessment.diagnoses[0].code, "")
+    why = "Why suspicious?" if assessment.flagged else f"Why {BUTTONS[first[0]]}?"
+    buttons = {second: f"Why {BUTTONS[second[0]]}?", first: why}
+    for key in dict.fromkeys((first, second, *reading.lesion)):
+        yield _class_map(reading.lesion[key], names, buttons.get(key, ""))
     for explanation in reading.binary.values():
-        yield _layer(explanation, HEAT_WIDTH, False)
+        yield _class_map(explanation, names)
 
 
-def _layer(explanation: Explanation, width: int, chosen: bool) -> tuple[str, str]:
-    """The picture of a map ("" where it is blank), and what is said below it."""
-    key = escape(f"{explanation.target}|{explanation.versus}")
-    name, other = plain_name(explanation.target), plain_name(explanation.versus)
-    on = " on" if chosen else ""
+def caption(explanation: Explanation, name: str, other: str = "") -> str:
+    """Say in two short sentences what a map shows and where it lies.
+
+    `name` and `other` are the classes for people.
+    """
     if explanation.blank:
-        what = f"speaks for {name} rather than {other}" if other else f"speaks for {name}"
-        return (
-            "",
-            f'<p class="derm-of{on}" data-of="{key}">Nothing in this image {escape(what)}.</p>',
-        )
-    share = explanation.prediction.probabilities[explanation.target]
-    what = (
-        f"what speaks for {name} and against {other}"
-        if other
-        else f"the evidence for {name}, probability {share:.0%}"
-    )
-    verdict = f" {explanation.verdict}"
-    picture = (
-        f'<img class="heat derm-of{on}" data-of="{key}" '
-        f'src="{data_uri(explanation.layer(width), "PNG")}" '
-        f'alt="{escape(f"Heat map of {what}.{verdict}")}">'
-    )
-    mark = (
-        ""
-        if explanation.trusted or not explanation.judged
-        else "<strong>Not to be relied on.</strong> "
-    )
-    return (
-        picture,
-        f'<p class="derm-of{on}" data-of="{key}">{mark}{escape(f"Shown: {what}.{verdict}")}</p>',
-    )
+        return f"Nothing in this image speaks for {name}{' rather than ' + other if other else ''}."
+    what = f"for {name} and against {other}" if other else f"for {name}"
+    return f"Yellow: what counted most {what}. {_place(explanation)}"
+
+
+def _place(explanation: Explanation) -> str:
+    if explanation.prediction.rejected:
+        return "That means little in an image of another kind."
+    if not explanation.lesion_share:
+        return "No outline of a lesion was found."
+    if not explanation.judged:
+        return "The lesion (white line) fills the view."
+    if not explanation.trusted:
+        return "Most of it lies beside the lesion (white line): be careful."
+    if explanation.inside >= MOST:
+        return "Most of it lies on the lesion (white line)."
+    return "It lies on the lesion (white line) and around it."
+
+
+def _class_map(explanation: Explanation, names: dict[str, str], button: str = "") -> ClassMap:
+    name, other = names[explanation.target], names.get(explanation.versus, "")
+    width = PAIR_WIDTH if other else HEAT_WIDTH
+    said = caption(explanation, name, other)
+    picture = "" if explanation.blank else data_uri(explanation.layer(width), "PNG")
+    key = f"{explanation.target}|{explanation.versus}"
+    return ClassMap(key, said, picture, f"Map over the image. {said}", button)
+
+
+def _any(reading: Reading) -> Explanation:
+    return next(iter(reading.lesion.values()))

@@ -1,37 +1,28 @@
-"""Marks that tell page.js what a visitor has chosen now, and what a result was computed from.
+"""Marks by which page.js knows what a result was computed for.
 
-A result that comes when the visitor has chosen something else meanwhile is hidden.
+A change in the browser gets a ticket, a count of changes of an area of the page ("check" or
+"batch"). A result is shown only while its ticket is the latest.
 """
 
 from __future__ import annotations
 
-import hashlib
+import itertools
 from dataclasses import dataclass
-from typing import Any
+
+_runs = itertools.count(1)
 
 
 @dataclass
 class LatestRun:
-    """The latest start on the tab for several images: a mark of the choice, and a count of starts.
+    """The latest ticket of the tab for many images. Each visit has its own."""
 
-    Each visit has its own.
+    ticket: float = 0
+
+
+def mark(html: str, area: str, ticket: float, run: bool = False) -> str:
+    """Mark a result with the ticket of the change that it answers.
+
+    With `run`, results of one ticket can be told apart as well.
     """
-
-    mark: str = ""
-    run: int = 0
-
-
-def mark_current(html: str, *choice: Any) -> str:
-    """Return HTML that stands in place of a result, marked with what the visitor has chosen now."""
-    return f'<div data-now="{mark_of(choice)}">{html}</div>'
-
-
-def mark_result(html: str, *choice: Any) -> str:
-    """Return a result, marked with the choice that it was computed from."""
-    return f'<div data-of="{mark_of(choice)}">{html}</div>'
-
-
-def mark_of(choice: Any) -> str:
-    """Return a short name of what a visitor has chosen: image or files first, then all else."""
-    kind = "files" if isinstance(choice[0], list) else "image"
-    return f"{kind}-{hashlib.sha256(repr(choice).encode()).hexdigest()[:16]}"
+    again = f' data-run="{next(_runs)}"' if run else ""
+    return f'<div data-area="{area}" data-ticket="{int(ticket)}"{again}>{html}</div>'

@@ -1,6 +1,8 @@
 """The page: an image goes in, and what both models say of it comes out.
 
-Every tab is one function. The server calls the page's functions with uploads as paths.
+Every tab is one function. The server calls the page's functions with uploads as paths. A change
+carries a ticket of page.js, which comes back with the result: the browser shows a result only where
+nothing was changed meanwhile.
 """
 
 from __future__ import annotations
@@ -12,35 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 from demo.api import Api, publish
 from demo.decode_child import photo_of
-from demo.models import ACCURATE, FAST, Models, card_text
-from demo.page import answer, prevalence, several, stability
+from demo.models import ACCURATE, FAST, Models
 from demo.page import figures as page_figures
-from demo.page.examples import draw_into, listed
-from demo.page.html import note, problem
-from demo.page.marks import LatestRun, mark_current, mark_of, mark_result
+from demo.page import prevalence, several, stability
+from demo.page.examples import SHIPPED, label_of, listed
+from demo.page.html import fill, problem
+from demo.page.marks import LatestRun, mark
 from demo.read_upload import NOT_TAKEN, Decode, Uploads, for_visitor
-from dermhub import DermhubError
+from dermhub import DermhubError, __version__
 
 if TYPE_CHECKING:
     import gradio as gr
 
-INTRODUCTION = """# dermhub
-What two neural networks see in a dermatoscopic image of a pigmented lesion, \
-and how far that can be relied on."""
-
-CONFIRM = (
-    "I understand: this is research software, not a medical device. I will not use it to decide "
-    "about a patient, or about myself."
-)
-
-PRIVACY = """**Privacy.** Uploads stay on this server, are deleted within minutes, \
-and their content is not logged.
-No request leaves the machine. Nothing of your visit is stored in your browser."""
-
-KINDS = {
-    FAST: "fast: small networks",
-    ACCURATE: "accurate: larger networks, slower; compare their figures",
-}
+KINDS = {FAST: "Standard", ACCURATE: "Larger (slower, about as accurate)"}
 
 LIMITS: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "models"}
 """One image is read at a time: two would only slow each other down."""
@@ -58,16 +44,20 @@ By default Gradio drops a request while another is answered, and an image that w
 would never be read.
 """
 
+CALLED = "element.addEventListener('derm', (event) => trigger(event.detail))"
+"""Lets the page's scripts start events of an HTML component."""
+
 
 @dataclass(frozen=True)
 class Shared:
-    """Values that every tab needs, and the components that stand above all tabs."""
+    """Values that every tab needs, and the components that belong to all tabs."""
 
     models: Models
     uploads: Uploads
     why_refused: Callable[[str | None], str]
-    understood: gr.Checkbox
     kind: gr.Radio
+    ticket: gr.Number
+    """Its value never counts: the page's scripts put the latest ticket in its place."""
 
 
 def make_page(
@@ -77,212 +67,247 @@ def make_page(
     still_wanted: Callable[[], bool],
     examples: Path | None = None,
     decode: Decode = photo_of,
+    shared_link: bool = False,
 ) -> gr.Blocks:
-    """Build the page. It reads images in `folder` alone, and writes there the examples it draws.
+    """Build the page. It reads images in `folder` alone, and writes nothing there itself.
 
     `why_refused` gives the sentence with which the server refused the last request of a visit, ""
     for none. `still_wanted` tells a running function whether anybody waits for its answer.
-    `examples` is a folder with images to try; without one, three drawings are made. `decode`
-    decodes what is uploaded. Raises ImageError where the folder of examples holds no image.
+    `examples` is a folder with images to try; without one, the project's own are offered. `decode`
+    decodes what is uploaded. `shared_link` says that visitors come through Gradio's public link.
+    Raises ImageError where the folder of examples holds no image.
     """
     import gradio as gr
 
     page: gr.Blocks
     with gr.Blocks(title="dermhub", analytics_enabled=False) as page:
-        gr.Markdown(INTRODUCTION)
-        understood = gr.Checkbox(False, label=CONFIRM, elem_id="understood", container=True)
+        _html(fill("banner.html.jinja"), elem_id="banner")
         choices = [(KINDS[name], name) for name in models.kinds]
         kind = gr.Radio(
-            choices, value=FAST, label="Models", visible=len(choices) > 1, elem_id="kind"
+            choices,
+            value=FAST,
+            label="Model",
+            visible=len(choices) > 1,
+            elem_id="kind",
+            render=False,
         )
-        shared = Shared(models, Uploads(folder, decode), why_refused, understood, kind)
-        with gr.Tab("One image"):
-            _one_image(shared, examples or draw_into(folder), drawn=examples is None)
-        with gr.Tab("Several"):
-            _several_images(shared)
-        with gr.Tab("Prevalence"):
-            _what_a_call_means(shared)
-        with gr.Tab("Figures") as tab:
-            _measured(shared, tab)
-        gr.Markdown(PRIVACY, elem_id="privacy")
-        image = gr.Image(type="filepath", visible=False)
+        ticket = gr.Number(0, visible=False)
+        shared = Shared(models, Uploads(folder, decode), why_refused, kind, ticket)
+        with gr.Tabs():
+            with gr.Tab("Check an image"):
+                image = _one_image(shared, listed(examples or SHIPPED), labelled=examples is None)
+            with gr.Tab("Many images"):
+                _several_images(shared, image)
+            with gr.Tab("How good is it?") as tab:
+                _measured(shared, tab)
+        with gr.Row(elem_id="settings", visible=len(choices) > 1):
+            kind.render()  # type: ignore[no-untyped-call]
+        _html(fill("foot.html.jinja", version=__version__, shared_link=shared_link), elem_id="foot")
+        hidden = gr.Image(type="filepath", visible=False)
         files = gr.File(file_count="multiple", visible=False)
-        publish(Api(models, shared.uploads, still_wanted), image, files, kind, **LIMITS)
+        publish(Api(models, shared.uploads, still_wanted), hidden, files, kind, **LIMITS)
     return page
 
 
-def _one_image(shared: Shared, examples: list[str] | Path, drawn: bool) -> None:
+def _html(value: str, elem_id: str, js_on_load: str | None = None) -> gr.HTML:
+    """Return a component for HTML of ours, without Gradio's styles for text."""
     import gradio as gr
 
-    with gr.Row():
-        with gr.Column(scale=1, min_width=280):
-            image = gr.Image(
-                label="Dermatoscopic image",
-                sources=["upload", "clipboard", "webcam"],
-                type="filepath",
-                height=280,
-                elem_id="image",
-                buttons=[],
-            )
-            label = "Drawings to try: no photographs, no patients" if drawn else "Images to try"
-            gr.Examples(
-                [[path] for path in listed(examples)], image, label=label, elem_id="examples"
-            )
-        with gr.Column(scale=3, min_width=320):
-            shown = gr.HTML(answer.EMPTY, elem_id="answer")
-            check = gr.Button(
-                "Does the answer hold? Check on variants of the image", size="md", elem_id="check"
-            )
-            checked = gr.HTML("", elem_id="stability")
+    return gr.HTML(value, elem_id=elem_id, js_on_load=js_on_load, apply_default_css=False)
 
-    def tell(path: str | None, understood: bool, kind: str) -> tuple[str, str]:
-        """Replace the old answer at once, also while the new image waits in the queue."""
-        loaded = shared.models.loaded(kind)
-        text = (
-            answer.EMPTY if path is None else answer.waiting(loaded) if understood else answer.ASK
+
+def _one_image(shared: Shared, examples: list[str], labelled: bool) -> gr.Image:
+    import gradio as gr
+
+    with gr.Column(elem_id="check-image"):
+        image = gr.Image(
+            label="Dermatoscopic image",
+            show_label=False,
+            sources=["upload", "clipboard", "webcam"],
+            type="filepath",
+            height=300,
+            elem_id="image",
+            buttons=[],
+            placeholder="Drop a dermatoscopic image here\nor tap to choose one",
+            alt_text="The image that you chose",
+            webcam_options=gr.WebcamOptions(
+                mirror=False, constraints={"video": {"facingMode": "environment"}}
+            ),
         )
-        return mark_current(text, path, understood, kind), ""
-
-    def read(path: str | None, understood: bool, kind: str) -> str:
-        if path is None or not understood:
-            return answer.EMPTY if path is None else answer.ASK
-        return mark_result(
-            Api(shared.models, shared.uploads).analyse(path, kind), path, understood, kind
+        tried = gr.Examples(
+            [[path] for path in examples],
+            image,
+            label="No image at hand? Try one of these:",
+            elem_id="examples",
+            example_labels=[label_of(path) for path in examples] if labelled else None,
+            examples_per_page=12,
         )
+        _html(fill("start.html.jinja"), elem_id="start")
+        _html(fill("busy.html.jinja"), elem_id="busy")
+        shown = _html("", elem_id="answer", js_on_load=CALLED)
+        checked = _html("", elem_id="stability")
 
-    def hold(path: str | None, understood: bool, kind: str) -> str:
-        if path is None or not understood:
-            return note("Choose an image first.") if path is None else answer.ASK
+    def read(path: str | None, kind: str, ticket: float) -> Any:
+        if path is None:
+            # Of a file that could not be opened, the message stays.
+            return gr.skip() if ticket < 0 else ""
+        return mark(Api(shared.models, shared.uploads).analyse(path, kind), "check", ticket)
+
+    def hold(path: str | None, kind: str, ticket: float) -> str:
+        if path is None:
+            return ""
         try:
             pair = shared.models.pair(kind)
-            photo = shared.uploads.photo(path, pair.inputs)
-            trials, no_answer = stability.check(pair, photo)
-            html = stability.as_html(trials, pair.point.value, no_answer)
-            return mark_result(html, path, understood, kind)
+            trials = stability.trials(pair, shared.uploads.photo(path, pair.inputs))
+            return mark(stability.as_html(trials), "check", ticket, run=True)
         except DermhubError as error:
-            return problem(for_visitor(error))
+            return mark(problem(for_visitor(error)), "check", ticket, run=True)
 
-    given = [image, shared.understood, shared.kind]
-    changes = [image.change, shared.understood.change, shared.kind.change]
-    refused = _explain_refusal(shared)
-    telling = gr.on(changes, tell, given, [shown, checked], queue=False, **PRIVATE)
-    analysed = telling.then(read, given, shown, **EACH, **LIMITS)
-    # `read` never sees a request that Gradio itself refuses; the page would wait for ever.
-    analysed.failure(refused, None, shown, queue=False, **PRIVATE)
-    busy = check.click(lambda: answer.BUSY, None, checked, queue=False, **PRIVATE)
-    holding = busy.then(hold, given, checked, **EACH, **LIMITS)
-    holding.failure(refused, None, checked, queue=False, **PRIVATE)
+    given = [image, shared.kind, shared.ticket]
+    refused = _explain_refusal(shared, "check")
+    changed = "(image, kind) => window.dermhub.begin(image, kind)"
+    other = "(image, kind) => window.dermhub.other(image, kind)"
+    latest = "() => [window.dermhub.ticket()]"
+    for change, script in ((image.change, changed), (shared.kind.change, other)):
+        analysed = change(read, given, shown, js=script, **EACH, **LIMITS)
+        # `read` never sees a request that Gradio itself refuses; the page would wait for ever.
+        analysed.failure(refused, shared.ticket, shown, js=latest, queue=False, **PRIVATE)
+    with_ticket = "(image, kind) => [image, kind, window.dermhub.ticket()]"
+    holding = shown.click(hold, given, checked, js=with_ticket, **EACH, **LIMITS)
+    holding.failure(refused, shared.ticket, checked, js=latest, queue=False, **PRIVATE)
+    shown.clear(None, None, image, js="() => null", **PRIVATE)
+    settled = "() => { window.dermhub.settled(); }"
+    tried.load_input_event.then(None, None, None, js=settled, **PRIVATE)
+    return image
 
 
-def _several_images(shared: Shared) -> None:
+def _several_images(shared: Shared, image: gr.Image) -> None:
     import gradio as gr
 
-    files = gr.File(
-        file_count="multiple", label=f"Up to {several.MOST} images", elem_id="files", height=200
-    )
-    start = gr.Button("Read all images", variant="primary", elem_id="start")
-    table = gr.HTML(several.EMPTY, elem_id="table")
+    with gr.Column(elem_id="check-images"):
+        files = gr.File(
+            file_count="multiple",
+            label=f"Drop up to {several.MOST} images",
+            elem_id="files",
+            height=140,
+        )
+        start = gr.Button(
+            "Check the images", variant="primary", elem_id="start-batch", interactive=True
+        )
+        table = _html("", elem_id="table", js_on_load=CALLED)
     latest_run = gr.State(LatestRun())
 
     def classify(
-        given: list[tuple[str, str]], understood: bool, kind: str, latest: LatestRun
+        given: list[tuple[str, str]], kind: str, ticket: float, latest: LatestRun
     ) -> Iterator[str]:
-        latest.mark, latest.run = mark_of((given, understood, kind)), latest.run + 1
-        this_run = LatestRun(latest.mark, latest.run)
-        if not understood:
-            yield answer.ASK
-            return
+        latest.ticket = ticket
         if not given or len(given) > several.MOST:
-            yield problem(several.TOO_MANY if given else "No image was chosen: choose one or more.")
+            text = several.too_many(len(given)) if given else "Choose one or more images first."
+            yield mark(problem(text), "batch", ticket)
             return
         try:
             rows: list[dict[str, Any]] = []
-            yield mark_result(several.as_html(rows, len(given)), given, understood, kind)
-            for row in several.rows(shared.models.pair(kind), given, shared.uploads):
-                if latest != this_run:
+            yield mark(several.progress(rows, len(given)), "batch", ticket)
+            for row in several.rows(shared.models.pair(kind), given, shared.uploads, pictures=True):
+                if latest.ticket != ticket:
                     # Other files were chosen meanwhile, or the visitor has started anew.
                     return
                 rows.append(row)
-                yield mark_result(several.as_html(rows, len(given)), given, understood, kind)
+                yield mark(several.progress(rows, len(given)), "batch", ticket)
+            yield mark(several.as_html(rows), "batch", ticket)
         except DermhubError as error:
-            yield problem(for_visitor(error))
+            yield mark(problem(for_visitor(error)), "batch", ticket)
 
-    def changed(
-        given: list[tuple[str, str]], understood: bool, kind: str, latest: LatestRun
-    ) -> str:
-        latest.mark = mark_of((given, understood, kind))
-        return mark_current(several.EMPTY, given, understood, kind)
+    def changed(ticket: float, latest: LatestRun) -> str:
+        latest.ticket = ticket
+        return ""
 
-    changes = [files.change, shared.understood.change, shared.kind.change]
+    def open_row(given: list[tuple[str, str]], row: float) -> str:
+        return given[int(row)][0]
+
+    begin = "(files, kind, ticket, latest) => [...window.dermhub.beginBatch(files, kind), latest]"
     # In a queue of its own: a hundred images would keep everybody else waiting.
-    given = [files, shared.understood, shared.kind, latest_run]
     read = start.click(
-        classify, given, table, concurrency_limit=2, concurrency_id="several", **EACH
+        classify,
+        [files, shared.kind, shared.ticket, latest_run],
+        table,
+        js=begin,
+        concurrency_limit=2,
+        concurrency_id="several",
+        **EACH,
     )
-    read.failure(_explain_refusal(shared), None, table, queue=False, **PRIVATE)
-    gr.on(changes, changed, given, table, queue=False, **PRIVATE)
-
-
-def _what_a_call_means(shared: Shared) -> None:
-    import gradio as gr
-
-    def meaning_of(percent: float) -> str:
-        try:
-            return prevalence.html(shared.models.pair(FAST), percent)
-        except DermhubError as error:
-            return problem(str(error))
-
-    gr.Markdown(
-        "How often is a call right? That depends on how many of the examined lesions are malignant "
-        "at all."
+    latest = "() => [window.dermhub.batch()]"
+    refused = _explain_refusal(shared, "batch")
+    read.failure(refused, shared.ticket, table, js=latest, queue=False, **PRIVATE)
+    gr.on(
+        [files.change, shared.kind.change],
+        changed,
+        [shared.ticket, latest_run],
+        table,
+        js="(ticket, latest) => [window.dermhub.beginBatch()[2], latest]",
+        queue=False,
+        **PRIVATE,
     )
-    slider = gr.Slider(
-        0.1,
-        50,
-        5,
-        step=0.1,
-        label="Malignant lesions among 100 that are examined (prevalence, %)",
-        elem_id="prevalence",
+    files.change(None, files, start, js="(files) => window.dermhub.label(files)", **PRIVATE)
+    opened = table.click(
+        open_row,
+        [files, shared.ticket],
+        image,
+        js="(files) => [files, window.dermhub.row]",
+        queue=False,
+        **PRIVATE,
     )
-    shown = gr.HTML(meaning_of(5), elem_id="means")
-    slider.change(meaning_of, slider, shown, queue=False, **PRIVATE)
+    opened.then(None, None, None, js="() => { window.dermhub.settled(); }", **PRIVATE)
 
 
 def _measured(shared: Shared, tab: gr.Tab) -> None:
     import gradio as gr
 
-    figures = gr.HTML(note("Reading the model cards ..."), elem_id="figures")
-    with gr.Accordion("The whole model card: the seven classes", open=False):
-        lesion = gr.Markdown("")
-    with gr.Accordion("The whole model card: benign or malignant", open=False):
-        binary = gr.Markdown("")
+    shown = _html("", elem_id="figures")
+    _html(fill("prevalence_head.html.jinja"), elem_id="means-head")
+    slider = gr.Slider(
+        1,
+        500,
+        20,
+        step=1,
+        label=f"Of {prevalence.PEOPLE:,} people examined, so many have skin cancer",
+        elem_id="prevalence",
+    )
+    means = _html("", elem_id="means")
+    more = _html("", elem_id="more-figures")
 
-    def cards(kind: str) -> tuple[str, str, str]:
+    def meaning_of(people: float, kind: str) -> str:
+        try:
+            return prevalence.html(shared.models.pair(kind), people)
+        except DermhubError as error:
+            return problem(str(error))
+
+    def measured(kind: str, people: float) -> tuple[str, str, str]:
         pair = shared.models.pair(kind)
-        both = (pair.lesion, pair.binary)
-        shown = "".join(page_figures.summary(model) for model in both)
-        return shown, card_text(pair.lesion), card_text(pair.binary)
+        return page_figures.summary(pair), meaning_of(people, kind), page_figures.details(pair)
 
+    slider.change(meaning_of, [slider, shared.kind], means, queue=False, **PRIVATE)
     gr.on(
         [tab.select, shared.kind.change],
-        cards,
-        shared.kind,
-        [figures, lesion, binary],
+        measured,
+        [shared.kind, slider],
+        [shown, means, more],
         # Right after the tick, Gradio's page can close the stream on which the answer would come.
         queue=False,
         **PRIVATE,
     )
 
 
-def _explain_refusal(shared: Shared) -> Callable[..., str]:
+def _explain_refusal(shared: Shared, area: str) -> Callable[..., str]:
     """Return the step that shows why a request never reached a function of ours.
 
     The server says why where it has refused the request itself; Gradio gives no reason.
     """
     import gradio as gr
 
-    def refused(request: gr.Request) -> str:
-        return problem(shared.why_refused(request.session_hash) or NOT_TAKEN)
+    def refused(ticket: float, request: gr.Request) -> str:
+        sentence = shared.why_refused(request.session_hash) or NOT_TAKEN
+        return mark(problem(sentence), area, ticket, run=True)
 
     # Gradio hands a request to a parameter of this type; as text, the name could not be found.
     refused.__annotations__["request"] = gr.Request

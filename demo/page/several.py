@@ -1,115 +1,128 @@
-"""The tab for several images: a row for each file, and all rows as a CSV that no server keeps."""
+"""The tab for many images: a row for each file, and all rows as a CSV that no server keeps."""
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from html import escape
 from typing import Any
 
 from demo import reading
 from demo.models import Pair
-from demo.page.html import BAR_HEAD, NOTICE, bar, table
+from demo.page.html import data_uri, fill
+from demo.page.view import whole_percent
 from demo.read_upload import Uploads, for_visitor
-from dermhub import DermhubError, plain_name
+from dermhub import DermhubError, Photo, Zone
 
 MOST = 100
 """Files in one go."""
 
-EMPTY = '<p class="derm-note">The table appears here.</p>'
+THUMBNAIL = 72
+"""Longest side, in pixels, of a picture in the table."""
 
-TOO_MANY = (
-    f"Too many files: expected at most {MOST} in one go. Choose fewer, or use 'python -m dermhub "
-    "predict'."
-)
+
+def too_many(count: int) -> str:
+    """Return the sentence for more files than `MOST`."""
+    return (
+        f"{count} files came, but {MOST} can be checked in one go: choose fewer, or run 'python -m "
+        "dermhub predict' on your own machine."
+    )
 
 
 def rows(
-    pair: Pair, files: Sequence[tuple[str, str]], uploads: Uploads
+    pair: Pair, files: Sequence[tuple[str, str]], uploads: Uploads, pictures: bool = False
 ) -> Iterator[dict[str, Any]]:
     """Yield a record for each (path, name) as soon as it is there.
 
-    It holds `file`, `error` ("" for none) and what the API gives; a file that is no
-    image has these two alone.
+    It holds `file`, `error` ("" for none) and what the API gives; a file that is no image has these
+    two alone. With `pictures`, it also holds a small `picture` to show.
     """
     for path, name in files:
         try:
             photo = uploads.photo(path, pair.inputs)
-            yield {"file": name, "error": "", **reading.record(pair, photo)}
+            picture = {"picture": _thumbnail(photo)} if pictures else {}
+            yield {"file": name, "error": "", **reading.record(pair, photo), **picture}
         except DermhubError as error:
             yield {"file": name, "error": for_visitor(error)}
 
 
-def as_html(records: Sequence[dict[str, Any]], total: int) -> str:
-    """Return the table so far; once it is complete, with its CSV to download."""
-    done = len(records) == total
-    say = f"{len(records)} of {total} {'images are' if total > 1 else 'image is'} read."
-    head = ("file", "answer", "malignancy", BAR_HEAD, "most probable class")
-    shown = table(
-        "One row for each file, in the order in which they came.",
-        head,
-        [_cells(record) for record in records],
-    )
-    status = (
-        f'<p role="status">{say} {_link(records)}</p>'
-        if done
-        else f'<p role="status" class="derm-busy">{say}</p><progress max="{total}" '
-        f'value="{len(records)}" '
-        f'aria-label="Images that are read">{say}</progress>'
-    )
-    # Announced at the start and at the end only: a reader would never come to an end.
-    spoken = f' data-say="{say}"' if done else ""
-    return (
-        f'<div class="derm"{spoken}>{status}{shown if records else ""}<p '
-        f'class="derm-small">{NOTICE}</p></div>'
+def progress(records: Sequence[dict[str, Any]], total: int) -> str:
+    """Return how far the check of `total` images is."""
+    return fill(
+        "progress.html.jinja", done=len(records), total=total, counts=_counts(records, brief=True)
     )
 
 
-def _cells(record: dict[str, Any]) -> tuple[str, ...]:
-    file = f'<span class="derm-file">{escape(record["file"])}</span>'
+def as_html(records: Sequence[dict[str, Any]]) -> str:
+    """Return the table of all images, the most suspicious first, with its CSV to save."""
+    numbered = sorted(enumerate(records), key=lambda item: _place(item[1]))
+    many = "images" if len(records) != 1 else "image"
+    said = f"{len(records)} {many} done: {_counts(records)}."
+    shown = [_cells(number, record) for number, record in numbered]
+    return fill("several.html.jinja", said=said, rows=shown, csv=as_csv(records))
+
+
+def _place(record: dict[str, Any]) -> tuple[bool, bool, float]:
+    """Order by suspicion; what is surely no dermatoscopic image, or no image at all, comes last."""
     if record["error"]:
-        return file, f"<strong>No answer.</strong> {escape(record['error'])}", "", "", ""
-    if not record["confident"]:
-        why = record["reasons"][0]
-        return (
-            file,
-            f"<strong>{escape(why['title'])}.</strong> {escape(why['sentence'])}",
-            "",
-            "",
-            "",
-        )
-    name = plain_name(record["label"])
-    return (
-        file,
-        f"called {'malignant' if record['malignant'] else 'benign'}",
-        f"{record['malignancy']:.1%}",
-        bar(record["malignancy"], record["threshold"]),
-        f"{escape(name)} ({record['probabilities'][record['label']]:.0%})",
-    )
+        return True, True, 0.0
+    return False, record["refused"], -record["malignancy"]
 
 
-def _link(records: Sequence[dict[str, Any]]) -> str:
-    content = base64.b64encode(as_csv(records).encode("utf-8-sig")).decode()
-    address = f"data:text/csv;charset=utf-8;base64,{content}"
-    return (
-        f'<a class="derm-download" download="dermhub.csv" href="{address}">Download the table '
-        "as CSV</a>"
-    )
+def _counts(records: Sequence[dict[str, Any]], brief: bool = False) -> str:
+    kinds = Counter(_kind(record) for record in records)
+    words = {
+        str(Zone.HIGHLY_SUSPICIOUS): "highly suspicious",
+        str(Zone.SUSPICIOUS): "suspicious",
+        str(Zone.LOW): "low",
+        "refused": "not dermatoscopic",
+        "error": "not opened",
+    }
+    shown = [f"{kinds[kind]} {word}" for kind, word in words.items() if kinds[kind]]
+    return ", ".join(shown[:1] if brief and records else shown)
+
+
+def _kind(record: dict[str, Any]) -> str:
+    if record["error"]:
+        return "error"
+    return "refused" if record["refused"] else str(record["zone"])
+
+
+def _cells(number: int, record: dict[str, Any]) -> dict[str, Any]:
+    """Return what the table shows of a record; `number` is its place among the files."""
+    cells = {"number": number, "file": record["file"], "error": record["error"]}
+    if record["error"]:
+        return cells
+    cuts = (record["threshold"], record["highly_suspicious"])
+    return cells | {
+        "refused": record["refused"],
+        "zone": record["zone"],
+        "word": record["zone"].replace(" ", "-"),
+        "percent": whole_percent(record["malignancy"], cuts),
+        "share": record["malignancy"],
+        "summary": "" if record["refused"] else record["summary"],
+        "note": record["reasons"][0]["sentence"] if record["reasons"] else "",
+        "picture": record["picture"],
+    }
+
+
+def _thumbnail(photo: Photo) -> str:
+    image = photo.rgb.copy()
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    return data_uri(image, "JPEG")
 
 
 def as_csv(records: Sequence[dict[str, Any]]) -> str:
-    """Return the rows as a CSV with one column for each class.
-
-    Figures of images without a confident answer are there, and marked so.
-    """
+    """Return the rows as a CSV with one column for each class, in the order of the files."""
     answered = [record for record in records if not record["error"]]
     classes = list(answered[0]["probabilities"]) if answered else []
     stream = io.StringIO()
     columns = [
         "file",
         "error",
+        "zone",
+        "refused",
         "confident",
         "reasons",
         "malignancy",
@@ -126,17 +139,21 @@ def as_csv(records: Sequence[dict[str, Any]]) -> str:
             out.writerow([_harmless(record["file"]), record["error"], *[""] * (len(columns) - 2)])
             continue
         why = " ".join(f"{reason['title']}. {reason['sentence']}" for reason in record["reasons"])
-        called = "malignant" if record["malignant"] else "benign"
-        start = [_harmless(record["file"]), "", "yes" if record["confident"] else "no", why]
-        numbers = [
-            f"{record['malignancy']:.6f}",
-            f"{record['threshold']:.6f}",
-            called,
-            record["label"],
-            " ".join(record["conformal"]),
-        ]
         out.writerow(
-            [*start, *numbers, *(f"{record['probabilities'][name]:.6f}" for name in classes)]
+            [
+                _harmless(record["file"]),
+                "",
+                record["zone"],
+                "yes" if record["refused"] else "no",
+                "yes" if record["confident"] else "no",
+                why,
+                f"{record['malignancy']:.6f}",
+                f"{record['threshold']:.6f}",
+                "malignant" if record["malignant"] else "benign",
+                record["label"],
+                " ".join(record["conformal"]),
+                *(f"{record['probabilities'][name]:.6f}" for name in classes),
+            ]
         )
     return stream.getvalue()
 

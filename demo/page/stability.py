@@ -11,19 +11,33 @@ from dataclasses import dataclass
 from PIL import Image, ImageEnhance
 
 from demo.models import Pair
-from demo.page.html import BAR_HEAD, bar, table
-from demo.reading import judged
-from dermhub import Photo, plain_name
+from demo.page.html import fill
+from demo.page.view import whole_percent
+from dermhub import Assessment, Photo, assess, stability
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Both models' answers to one variant of an image."""
+    """The assessment of one variant of an image."""
 
     name: str
-    malignancy: float
-    malignant: bool
-    label: str
+    assessment: Assessment
+
+    @property
+    def label(self) -> str:
+        """The code of the most probable diagnosis."""
+        return self.assessment.diagnoses[0].code
+
+    @property
+    def record(self) -> dict[str, str | float | bool]:
+        """The trial as the API gives it."""
+        return {
+            "name": self.name,
+            "zone": str(self.assessment.zone),
+            "malignancy": self.assessment.malignancy,
+            "malignant": self.assessment.flagged,
+            "label": self.label,
+        }
 
 
 def variants(image: Image.Image) -> dict[str, Image.Image]:
@@ -51,102 +65,52 @@ def zoomed(image: Image.Image, factor: float) -> Image.Image:
     return image.resize(image.size, Image.Resampling.BICUBIC, box=(x, y, width - x, height - y))
 
 
-def check(pair: Pair, content: bytes | Photo) -> tuple[tuple[Trial, ...], str]:
-    """Return `trials` and `withheld` of an image.
+def trials(pair: Pair, content: bytes | Photo) -> tuple[Trial, ...]:
+    """Return the assessments of every variant, the image as it is first.
 
     The image is decoded once, and each variant is measured once. Raises ImageError for bytes that
     are no usable image.
-    """
-    photo = Photo.open(content)
-    return trials(pair, photo), withheld(pair, photo)
-
-
-def trials(pair: Pair, content: bytes | Photo) -> tuple[Trial, ...]:
-    """Return both models' answers to every variant, the image as it is first.
-
-    Raises ImageError for bytes that are no usable image.
     """
     original = Photo.open(content)
     names, images = zip(*variants(original.rgb).items(), strict=True)
     photos = (original, *(Photo(image) for image in images[1:]))
     both = zip(pair.binary.predict(photos), pair.lesion.predict(photos), strict=True)
     return tuple(
-        Trial(name, first.malignancy, first.malignant, second.label)
+        Trial(name, assess(first, second))
         for name, (first, second) in zip(names, both, strict=True)
     )
 
 
-def withheld(pair: Pair, content: bytes | Photo) -> str:
-    """Say in a headline why there is no confident answer; "" where there is one.
-
-    Raises ImageError for bytes that are no usable image.
-    """
-    *_, why = judged(pair, Photo.open(content))
-    return why[0].title if why else ""
-
-
 def holds(results: Sequence[Trial]) -> bool:
     """Tell whether the call and the most probable class are the same for every variant."""
-    return len({(trial.malignant, trial.label) for trial in results}) == 1
+    return len({(trial.assessment.flagged, trial.label) for trial in results}) == 1
 
 
-def verdict(results: Sequence[Trial], no_answer: str = "") -> str:
-    """Say in one sentence whether the answer holds, and in which variants it does not.
-
-    With `no_answer` (see `withheld`), agreement of the variants is not called an answer that holds.
-    """
-    original, *others = results
-    low, high = (
-        min(trial.malignancy for trial in results),
-        max(trial.malignancy for trial in results),
-    )
-    span = f"The probability of malignancy lies between {low:.1%} and {high:.1%}."
-    call = [trial.name for trial in others if trial.malignant != original.malignant]
-    label = [trial.name for trial in others if trial.label != original.label]
-    if no_answer and holds(results):
-        return (
-            f"{no_answer}. That all {len(others)} variants give the same does not change this. "
-            f"{span}"
-        )
-    if holds(results):
-        return f"The answer holds in all {len(others)} variants. {span}"
-    changes = []
-    if call:
-        changes.append(f"the call changes when the image is {', '.join(call)}")
-    if label:
-        changes.append(f"the most probable class changes when it is {', '.join(label)}")
-    start = (
-        f"{no_answer}; nor does it hold"
-        if no_answer
-        else "The answer does not hold, do not rely on it"
-    )
-    return f"{start}: {'; '.join(changes)}. {span}"
+def verdict(results: Sequence[Trial]) -> str:
+    """Say in a sentence how many altered copies are flagged, and whether the diagnosis changed."""
+    original, *copies = results
+    said = stability([trial.assessment for trial in copies])
+    changed = sum(trial.label != original.label for trial in copies)
+    if not changed:
+        return said
+    return f"{said} The likeliest diagnosis changed in {changed} of {len(copies)}."
 
 
-def as_html(results: Sequence[Trial], threshold: float, no_answer: str = "") -> str:
-    """Return the verdict, and a table of the variants; `no_answer` as for `verdict`."""
+def as_html(results: Sequence[Trial]) -> str:
+    """Return the verdict, and a table of the variants."""
     original = results[0]
+    zones = original.assessment.zones
+    cuts = (zones.suspicious.value, zones.highly_suspicious.value)
     rows = [
-        (
-            trial.name,
-            f"{trial.malignancy:.1%}",
-            bar(trial.malignancy, threshold),
-            _changed(
-                "malignant" if trial.malignant else "benign", trial.malignant != original.malignant
-            ),
-            _changed(plain_name(trial.label), trial.label != original.label),
-        )
+        {
+            "name": trial.name,
+            "zone": str(trial.assessment.zone),
+            "word": str(trial.assessment.zone).replace(" ", "-"),
+            "percent": whole_percent(trial.assessment.malignancy, cuts),
+            "top": trial.assessment.diagnoses[0].everyday,
+            "zone_changed": trial.assessment.zone != original.assessment.zone,
+            "top_changed": trial.label != original.label,
+        }
         for trial in results
     ]
-    head = ("variant", "malignancy", BAR_HEAD, "called", "most probable class")
-    kind = "derm-head" if holds(results) and not no_answer else "derm-head derm-withheld"
-    text = verdict(results, no_answer)
-    headline = f"<h2>Does the answer hold?</h2><p>{text}</p>"
-    return (
-        f'<div class="derm" data-say="{text}"><section class="{kind}">{headline}</section>'
-        f"{table('The same image in variants that change no diagnosis.', head, rows)}</div>"
-    )
-
-
-def _changed(text: str, changed: bool) -> str:
-    return f"<strong>{text} (changed)</strong>" if changed else text
+    return fill("stability.html.jinja", verdict=verdict(results), rows=rows)

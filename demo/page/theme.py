@@ -1,4 +1,4 @@
-"""The theme of the page: style.css, page.js, and colours with enough contrast."""
+"""The theme of the page: style sheets, scripts, and colours with enough contrast."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+
+SCRIPTS = ("page.js", "answer.js")
+"""Scripts of the page, in the order in which they run."""
+
+STYLES = ("style.css", "answer.css", "print.css")
+"""Style sheets of the page; a later one wins."""
 
 CONTRAST = {
     "body_text_color_subdued": "*neutral_600",
@@ -28,6 +34,22 @@ Text needs 4.5:1, and the edge of a box 3:1 (WCAG 2.2, 1.4.3 and 1.4.11).
 """
 
 
+FRONT = """<meta property="og:type" content="website">
+<meta property="og:title" content="dermhub: how suspicious does a mole look to an AI?">
+<meta property="og:description" content="Research demo for dermatoscopic images of skin lesions: \
+how suspicious, which diagnoses fit, where the AI looked. Not a medical device.">
+<meta name="description" content="Research demo for dermatoscopic images. Not a medical device.">
+<script>
+// The page is in English, and so are Gradio's own words in it, whatever the browser's language.
+Object.defineProperty(navigator, "language", { get: () => "en" });
+Object.defineProperty(navigator, "languages", { get: () => ["en"] });
+</script>"""
+"""Top of the head: words for link previews, and one language."""
+
+ICON = HERE / "icon.png"
+"""The page's icon, drawn by `docs/examples.py`."""
+
+
 def theme() -> dict[str, Any]:
     """Return arguments for `launch` or `mount_gradio_app`.
 
@@ -42,9 +64,11 @@ def theme() -> dict[str, Any]:
         font=system,
         font_mono=["ui-monospace", "Consolas", "monospace"],
     ).set(**CONTRAST)
-    script = (HERE / "page.js").read_text(encoding="utf-8")
-    return {
-        "css": (HERE / "style.css").read_text(encoding="utf-8"),
-        "head": f"<script>{script}</script>",
-        "theme": theme,
-    }
+    # As `css`, Gradio would add every rule a second time behind a prefix that breaks some of them.
+    styles = "".join(f"<style>{_text(name)}</style>" for name in STYLES)
+    scripts = "".join(f"<script>{_text(name)}</script>" for name in SCRIPTS)
+    return {"head": styles + scripts, "theme": theme, "favicon_path": str(ICON)}
+
+
+def _text(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")

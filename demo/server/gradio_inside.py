@@ -8,13 +8,15 @@ files alone (tests/demo/test_gradio_inside.py). Importing one imports Gradio, wh
 from __future__ import annotations
 
 import functools
+import re
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gradio as gr
-from gradio import networking
+import jinja2
+from gradio import networking, routes
 from gradio.data_classes import FileData, ImageData, ListFiles
 from gradio.queueing import Queue
 from gradio.state_holder import SessionState
@@ -93,31 +95,46 @@ def check_files(page: gr.Blocks) -> None:
     page.has_launched = True
 
 
-def pass_paths_on(page: gr.Blocks) -> None:
-    """Give the page's functions uploads as paths, unopened, instead of what Gradio makes of them.
+def pass_paths_on() -> None:
+    """Give functions uploads as paths, unopened, instead of what Gradio makes of them.
 
     A function gets an image as its path, None where there is none, and files as a list of (path,
     name that the owner gave it). By itself, `Image.preprocess` opens every upload, fails on what
     Pillow can't open before our sentences are reached, and writes what is not RGB once more;
-    `File.preprocess` drops the name and leaves an empty file for each upload. Gradio calls the
-    method of the component at every request.
+    `File.preprocess` drops the name and leaves an empty file for each upload.
+
+    The classes are changed and not the page's components: of a component that was updated, as an
+    example updates the image, Gradio makes a new one for the visit.
     """
-    for block in page.blocks.values():
-        if isinstance(block, gr.Image):
-            block.preprocess = _image_path  # type: ignore[method-assign]
-        elif isinstance(block, gr.File):
-            block.preprocess = _named_paths  # type: ignore[method-assign,assignment]
+    gr.Image.preprocess = _image_path  # type: ignore[method-assign,assignment]
+    gr.File.preprocess = _named_paths  # type: ignore[method-assign,assignment]
 
 
-def _image_path(payload: ImageData | None) -> str | None:
+def _image_path(_: gr.Image, payload: ImageData | None) -> str | None:
     return payload.path if payload else None
 
 
-def _named_paths(payload: ListFiles | FileData | None) -> list[tuple[str, str]]:
+def _named_paths(_: gr.File, payload: ListFiles | FileData | None) -> list[tuple[str, str]]:
     if payload is None:
         return []
     files = payload.root if isinstance(payload, ListFiles) else [payload]
     return [(file.path, file.orig_name or Path(file.path).name) for file in files]
+
+
+def put_in_front(html: str) -> None:
+    """Put HTML at the top of the served page, in place of Gradio's own tags for link previews.
+
+    Gradio serves `frontend/index.html` from `routes.templates`; what is given as `head` comes
+    later, by a script, where no program that makes a preview would see it.
+    """
+    templates = routes.templates.env
+    name = "frontend/index.html"
+    assert templates.loader is not None
+    source = templates.loader.get_source(templates, name)[0]
+    rest = re.sub(r'<meta\s+(?:property="og:|name="twitter:)[^>]*/>', "", source)
+    charset = '<meta charset="utf-8" />'
+    front = rest.replace(charset, f"{charset}\n{{% raw %}}{html}{{% endraw %}}")
+    templates.loader = jinja2.ChoiceLoader([jinja2.DictLoader({name: front}), templates.loader])
 
 
 def mounted_app(outer: FastAPI) -> App:

@@ -121,12 +121,14 @@ class Server:
         look: dict[str, Any],
         models: Callable[[], dict[str, dict[str, str]]],
         mcp: bool = False,
+        front: str = "",
     ) -> str:
         """Put a page behind the door and return its address.
 
-        The address is the public one with `share`, "" if that failed. `look` is css, theme and the
-        like, as Gradio's launch takes them. `models` gives what /healthz tells of the loaded ones.
-        With `mcp`, endpoints are tools as well.
+        The address is the public one with `share`, "" if that failed. `look` is head, theme and the
+        like, as Gradio's launch takes them, and `front` HTML for the top of the page's head.
+        `models` gives what /healthz tells of the loaded ones. With `mcp`, endpoints are tools as
+        well.
         """
         import fastapi
         import gradio
@@ -135,9 +137,10 @@ class Server:
         from demo.server.waiting_room import WaitingRoom
 
         gradio_inside.keep_no_values()
+        gradio_inside.pass_paths_on()
+        gradio_inside.put_in_front(front)
         gradio_uploads.bound_uploads()
         page = make(self.folder.path, self._why_refused, self._still_wanted).queue(api_open=False)
-        gradio_inside.pass_paths_on(page)
         gradio_inside.keep_no_names(page)
         gradio_inside.limit_threads(page, WORKERS)
         room = WaitingRoom(page, self.event_log, self.folder, self.settings.max_queue)

@@ -16,8 +16,8 @@ from demo.server.event_log import EventLog
 from demo.server.gradio_queue import ABSENT_TIME, HookedQueue, Outcome, Request
 from demo.server.upload_folder import PrivateFolder
 
-REFUSED = "No answer."
-"""Words of the page's own refusals, by which the event log tells them from answers."""
+REFUSED = "derm-problem"
+"""A word in the page's own refusals, by which the event log tells them from answers."""
 
 REMEMBERED = 256
 """Refusals that wait for the page to ask why."""

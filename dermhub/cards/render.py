@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from dermhub import layout
 from dermhub.cards import figures, tables
 from dermhub.data.partition import SPLITS
+from dermhub.models import ood_gate
 from dermhub.models.config import ModelConfig
 from dermhub.models.explanation import WHOLE
 
@@ -77,6 +78,7 @@ def render(config: ModelConfig, content: dict[str, Any]) -> str:
         layout=layout,
         splits=SPLITS,
         whole=WHOLE,
+        gate_share=ood_gate.REFUSED,
     )
 
 

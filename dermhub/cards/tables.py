@@ -10,6 +10,7 @@ from typing import Any
 
 from dermhub.cards.figures import HEADLINES, fine, number, signed, with_interval
 from dermhub.models.config import ModelConfig
+from dermhub.zones import Zone, Zones
 
 Row = tuple[str, ...]
 
@@ -67,6 +68,7 @@ def operating_points(config: ModelConfig, test: dict[str, Any]) -> list[Row]:
                 f"`{name}`: {threshold.aim}",
                 f"{threshold.value:.4f}",
                 threshold.split,
+                with_interval(point["accuracy"], bounds.get("call_accuracy")),
                 with_interval(point["sensitivity"], bounds.get("sensitivity")),
                 f"{point['tp']} of {point['tp'] + point['fn']}",
                 with_interval(point["specificity"], bounds.get("specificity")),
@@ -76,6 +78,40 @@ def operating_points(config: ModelConfig, test: dict[str, Any]) -> list[Row]:
             )
         )
     return rows
+
+
+def zones(figures: dict[str, Any], cuts: Zones) -> list[Row]:
+    """A row for each zone of suspicion, from the lowest: where it begins, and what lies in it.
+
+    `figures` is the block `test` or `external` of metrics.json.
+    """
+    starts = {
+        Zone.LOW: "0",
+        Zone.SUSPICIOUS: f"{cuts.suspicious.value:.4f}",
+        Zone.HIGHLY_SUSPICIOUS: f"{cuts.highly_suspicious.value:.4f}",
+    }
+    rows: list[Row] = []
+    for zone, start in starts.items():
+        row = figures["zones"][zone]
+        rows.append(
+            (
+                zone.value,
+                start,
+                str(row["n"]),
+                str(row["malignant"]),
+                with_interval(row["share"], row["bounds"]),
+                number(row["of_malignant"]),
+                number(row["of_benign"]),
+            )
+        )
+    return rows
+
+
+def refusals(block: dict[str, Any]) -> list[Row]:
+    """A row for malignant and for benign images, and for each diagnosis."""
+    parts = {"malignant": block["malignant"], "benign": block["benign"]}
+    parts |= {f"`{name}`": row for name, row in block["diagnoses"].items()}
+    return [(name, str(row["n"]), str(row["refused"])) for name, row in parts.items()]
 
 
 def prevalences(test: dict[str, Any]) -> list[Row]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from dermhub.cli import terminal
 from dermhub.cli.workers import add_workers, check_workers
-from dermhub.errors import DataError, DermhubError
+from dermhub.errors import ConfigError, DataError, DermhubError
 from dermhub.layout import CONFIG, GRAPH, METRICS, WEIGHTS
+
+if TYPE_CHECKING:
+    from dermhub.models.model_folder import ModelFolder
 
 SHOWN = 5
 """Differences that are printed for a model; one usually explains the others."""
@@ -107,6 +111,12 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     measure.add_argument(
         "--masks", type=Path, metavar="DIR", help="lesion masks, <image_id>_segmentation.png"
     )
+    measure.add_argument(
+        "--refit",
+        action="store_true",
+        help="keep weights, predictions and maps, and make only zones, prediction sets and gate "
+        "anew; the further training images may lack",
+    )
     add_workers(measure)
     measure.set_defaults(run=run_measure)
 
@@ -153,6 +163,10 @@ def run_measure(options: argparse.Namespace) -> int:
     check_workers(options.workers)
     # Everything is checked before minutes go into the images.
     folder = ModelFolder(options.folder)
+    if options.refit:
+        content = run_refit(options, folder)
+        print(f"{options.folder}: {headline(content)}")
+        return 0
     config = folder.config
     before = Previous.read(folder)
     table = release_measure.read_table(config, options.data, options.extra)
@@ -165,6 +179,17 @@ def run_measure(options: argparse.Namespace) -> int:
     )
     print(f"{options.folder}: {headline(content)}")
     return 0
+
+
+def run_refit(options: argparse.Namespace, folder: ModelFolder) -> dict[str, Any]:
+    """Make zones, prediction sets and gate anew; raises ConfigError for options against it."""
+    from dermhub.release import external, refit
+
+    if options.extra or options.masks:
+        raise ConfigError("--refit goes without --extra and --masks.")
+    if options.ph2:
+        external.read_table(options.ph2)
+    return refit.refit(folder, options.data, options.ph2, options.workers)
 
 
 def run_verify(options: argparse.Namespace) -> int:

@@ -120,8 +120,9 @@ def weighted_figures(
 ) -> dict[str, Floats64]:
     """Name -> (B,) values of each figure that has an interval, for (B, N) weights.
 
-    These are `metrics.HEADLINE`, sensitivity and specificity at `threshold`, and "recall CLASS" for
-    each class; NaN where a resample leaves a figure undefined.
+    These are `metrics.HEADLINE`; sensitivity, specificity and "call_accuracy", the accuracy of the
+    call, at `threshold`; and "recall CLASS" for each class. NaN where a resample leaves a figure
+    undefined.
     """
     summary = metrics.weighted_summary(weights, probabilities, targets, task)
     score = prediction.malignancy(probabilities, task)
@@ -131,6 +132,7 @@ def weighted_figures(
     return {
         **{name: summary[name] for name in metrics.HEADLINE},
         **{name: point[name] for name in ("sensitivity", "specificity")},
+        "call_accuracy": point["accuracy"],
         **{f"recall {name}": recall[:, index] for index, name in enumerate(task.classes)},
     }
 

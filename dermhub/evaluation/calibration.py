@@ -21,14 +21,17 @@ from dermhub.arrays import Floats64
 from dermhub.evaluation import metrics
 from dermhub.evaluation.bootstrap import Resamples, bounds
 from dermhub.models import prediction
-from dermhub.models.config import Threshold
 from dermhub.tasks import Task
+from dermhub.zones import Threshold
 
 EXPONENTS = np.array(sorted(np.linspace(-1.5, 1.5, 61).round(2), key=abs))
 """Candidates for the strength of the prior correction; the smallest of equally good ones wins."""
 
 SENSITIVITY = 0.95
 """The stated aim of the default operating point: share of malignant images that must be called."""
+
+PRECISION = 0.7
+"""The stated aim of the highly suspicious zone: share of its images that must be malignant."""
 
 CURVE_BINS = 10
 """Equal-width bins of the calibration curve."""
@@ -128,6 +131,25 @@ def choose_thresholds(scores: Floats64, positive: NDArray[np.bool_]) -> dict[str
             _rounded_down(youden), "largest sensitivity + specificity - 1 (Youden)"
         ),
     }
+
+
+def choose_highly_suspicious(
+    scores: Floats64, positive: NDArray[np.bool_], lower: float
+) -> Threshold:
+    """Choose the upper cut of the zones: the lowest score that meets the aim of `PRECISION`.
+
+    Of the images that score at least the cut, the share `PRECISION` is malignant. The cut is not
+    below `lower`, the lower cut. Where no cut meets the aim, it is 1, which hardly an image
+    reaches. The value is rounded down, so that the case that set it stays above.
+    """
+    order = np.argsort(-scores, kind="stable")
+    descending = scores[order]
+    share = np.cumsum(positive[order]) / np.arange(1, len(scores) + 1)
+    # Of equal scores the last one counts, because a cut has all of them on one side.
+    last = np.append(np.diff(descending) != 0, True)
+    enough = descending[last & (share >= PRECISION) & (descending >= lower)]
+    value = max(_rounded_down(float(enough.min())), lower) if len(enough) else 1.0
+    return Threshold(value, f"at least {PRECISION:.0%} of the images above it malignant")
 
 
 def recalibration(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dermhub.arrays import Floats64
 from dermhub.errors import DataError, some
-from dermhub.evaluation import calibration, metrics, predictions
+from dermhub.evaluation import calibration, metrics, predictions, subgroups, zones
 from dermhub.evaluation.bootstrap import Resamples, bounds
 from dermhub.models import prediction
 from dermhub.models.config import ModelConfig
@@ -50,6 +50,11 @@ def external_figures(table: pd.DataFrame, config: ModelConfig) -> dict[str, Any]
         melanoma = probabilities[:, task.classes.index("mel")]
         melanoma_auroc = metrics.auroc(melanoma, malignant)
         intervals["melanoma_auroc"] = _auroc_interval(resamples, melanoma, malignant)
+    shown: dict[str, Any] = {}
+    if config.zones:
+        shown["zones"] = zones.zone_figures(score, malignant, config.zones, resamples)
+    if predictions.GATE in part:
+        shown["refused"] = subgroups.refusals(part, task)
     return {
         "source": PH2,
         "n": len(part),
@@ -63,6 +68,7 @@ def external_figures(table: pd.DataFrame, config: ModelConfig) -> dict[str, Any]
             for name, threshold in config.thresholds.items()
         },
         "calibration": calibration.recalibration(score, malignant, resamples),
+        **shown,
     }
 
 
@@ -101,6 +107,8 @@ def read_external(path: Path, task: Task) -> pd.DataFrame:
     if missing := [name for name in needed if name not in table]:
         raise DataError(f"{path} lacks the column(s) {some(missing)}: measure the model again.")
     numbers = table[predictions.logit_columns(task)].apply(pd.to_numeric, errors="coerce")
+    if predictions.GATE in table:
+        numbers[predictions.GATE] = pd.to_numeric(table[predictions.GATE], errors="coerce")
     wrong = ~np.isfinite(numbers).all(axis=1) | table.duplicated(["source", "image_id"])
     wrong |= (table["source"] == PH2) & ~table["dx"].isin(["mel", "nv"])
     if wrong.any():

@@ -217,7 +217,11 @@ def weighted_brier(weights: Floats64, probabilities: Floats64, targets: Ints) ->
 
 
 def operating_point(scores: Floats64, positive: Bools, threshold: float) -> dict[str, Any]:
-    """Return sensitivity, specificity, PPV, NPV and counts; score >= threshold is positive."""
+    """Return accuracy, sensitivity, specificity, PPV, NPV and counts of the call.
+
+    A score of at least the threshold is called positive. The accuracy is that of the call, which is
+    another answer than the most probable class.
+    """
     point = weighted_operating_point(_once(scores), scores, positive, threshold)
     rates = {name: _value(values[0]) for name, values in point.items() if name not in COUNTS}
     counts = {name: int(point[name][0]) for name in COUNTS}
@@ -234,6 +238,7 @@ def weighted_operating_point(
     fp = weights @ (called & ~positive)
     tn = weights @ (~called & ~positive)
     return {
+        "accuracy": ratio(tp + tn, tp + fn + fp + tn),
         "sensitivity": ratio(tp, tp + fn),
         "specificity": ratio(tn, tn + fp),
         "ppv": ratio(tp, tp + fp),

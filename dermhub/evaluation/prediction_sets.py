@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dermhub.arrays import Floats64, Ints
-from dermhub.models import abstention, conformal
+from dermhub.models import conformal
 from dermhub.models.config import Conformal
 
 
@@ -18,9 +18,12 @@ def set_figures(
     lesions: NDArray[np.str_],
     classes: tuple[str, ...],
     limits: Conformal,
+    refused: NDArray[np.bool_],
 ) -> dict[str, Any]:
     """Measure the sets on labelled images, as JSON-ready values; shapes as in `fit`.
 
+    The model abstains where the set is no answer, and where its gate has `refused` (N,) the image,
+    as `Prediction.abstention` does.
     `coverage` counts photographs, `coverage_of_lesions` gives each lesion the weight 1, as the
     promise does. Of the images that are answered, `accuracy_answered` have the right class on top.
     None stands where there is no image.
@@ -28,7 +31,7 @@ def set_figures(
     held = conformal.prediction_sets(probabilities, limits, classes)
     size = held.sum(axis=1)
     hit = held[np.arange(len(targets)), targets]
-    mute = abstention.abstains(probabilities, limits, classes)
+    mute = conformal.abstains(probabilities, limits, classes) | refused
     right = probabilities.argmax(axis=1) == targets
     weight = conformal.photograph_weights(lesions)
 

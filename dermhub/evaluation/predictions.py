@@ -19,6 +19,12 @@ from dermhub.tasks import Task
 ABOUT = ("dx_type", "age", "sex", "localization")
 """Columns that describe the patient and the ground truth: reported, never an input of a model."""
 
+GATE = "gate"
+"""Column with an image's score of the gate; above 1, the image is refused.
+
+The table of a model without a gate lacks it.
+"""
+
 TEXT = dict.fromkeys(
     ("source", "image_id", "lesion_id", "split", "dx", "dx_type", "sex", "localization"), str
 )
@@ -28,6 +34,13 @@ TEXT = dict.fromkeys(
 def logits_of(table: pd.DataFrame, task: Task) -> NDArray[np.float32]:
     """(N, C) float32 logits of a table of predictions."""
     return np.asarray(table[logit_columns(task)].to_numpy(np.float32))
+
+
+def refused(table: pd.DataFrame) -> NDArray[np.bool_]:
+    """(N,) where the gate refuses the images of a table of predictions; nowhere without a gate."""
+    if GATE not in table:
+        return np.zeros(len(table), bool)
+    return np.asarray(table[GATE].to_numpy(float) > 1)
 
 
 def logit_columns(task: Task) -> list[str]:
@@ -124,7 +137,7 @@ def _check_rows(path: Path, table: pd.DataFrame, needed: list[str], task: Task) 
     wrong |= ~table["split"].isin(held_out)
     wrong |= table["dx"].map(lambda dx: task.class_of(str(dx)) is None)
     wrong |= table["image_id"].duplicated()
-    for name in ("age", *robustness.TRAITS):
+    for name in ("age", GATE, *robustness.TRAITS):
         if name in table:
             number = pd.to_numeric(table[name], errors="coerce")
             wrong |= table[name].notna() & number.isna()

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dermhub.arrays import Floats64, Ints
+from dermhub.evaluation import predictions
 from dermhub.evaluation.bootstrap import (
     FEWEST,
     Resamples,
@@ -52,6 +53,27 @@ def subgroups(
                 ),
             }
     return content
+
+
+def refusals(table: pd.DataFrame, task: Task) -> dict[str, Any]:
+    """Count the images of a table of predictions and those that the gate refuses.
+
+    Returns `n` and `refused` of all images, of the `malignant` and the `benign` ones, and of each
+    diagnosis (`diagnoses`).
+    """
+    refused = predictions.refused(table)
+    malignant = np.array([task.class_of(dx) in task.positive for dx in table["dx"]], bool)
+    dx = table["dx"].to_numpy(str)
+
+    def counts(rows: NDArray[np.bool_]) -> dict[str, int]:
+        return {"n": int(rows.sum()), "refused": int((rows & refused).sum())}
+
+    return {
+        **counts(np.ones(len(table), bool)),
+        "malignant": counts(malignant),
+        "benign": counts(~malignant),
+        "diagnoses": {name: counts(dx == name) for name in sorted(set(dx))},
+    }
 
 
 def _columns(table: pd.DataFrame) -> dict[str, NDArray[Any]]:

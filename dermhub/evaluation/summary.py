@@ -20,12 +20,14 @@ from dermhub.evaluation import (
     calibration,
     metrics,
     prediction_sets,
+    predictions,
     robustness,
     subgroups,
+    zones,
 )
 from dermhub.evaluation.bootstrap import Resamples
 from dermhub.evaluation.predictions import logits_of
-from dermhub.models import abstention, prediction
+from dermhub.models import conformal, prediction
 from dermhub.models.config import Conformal, ModelConfig
 from dermhub.tasks import Task
 
@@ -64,6 +66,13 @@ def of_split(part: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:
         if proven.any():
             summary = summarize(logits[proven], true[proven], config)
             content["histology_only"] = {name: summary[name] for name in HEADLINE}
+    if config.zones:
+        malignant = np.isin(true, config.task.positive_indices)
+        probabilities = prediction.softmax(logits, config.temperature)
+        score = prediction.malignancy(probabilities, config.task)
+        content["zones"] = zones.zone_figures(score, malignant, config.zones)
+    if predictions.GATE in part:
+        content["refused"] = subgroups.refusals(part, config.task)
     return content
 
 
@@ -86,6 +95,7 @@ def break_down(part: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:
     """
     task = config.task
     true = prediction.class_indices(part["dx"], task)
+    refused = predictions.refused(part)
     probabilities = prediction.softmax(logits_of(part, task), config.temperature)
     threshold = next(iter(config.thresholds.values())).value
     score = prediction.malignancy(probabilities, task)
@@ -103,8 +113,10 @@ def break_down(part: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:
     }
     if config.conformal:
         content["conformal"] = _set_figures(
-            probabilities, true, lesions, task, config.conformal, threshold
+            probabilities, true, lesions, task, config.conformal, threshold, refused
         )
+    if config.zones:
+        content["zones"] = zones.zone_figures(score, malignant, config.zones, resamples)
     return content | robustness.robustness_figures(part, score, malignant, resamples)
 
 
@@ -115,10 +127,13 @@ def _set_figures(
     task: Task,
     limits: Conformal,
     threshold: float,
+    refused: NDArray[np.bool_],
 ) -> dict[str, Any]:
     """Figures of prediction sets, and sensitivity and specificity of the answers they leave."""
-    figures = prediction_sets.set_figures(probabilities, true, lesions, task.classes, limits)
-    answered = ~abstention.abstains(probabilities, limits, task.classes)
+    figures = prediction_sets.set_figures(
+        probabilities, true, lesions, task.classes, limits, refused
+    )
+    answered = ~(conformal.abstains(probabilities, limits, task.classes) | refused)
     score = prediction.malignancy(probabilities[answered], task)
     malignant = np.isin(true[answered], task.positive_indices)
     point = metrics.operating_point(score, malignant, threshold)

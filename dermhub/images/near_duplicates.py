@@ -85,11 +85,11 @@ class Match:
     @property
     def concern(self) -> Concern:
         """The warning about the match that goes with an answer."""
-        name = "training" if self.split == "train" else self.split
+        use = "train" if self.split == "train" else "tune"
         return Concern(
             "seen",
-            f"This image looks like a copy of the {name} image {self.image_id}: if it is one, the "
-            "answer says nothing about how well the model does on new images.",
+            f"This image was used to {use} the model (it looks like {self.image_id}), so the "
+            "result proves nothing.",
         )
 
 

@@ -146,39 +146,36 @@ def _judge(measured: Quality) -> Iterator[Concern]:
     if small:
         yield Concern(
             "too-small",
-            f"The image has {width} x {height} pixels, too few to show a lesion's structures: use "
-            f"one with at least {SHORT} on its short side.",
+            f"The image is too small ({width} x {height} pixels). Use one with at least {SHORT} on "
+            "its short side.",
         )
     if measured.sharpness < SHARPNESS and not (small or burnt):
         yield Concern(
             "blurred",
-            "The image is blurred: take a sharp one, with the dermatoscope resting on the skin.",
+            "The image is blurred. A sharper one may change the result.",
         )
     if dark:
         yield Concern(
             "too-dark",
-            "The image is too dark, even its lightest parts reach only "
-            f"{measured.lightest / 255:.0%} of white: take it with more light or a longer "
-            "exposure.",
+            "The image is too dark. Take it with more light or a longer exposure.",
         )
     if burnt:
         yield Concern(
             "too-bright",
-            f"The image is overexposed, {measured.burnt:.0%} of it shows no detail: take it with "
+            f"The image is overexposed: {measured.burnt:.0%} of it shows no detail. Take it with "
             "less light or a shorter exposure.",
         )
     if measured.surround > SURROUND and not dark:
         yield Concern(
             "vignette",
-            f"A dark surround covers {measured.surround:.0%} of the image: crop it, so that skin "
-            "fills the frame.",
+            f"A dark rim covers {measured.surround:.0%} of the image. Crop it, so that skin fills "
+            "the frame.",
         )
     if not (measured.lesion.found or dark):
         yield Concern(
             "no-lesion",
-            "Nothing that stands out from the skin was found near the middle of the image: take "
-            "one with the lesion in the middle, and do not rely on an answer about a lesion as "
-            "pale as its skin.",
+            "We couldn't find the outline of a lesion, so the map may be off. Check that it is in "
+            "the middle.",
         )
 
 

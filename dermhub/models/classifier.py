@@ -26,7 +26,6 @@ from dermhub.layout import GRAPH
 from dermhub.models import ood_gate
 from dermhub.models import prediction as models_prediction
 from dermhub.models.catalog import locate
-from dermhub.models.conformal import prediction_sets
 from dermhub.models.engines import select
 from dermhub.models.engines.base import Engine
 from dermhub.models.engines.select import Runtime
@@ -214,7 +213,7 @@ class Classifier:
             (*self._gate_concerns(maps, array), *of_photo)
             for maps, (array, of_photo) in zip(features, looked, strict=True)
         ]
-        return self._predictions(logits, concerns), features
+        return models_prediction.of_logits(logits, self.config, concerns), features
 
     def _gate_concerns(self, maps: Floats32, array: Floats32) -> tuple[Concern, ...]:
         """Ask the gate, if any, about an image, by its feature maps and its input."""
@@ -242,36 +241,6 @@ class Classifier:
             Explanation(prediction, *pair, evidence, photo.rgb, view, photo.lesion)
             for pair, evidence in zip(pairs, maps, strict=True)
         ]
-
-    def _predictions(
-        self, logits: Floats32, concerns: Sequence[tuple[Concern, ...]]
-    ) -> list[Prediction]:
-        """Turn logits (N, C) and the concerns about N images into predictions."""
-        probabilities = models_prediction.softmax(logits, self.config.temperature)
-        scores = models_prediction.malignancy(probabilities, self.config.task)
-        # The first threshold is the model's operating point.
-        operating_point, threshold = next(iter(self.config.thresholds.items()))
-        level = self.config.conformal.level if self.config.conformal else 0.0
-        return [
-            Prediction(
-                label=self.classes[int(row.argmax())],
-                probabilities=dict(zip(self.classes, row.tolist(), strict=True)),
-                malignancy=float(score),
-                threshold=threshold.value,
-                operating_point=operating_point,
-                conformal=self._prediction_set(row),
-                concerns=of_image,
-                conformal_level=level,
-            )
-            for row, score, of_image in zip(probabilities, scores, concerns, strict=True)
-        ]
-
-    def _prediction_set(self, row: NDArray[np.float64]) -> tuple[str, ...]:
-        """Return the prediction set of probabilities (C,), the most probable class first."""
-        if self.config.conformal is None:
-            return ()
-        held = prediction_sets(row[None], self.config.conformal, self.classes)[0]
-        return tuple(self.classes[i] for i in np.argsort(-row, kind="stable") if held[i])
 
     def _index(self, name: str) -> int:
         """Return the index of a class; raises ConfigError for a class the model doesn't have."""

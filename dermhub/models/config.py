@@ -14,6 +14,7 @@ from typing import Any
 from dermhub.errors import ModelError, some
 from dermhub.images.view import InputSpec, is_number
 from dermhub.tasks import TASKS, Task
+from dermhub.zones import Threshold, Zones
 
 MOST_CLASSES = 1000
 """Classes that a model may have."""
@@ -29,18 +30,6 @@ TEMPERATURES = (1e-3, 1e3)
 
 FORMAT_VERSION = 1
 """Version of the `dermhub` block in config.json; a newer one is refused by name."""
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """An operating point: the case is called malignant when P(malignant) >= `value`.
-
-    `aim` says in words what the value was chosen for; it was always chosen on `split`.
-    """
-
-    value: float
-    aim: str
-    split: str = "validation"
 
 
 @dataclass(frozen=True)
@@ -92,8 +81,9 @@ class ModelConfig:
     summed probability of the malignant classes; the first one is the default. `provenance` holds
     the training data, partition hash, code revision, seed and environment. `weights_sha256` is the
     sha256 of model.safetensors, 64 hexadecimal digits; `weights.save` fills it in. `conformal` is
-    None in a model without prediction sets. `files` gives the sha256 of each file beside the
-    weights that belongs to the model.
+    None in a model without prediction sets, and `highly_suspicious`, the upper cut of `zones`, in a
+    model without zones. `files` gives the sha256 of each file beside the weights that belongs to
+    the model.
     """
 
     architecture: str
@@ -104,11 +94,26 @@ class ModelConfig:
     provenance: dict[str, Any] = field(default_factory=dict)
     weights_sha256: str = ""
     conformal: Conformal | None = None
+    highly_suspicious: Threshold | None = None
     files: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def zones(self) -> Zones | None:
+        """The zones of suspicion; None where the folder names no upper cut.
+
+        The lower cut is the default operating point. `python -m dermhub measure` gives a folder of
+        an earlier dermhub its zones.
+        """
+        if self.highly_suspicious is None:
+            return None
+        return Zones(next(iter(self.thresholds.values())), self.highly_suspicious)
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of config.json: timm's own keys and one `dermhub` block."""
         conformal = {"conformal": dataclasses.asdict(self.conformal)} if self.conformal else {}
+        cut = self.highly_suspicious
+        # The lower cut is the first of the thresholds, and stands there alone.
+        zones = {"zones": {"highly_suspicious": dataclasses.asdict(cut)}} if cut else {}
         return {
             "architecture": self.architecture,
             "num_classes": len(self.task.classes),
@@ -123,6 +128,7 @@ class ModelConfig:
                 "thresholds": {name: dataclasses.asdict(t) for name, t in self.thresholds.items()},
                 "provenance": self.provenance,
                 "weights_sha256": self.weights_sha256,
+                **zones,
                 **conformal,
                 **({"files": self.files} if self.files else {}),
             },
@@ -216,6 +222,9 @@ class ModelConfig:
                 f"{where}: temperature is {temperature}, expected one from {TEMPERATURES[0]:g} to "
                 f"{TEMPERATURES[1]:g}."
             )
+        cut = None
+        if "zones" in block:
+            cut = _read_cut(block["zones"], next(iter(thresholds.values())), where)
         conformal = None
         if "conformal" in block:
             conformal = Conformal.from_json(block["conformal"], task.classes, where)
@@ -228,6 +237,7 @@ class ModelConfig:
             provenance=provenance,
             weights_sha256=block["weights_sha256"],
             conformal=conformal,
+            highly_suspicious=cut,
             files=_read_files(block.get("files", {}), where),
         )
 
@@ -267,6 +277,21 @@ def _check_texts(
 def _is_plain(text: Any) -> bool:
     """Return whether a value is a short text that can be shown anywhere."""
     return isinstance(text, str) and len(text) <= LONGEST and text.isprintable()
+
+
+def _read_cut(block: Any, lower: Threshold, where: str) -> Threshold:
+    """Read the `zones` block: the upper cut, at least the lower one and at most 1."""
+    try:
+        cut = Threshold(**block["highly_suspicious"])
+        whole = set(block) == {"highly_suspicious"} and is_number(cut.value) and cut.value <= 1
+        Zones(lower, cut)
+    except (LookupError, TypeError, ValueError) as error:
+        raise ModelError(f"{where}: the zones are garbled ({error}).") from error
+    if not whole:
+        raise ModelError(
+            f"{where}: zones must hold 'highly_suspicious' alone, with a value between 0 and 1."
+        )
+    return cut
 
 
 def _read_files(block: Any, where: str) -> dict[str, str]:

@@ -1,5 +1,7 @@
 """Split conformal prediction: sets that hold the true class of 90 % of the lesions of each class.
 
+A set that is no answer makes the model abstain (`abstention_reason`).
+
 A class is in the set when its probability reaches that class's own limit, chosen on validation so
 that `level` of the class's lesions are covered. Per class, because a limit for all together would
 be met by the frequent nevi alone while half of the rare melanomas fell out (label-conditional,
@@ -20,11 +22,14 @@ chosen on the same validation images, so what was measured on test counts, not t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from dermhub.arrays import Floats64, Ints
 from dermhub.models.config import Conformal
+from dermhub.tasks import plain_name
 
 LEVEL = 0.9
 """Share of each class's lesions that a prediction set has to cover."""
@@ -55,6 +60,50 @@ def prediction_sets(
 ) -> NDArray[np.bool_]:
     """Return which classes are in the set of each row of (N, C) probabilities: (N, C) bool."""
     return np.asarray(probabilities >= np.array([conformal.least[name] for name in classes]))
+
+
+def abstention_reason(held: Sequence[str], classes: int, label: str) -> str:
+    """Say in one sentence why a set with the classes `held` is no answer; "" when it is one.
+
+    The model has `classes` classes. The set need not hold the most probable class, `label`: each
+    class has its own limit, and that of a rare one is low.
+    """
+    size = len(held)
+    if size == 0:
+        return "The image is not typical of any class that the model knows."
+    if size == classes:
+        return (
+            "The model can't rule out any class."
+            if classes > 2
+            else "Neither of the two classes can be ruled out."
+        )
+    if 2 * size > classes > 2:
+        return f"{size} of the {classes} classes remain possible."
+    if label in held:
+        return ""
+    remain = " or ".join(plain_name(name) for name in held)
+    # This does not say that the class can be ruled out: on validation, six to seven in ten of such
+    # answers were right.
+    return (
+        f"The most probable class, {plain_name(label)}, is less probable here than in most lesions "
+        f"of that class, and {remain} can't be ruled out."
+    )
+
+
+def abstains(
+    probabilities: Floats64, limits: Conformal, classes: tuple[str, ...]
+) -> NDArray[np.bool_]:
+    """Return where the set of a row of (N, C) probabilities is no answer: (N,) bool.
+
+    The rule is that of `abstention_reason`.
+    """
+    held = prediction_sets(probabilities, limits, classes)
+    best = probabilities.argmax(axis=1)
+    reasons = []
+    for row, top in zip(held, best, strict=True):
+        names = [classes[index] for index in np.flatnonzero(row)]
+        reasons.append(abstention_reason(names, len(classes), classes[top]))
+    return np.array([bool(reason) for reason in reasons], bool)
 
 
 def photograph_weights(lesions: NDArray[np.str_]) -> Floats64:

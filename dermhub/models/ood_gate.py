@@ -14,7 +14,9 @@ A classifier answers whatever it is shown. Two distances tell when it should not
 Each is divided by the value that 95 % of the validation images stay below. The second counts a
 tenth, because on its own it also objects to dermatoscopes of another make. Every second training
 image is varied as in training (`dermhub.scoring.inference`), so that another light or magnification
-is nothing strange. The limit is where 5 % of the validation images are rejected.
+is nothing strange; of each diagnosis there are about equally many (`release.sidecars.gate_images`),
+so that carcinomas are no stranger than nevi. The limit is where 1 % of the malignant validation
+images are refused, because to refuse one of them hides a cancer.
 
 What chose what: validation images and stand-ins for everything else chose the statistics;
 dermatoscopic images of another source, with an eye on pictures of other things, chose features,
@@ -25,6 +27,7 @@ look for other features.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from dataclasses import dataclass
@@ -48,8 +51,11 @@ Twice as many cost 1.3 MB or more, and fewer dermatoscopic images pass.
 WEIGHT = 0.1
 """Weight of the picture's statistics beside the features."""
 
-REJECTED = 0.05
-"""Share of the validation images that the limit rejects."""
+COMMON = 0.95
+"""Share of the validation images that stay below the value by which a distance is divided."""
+
+REFUSED = 0.01
+"""Largest share of the malignant validation images that the limit refuses."""
 
 GRID = 32
 """Rows and columns of mean colours from which the statistics of a picture are taken."""
@@ -61,8 +67,8 @@ LOOKS = 36
 """Number of statistics of a picture."""
 
 SENTENCE = (
-    "This does not look like a photograph through a dermatoscope, the only kind of image that the "
-    "model has learnt: its answer means nothing here."
+    "This doesn't look like a dermatoscopic image. We only handle close-ups taken through a "
+    "dermatoscope. If yours is one, try without hair, gel or a dark rim."
 )
 
 
@@ -136,6 +142,23 @@ class OodGate:
         rejected = self.score(feature_vector(maps[None], image[None], spec))[0] > 1
         return (Concern(NOT_DERMATOSCOPIC, SENTENCE),) if rejected else ()
 
+    def _limited(self, validation: Floats32, malignant: NDArray[np.bool_]) -> OodGate:
+        """Return the gate with its limit set anew on validation images.
+
+        `validation` are their rows of `feature_vector`, and `malignant` (N,) says which of them are
+        malignant; where none is, all count.
+        """
+        distances = self._distances(validation)
+        common = np.maximum(np.apply_along_axis(_below, 0, distances, COMMON), 1e-6)
+        scales = common / [1, WEIGHT]
+        scores = (distances / scales).sum(axis=1)
+        scores = scores[malignant] if malignant.any() else scores
+        # Rounded up, so that the image that set the limit stays inside when the scales become
+        # float32.
+        scales *= _below(scores, 1 - REFUSED) * (1 + 1e-6)
+        scales = np.maximum(scales, 1e-6).astype(np.float32)
+        return dataclasses.replace(self, scales=scales)
+
     def to_bytes(self) -> bytes:
         """Write the gate as the content of its file, the same on every machine."""
         return tensors.write({name: getattr(self, name) for name in self.__dataclass_fields__})
@@ -188,8 +211,11 @@ class OodGate:
         return np.stack([np.linalg.norm(rest, axis=1), np.linalg.norm(whitened, axis=1)], axis=1)
 
 
-def fit(training: Floats32, validation: Floats32) -> OodGate:
-    """Fit a gate on rows of `feature_vector`: axes on training, the limit on validation."""
+def fit(training: Floats32, validation: Floats32, malignant: NDArray[np.bool_]) -> OodGate:
+    """Fit a gate on rows of `feature_vector`: axes on training, the limit on validation.
+
+    `malignant` (N,) says which of the N validation images are malignant; where none is, all count.
+    """
     features, statistics = np.split(
         training.astype(np.float64), [training.shape[1] - LOOKS], axis=1
     )
@@ -206,17 +232,12 @@ def fit(training: Floats32, validation: Floats32) -> OodGate:
         np.ones(2),
     )
     gate = OodGate(*(np.ascontiguousarray(array, np.float32) for array in arrays))
-    distances = gate._distances(validation)
-    scales = np.maximum(np.apply_along_axis(_limit, 0, distances), 1e-6) / [1, WEIGHT]
-    # Rounded up, so that the image that set the limit stays inside when the scales become float32.
-    scales *= _limit((distances / scales).sum(axis=1)) * (1 + 1e-6)
-    scales = np.maximum(scales, 1e-6).astype(np.float32)
-    return OodGate(gate.mean, gate.axes, gate.look_mean, gate.look_axes, scales)
+    return gate._limited(validation, malignant)
 
 
-def _limit(values: Floats64) -> float:
-    """Return the smallest value that at most the share `REJECTED` of the values exceeds."""
-    return float(np.sort(values)[math.ceil((1 - REJECTED) * len(values)) - 1])
+def _below(values: Floats64, share: float) -> float:
+    """Return the smallest of the values that at least the share of them does not exceed."""
+    return float(np.sort(values)[math.ceil(share * len(values)) - 1])
 
 
 def _whitening(centred: Floats64) -> Floats64:

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from dermhub.arrays import Floats64, Ints
 from dermhub.concern import NOT_DERMATOSCOPIC, Concern
 from dermhub.errors import ModelError
-from dermhub.models.abstention import abstention_reason
+from dermhub.models.config import ModelConfig
+from dermhub.models.conformal import abstention_reason, prediction_sets
 from dermhub.tasks import Task
+from dermhub.zones import Zone, Zones
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,9 @@ class Prediction:
 
     `label` is the most probable class. `probabilities` are calibrated, in the task's class order,
     and sum to 1. `malignancy` is the probability of the malignant classes together, and `malignant`
-    whether it reaches `threshold`, the model's operating point named `operating_point`.
+    whether it reaches `threshold`, the model's operating point named `operating_point`. `zones` has
+    the cuts of the zones of suspicion, the lower of which is `threshold`; None in a model of an
+    earlier dermhub, which has no zones.
 
     `conformal` is the prediction set, the most probable class first: of the lesions of each class,
     the share `conformal_level` has that class in its set (see `dermhub.models.conformal`). A level
@@ -37,6 +41,7 @@ class Prediction:
     conformal: tuple[str, ...] = ()
     concerns: tuple[Concern, ...] = ()
     conformal_level: float = 0.0
+    zones: Zones | None = None
 
     @property
     def abstention(self) -> str:
@@ -63,6 +68,47 @@ class Prediction:
     def malignant(self) -> bool:
         """True where the probability of malignancy reaches the operating point."""
         return self.malignancy >= self.threshold
+
+    @property
+    def zone(self) -> Zone | None:
+        """The zone of suspicion, by the probability of malignancy alone; None without zones."""
+        return self.zones.of(self.malignancy) if self.zones else None
+
+
+def of_logits(
+    logits: NDArray[Any], config: ModelConfig, concerns: Sequence[tuple[Concern, ...]]
+) -> list[Prediction]:
+    """Turn logits (N, C) of a model and the concerns about N images into predictions."""
+    classes = config.task.classes
+    probabilities = softmax(logits, config.temperature)
+    scores = malignancy(probabilities, config.task)
+    # The first threshold is the model's operating point.
+    operating_point, threshold = next(iter(config.thresholds.items()))
+    zones = config.zones
+    level = config.conformal.level if config.conformal else 0.0
+    return [
+        Prediction(
+            label=classes[int(row.argmax())],
+            probabilities=dict(zip(classes, row.tolist(), strict=True)),
+            malignancy=float(score),
+            threshold=threshold.value,
+            operating_point=operating_point,
+            conformal=_prediction_set(row, config),
+            concerns=of_image,
+            conformal_level=level,
+            zones=zones,
+        )
+        for row, score, of_image in zip(probabilities, scores, concerns, strict=True)
+    ]
+
+
+def _prediction_set(row: Floats64, config: ModelConfig) -> tuple[str, ...]:
+    """Return the prediction set of probabilities (C,), the most probable class first."""
+    if config.conformal is None:
+        return ()
+    classes = config.task.classes
+    held = prediction_sets(row[None], config.conformal, classes)[0]
+    return tuple(classes[i] for i in np.argsort(-row, kind="stable") if held[i])
 
 
 def softmax(logits: NDArray[Any], temperature: float = 1.0) -> Floats64:
@@ -94,7 +140,7 @@ def malignancy(probabilities: Floats64, task: Task) -> Floats64:
 
 def csv_columns(classes: Sequence[str]) -> list[str]:
     """List the columns of a CSV table of predictions, for a model with these classes."""
-    answer = ["image", "label", "malignancy", "malignant", "threshold"]
+    answer = ["image", "label", "malignancy", "malignant", "threshold", "zone"]
     probabilities = [f"p_{name}" for name in classes]
     return [*answer, *probabilities, "conformal", "concerns", "abstention"]
 
@@ -107,6 +153,7 @@ def to_record(image: str, prediction: Prediction) -> dict[str, Any]:
         "malignancy": prediction.malignancy,
         "malignant": prediction.malignant,
         "threshold": prediction.threshold,
+        "zone": prediction.zone or "",
         **{f"p_{name}": value for name, value in prediction.probabilities.items()},
         "conformal": list(prediction.conformal),
         "concerns": [asdict(concern) for concern in prediction.concerns],

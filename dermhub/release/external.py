@@ -11,7 +11,7 @@ from dermhub.data import tables
 from dermhub.data.sources import labels
 from dermhub.errors import DataError, silent, some
 from dermhub.evaluation import predictions
-from dermhub.evaluation.external import PH2
+from dermhub.evaluation.external import PH2, read_external
 from dermhub.layout import EXTERNAL
 from dermhub.models.classifier import Classifier
 from dermhub.scoring import inference
@@ -38,16 +38,21 @@ def write(
 ) -> None:
     """Write external.csv, the predictions for the images of `ph2`.
 
-    Without images, an earlier external.csv stays if it is to be `kept`, and is removed otherwise.
+    Without images, an earlier external.csv stays if it is to be `kept`, but for the scores of the
+    gate, which is another one now; otherwise it is removed.
     """
-    if ph2 is None:
-        if not kept:
-            (folder / EXTERNAL).unlink(missing_ok=True)
-        return
-    table = read_table(ph2)
-    logits = pd.DataFrame(
-        inference.logits(saved, list(table["path"]), workers),
-        columns=predictions.logit_columns(saved.config.task),
-    )
-    rows = pd.concat([table.drop(columns="path"), logits], axis=1)
-    files.write_text(folder / EXTERNAL, predictions.to_csv(rows))
+    path = folder / EXTERNAL
+    task = saved.config.task
+    if ph2 is not None:
+        table = read_table(ph2)
+        outputs = inference.outputs(saved, list(table["path"]), workers)
+        logits = pd.DataFrame(outputs.logits, columns=predictions.logit_columns(task))
+        rows = pd.concat([table.drop(columns="path"), logits], axis=1)
+        if saved.gate:
+            rows[predictions.GATE] = saved.gate.score(outputs.described)
+        files.write_text(path, predictions.to_csv(rows))
+    elif not kept:
+        path.unlink(missing_ok=True)
+    else:
+        rows = read_external(path, task).drop(columns=predictions.GATE, errors="ignore")
+        files.write_text(path, predictions.to_csv(rows))

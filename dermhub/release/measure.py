@@ -1,8 +1,8 @@
 """Measurement of a saved model: from its folder and a table of images to figures and card.
 
-Nothing is chosen here: temperature, thresholds and weights stay as they are. The files beside the
-weights, which are fitted on training and validation images alone, are fitted anew
-(`dermhub.release.sidecars`).
+Temperature, thresholds and weights stay as they are. What is fitted on training and validation
+images alone (prediction sets, zones, and the files beside the weights) is fitted anew
+(`dermhub.release.sidecars`). `dermhub.release.refit` does without the training images.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ def measure(
     """
     partition.check(table)
     splits = {split: table[table["split"] == split] for split in partition.SPLITS}
+    splits["train"] = sidecars.gate_images(splits["train"])
     test = splits["test"]
     before = before or Previous.read(folder)
 
@@ -158,9 +159,12 @@ def _write_predictions(
     task = saved.config.task
     validation = _predictions(splits["validation"], outputs["validation"], task)
     test = _predictions(splits["test"], outputs["test"], task)
+    if saved.gate:
+        for rows, split in ((validation, "validation"), (test, "test")):
+            rows[predictions.GATE] = saved.gate.score(outputs[split].described)
     traits = _traits(saved, list(splits["test"]["path"]), workers)
-    rows = pd.concat([validation, pd.concat([test, traits], axis=1)])
-    files.write_text(folder / layout.PREDICTIONS, predictions.to_csv(rows))
+    table = pd.concat([validation, pd.concat([test, traits], axis=1)])
+    files.write_text(folder / layout.PREDICTIONS, predictions.to_csv(table))
 
 
 def _predictions(part: pd.DataFrame, outputs: Outputs, task: Task) -> pd.DataFrame:

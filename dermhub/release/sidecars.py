@@ -1,7 +1,8 @@
 """Files beside the weights, made from the weights or from training and validation images alone.
 
 Each is a function of images that a user of the model never has, so it is made once, when the model
-is measured. Nothing here changes an answer's probabilities, and nothing sees a test image.
+is measured. So are prediction sets and zones, which stand in config.json. Nothing here changes an
+answer's probabilities, and nothing sees a test image.
 """
 
 from __future__ import annotations
@@ -9,23 +10,34 @@ from __future__ import annotations
 import dataclasses
 import sys
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from dermhub.arrays import Floats32
 from dermhub.data import partition, tables
+from dermhub.evaluation import calibration
 from dermhub.images import near_duplicates
 from dermhub.images.decode import to_rgb
 from dermhub.layout import GRAPH, OOD_GATE, SEEN
 from dermhub.models import conformal, export, ood_gate, prediction
-from dermhub.models.config import Conformal, ModelConfig
+from dermhub.models.config import ModelConfig
 from dermhub.models.engines.onnx_runtime import OnnxEngine
 from dermhub.models.engines.pytorch import TorchEngine
 from dermhub.models.model_folder import ModelFolder
 from dermhub.scoring.inference import Outputs
+from dermhub.tasks import Task
+
+EACH = 200
+"""Largest number of training images of a diagnosis that a gate is fitted on.
+
+With all of them, two thirds would be nevi, and carcinomas would look strange to the gate.
+"""
 
 
 def clear(folder: ModelFolder) -> ModelFolder:
     """Remove old sidecars from config.json, so that the folder is whole meanwhile."""
-    config = dataclasses.replace(folder.config, conformal=None, files={})
+    config = dataclasses.replace(folder.config, conformal=None, highly_suspicious=None, files={})
     return folder if config == folder.config else folder.write(config, {})
 
 
@@ -50,24 +62,57 @@ def graph(engine: TorchEngine) -> OnnxEngine | None:
         return None
 
 
+def gate_images(train: pd.DataFrame) -> pd.DataFrame:
+    """Return the training rows that a gate is fitted on: at most `EACH` of a diagnosis.
+
+    They are spread evenly over the rows of their diagnosis, and stay in the order of the table.
+    """
+    kept = []
+    for _, rows in train.groupby("dx"):
+        places = np.linspace(0, len(rows) - 1, min(EACH, len(rows))).round().astype(np.int64)
+        kept += list(rows.index[places])
+    return train.loc[sorted(kept)]
+
+
 def fit(
     config: ModelConfig, table: pd.DataFrame, outputs: dict[str, Outputs]
 ) -> tuple[ModelConfig, dict[str, bytes]]:
-    """Fit prediction sets, the list of seen images, and the out-of-distribution gate.
+    """Fit prediction sets, zones, the list of seen images, and the out-of-distribution gate.
 
     `table` has the images, and `outputs` the model's outputs for the rows of each split, in their
-    order. Those of training images are of varied images
+    order. Those of training are of `gate_images`, varied
     (`dermhub.scoring.inference.varied_outputs`), because other photographs of the same kind must
-    not look strange to the gate. Returns the configuration with prediction sets, and the content of
-    each file.
+    not look strange to the gate. Returns the configuration with prediction sets and zones, and the
+    content of each file.
     """
     learnt = table[table["split"] != "test"]
     images = (to_rgb(path) for path in learnt["path"])
     seen = near_duplicates.build(images, list(learnt["image_id"]), list(learnt["split"]))
-    gate = ood_gate.fit(outputs["train"].described, outputs["validation"].described)
-    sets = _conformal(config, learnt, outputs["validation"])
+    validation = table[table["split"] == "validation"]
+    malignant = is_malignant(validation, config.task)
+    held_out = outputs["validation"]
+    gate = ood_gate.fit(outputs["train"].described, held_out.described, malignant)
     contents = {SEEN: seen.to_bytes(), OOD_GATE: gate.to_bytes()}
-    return dataclasses.replace(config, conformal=sets), contents
+    return chosen(config, validation, held_out.logits), contents
+
+
+def chosen(config: ModelConfig, validation: pd.DataFrame, logits: Floats32) -> ModelConfig:
+    """Choose prediction sets and zones on the validation rows of a table, for their logits."""
+    probabilities = prediction.softmax(logits, config.temperature)
+    lesions = partition.canonical(validation["lesion_id"]).to_numpy(str)
+    targets = tables.targets(validation, config.task)
+    cut = calibration.choose_highly_suspicious(
+        prediction.malignancy(probabilities, config.task),
+        is_malignant(validation, config.task),
+        next(iter(config.thresholds.values())).value,
+    )
+    sets = conformal.fit(probabilities, targets, lesions, config.task.classes)
+    return dataclasses.replace(config, conformal=sets, highly_suspicious=cut)
+
+
+def is_malignant(table: pd.DataFrame, task: Task) -> NDArray[np.bool_]:
+    """(N,) which rows of a table show a malignant class of the task."""
+    return np.isin(tables.targets(table, task), task.positive_indices)
 
 
 def write(
@@ -78,13 +123,3 @@ def write(
         (folder.path / GRAPH).unlink(missing_ok=True)
         return folder.write(config, contents)
     return folder.write(config, {GRAPH: made.content, **contents})
-
-
-def _conformal(config: ModelConfig, table: pd.DataFrame, outputs: Outputs) -> Conformal:
-    """Fit prediction sets on the validation rows of a table."""
-    part = table[table["split"] == "validation"]
-    lesions = partition.canonical(part["lesion_id"]).to_numpy(str)
-    probabilities = prediction.softmax(outputs.logits, config.temperature)
-    return conformal.fit(
-        probabilities, tables.targets(part, config.task), lesions, config.task.classes
-    )

@@ -35,7 +35,7 @@ NEEDED = (
 
 CODE = (
     *("app.py", "requirements.txt", "LICENSE"),
-    *(f"demo/**/*.{suffix}" for suffix in ("py", "css", "js")),
+    *(f"demo/**/*.{suffix}" for suffix in ("py", "css", "js", "jinja", "png", "jpg", "md")),
     *(f"dermhub/**/*.{suffix}" for suffix in ("py", "jinja", "csv")),
 )
 """Patterns of the files that a Space runs."""

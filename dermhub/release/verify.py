@@ -265,6 +265,11 @@ def _choices(
         if name in thresholds:
             due = thresholds[name].value
             yield f"thresholds.{name}", threshold.value, due, CHOSEN["thresholds"]
+    if config.zones:
+        cut = config.zones.highly_suspicious.value
+        lower = config.zones.suspicious.value
+        due = calibration.choose_highly_suspicious(score, malignant, lower).value
+        yield "zones.highly_suspicious", cut, due, CHOSEN["thresholds"]
 
     stated = config.conformal
     if stated:

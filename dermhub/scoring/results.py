@@ -27,7 +27,7 @@ FORMAT = "dermhub scores 1"
 ERROR = "error"
 """Last column: the reason why a file could not be scored, in one sentence, or nothing."""
 
-TEXT = ("image", "label", "conformal", "concerns", "abstention", ERROR)
+TEXT = ("image", "label", "zone", "conformal", "concerns", "abstention", ERROR)
 """Columns of text; the others hold numbers, and `malignant` true or false."""
 
 GROUP = 4096

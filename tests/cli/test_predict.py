@@ -46,6 +46,7 @@ def expected_rows(model: Path, images: list[Path]) -> list[dict[str, Any]]:
             "malignancy": said.malignancy,
             "malignant": said.malignant,
             "threshold": 0.25,
+            "zone": said.zone,
             **{f"p_{name}": value for name, value in said.probabilities.items()},
             "conformal": list(said.conformal),
             "concerns": [
@@ -93,7 +94,7 @@ def test_predict_prints_csv_of_what_the_api_says(
         }
     ]
     assert out.splitlines()[0] == (
-        "image,label,malignancy,malignant,threshold,p_benign,p_malignant,conformal,concerns,"
+        "image,label,malignancy,malignant,threshold,zone,p_benign,p_malignant,conformal,concerns,"
         "abstention"
     )
 

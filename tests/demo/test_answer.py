@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -11,230 +12,179 @@ from typing import Any
 import pytest
 from PIL import Image, ImageFilter, ImageOps
 
+from demo.models import FAST, TrackRecord
 from demo.page import answer, html
 from demo.reading import Reading
 from dermhub.concern import Concern
 from dermhub.images.drawn_lesions import draw
 from dermhub.models.classifier import Classifier
-from dermhub.models.config import Threshold
-from dermhub.tasks import LESION, plain_name
-from tests.support.readings import HOSTILE, SEVEN, Page, reading
+from dermhub.tasks import LESION
+from tests.support.readings import HOSTILE, SEVEN, TRACK_RECORD, Page, reading, shares
 
-POINT = Threshold(0.25, "at least 95% sensitivity for malignancy")
-TESTED = {"tp": 190, "fn": 10, "fp": 1055, "tn": 245}
+
+def html_of(given: Reading | None = None, **options: Any) -> str:
+    """The answer for a reading."""
+    return answer.answer(given or reading(**options), TRACK_RECORD, FAST)
 
 
 def page_of(given: Reading | None = None, **options: Any) -> Page:
     """The answer for a reading, as a browser sees it."""
-    return Page(answer.as_html(given or reading(**options), POINT, TESTED))
+    return Page(html_of(given, **options))
 
 
-def test_before_and_while_an_image_is_read() -> None:
-    assert Page(answer.EMPTY).text.startswith("The answer appears here.")
-    assert (
-        "a close-up through a dermatoscope, not an ordinary photograph" in Page(answer.EMPTY).text
-    )
-    assert "Reading the image" in Page(answer.waiting(True)).text
-    assert "Loading the models" in Page(answer.waiting(False)).text
-    assert Page(answer.waiting(True)).all("p", role="status")
-    assert "confirm that this is research software" in Page(answer.ASK).text
+def words(page: Page) -> str:
+    """The text of a page with single blanks."""
+    return re.sub(r"\s+", " ", page.text)
 
 
 def test_problem_is_announced_and_escaped() -> None:
-    page = Page(html.problem(f"There is no file {HOSTILE}."))
-    assert [tag for tag, _ in page.tags] == ["div", "strong"]
+    page = Page(html.problem(f"There is no file {HOSTILE}.", html.CANT_OPEN))
+    assert [tag for tag, _ in page.tags] == ["div", "h2", "p"]
     assert page.all("div", role="alert")
-    assert page.text == f"No answer. There is no file {HOSTILE}."
-    assert page.of("data-say") == [page.text]
+    assert page.text.strip() == f"We couldn't open this fileThere is no file {HOSTILE}."
+    assert page.of("data-say") == [f"We couldn't open this file. There is no file {HOSTILE}."]
 
 
-def test_malignant_answer() -> None:
-    page = page_of()
-    assert "Probability of malignancy: 73.4%" in page.text
-    assert "At or above the operating threshold of 25.0%: called malignant." in page.text
+def test_a_suspicious_image() -> None:
+    page = page_of(lesion=shares(mel=0.3))
+    text = words(page)
+    assert "Suspicious: cancer can't be ruled out" in text
+    assert "Most likely a mole (70%), but melanoma is possible (30%)." in text
     assert (
-        "The threshold stands for at least 95% sensitivity for malignancy, chosen on validation "
-        "images. On test images, the model called 1,055 of 1,300 images of benign lesions "
-        "malignant."
-    ) in page.text
-    assert page.of("data-say") == [
-        "Probability of malignancy 73.4%. At or above the operating threshold of 25.0%: called "
-        "malignant."
-    ]
-
-
-def test_benign_answer() -> None:
-    page = page_of(malignancy=0.2494, second=0.1)
-    assert "Probability of malignancy: 24.9%" in page.text
-    assert "Below the operating threshold of 25.0%: called benign." in page.text
-    assert (
-        "On test images, the model called 10 of 200 images of malignant lesions benign."
-        in page.text
+        "Of 100 test images in this zone, 19 were cancer (low: 2, highly suspicious: 74)." in text
     )
-    assert "called malignant" not in page.text
-
-
-def test_at_the_operating_threshold_is_malignant() -> None:
-    assert "called malignant" in page_of(malignancy=0.25).text
-
-
-def test_bars_show_the_probability_and_the_threshold() -> None:
-    text = answer.as_html(reading(), POINT, TESTED)
-    assert '<i style="width:73.40%"></i><b style="left:calc(25.00% - 1px)"></b>' in text
-    assert '<i style="width:61.20%"></i></span>' in text
-
-
-def test_seven_classes_are_ranked_with_their_names() -> None:
-    text = page_of().text
-    classes = re.findall(r"([a-z /-]+?)(akiec|bcc|bkl|df|mel|nv|vasc)(\d+\.\d%)", text)
-    ranked = ["mel", "nv", "bkl", "bcc", "akiec", "df", "vasc"]
-    assert [code for _, code, _ in classes] == ranked
-    assert [share for *_, share in classes] == [
-        "61.2%",
-        "22.0%",
-        "10.0%",
-        "3.0%",
-        "2.0%",
-        "1.0%",
-        "0.8%",
+    assert page.all("section", **{"class": "derm-verdict derm-zone-suspicious"})
+    assert page.of("data-say") == [
+        "Suspicious: cancer can't be ruled out. Most likely a mole (70%), but melanoma is possible "
+        "(30%)."
     ]
-    assert [name.strip() for name, *_ in classes][1:] == [plain_name(code) for code in ranked][1:]
+    (scale,) = page.all("div", role="img")
+    assert scale["aria-label"] == (
+        "Estimated probability of cancer 30%; suspicious from 25% on, highly suspicious from 60% on"
+    )
 
 
-@pytest.mark.parametrize(
-    ("names", "words"),
-    [
-        (("mel",), "What remains possible: melanoma (mel)."),
-        (("mel", "nv"), "What remains possible: melanoma or melanocytic nevus (mel or nv)."),
-        (("nv", "mel", "df"), ": melanocytic nevus, melanoma or dermatofibroma (nv, mel or df)."),
-        ((), "What remains possible: none of the seven classes."),
-    ],
-)
-def test_the_prediction_set_in_words(names: tuple[str, ...], words: str) -> None:
-    page = page_of(conformal=names, conformal_level=0.9)
-    assert words in page.text
-    assert "the right class of 90% of the lesions of each class" in page.text
-    assert "remains possible" not in page_of().text
+def test_one_probability_of_malignancy_stands_in_the_answer() -> None:
+    # The binary model's own is a technical detail.
+    page = page_of(lesion=shares(mel=0.3), malignancy=0.41)
+    shown, technical = page.text.split("Technical details")
+    assert "41%" not in shown
+    assert "0.4100" in technical
 
 
-STATES: dict[str, tuple[dict[str, Any], str, str]] = {
+def test_models_that_differ_show_the_higher_and_say_so() -> None:
+    text = words(page_of(lesion=shares(mel=0.12), malignancy=0.41))
+    assert "Our two models differ: 12% and 41%. We show the higher." in text
+    assert "Suspicious: cancer can't be ruled out" in text
+
+
+def test_bars_and_marks_stand_where_the_figures_are() -> None:
+    text = html_of(lesion=shares(mel=0.3))
+    assert '<i style="width:70.0%"></i>' in text
+    assert '<i style="width:30.0%"></i>' in text
+    assert 'style="--at:0.3000"' in text
+    assert 'style="--low:0.2500;--high:0.6000"' in text
+
+
+def test_diagnoses_are_ranked_with_a_tag_and_a_line() -> None:
+    text = words(page_of()).split("Possible diagnoses")[1]
+    names = ["Melanoma", "Mole (melanocytic nevus)", "Benign keratosis", "Basal cell carcinoma"]
+    names += ["Actinic keratosis or Bowen's disease", "Dermatofibroma"]
+    places = [text.index(name) for name in names]
+    assert places == sorted(places)
+    assert re.findall(r"(\d+%|under 1%)", text)[:7] == ["61%", "22%", "10%", "3%", "2%", "1%", "1%"]
+    assert text.count(" malignant") >= 3
+    assert "A harmless spot of pigment cells" in text
+    # Of the seven, four have less than 5%.
+    assert text.index("Benign keratosis") < text.index("Four less likely diagnoses")
+    assert text.index("Four less likely diagnoses") < text.index("Basal cell carcinoma")
+
+
+STATES: dict[str, tuple[dict[str, Any], str]] = {
     "evidence beside the lesion": (
         {"outside": True},
-        "No confident answer: the evidence lies in the wrong place",
-        "The model looked outside the lesion: only",
-    ),
-    "another kind of image": (
-        {"concerns": (Concern("not-dermatoscopic", "It resembles no dermatoscopic image."),)},
-        "No answer: this does not look like a dermatoscopic image",
-        "It resembles no dermatoscopic image.",
+        "The AI looked beside the lesion. Be careful with this result.",
     ),
     "poor quality": (
-        {"concerns": (Concern("blurred", "The image is blurred: take a sharp one."),)},
-        "No confident answer: the image is not good enough",
-        "The image is blurred: take a sharp one.",
+        {"concerns": (Concern("blurred", "The image is blurred."),)},
+        "The image is blurred.",
     ),
     "seen before": (
-        {"concerns": (Concern("seen", "A training image looks the same."),)},
-        "No fair answer: the models know this image",
-        "A training image looks the same.",
+        {"concerns": (Concern("seen", "This image was used in training."),)},
+        "This image was used in training.",
     ),
     "every class possible": (
         {"conformal": tuple(SEVEN), "conformal_level": 0.9},
-        "No confident answer: the diagnosis stays open",
-        "The model can't rule out any class.",
+        "It could be",
     ),
-    "no class possible": (
-        {"conformal": (), "conformal_level": 0.9},
-        "No confident answer: the diagnosis stays open",
-        "The image is not typical of any class that the model knows.",
-    ),
-    "disagreement": (
-        {"second": 0.2},
-        "No confident answer: the two models disagree",
-        "gives its malignant classes together 20.0%, which is below its own operating threshold of "
-        "25.0%",
-    ),
+    "disagreement": ({"malignancy": 0.2}, "Our two models differ: 20% and 66%."),
 }
-"""State -> the reading that has it, the headline, words of the reason."""
+"""State -> the reading that has it, words of its note."""
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_a_worded_state_replaces_the_answer(state: str) -> None:
-    options, headline, words = STATES[state]
-    text = answer.as_html(reading(**options), POINT, TESTED)
-    shown, folded = text.split("<details", 1)
-    page = Page(shown)
+def test_doubt_is_a_note_beside_the_zone(state: str) -> None:
+    options, said = STATES[state]
+    page = page_of(**options)
+    text = words(page)
+    assert said in text
+    assert text.index(said) < text.index("Highly suspicious for melanoma")
+    assert "refused" not in " ".join(page.of("class"))
+    assert any(value == "check" for value in page.of("data-do"))
+
+
+def test_a_refusal_stands_in_front_and_offers_no_check() -> None:
+    page = page_of(concerns=(Concern("not-dermatoscopic", "It resembles none."),))
+    text = words(page)
     assert page.all("section", role="alert")
-    assert headline in page.text
-    assert words in page.text
-    assert page.of("data-say") == [headline]
-    # Nothing beside the headline says what the image is; what was computed is folded away.
-    assert not re.search(r"Probability|called|melanoma|%\s*</h2>", page.text.replace(words, ""))
-    assert "open" not in Page("<details" + folded).tags[0][1]
-    assert "Probability of malignancy: 73.4%" in folded
-    assert not re.search("called (malignant|benign)", folded)
+    assert text.index("This doesn't look like a dermatoscopic image") < text.index("Highly susp")
+    assert "derm derm-answer derm-refused" in page.of("class")
+    assert "anyway" in page.of("data-do")
+    assert "check" not in page.of("data-do")
+    assert page.of("data-say") == ["This doesn't look like a dermatoscopic image."]
 
 
-def test_the_gravest_reason_is_the_headline_and_the_others_follow() -> None:
-    concerns = (
-        Concern("seen", "A copy."),
-        Concern("too-dark", "Too dark."),
-        Concern("blurred", "Blurred."),
-    )
-    page = page_of(second=0.2, concerns=concerns)
-    order = [
-        "the image is not good enough",
-        "Too dark.",
-        "Blurred.",
-        "the models know this image",
-        "A copy.",
-        "disagree",
-    ]
-    places = [page.text.index(words) for words in order]
-    assert places == sorted(places)
-    assert page.text.count("Too dark.") == page.text.count("the image is not good enough") == 1
+def read_by(binary: Path, lesion: Path, image: Path | bytes | Image.Image) -> Reading:
+    """The reading of two model folders."""
+    return Reading(Classifier(binary).explain_all(image), Classifier(lesion).explain_pairs(image))
 
 
 @pytest.mark.parametrize(
-    ("damaged", "words"),
+    ("damaged", "said"),
     [
-        (draw(3, (96, 72)), "The image has 96 x 72 pixels"),
+        (draw(3, (96, 72)), "The image is too small (96 x 72 pixels)"),
         (draw(3).filter(ImageFilter.GaussianBlur(2)), "The image is blurred"),
         (draw(3).point(lambda value: value // 3), "The image is too dark"),
         (draw(3).point(lambda value: min(value * 2, 255)), "The image is overexposed"),
-        (ImageOps.expand(draw(3), 40), "A dark surround covers"),
+        (ImageOps.expand(draw(3), 40), "A dark rim covers"),
         (
             draw(3).crop((0, 0, 200, 20)).resize((200, 150)).effect_spread(2),
-            "Nothing that stands out from the skin",
+            "We couldn't find the outline of a lesion",
         ),
     ],
 )
-def test_a_poor_image_has_no_confident_answer(
-    tiny_binary_model: Path, tiny_lesion_model: Path, damaged: Image.Image, words: str
+def test_a_poor_image_has_a_zone_and_a_note(
+    tiny_binary_model: Path, tiny_lesion_model: Path, damaged: Image.Image, said: str
 ) -> None:
-    poor_reading = read_by(tiny_binary_model, tiny_lesion_model, damaged)
-    poor = [reason for reason in poor_reading.reasons if reason.code == "quality"]
-    assert [reason.sentence[: len(words)] for reason in poor] == [words]
-    page = page_of(poor_reading)
-    assert page.of("data-say") == ["No confident answer: the image is not good enough"]
-    assert poor[0].sentence in page.text
+    poor = read_by(tiny_binary_model, tiny_lesion_model, damaged)
+    text = words(page_of(poor))
+    assert said in text.split("Possible diagnoses")[0]
+    assert poor.assessment.title in text
 
 
-def test_an_image_of_another_kind_needs_no_other_reason() -> None:
-    page = page_of(second=0.2, concerns=(Concern("not-dermatoscopic", "A cat."),))
-    assert "A cat." in page.text
-    assert "disagree" not in page.text
-
-
-def test_the_notice_stands_beside_every_answer() -> None:
-    for options in ({}, {"second": 0.2}):
-        assert "Research software, not a medical device." in page_of(**options).text  # type: ignore[arg-type]
+def test_the_notice_goes_with_every_answer() -> None:
+    for options in ({}, {"malignancy": 0.2}):
+        page = page_of(**options)  # type: ignore[arg-type]
+        assert html.NOTICE in page.text
+        assert html.NOTICE in page.of("data-text")[0]
+        assert json.loads(page.of("data-record")[0])["notice"] == html.NOTICE
 
 
 def test_every_picture_is_embedded_and_readable() -> None:
-    text = answer.as_html(reading(), POINT, TESTED)
-    sources = [image["src"] for image in Page(text).all("img")]
-    assert len(sources) == 1 + 7 * 7 + 2
+    text = html_of()
+    sources = [image["src"] for image in Page(text).all("img") if "src" in image]
+    # The photograph, its outline, 7 x 7 maps of seven classes, and two of the binary model.
+    assert len(sources) == 2 + 7 * 7 + 2
     for source in sources:
         kind, _, content = source.removeprefix("data:image/").partition(";base64,")
         assert (
@@ -242,32 +192,19 @@ def test_every_picture_is_embedded_and_readable() -> None:
         )
     rest = re.sub(r"data:image/(jpeg|png);base64,[A-Za-z0-9+/=]+", "", text)
     assert not re.search(r"(https?:|//|url\(|file=|<script|<link|<iframe)", rest)
-    assert all(image["alt"] for image in Page(text).all("img"))
+    named = [image for image in Page(text).all("img") if image["class"] != "derm-outline"]
+    assert all(image["alt"] for image in named)
 
 
-def test_hostile_class_names_stay_text() -> None:
-    names = {HOSTILE: 0.6, "' onload='x": 0.4}
-    for blank in ((), tuple(names)):
-        text = answer.as_html(
-            reading(lesion=names, blank=blank, conformal=(HOSTILE,), conformal_level=0.9),
-            POINT,
-            TESTED,
-        )
-        page = Page(text)
-        assert "<script" not in text
-        assert not any(name.startswith("on") for _, a in page.tags for name in a)
-        assert page.text.count(HOSTILE) >= 2
-    text = answer.as_html(reading(), Threshold(0.5, HOSTILE, HOSTILE), TESTED)
+def test_hostile_words_stay_text() -> None:
+    hostile = TrackRecord(TRACK_RECORD.tested, {}, {HOSTILE: (HOSTILE, HOSTILE)})
+    given = reading(concerns=(Concern("seen", HOSTILE),))
+    text = answer.answer(given, hostile, FAST)
+    page = Page(text)
     assert "<script" not in text
-    assert Page(text).text.count(HOSTILE) == 2
-    text = answer.as_html(reading(concerns=(Concern("seen", HOSTILE),)), POINT, TESTED)
-    assert "<script" not in text
-    assert Page(text).text.count(HOSTILE) == 1
-
-
-def read_by(binary: Path, lesion: Path, image: Path | bytes | Image.Image) -> Reading:
-    """The reading of two model folders."""
-    return Reading(Classifier(binary).explain_all(image), Classifier(lesion).explain_pairs(image))
+    assert not any(name.startswith("on") for _, tag in page.tags for name in tag)
+    # As a note, and as the name of a model.
+    assert page.text.count(HOSTILE) >= 3
 
 
 def test_what_a_photo_tells_about_its_owner_is_not_sent_back(
@@ -280,9 +217,7 @@ def test_what_a_photo_tells_about_its_owner_is_not_sent_back(
         stream, "JPEG", exif=exif, comment=b"SECRET comment", icc_profile=b"SECRET profile"
     )
     assert stream.getvalue().count(b"SECRET") == 3
-    text = answer.as_html(
-        read_by(tiny_binary_model, tiny_lesion_model, stream.getvalue()), POINT, TESTED
-    )
+    text = html_of(read_by(tiny_binary_model, tiny_lesion_model, stream.getvalue()))
     for content in re.findall(r"base64,([A-Za-z0-9+/=]+)", text):
         assert b"SECRET" not in base64.b64decode(content)
 
@@ -292,11 +227,11 @@ def test_answer_of_real_models(
 ) -> None:
     photo_reading = read_by(tiny_binary_model, tiny_lesion_model, photo)
     page = page_of(photo_reading)
-    assert f"Probability of malignancy: {100 * photo_reading.first.malignancy:.1f}%" in page.text
+    assert photo_reading.assessment.title in page.text
+    assert f"{photo_reading.assessment.malignancy:.4f}" in page.text
     assert str(photo) not in page.text
-    assert [o["value"] for o in page.all("option") if "selected" in o] == [
-        photo_reading.second.label
-    ]
+    chosen = [option["value"] for option in page.all("option") if "selected" in option]
+    assert chosen == [photo_reading.assessment.explained]
     assert {code for code in LESION.classes if code in page.text} == set(LESION.classes)
 
 
@@ -305,4 +240,4 @@ def test_answer_for_images_of_odd_shape(
     tiny_binary_model: Path, tiny_lesion_model: Path, size: tuple[int, int]
 ) -> None:
     page = page_of(read_by(tiny_binary_model, tiny_lesion_model, draw(1, size, 0.5)))
-    assert page.all("img", alt="The uploaded image")
+    assert len(page.all("img", alt="The image")) == 2

@@ -37,8 +37,8 @@ def sent(demo: Demo, odd: odd_files.Odd) -> str:
 def sentence(html: str) -> str:
     """The text of a refusal; fails where it is more than one sentence or shows the server."""
     refused = re.fullmatch(
-        r'<div class="derm-problem" role="alert" data-say="[^"]*"><strong>No answer.</strong> '
-        r"(.*)</div>",
+        r'<div class="derm derm-problem" role="alert" data-say="[^"]*">'
+        r"<h2>We couldn&#39;t open this file</h2><p>(.*)</p></div>",
         html,
     )
     assert refused is not None, html
@@ -57,7 +57,7 @@ def refusal(demo: Demo, given: object) -> str:
 
 def still_works(demo: Demo) -> None:
     """The next visitor gets an answer."""
-    assert "Probability of malignancy" in sent(demo, odd_files.ACCEPTED["JPEG"])
+    assert "Probability of cancer" in sent(demo, odd_files.ACCEPTED["JPEG"])
 
 
 @pytest.mark.parametrize("kind", odd_files.REFUSED)
@@ -71,8 +71,10 @@ def test_refused_in_one_sentence(demo: Demo, kind: str) -> None:
 def test_answered_like_the_library(demo: Demo, trained: dict[str, Path], kind: str) -> None:
     odd = (odd_files.ACCEPTED | odd_files.LIMITS)[kind]
     html = sent(demo, odd)
-    expected = dermhub.load(trained["binary"]).predict(odd.make())
-    assert f"Probability of malignancy: {expected.malignancy:.1%}" in html
+    models = [dermhub.load(trained[task]) for task in ("binary", "lesion")]
+    expected = dermhub.assess(*(model.predict(odd.make()) for model in models))
+    assert unescape(html).count(expected.title) >= 1
+    assert f"<dd>{expected.malignancy:.4f}</dd>" in html
     assert "onerror" not in html
     assert "passwd" not in html
 

@@ -1,6 +1,4 @@
-"""The other parts of the page in a real browser: the stability check, several images, prevalence
-and figures.
-"""
+"""The other parts of the page in a real browser: the stability check, many images, and figures."""
 
 from __future__ import annotations
 
@@ -11,128 +9,141 @@ from typing import Any
 
 import pytest
 
-from demo.reading import TITLES
-from tests.support.browser import SIZES, Open, answered, confirm, fits, upload, upload_several
+from tests.support.browser import (
+    SIZES,
+    Open,
+    answered,
+    checked,
+    fits,
+    upload,
+    upload_several,
+)
 
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(params=SIZES)
 def page(request: pytest.FixtureRequest, open_page: Open) -> Any:
-    """The page at both widths, with the box ticked."""
-    tab = open_page(request.param)
-    confirm(tab)
-    return tab
+    """The page at both widths."""
+    return open_page(request.param)
 
 
 def test_stability_is_checked_on_demand(page: Any, images: dict[str, Path]) -> None:
-    upload(page, images[""])
-    answered(page)
-    assert page.locator("#stability").inner_text().strip() == ""
-    page.get_by_role("button", name="Does the answer hold?").click()
-    shown = page.locator("#stability")
-    shown.get_by_text(
-        re.compile("The answer (holds in all 10 variants|does not hold, do not rely on it)")
-    ).wait_for()
-    assert shown.locator("tbody tr").count() == 11
-    assert "turned by 90°" in shown.inner_text()
+    upload(page, images["suspicious"])
+    answer = answered(page)
+    assert answer.locator(".derm-slot").inner_text().strip() == ""
+    answer.get_by_role("button", name="How stable is this? Try 10 altered copies").click()
+    said = answer.locator(".derm-slot .derm-call")
+    said.wait_for()
+    pattern = r"(Stable|Not stable): flagged in (all|none of the|\d+ of) 10 copies \(\d+-\d+%\)\."
+    assert re.match(pattern, said.inner_text())
+    assert page.locator("#derm-live").text_content() == said.inner_text()
+    answer.locator(".derm-slot summary").click()
+    assert answer.locator(".derm-slot tbody tr").count() == 11
+    assert "turned by 90°" in answer.locator(".derm-slot").inner_text()
     assert fits(page)
 
 
-def test_several_images_give_a_table_and_a_csv(
+def test_many_images_give_a_table_and_a_csv(
     page: Any, images: dict[str, Path], tmp_path: Path
 ) -> None:
     (tmp_path / "=text.png").write_text("not an image")
-    upload_several(page, [images[""], images["disagreement"], tmp_path / "=text.png"])
-    page.get_by_role("button", name="Read all images").click()
-    page.locator("#table").get_by_text("3 of 3 images are read.").wait_for()
-    rows = page.locator("#table tbody tr")
-    assert rows.count() == 3
-    assert "called" in rows.nth(0).inner_text()
-    assert TITLES["disagreement"] in rows.nth(1).inner_text()
-    assert "is a text file" in rows.nth(2).inner_text()
+    paths = [images["low"], images["highly suspicious"], tmp_path / "=text.png", images["refused"]]
+    upload_several(page, paths)
+    page.get_by_role("button", name="Check 4 images").click()
+    table = checked(page)
+    said = table.locator(".derm-many-said").inner_text()
+    assert said.startswith(
+        "4 images done: 1 highly suspicious, 1 low, 1 not dermatoscopic, 1 not opened."
+    )
+    rows = table.locator("tbody tr")
+    expected = [images["highly suspicious"].name, images["low"].name, images["refused"].name]
+    assert [row.split("\n")[0] for row in rows.all_inner_texts()][:3] == expected
+    assert "=text.png" in rows.nth(3).inner_text()
+    assert "is a text file" in rows.nth(3).inner_text()
+    assert table.locator("img").count() == 3
+    assert table.locator(".derm-percent").count() == 3
     assert fits(page)
     with page.expect_download() as download:
-        page.get_by_role("link", name="Download the table as CSV").click()
+        table.get_by_role("button", name="Save the table as CSV").click()
     assert download.value.suggested_filename == "dermhub.csv"
     with Path(download.value.path()).open(encoding="utf-8-sig", newline="") as file:
-        table = list(csv.DictReader(file))
-    assert [row["confident"] for row in table] == ["yes", "no", ""]
-    assert table[0]["file"] == images[""].name
+        content = list(csv.DictReader(file))
+    assert [row["zone"] for row in content][:3] == ["low", "highly suspicious", ""]
+    assert content[0]["file"] == images["low"].name
     # A spreadsheet would take it for a formula.
-    assert table[2]["file"] == "'=text.png"
+    assert content[2]["file"] == "'=text.png"
+    # A row opens its image on the first tab.
+    table.get_by_role("button", name=images["highly suspicious"].name).click()
+    assert "Highly suspicious" in answered(page).locator(".derm-verdict h2").inner_text()
+    assert page.evaluate("window.dermhub.image.name") == images["highly suspicious"].name
 
 
-def test_the_progress_of_several_images_is_shown(page: Any, images: dict[str, Path]) -> None:
+def test_the_progress_of_many_images_is_shown(open_page: Open, images: dict[str, Path]) -> None:
+    page = open_page()
     page.evaluate(
         """() => {
             window.progress = [];
             new MutationObserver(() => {
                 const bar = document.querySelector("#table progress");
-                if (bar) window.progress.push([bar.value, bar.max, bar.getAttribute("aria-label")]);
-            }).observe(document.body, { childList: true, subtree: true });
+                if (!bar || bar.offsetParent === null) return;
+                window.progress.push([bar.value, bar.max, bar.getAttribute("aria-label")]);
+            }).observe(document.body, { childList: true, subtree: true, attributes: true });
         }"""
     )
-    upload_several(page, [images[""]] * 6)
-    page.get_by_role("button", name="Read all images").click()
-    page.locator("#table").get_by_text("6 of 6 images are read.").wait_for()
+    upload_several(page, [images["low"]] * 6)
+    page.get_by_role("button", name="Check 6 images").click()
+    checked(page).get_by_text("6 images done: 6 low.").wait_for()
     seen = page.evaluate("window.progress")
-    assert [0, 6, "Images that are read"] in seen
+    assert [0, 6, "Images that are done"] in seen
     assert len({value for value, *_ in seen}) > 1
     assert page.locator("#table progress").count() == 0
 
 
-def test_other_files_take_the_old_table_away(page: Any, images: dict[str, Path]) -> None:
-    page.get_by_role("tab", name="Several").click()
-    for _ in range(10):
-        # The tick of the box, which the page still works on, may take the first message away again.
-        page.get_by_role("button", name="Read all images").click()
-        page.wait_for_timeout(1500)
-        if page.get_by_role("alert").get_by_text("No image was chosen").is_visible():
-            break
-    assert page.get_by_role("alert").get_by_text("No image was chosen").is_visible()
-    upload_several(page, [images[""]] * 30)
-    page.get_by_role("button", name="Read all images").click()
-    page.locator("#table tbody tr").first.wait_for()
+def test_other_files_take_the_old_table_away(open_page: Open, images: dict[str, Path]) -> None:
+    page = open_page()
+    page.get_by_role("tab", name="Many images").click()
+    page.get_by_role("button", name="Check the images").click()
+    page.get_by_role("alert").get_by_text("Choose one or more images first").wait_for()
+    upload_several(page, [images["low"]] * 30)
+    page.get_by_role("button", name="Check 30 images").click()
+    page.locator("#table progress").wait_for()
     page.locator("#files").get_by_label("Clear").first.click()
-    page.locator("#table .derm").wait_for(state="hidden")
+    page.locator("#table [data-current]").wait_for(state="hidden")
     # The rest of the thirty is not read on.
-    upload_several(page, [images["disagreement"]])
-    page.get_by_role("button", name="Read all images").click()
-    page.locator("#table").get_by_text("1 of 1 image is read.").wait_for()
+    upload_several(page, [images["suspicious"]])
+    page.get_by_role("button", name="Check 1 image").click()
+    checked(page).get_by_text("1 image done: 1 suspicious.").wait_for()
     assert page.locator("#table tbody tr").count() == 1
 
 
-def test_prevalence_follows_the_slider(page: Any) -> None:
-    page.get_by_role("tab", name="Prevalence").click()
+def test_how_good_it_is_and_how_often_an_alarm_is_right(page: Any) -> None:
+    page.get_by_role("tab", name="How good is it?").click()
+    page.locator("#figures table").first.wait_for()
+    words = page.locator("#figures").inner_text()
+    assert re.search(r"Of \d+ cancers \d+ were flagged, of \d+ harmless lesions \d+", words)
     shown = page.locator("#means")
-    shown.get_by_text("Of 1,000 images, 50 are malignant").wait_for()
+    shown.get_by_text("Of 1,000 people, 20 have skin cancer").wait_for()
     slider = page.locator("#prevalence input[type=range]")
     slider.focus()
     slider.press("End")
-    shown.get_by_text("Of 1,000 images, 500 are malignant").wait_for()
-    for words in (
-        "(PPV)",
-        "(NPV)",
-        "Cancers missed, of 1,000 images",
-        "False alarms, of 1,000 images",
-    ):
-        assert words in shown.inner_text()
+    shown.get_by_text("Of 1,000 people, 500 have skin cancer").wait_for()
+    assert re.search(r"Of 100 alarms, \d+ (is|are) cancer\.", shown.inner_text())
+    assert not re.search(r"\d\.\d", shown.inner_text())
     assert fits(page)
-
-
-def test_figures_and_plots_of_the_model_cards(page: Any) -> None:
-    page.get_by_role("tab", name="Figures").click()
-    shown = page.locator("#figures")
-    shown.get_by_text("AUROC of malignancy").first.wait_for()
-    assert shown.locator("table").count() == 2
-    plots = shown.locator("img")
-    assert plots.count() == 6
+    more = page.locator("#more-figures")
+    more.get_by_text("Figures for researchers").click()
+    plots = more.locator("img")
+    assert plots.count() == 2
     assert all(
         plots.evaluate_all(
             "images => images.map((img) => img.complete && img.naturalWidth > 100 && img.alt)"
         )
     )
-    page.get_by_text("The whole model card: the seven classes").click()
-    page.get_by_text("Intended use").first.wait_for()
+    heights = plots.evaluate_all("images => images.map((img) => img.clientHeight)")
+    assert len(set(heights)) == 1
+    assert more.get_by_role("link", name="lesion").get_attribute("download") == "dermhub-lesion.md"
     assert fits(page)
+    # The figures are those of the chosen models.
+    page.get_by_label("Larger").check()
+    more.get_by_role("link", name="lesion-accurate").wait_for()

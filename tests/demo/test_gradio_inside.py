@@ -13,7 +13,7 @@ from typing import Any
 import fastapi
 import gradio as gr
 import pytest
-from gradio import networking, queueing, route_utils, server_messages
+from gradio import networking, queueing, route_utils, routes, server_messages
 from gradio.data_classes import FileData, ImageData, ListFiles
 from gradio.state_holder import SessionState
 from starlette.datastructures import Headers
@@ -37,7 +37,7 @@ TOOLS = {"mcp_server_obj", "tool_to_endpoint", "_get_or_create_client"}
 PARSER = {"_current_part", "_files_to_close_on_error"}
 HOLDER = {"session_data", "time_last_used"}
 OTHERS = {"_update_value_in_config", "get_fn", "setup_tunnel", "stop_event", "preprocess"}
-OTHERS |= {"root_block", "upload_file_set", "temp_files"}
+OTHERS |= {"root_block", "templates", "upload_file_set", "temp_files"}
 
 INNER = PAGE | QUEUE | EVENT | HOLDER | UPLOADS | TOOLS | PARSER | OTHERS
 INNER -= {"app", "blocks", "fn", "session_hash"}
@@ -225,8 +225,12 @@ async def test_limits_reach_what_gradio_makes_of_them(page: gr.Blocks) -> None:
 
 
 @pytest.mark.anyio
-async def test_uploads_are_passed_on_as_paths(page: gr.Blocks) -> None:
-    gradio_inside.pass_paths_on(page)
+async def test_uploads_are_passed_on_as_paths(
+    page: gr.Blocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for component in (gr.Image, gr.File):
+        monkeypatch.setattr(component, "preprocess", component.preprocess)
+    gradio_inside.pass_paths_on()
     inputs: list[Any] = list(page.fns[0].inputs)
     number, image, files = inputs
     assert number.preprocess(3) == 3
@@ -239,6 +243,10 @@ async def test_uploads_are_passed_on_as_paths(page: gr.Blocks) -> None:
     ]
     assert files.preprocess(sent[0]) == [("folder/a.png", "Ä.png")]
     assert files.preprocess(None) == []
+    # An example updates the image, and Gradio makes a new component for the visit.
+    state = SessionState(page)
+    state[image._id] = gr.Image(type="filepath", render=False)
+    assert state[image._id].preprocess(ImageData(path="no-image.txt")) == "no-image.txt"
 
 
 @pytest.mark.anyio
@@ -359,3 +367,19 @@ async def test_every_path_of_gradio_is_shut_or_known(page: gr.Blocks) -> None:
         "/gradio_api/call/v2/{api_name}",
     }
     assert "/gradio_api/upload" in paths
+
+
+def test_words_of_ours_stand_in_front_of_the_served_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    templates = routes.templates.env
+    monkeypatch.setattr(templates, "loader", templates.loader)
+    assert templates.loader is not None
+    before = templates.loader.get_source(templates, "frontend/index.html")[0]
+    # Guards the test: Gradio's own tags come first, and would be shown with a link.
+    assert 'property="og:title" content="Gradio"' in before
+    gradio_inside.put_in_front("<title>{{ ours }}</title>")
+    after = templates.loader.get_source(templates, "frontend/index.html")[0]
+    assert "{% raw %}<title>{{ ours }}</title>{% endraw %}" in after
+    assert after.index("<title>") < after.index("<base")
+    assert "og:" not in after
+    assert "twitter:" not in after
+    assert 'name="viewport"' in after

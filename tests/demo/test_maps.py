@@ -5,97 +5,83 @@ from __future__ import annotations
 import base64
 import io
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from demo.page import maps
-from tests.support.readings import SEVEN, Page, reading
+from demo.page.view import ClassMap
+from tests.support.readings import SEVEN, reading, shares
 
 
-def page_of(**options: object) -> Page:
-    """The maps of a reading, as a browser sees them."""
-    return Page(maps.maps(reading(**options)))  # type: ignore[arg-type]
+def maps_of(**options: object) -> dict[str, ClassMap]:
+    """The maps of a reading by their keys, in order."""
+    given = reading(**options)  # type: ignore[arg-type]
+    return {one.key: one for one in maps.class_maps(given, given.assessment)}
+
+
+def opened(address: str) -> Image.Image:
+    """The picture that an address holds."""
+    return Image.open(io.BytesIO(base64.b64decode(address.partition(";base64,")[2])))
 
 
 def test_every_class_and_every_pair_has_its_map() -> None:
-    keys = [image["data-of"] for image in page_of().all("img") if "data-of" in image]
     pairs = [f"{a}|{b}" for a in SEVEN for b in SEVEN if a != b]
-    assert keys == [*(f"{a}|" for a in SEVEN), *pairs, "benign|", "malignant|"]
+    expected = [*(f"{a}|" for a in SEVEN), *pairs, "benign|", "malignant|"]
+    assert sorted(maps_of()) == sorted(expected)
 
 
-def test_the_map_of_the_predicted_class_is_shown() -> None:
-    page = page_of()
-    shown = [a["data-of"] for _, a in page.tags if "on" in a.get("class", "").split()]
-    assert shown == ["mel|", "mel|"]  # the picture, and the line below it
-    assert [option["value"] for option in page.all("option") if "selected" in option] == ["mel"]
-
-
-def test_what_can_be_chosen() -> None:
-    page = page_of()
-    ranked = ["mel", "nv", "bkl", "bcc", "akiec", "df", "vasc"]
-    assert [option["value"] for option in page.all("option")] == [
-        *ranked,
-        "benign",
-        "malignant",
-        "",
-        *ranked,
+def test_the_first_map_explains_the_zone_and_the_second_the_likeliest_class() -> None:
+    suspicious = maps_of(lesion=shares(mel=0.3))
+    assert [(one.key, one.button) for one in list(suspicious.values())[:2]] == [
+        ("mel|", "Why suspicious?"),
+        ("nv|", "Why a mole?"),
     ]
-    assert "melanoma (61%)" in page.text
-    assert "malignant (73%)" in page.text
+    low = maps_of(lesion=shares(mel=0.1))
+    assert [one.key for one in low.values() if one.button] == ["nv|"]
+    assert low["nv|"].button == "Why a mole?"
+    high = maps_of(lesion=shares(bcc=0.9))
+    assert [(one.key, one.button) for one in high.values() if one.button] == [
+        ("bcc|", "Why suspicious?")
+    ]
 
 
-def test_alternative_texts_state_the_result() -> None:
-    texts = {image.get("data-of", ""): image["alt"] for image in page_of().all("img")}
-    verdict = (
-        "36% of the evidence lies inside the central lesion, which covers 25% of what the model "
-        "saw."
+def test_what_is_said_below_a_map_tells_where_it_lies() -> None:
+    # The diagonal has a third of its energy on the lesion, which covers a quarter of the view.
+    lies = "It lies on the lesion (white line) and around it."
+    assert maps_of()["mel|"].caption == f"Yellow: what counted most for melanoma. {lies}"
+    assert maps_of()["mel|nv"].caption == (
+        f"Yellow: what counted most for melanoma and against a mole. {lies}"
     )
-    assert texts["mel|"] == f"Heat map of the evidence for melanoma, probability 61%. {verdict}"
-    assert (
-        texts["mel|nv"]
-        == f"Heat map of what speaks for melanoma and against melanocytic nevus. {verdict}"
-    )
-    assert (
-        texts["malignant|"] == f"Heat map of the evidence for malignant, probability 73%. {verdict}"
-    )
-    assert texts[""] == "The uploaded image"
-
-
-def test_what_is_said_below_a_map_judges_it() -> None:
-    assert "Not to be relied on." not in page_of().text
-    assert (
-        page_of().text.count(
-            "lies inside the central lesion, which covers 25% of what the model saw."
-        )
-        == 7 * 7 + 2
-    )
-    text = page_of(outside=True).text
-    assert text.count("Not to be relied on. Shown: ") == 7 * 7 + 2
-    # The page shows one answer of each model; every other map is only a map.
-    assert text.count("do not rely on this answer.") == 2
-    assert text.count("do not rely on this map.") == 7 * 7
+    beside = maps_of(outside=True)["mel|"].caption
+    assert beside.endswith("Most of it lies beside the lesion (white line): be careful.")
+    assert maps_of()["mel|"].alt == f"Map over the image. {maps_of()['mel|'].caption}"
 
 
 def test_a_map_without_evidence_says_so() -> None:
-    page = page_of(blank=("df", "nv"))
-    assert not [
-        image for image in page.all("img") if image.get("data-of", "").startswith(("df|", "nv|"))
-    ]
-    assert "Nothing in this image speaks for dermatofibroma." in page.text
-    assert "Nothing in this image speaks for melanocytic nevus rather than melanoma." in page.text
-    assert page.text.count("Nothing in this image speaks for") == 2 * 7
+    blank = maps_of(blank=("df", "nv"))
+    assert (blank["df|"].picture, blank["nv|mel"].picture) == ("", "")
+    assert blank["df|"].caption == "Nothing in this image speaks for a dermatofibroma."
+    assert blank["nv|mel"].caption == (
+        "Nothing in this image speaks for a mole rather than melanoma."
+    )
 
 
-@pytest.mark.parametrize(
-    ("key", "size"), [("", (640, 427)), ("mel|", (160, 107)), ("mel|nv", (64, 43))]
-)
+@pytest.mark.parametrize(("key", "size"), [("mel|", (160, 107)), ("mel|nv", (64, 43))])
 def test_sizes_of_the_pictures(key: str, size: tuple[int, int]) -> None:
-    (image,) = [image for image in page_of().all("img") if image.get("data-of", "") == key]
-    content = base64.b64decode(image["src"].partition(";base64,")[2])
-    assert Image.open(io.BytesIO(content)).size == size
+    assert opened(maps_of()[key].picture).size == size
 
 
-def test_controls_have_labels() -> None:
-    page = page_of()
-    assert len(page.all("select")) == 2
-    assert page.all("input", type="range")[0]["aria-label"] == "Opacity of the map in percent"
+def test_the_photograph_is_as_wide_as_every_other() -> None:
+    address, size = maps.photograph(reading())
+    assert size == opened(address).size == (640, 427)
+
+
+def test_the_outline_runs_around_the_lesion() -> None:
+    line = np.asarray(opened(maps.outline(reading())).convert("LA"))[..., 1] > 200
+    # The lesion of the drawing, 20 x 20 of 60 x 40, from (20, 10) on, in a picture of 640 x 427.
+    ys, xs = np.nonzero(line)
+    assert (xs.min(), xs.max()) == (pytest.approx(213, abs=8), pytest.approx(427, abs=8))
+    assert (ys.min(), ys.max()) == (pytest.approx(107, abs=8), pytest.approx(320, abs=8))
+    # Nothing is drawn in its middle.
+    assert not line[180:250, 280:360].any()

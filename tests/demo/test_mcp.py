@@ -63,10 +63,12 @@ def test_a_client_lists_the_tools_and_is_answered(trained: dict[str, Path], tmp_
     assert list(tools) == TOOLS
     assert "Research software, not a medical device." in tools["predict"].description
     assert tools["explain"].inputSchema["required"] == ["image"]
-    prediction = dermhub.load(trained["binary"]).predict(photo)
+    both = (dermhub.load(trained[task]).predict(photo) for task in ("binary", "lesion"))
+    expected = dermhub.assess(*both)
     stated = re.search(r"'malignancy': ([\d.]+)", predicted)
     assert stated is not None
-    assert float(stated[1]) == pytest.approx(prediction.malignancy, abs=1e-4)
+    assert float(stated[1]) == pytest.approx(expected.malignancy, abs=1e-4)
+    assert f"'zone': '{expected.zone}'" in predicted
     assert NOTICE in predicted
     assert meaning.startswith("{'prevalence': 0.05, ")
     assert NOTICE in meaning

@@ -17,7 +17,7 @@ LAYOUT = {
     "": {"__init__", "accounts", "api", "decode_child", "decode_limits", "decoding", "models"}
     | {"reading", "read_upload"},
     "page": {"__init__", "answer", "examples", "figures", "html", "maps", "marks", "page"}
-    | {"prevalence", "several", "stability", "theme"},
+    | {"prevalence", "several", "stability", "theme", "view"},
     "gate": {"__init__", "asgi", "body", "connections", "in_flight", "json_body", "request_head"}
     | {"same_origin", "sessions", "sign_in", "tries", "visitor"},
     "server": {"__init__", "door", "event_log", "fairness", "gradio_inside", "gradio_queue"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import signal
@@ -9,7 +10,6 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,13 @@ from gradio_client import handle_file
 import app
 import dermhub
 from demo import models
-from demo.page.examples import draw_into
+from demo.page.html import fill
+from demo.page.theme import ICON
 from dermhub.errors import ModelError
 from dermhub.images.drawn_lesions import draw
-from dermhub.tasks import BINARY, LESION, TASKS, plain_name
+from dermhub.tasks import BINARY, LESION, TASKS
 from tests.support.demo_process import ROOT, Demo, free_port, serve
+from tests.support.readings import Page
 from tests.support.tiny import make_model
 
 pytestmark = pytest.mark.slow
@@ -43,15 +45,16 @@ def test_the_answer_is_that_of_the_models(
     binary, lesion = (
         dermhub.load(trained[name]).predict(tmp_path / "photo.png") for name in ("binary", "lesion")
     )
-    assert f"Probability of malignancy: {binary.malignancy:.1%}" in html
-    rows = re.findall(
-        r'<th scope="row">([^<]+) <span.+?</th><td><code>(\w+)</code></td><td>([\d.]+%)</td>', html
-    )
-    ranked = sorted(lesion.probabilities.items(), key=lambda item: -item[1])
-    assert [(unescape(a), b, c) for a, b, c in rows] == [
-        (plain_name(n), n, f"{v:.1%}") for n, v in ranked
-    ]
-    assert ("the two models disagree" in html) == (binary.malignant != lesion.malignant)
+    expected = dermhub.assess(binary, lesion)
+    shown = Page(html)
+    assert expected.title in shown.text
+    assert expected.summary in shown.text
+    record = json.loads(shown.of("data-record")[0])
+    assert record["zone"] == expected.zone
+    assert record["malignancy"] == pytest.approx(expected.malignancy, abs=1e-6)
+    assert record["probabilities"] == pytest.approx(lesion.probabilities, abs=1e-6)
+    names = [item.name for item in expected.diagnoses]
+    assert [name for name in names if name not in html] == []
 
 
 def test_every_class_has_its_map_or_a_sentence(client: Any, tmp_path: Path) -> None:
@@ -60,12 +63,12 @@ def test_every_class_has_its_map_or_a_sentence(client: Any, tmp_path: Path) -> N
     for task in TASKS.values():
         for name in task.classes:
             assert f'<option value="{name}"' in html
-            assert re.search(rf'<p class="derm-of( on)?" data-of="{name}\|">', html), name
+            assert re.search(rf'<p class="derm-of( on)?" data-map="{name}\|">', html), name
     assert html.count(" selected>") == 1
 
 
 def test_no_image_is_not_an_error(client: Any) -> None:
-    assert "The answer appears here." in client.predict(None, api_name="/analyse")
+    assert client.predict(None, api_name="/analyse") == ""
 
 
 def test_the_page_is_served(demo: Demo) -> None:
@@ -73,7 +76,14 @@ def test_the_page_is_served(demo: Demo) -> None:
         text = page.read().decode()
     assert page.status == 200
     assert '"title":"dermhub"' in text
-    assert str(ROOT) not in text
+    # Programs that show a link read the first tags of each kind.
+    tags = re.findall(r'<meta property="og:(\w+)" content="([^"]*)"', text)
+    assert dict(reversed(tags))["title"].startswith("dermhub: how suspicious")
+    assert "Not a medical device" in dict(reversed(tags))["description"]
+    assert "Gradio" not in str(tags)
+    assert 'name="twitter:' not in text
+    with urllib.request.urlopen(f"{demo.url}/favicon.ico") as icon:
+        assert icon.read() == ICON.read_bytes()
 
 
 def test_its_api_is_what_it_says_it_is(client: Any) -> None:
@@ -199,12 +209,23 @@ def test_a_port_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], port
     assert port in capsys.readouterr().err
 
 
-def test_examples_are_three_different_drawings(tmp_path: Path) -> None:
-    assert len({Path(path).read_bytes() for path in draw_into(tmp_path)}) == 3
-    shutil.rmtree(tmp_path)
+def test_the_camera_is_that_of_the_back_and_not_mirrored(client: Any) -> None:
+    components = client.config["components"]
+    (image,) = [one for one in components if one["props"].get("elem_id") == "image"]
+    assert image["props"]["webcam_options"] == {
+        "mirror": False,
+        "constraints": {"video": {"facingMode": "environment"}},
+    }
 
 
-def test_the_card_is_shown_without_front_matter_and_pictures(trained: dict[str, Path]) -> None:
+@pytest.mark.parametrize("share", [False, True])
+def test_the_words_on_privacy_are_true_for_a_public_link(share: bool) -> None:
+    words = fill("foot.html.jinja", version="1", shared_link=share)
+    assert ("pass through Gradio's relay" in words) == share
+    assert "are deleted there within minutes" in words
+
+
+def test_the_card_is_given_without_front_matter_and_pictures(trained: dict[str, Path]) -> None:
     text = models.card_text(dermhub.load(trained["lesion"]))
     assert text.lstrip().startswith("# dermhub lesion")
     assert "![" not in text

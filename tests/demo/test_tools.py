@@ -1,8 +1,7 @@
-"""Stability, prevalence and several images: figures, by hand where a hand can, and their words."""
+"""Stability, prevalence and many images: figures, by hand where a hand can, and their words."""
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 import re
@@ -17,17 +16,19 @@ from PIL import Image
 
 from demo.api import Api
 from demo.models import ACCURATE, FAST, Models, Pair, offered
-from demo.page import prevalence, several, stability
+from demo.page import examples, figures, prevalence, several, stability
 from demo.page.stability import Trial
-from demo.read_upload import Uploads
-from demo.reading import TITLES, as_record, read, reasons, record
+from demo.read_upload import Uploads, for_visitor
+from demo.reading import TITLES, as_record, read, record
 from dermhub.concern import NOT_DERMATOSCOPIC, Concern
-from dermhub.errors import ConfigError
+from dermhub.errors import ConfigError, ImageError
 from dermhub.images import photo as photo_module
 from dermhub.images import quality
 from dermhub.images.drawn_lesions import draw
+from dermhub.models.assessment import assess
+from dermhub.models.catalog import shipped
 from dermhub.models.classifier import Classifier
-from tests.support.readings import HOSTILE, SEVEN, Page, prediction
+from tests.support.readings import HOSTILE, SEVEN, Page, predictions, shares
 
 TESTED = {"sensitivity": 0.9, "specificity": 0.8, "tp": 18, "fn": 2, "fp": 16, "tn": 64}
 
@@ -75,13 +76,14 @@ def test_zoom_shows_the_middle_larger() -> None:
     assert (bright.min(0).tolist(), bright.max(0).tolist()) == ([10, 10], [29, 49])
 
 
-def test_trials_are_predictions_of_the_variants(pair: Pair, photo: Path) -> None:
+def test_trials_are_assessments_of_the_variants(pair: Pair, photo: Path) -> None:
     trials = stability.trials(pair, photo.read_bytes())
-    assert trials[0].name == "as it is"
-    assert trials[0].malignancy == pytest.approx(pair.binary.predict(photo).malignancy, abs=1e-5)
-    assert trials[0].label == pair.lesion.predict(photo).label
+    assert [trial.name for trial in trials] == list(stability.variants(Image.open(photo)))
     turned = Image.open(photo).transpose(Image.Transpose.ROTATE_90)
-    assert trials[1].malignancy == pytest.approx(pair.binary.predict(turned).malignancy, abs=1e-5)
+    for trial, image in zip(trials, (Image.open(photo), turned), strict=False):
+        expected = assess(pair.binary.predict(image), pair.lesion.predict(image))
+        assert trial.assessment.malignancy == pytest.approx(expected.malignancy, abs=1e-5)
+        assert trial.label == expected.diagnoses[0].code
 
 
 @pytest.fixture
@@ -117,70 +119,75 @@ def test_both_models_share_one_look_at_an_upload(
 
 
 def test_each_variant_is_looked_at_once(pair: Pair, photo: Path, counted: Counter[str]) -> None:
-    # The image itself and ten variants, by both models, and why an answer would be withheld.
-    stability.check(pair, photo.read_bytes())
+    # The image itself and ten variants, by both models.
+    stability.trials(pair, photo.read_bytes())
     assert counted == {"to_rgb": 1, "to_array": 11, "measure": 11}
 
 
-def test_an_answer_that_holds() -> None:
-    trials = (Trial("as it is", 0.3, True, "mel"), Trial("mirrored", 0.4, True, "mel"))
+def trial(name: str, **malignant: float) -> Trial:
+    """A trial with chosen probabilities of malignant classes; a mole has the rest."""
+    return Trial(name, assess(*predictions(shares(**malignant))))
+
+
+def test_a_stable_answer() -> None:
+    trials = (trial("as it is", mel=0.3), trial("mirrored", mel=0.4), trial("turned", mel=0.35))
     assert stability.holds(trials)
-    words = (
-        "The answer holds in all 1 variants. The probability of malignancy lies between 30.0% and "
-        "40.0%."
-    )
+    words = "Stable: flagged in all 2 copies (35-40%)."
     assert stability.verdict(trials) == words
-    page = Page(stability.as_html(trials, 0.1))
+    page = Page(stability.as_html(trials))
     assert page.of("data-say") == [words]
     assert "changed" not in page.text
 
 
-def test_an_answer_that_does_not_hold() -> None:
+def test_an_answer_that_is_not_stable() -> None:
     trials = (
-        Trial("as it is", 0.3, True, "mel"),
-        Trial("mirrored", 0.05, False, "mel"),
-        Trial("darker by 10%", 0.3, True, "nv"),
+        trial("as it is", mel=0.3),
+        trial("mirrored", mel=0.05),
+        trial("darker by 10%", mel=0.55),
     )
     assert not stability.holds(trials)
-    verdict = stability.verdict(trials)
-    assert (
-        "does not hold, do not rely on it: the call changes when the image is mirrored;" in verdict
-    )
-    assert "the most probable class changes when it is darker by 10%." in verdict
-    page = Page(stability.as_html(trials, 0.1))
-    assert "benign (changed)" in page.text
-    assert "melanocytic nevus (changed)" in page.text
-    assert page.text.count("(changed)") == 2
-
-
-def test_agreement_without_a_confident_answer_is_no_answer_that_holds() -> None:
-    trials = (Trial("as it is", 0.3, True, "mel"), Trial("mirrored", 0.4, True, "mel"))
     words = (
-        "No confident answer: the two models disagree. That all 1 variants give the same does not "
-        "change this. The probability of malignancy lies between 30.0% and 40.0%."
+        "Not stable: flagged in 1 of 2 copies (5-55%). The likeliest diagnosis changed in 1 of 2."
     )
-    assert stability.verdict(trials, TITLES["disagreement"]) == words
-    page = Page(stability.as_html(trials, 0.1, TITLES["disagreement"]))
-    assert page.of("data-say") == [words]
-    assert "holds" not in page.text
-    differing = (trials[0], Trial("mirrored", 0.05, False, "mel"))
-    verdict = stability.verdict(differing, TITLES["quality"])
-    assert verdict.startswith(
-        "No confident answer: the image is not good enough; nor does it hold: the call changes "
-        "when the image is mir"
-    )
+    assert stability.verdict(trials) == words
+    page = Page(stability.as_html(trials))
+    assert "low (changed)" in page.text
+    assert "melanoma (changed)" in page.text
+    assert page.text.count("(changed)") == 2
+    assert [one.record["zone"] for one in trials] == ["suspicious", "low", "suspicious"]
 
 
-def test_the_code_that_withholds_an_answer_has_a_title() -> None:
-    assert NOT_DERMATOSCOPIC in TITLES
+def test_the_api_and_the_page_say_the_same(pair: Pair, photo: Path) -> None:
+    answer: Any = record(pair, photo.read_bytes())
+    shown = read(pair, photo.read_bytes()).assessment
+    assert answer["zone"] == shown.zone
+    assert answer["malignancy"] == shown.malignancy
+    assert answer["malignant"] == shown.flagged
+    assert (answer["title"], answer["summary"]) == (shown.title, shown.summary)
+    assert [reason["sentence"] for reason in answer["reasons"]] == [
+        note.sentence for note in shown.notes
+    ]
 
 
-def test_what_withholds_an_answer_is_what_the_api_says(pair: Pair, photo: Path) -> None:
-    reasons: Any = record(pair, photo.read_bytes())["reasons"]
-    assert stability.withheld(pair, photo.read_bytes()) == (reasons[0]["title"] if reasons else "")
-    noise = io.BytesIO()
-    Image.new("RGB", (300, 200)).save(noise, "PNG")
-    assert stability.withheld(pair, noise.getvalue()) in TITLES.values()
+@pytest.mark.parametrize(
+    ("options", "codes"),
+    [
+        ({}, []),
+        ({"concerns": (Concern("blurred", "B."), Concern("seen", "S."))}, ["seen", "quality"]),
+        ({"malignancy": 0.1}, ["disagreement"]),
+        ({"conformal": tuple(SEVEN), "conformal_level": 0.9}, ["undecided"]),
+        ({"concerns": (Concern(NOT_DERMATOSCOPIC, "N."),)}, ["not-dermatoscopic"]),
+    ],
+)
+def test_reasons_of_the_api(options: dict[str, Any], codes: list[str]) -> None:
+    first, second = predictions(**options)
+    answer: Any = as_record(first, second, assess(first, second))
+    assert [reason["code"] for reason in answer["reasons"]] == codes
+    assert all(reason["title"] == TITLES[reason["code"]] for reason in answer["reasons"])
+    assert answer["confident"] == (not codes)
+    assert answer["refused"] == (codes == ["not-dermatoscopic"])
+    # Doubt hides no zone.
+    assert answer["zone"] == "highly suspicious"
 
 
 def test_prevalence_by_hand() -> None:
@@ -214,11 +221,23 @@ def test_a_percentage_that_is_none(tmp_path: Path, wrong: float) -> None:
     assert answer["error"] == f"The prevalence is {wrong} %, expected a number from 0 to 100."
 
 
-@pytest.mark.parametrize(
-    ("number", "text"), [(0, "0"), (0.26, "0.3"), (9.4, "9.4"), (9.96, "10"), (361.4, "361")]
-)
-def test_numbers_of_lesions(number: float, text: str) -> None:
-    assert prevalence.count(number) == text
+def test_whole_people_add_up() -> None:
+    # Of 1,000 people 20 are ill: 18 found, 2 missed; of 980 others 196 are flagged.
+    of = prevalence.people(prevalence.figures(TESTED, 0.02))
+    assert of == {
+        "people": 1000,
+        "sick": 20,
+        "found": 18,
+        "missed": 2,
+        "false": 196,
+        "flagged": 214,
+        "cleared": 784,
+        "right_of_100": 8,
+    }
+    for permille in (1, 7, 333, 500):
+        some = prevalence.people(prevalence.figures(TESTED, permille / 1000))
+        assert some["sick"] == permille
+        assert some["found"] + some["missed"] + some["false"] + some["cleared"] == 1000
 
 
 @pytest.fixture
@@ -238,51 +257,130 @@ def test_a_row_for_every_file(pair: Pair, sent: list[tuple[str, str]], tmp_path:
     records = list(several.rows(pair, sent, Uploads(tmp_path)))
     assert [record["file"] for record in records] == ["a.png", HOSTILE, "=1+1"]
     assert [bool(record["error"]) for record in records] == [False, True, False]
-    assert records[0]["malignancy"] == pair.binary.predict(sent[0][0]).malignancy
+    expected = assess(pair.binary.predict(sent[0][0]), pair.lesion.predict(sent[0][0]))
+    assert records[0]["malignancy"] == expected.malignancy
     assert records[0]["probabilities"] == pair.lesion.predict(sent[0][0]).probabilities
     assert str(tmp_path) not in str(records)
 
 
-def test_the_table_and_its_csv(pair: Pair, sent: list[tuple[str, str]], tmp_path: Path) -> None:
-    records = list(several.rows(pair, sent, Uploads(tmp_path)))
-    text = several.as_html(records, 3)
-    assert "<script" not in text
+def row(file: str, **malignant: float) -> dict[str, Any]:
+    """A row with chosen probabilities of malignant classes."""
+    first, second = predictions(shares(**malignant))
+    answer = as_record(first, second, assess(first, second))
+    return {"file": file, "error": "", "picture": "data:,", **answer}
+
+
+def test_the_table_has_the_most_suspicious_first() -> None:
+    refused = {**row("boat.png", mel=0.7), "refused": True}
+    broken = {"file": HOSTILE, "error": "The file is a text file."}
+    rows = [row("mole.png", mel=0.1), broken, refused, row("a.png", mel=0.3), row("b.png", bcc=0.8)]
+    text = several.as_html(rows)
     page = Page(text)
-    assert HOSTILE in page.text
-    assert "3 of 3 images are read." in page.text
-    (link,) = page.all("a", download="dermhub.csv")
-    content = base64.b64decode(re.sub("^.*base64,", "", link["href"])).decode("utf-8-sig")
-    rows = list(csv.DictReader(io.StringIO(content)))
-    assert [row["file"] for row in rows] == [
-        "a.png",
-        HOSTILE,
-        "'=1+1",
-    ]  # a spreadsheet must not compute a name
+    assert "<script" not in text
+    assert page.of("data-say") == [
+        "5 images done: 1 highly suspicious, 1 suspicious, 1 low, 1 not dermatoscopic, 1 not "
+        "opened."
+    ]
+    names = ["b.png", "a.png", "mole.png", "boat.png"]
+    assert page.of("data-name") == names
+    # The place of each among the files that came.
+    assert page.of("data-row") == ["4", "3", "0", "2"]
+    order = [page.text.index(name) for name in (*names, HOSTILE)]
+    assert order == sorted(order)
+    # A percentage for every image that could be opened.
+    assert re.findall(r">(\d+%)</span><span class=\"bar\"", text) == ["80%", "30%", "10%", "70%"]
+    assert "Most likely a mole (70%), but melanoma is possible (30%)." in page.text
+
+
+def test_the_csv(pair: Pair, sent: list[tuple[str, str]], tmp_path: Path) -> None:
+    records = list(several.rows(pair, sent, Uploads(tmp_path), pictures=True))
+    page = Page(several.as_html(records))
+    rows = list(csv.DictReader(io.StringIO(page.of("data-csv")[0])))
+    # A spreadsheet must not compute a name.
+    assert [row["file"] for row in rows] == ["a.png", HOSTILE, "'=1+1"]
     assert rows[1]["error"] == records[1]["error"]
     assert float(rows[0]["p_mel"]) == pytest.approx(records[0]["probabilities"]["mel"], abs=1e-6)
+    assert [row["zone"] for row in rows] == [records[0]["zone"], "", records[2]["zone"]]
     assert {row["called"] for row in rows} <= {"malignant", "benign", None, ""}
+    assert "picture" not in rows[0]
 
 
-def test_a_table_on_its_way_says_how_far_it_is(
+def test_rows_of_the_api_hold_no_pictures(
     pair: Pair, sent: list[tuple[str, str]], tmp_path: Path
 ) -> None:
-    records = [next(several.rows(pair, sent, Uploads(tmp_path)))]
-    page = Page(several.as_html(records, 3))
+    assert not any("picture" in row for row in several.rows(pair, sent, Uploads(tmp_path)))
+
+
+def test_a_check_on_its_way_says_how_far_it_is() -> None:
+    page = Page(several.progress([row("a.png", bcc=0.8)], 3))
     assert page.all("progress", max="3", value="1")
-    assert "1 of 3 images are read." in page.text
-    assert not page.all("a")
+    assert "1 of 3 images done: 1 highly suspicious" in page.text
 
 
-def test_a_row_without_a_confident_answer_says_why_and_no_figure() -> None:
-    first = prediction(
-        {"benign": 0.3, "malignant": 0.7}, 0.7, concerns=(Concern("blurred", "It is blurred."),)
-    )
-    second = prediction(SEVEN, 0.66)
-    row = {"file": "a.png", "error": "", **as_record(first, second, reasons(first, second))}
-    text = Page(several.as_html([row], 1)).text
-    assert "No confident answer: the image is not good enough. It is blurred." in text
-    assert "70" not in text
-    assert "melanoma" not in text
-    (line,) = csv.DictReader(io.StringIO(several.as_csv([row])))
-    assert (line["confident"], line["malignancy"]) == ("no", "0.700000")
-    assert "It is blurred." in line["reasons"]
+def test_too_many_files_are_told_how_many_may_come() -> None:
+    assert several.too_many(101).startswith("101 files came, but 100 can be checked in one go")
+
+
+def test_figures_are_counts_at_the_cut_in_use() -> None:
+    bounds = {"sensitivity": [0.84, 0.96], "specificity": [0.7, 0.9]}
+    assert figures.flagged(TESTED, bounds) == {
+        "cancers": 20,
+        "found": 18,
+        "found_share": "90%, 95% interval 84 to 96%",
+        "harmless": 80,
+        "alarms": 16,
+        "alarms_share": "20%, 95% interval 10 to 30%",
+    }
+    assert figures.flagged(TESTED, {})["found_share"] == "90%"
+
+
+@pytest.mark.parametrize(
+    ("sentence", "shown"),
+    [
+        (
+            "the uploaded data is damaged or cut short and can't be decoded (image file is "
+            "truncated (3 bytes not processed)).",
+            "The file is damaged or cut short and can't be decoded: save it again as JPEG or PNG.",
+        ),
+        ("the uploaded data is a PDF document.", "The file is a PDF document."),
+    ],
+)
+def test_a_decoders_words_are_not_for_visitors(sentence: str, shown: str) -> None:
+    assert for_visitor(ImageError(sentence)) == shown
+
+
+def test_the_label_of_an_example_comes_from_its_name() -> None:
+    assert examples.label_of("/x/3-basal-cell-carcinoma.jpg") == "Basal cell carcinoma"
+
+
+def test_our_own_examples_are_small_and_credited() -> None:
+    paths = [Path(path) for path in examples.listed(examples.SHIPPED)]
+    words = (examples.SHIPPED / "README.md").read_text(encoding="utf-8")
+    assert len(paths) == 6
+    for path in paths:
+        assert path.stat().st_size <= 10_000
+        assert f"`{path.name}`" in words
+    assert "CC BY-NC" in words
+    assert "10.1038/sdata.2018.161" in words
+    # All photographs are of the test split, by the partition that every model was trained with.
+    ids = re.findall(r"ISIC_\d+", words)
+    assert len(ids) == len(set(ids)) == 5
+    for model in shipped().values():
+        with (model / "predictions.csv").open(encoding="utf-8", newline="") as file:
+            split = {row["image_id"]: row["split"] for row in csv.DictReader(file)}
+        assert {split[name] for name in ids} == {"test"}
+
+
+def test_figures_of_the_shipped_models_are_whole() -> None:
+    folders = shipped()
+    if not folders:
+        pytest.skip("model_cards/ holds no model")
+    pair = Pair(Classifier(folders["binary"]), Classifier(folders["lesion"]))
+    text = Page(figures.summary(pair)).text
+    assert "Only those that were biopsied" in text
+    assert "Another hospital (PH2, Portugal)" in text
+    tested = pair.tested
+    assert f"Of {tested['tp'] + tested['fn']} cancers {tested['tp']} were flagged" in text
+    more = Page(figures.details(pair))
+    assert "Mostly light skin." in more.text
+    assert more.of("download") == ["dermhub-lesion.md", "dermhub-binary.md"]

@@ -233,6 +233,24 @@ def slope_and_intercept(scores: Floats64, positive: Bools) -> tuple[float, float
     return float(slopes[0]), float(intercepts[0])
 
 
+def test_the_highly_suspicious_cut_is_the_lowest_that_meets_its_aim() -> None:
+    # Malignant shares from the top: 1, 1/2, 2/3, 3/4, 4/5, 4/6, 5/7 and 5/8. The aim of 70 % holds
+    # down to the seventh score, though not at each one above it.
+    scores = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2])
+    positive = np.array([1, 0, 1, 1, 1, 0, 1, 0], bool)
+    cut = calibration.choose_highly_suspicious(scores, positive, 0.1)
+    assert cut.value == pytest.approx(0.3, abs=2e-6)
+    assert cut.aim == "at least 70% of the images above it malignant"
+    # It is not below the lower cut.
+    above = calibration.choose_highly_suspicious(scores, positive, 0.45)
+    assert above.value == pytest.approx(0.5, abs=2e-6)
+    # Equal scores lie on one side: 3 of 4, not 3 of 3 or 2 of 3.
+    equal, malignant = np.array([0.9, 0.8, 0.5, 0.5]), np.array([1, 0, 1, 1], bool)
+    assert calibration.choose_highly_suspicious(equal, malignant, 0.1).value == 0.5
+    # Where no cut meets it, hardly an image is that high.
+    assert calibration.choose_highly_suspicious(scores, ~positive, 0.85).value == 1.0
+
+
 def test_one_score_for_all_by_hand() -> None:
     # 30 of 100 are ill where the model says 20 %: the odds are 3/7 where it says 1/4.
     scores = np.full(100, 0.2)

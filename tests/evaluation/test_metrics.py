@@ -160,6 +160,8 @@ def test_operating_point_by_hand() -> None:
     positive = np.array([True, True, True, False, False, False, False])
     assert metrics.operating_point(scores, positive, 0.5) == {
         "threshold": 0.5,
+        # Five of seven calls are right.
+        "accuracy": 5 / 7,
         "sensitivity": 2 / 3,
         "specificity": 3 / 4,
         "ppv": 2 / 3,

@@ -105,6 +105,23 @@ def test_a_faint_spot_is_not_told_from_skin() -> None:
     assert faint.small.any()
 
 
+@pytest.mark.parametrize(
+    ("spot", "share"),
+    [
+        # Blue-grey, as light as its skin in blue: (222 - 100) / 222 in red.
+        ((100, 110, 160), (222 - 100) / 222),
+        # Pink and pale: hardly darker in blue, (178 - 130) / 178 in green.
+        ((220, 130, 155), (178 - 130) / 178),
+    ],
+)
+def test_a_lesion_that_blue_does_not_show(spot: tuple[int, int, int], share: float) -> None:
+    true = disc((200, 150), 0.3)
+    lesion = images_lesion.find_lesion(picture(true, spot))
+    assert lesion.found
+    assert dice(lesion.over((200, 150)), true) > 0.9
+    assert lesion.contrast == pytest.approx(share, abs=0.01)
+
+
 def test_the_mask_of_a_part() -> None:
     lesion = images_lesion.find_lesion(picture(disc((200, 150), 0.3)))
     left = lesion.over((40, 60), (0.0, 0.0, 0.5, 1.0))

@@ -20,9 +20,9 @@ from dermhub.images.drawn_lesions import draw
 from dermhub.images.photo import Photo
 from dermhub.models import catalog
 from dermhub.models.classifier import BATCH, LARGE, Classifier, load
-from dermhub.models.config import Threshold
 from dermhub.models.prediction import Prediction, softmax
 from dermhub.tasks import BINARY, LESION, Task
+from dermhub.zones import Threshold
 from tests.support.tiny import make_model, pixels
 
 
@@ -102,7 +102,9 @@ def test_threshold_is_inclusive(tiny_lesion_model: Path, photo: Path) -> None:
         (np.nextafter(score, 0), True),
     ):
         prediction = adjusted(
-            tiny_lesion_model, thresholds={"mine": Threshold(float(value), "")}
+            tiny_lesion_model,
+            thresholds={"mine": Threshold(float(value), "")},
+            highly_suspicious=None,
         ).predict(photo)
         assert prediction.malignancy == score
         assert (prediction.malignant, prediction.threshold) == (called, value)

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import json
 import math
+import re
 from typing import Any
 
 import pytest
@@ -51,6 +52,46 @@ def test_json_round_trip(task: Task) -> None:
         config, conformal=Conformal(0.9, least), files={"gate.safetensors": "1" * 64}
     )
     assert ModelConfig.from_json(json.loads(json.dumps(more.to_json()))) == more
+
+
+def test_zones_are_the_operating_point_and_one_more_cut() -> None:
+    config = make_config(LESION)
+    zones = config.zones
+    assert zones is not None
+    # The lower cut stands among the thresholds alone.
+    assert zones.suspicious is config.thresholds["sensitivity_95"]
+    block = config.to_json()["dermhub"]["zones"]
+    assert block == {"highly_suspicious": dataclasses.asdict(zones.highly_suspicious)}
+    assert zones.highly_suspicious.value == 0.6
+
+
+def test_a_folder_of_an_earlier_dermhub_has_no_zones() -> None:
+    older = ModelConfig.from_json(changed("dermhub/zones", GONE))
+    assert (older.zones, older.highly_suspicious) == (None, None)
+    assert "zones" not in older.to_json()["dermhub"]
+
+
+def cut(value: Any, **more: Any) -> dict[str, Any]:
+    return {"highly_suspicious": {"value": value, "aim": "a"}, **more}
+
+
+@pytest.mark.parametrize(
+    ("zones", "sentence"),
+    [
+        (cut(0.2), "begins at 0.2, expected at least 0.25, where the suspicious one begins"),
+        (cut(1.5), "zones must hold 'highly_suspicious' alone, with a value between 0 and 1."),
+        (cut(0.5, low=0.1), "zones must hold 'highly_suspicious' alone"),
+        (cut("0.5"), "the zones are garbled"),
+        (cut(math.nan), "zones must hold 'highly_suspicious' alone"),
+        ({}, "the zones are garbled ('highly_suspicious')"),
+        ([], "the zones are garbled"),
+        (None, "the zones are garbled"),
+        ({"highly_suspicious": {"value": 0.5}}, "the zones are garbled"),
+    ],
+)
+def test_wrong_zones(zones: Any, sentence: str) -> None:
+    with pytest.raises(ModelError, match=re.escape(sentence)):
+        ModelConfig.from_json(changed("dermhub/zones", zones))
 
 
 def test_json_holds_what_timm_reads() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dermhub.evaluation import prediction_sets
-from dermhub.models import abstention, conformal
+from dermhub.models import conformal
 from dermhub.models.config import Conformal
 
 TWO = ("benign", "malignant")
@@ -122,11 +122,11 @@ def test_new_lesions_are_covered_as_promised(level: float) -> None:
 )
 def test_why_there_is_no_answer(size: int, classes: int, sentence: str) -> None:
     held = SEVEN[:size]
-    said = abstention.abstention_reason(held, classes, "a")
+    said = conformal.abstention_reason(held, classes, "a")
     assert sentence in said
     assert bool(said) == bool(sentence)
     # Where a set is no answer anyway, that is the reason that is given.
-    without = abstention.abstention_reason(held, classes, "z")
+    without = conformal.abstention_reason(held, classes, "z")
     assert without == (
         said
         or "The most probable class, z, is less probable here than in most lesions of that class, "
@@ -141,7 +141,9 @@ def test_measure_by_hand() -> None:
     probabilities = np.array([[0.9, 0.1], [0.65, 0.35], [0.2, 0.8], [0.8, 0.2], [0.55, 0.45]])
     fitted_strict = Conformal(0.9, {"benign": 0.6, "malignant": 0.46})
     targets, lesions = np.array([0, 0, 1, 1, 1]), np.array(["a", "b", "c", "c", "d"])
-    figures = prediction_sets.set_figures(probabilities, targets, lesions, TWO, fitted)
+    figures = prediction_sets.set_figures(
+        probabilities, targets, lesions, TWO, fitted, np.zeros(5, bool)
+    )
     assert figures["sizes"] == {"0": 0, "1": 4, "2": 1}
     assert figures["n"] == 5
     assert figures["lesions"] == 4
@@ -160,23 +162,31 @@ def test_measure_by_hand() -> None:
         "mean_size": 1.0,
         "abstention_rate": pytest.approx(1 / 3),
     }
-    assert abstention.abstains(probabilities, fitted, TWO).tolist() == [
+    assert conformal.abstains(probabilities, fitted, TWO).tolist() == [
         False,
         True,
         False,
         False,
         True,
     ]
-    strict = prediction_sets.set_figures(probabilities, targets, lesions, TWO, fitted_strict)
+    strict = prediction_sets.set_figures(
+        probabilities, targets, lesions, TWO, fitted_strict, np.zeros(5, bool)
+    )
     assert strict["sizes"] == {"0": 1, "1": 4, "2": 0}
     assert strict["abstention_rate"] == pytest.approx(1 / 5)
     json.dumps(figures, allow_nan=False)
+    # An image that the gate refuses has no answer either; the first is one that had.
+    refused = prediction_sets.set_figures(
+        probabilities, targets, lesions, TWO, fitted, np.array([True, False, False, False, False])
+    )
+    assert refused["abstention_rate"] == pytest.approx(3 / 5)
+    assert refused["coverage"] == figures["coverage"]
 
 
 def test_measure_of_a_class_without_images() -> None:
     fitted = Conformal(0.9, dict.fromkeys(SEVEN, 0.1))
     figures = prediction_sets.set_figures(
-        np.full((1, 7), 1 / 7), np.array([2]), np.array(["a"]), SEVEN, fitted
+        np.full((1, 7), 1 / 7), np.array([2]), np.array(["a"]), SEVEN, fitted, np.zeros(1, bool)
     )
     assert figures["per_class"]["c"]["coverage"] == 1
     assert figures["per_class"]["a"] == dict.fromkeys(figures["per_class"]["a"]) | {

@@ -65,6 +65,11 @@ def samples(count: int, seed: int = 0) -> Floats32:
     return np.asarray(rng.normal(size=(count, 40 + LOOKS)) * spread, np.float32)
 
 
+def fit(training: Floats32, validation: Floats32) -> OodGate:
+    """Fit a gate for validation images that are all malignant."""
+    return ood_gate.fit(training, validation, np.ones(len(validation), bool))
+
+
 def test_score_by_hand() -> None:
     described = np.array(
         [row(1, 1), row(9, 1), row(1, 5), row(1, -3), row(1, 1, 5), row(3, 3, 3)], np.float32
@@ -138,16 +143,24 @@ def test_statistics_of_inputs_of_any_size(size: int) -> None:
     )
 
 
-@pytest.mark.parametrize(("count", "rejected"), [(20, 1), (100, 5), (119, 5), (10, 0)])
-def test_limit_rejects_one_validation_image_in_twenty(count: int, rejected: int) -> None:
-    fitted, held = ood_gate.fit(samples(200), samples(count, 1)), samples(count, 1)
-    score = fitted.score(held)
+@pytest.mark.parametrize(("count", "rejected"), [(20, 0), (100, 1), (199, 1), (235, 2)])
+def test_limit_rejects_one_malignant_validation_image_in_a_hundred(
+    count: int, rejected: int
+) -> None:
+    held = samples(3 * count, 1)
+    malignant = np.arange(3 * count) % 3 == 1
+    score = ood_gate.fit(samples(200), held, malignant).score(held)[malignant]
     assert (score > 1).sum() == rejected
     assert np.sort(score)[-1 - rejected] == pytest.approx(1, abs=1e-4)
 
 
+def test_limit_without_malignant_images_counts_all() -> None:
+    held = samples(100, 1)
+    assert (ood_gate.fit(samples(200), held, np.zeros(100, bool)).score(held) > 1).sum() == 1
+
+
 def test_what_training_varies_in_is_not_strange() -> None:
-    fitted = ood_gate.fit(samples(200), samples(100, 1))
+    fitted = fit(samples(200), samples(100, 1))
     inside, outside = np.zeros((2, 1, 40 + LOOKS), np.float32)
     inside[:, 0], outside[:, 30] = 15, 15
     assert fitted.score(inside)[0] < 1 < fitted.score(outside)[0]
@@ -159,15 +172,15 @@ def test_what_training_varies_in_is_not_strange() -> None:
 
 
 def test_axes_are_no_more_than_the_images_give() -> None:
-    assert ood_gate.fit(samples(300), samples(50)).axes.shape == (20, 40)
-    assert ood_gate.fit(samples(5), samples(50)).axes.shape == (4, 40)
-    lone = ood_gate.fit(samples(1), samples(1))
+    assert fit(samples(300), samples(50)).axes.shape == (20, 40)
+    assert fit(samples(5), samples(50)).axes.shape == (4, 40)
+    lone = fit(samples(1), samples(1))
     assert lone.axes.shape == (0, 40)
     assert np.isfinite(lone.score(samples(3))).all()
 
 
 def test_file_round_trip() -> None:
-    fitted = ood_gate.fit(samples(200), samples(100, 1))
+    fitted = fit(samples(200), samples(100, 1))
     again = OodGate.from_bytes(fitted.to_bytes(), "gate.safetensors")
     assert np.array_equal(again.score(samples(50, 2)), fitted.score(samples(50, 2)))
     assert again.to_bytes() == fitted.to_bytes()
@@ -257,7 +270,7 @@ def gated(tiny_lesion_model: Path, tmp_path: Path) -> Path:
     images = drawn(range(60))
     _, maps = Classifier(folder).engine.forward(images)
     described = ood_gate.feature_vector(maps, images, TINY_SPEC)
-    fitted = ood_gate.fit(described[:40], described[40:])
+    fitted = fit(described[:40], described[40:])
     add_file(folder, layout.OOD_GATE, fitted.to_bytes())
     return folder
 
@@ -340,7 +353,7 @@ def test_the_gate_of_a_run_was_fitted_on_varied_images(finished_run: Path, tiny_
     }
     limits = inference.outputs(saved, paths["validation"]).described
     fitted, plain = (
-        ood_gate.fit(look(saved, paths["train"]).described, limits)
+        fit(look(saved, paths["train"]).described, limits)
         for look in (inference.varied_outputs, inference.outputs)
     )
     kept = OodGate.from_bytes(saved.engine.folder.read(layout.OOD_GATE), layout.OOD_GATE)

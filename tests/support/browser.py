@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -12,14 +13,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 import dermhub
-from demo.reading import reasons
+from demo.models import Pair
+from demo.reading import record
 from dermhub import layout
 from dermhub.images import near_duplicates
 from dermhub.images.drawn_lesions import draw
-from dermhub.tasks import LESION
+from dermhub.models.ood_gate import OodGate
 from tests.support.demo_process import Demo, serve
 from tests.support.tiny import add_file
 
@@ -56,38 +58,58 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def models(
-    trained: dict[str, Path], tiny_data: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """A folder of four models.
+def drawings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Images of every kind: drawn lesions, noise, and the one that the models know."""
+    folder = tmp_path_factory.mktemp("drawings")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)).save(
+        folder / "noise.png"
+    )
+    learnt().save(folder / "learnt.png")
+    draw(3, (300, 200), 0.5).filter(ImageFilter.GaussianBlur(3)).save(folder / "blurred.png")
+    for seed in range(40):
+        draw(seed, (300, 200), seed % 11 / 10).save(folder / f"drawing-{seed}.png")
+    return sorted(folder.glob("*"))
 
-    The fast ones always hold two classes possible: the one that they name most often, so that they
-    do decide, and melanoma (or nevus, where that is it). The accurate ones are as trained: on a few
-    drawings, so that they can't decide on anything and always abstain.
+
+@pytest.fixture(scope="session")
+def models(
+    trained: dict[str, Path], drawings: list[Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A folder of four models: standard ones that know one training image, and larger ones.
+
+    The cuts are set so that a third of the drawings lies in each zone.
     """
-    lesion = dermhub.load(trained["lesion"])
-    labels = [lesion.predict(path).label for path in sorted(tiny_data.glob("images/*"))]
-    commonest = max(LESION.classes, key=labels.count)
-    possible = {commonest, "nv" if commonest == "mel" else "mel"}
     folder = tmp_path_factory.mktemp("models-of-the-page")
+    predictions = dermhub.load(trained["lesion"]).predict(iter(drawings))
+    scores = [prediction.malignancy for prediction in predictions]
+    cuts = np.quantile(scores, [1 / 3, 2 / 3])
     for task, path in trained.items():
-        shutil.copytree(path, folder / f"{task}-accurate")
-        shutil.copytree(path, folder / task)
-    limits = {name: 0.0 if name in possible else 1.0 for name in LESION.classes}
-    least = {"level": 0.9, "least": limits}
-    for task, block in (("lesion", {"conformal": least}), ("binary", {})):
-        path = folder / task / "config.json"
-        content = json.loads(path.read_text())
-        content["dermhub"] = {
-            key: value for key, value in content["dermhub"].items() if key != "conformal"
-        } | block
-        path.write_text(json.dumps(content))
+        for name in (task, f"{task}-accurate"):
+            shutil.copytree(path, folder / name)
+            _set_cuts(folder / name / "config.json", *cuts.tolist())
+        _widen_gate(folder / task)
         add_file(
             folder / task,
             layout.SEEN,
             near_duplicates.build([learnt()], ["DRAWING"], ["train"]).to_bytes(),
         )
     return folder
+
+
+def _widen_gate(folder: Path) -> None:
+    """Let the gate of a model that saw small drawings pass larger ones, but still no noise."""
+    gate = OodGate.from_bytes((folder / layout.OOD_GATE).read_bytes(), layout.OOD_GATE)
+    wider = dataclasses.replace(gate, scales=gate.scales * 4)
+    add_file(folder, layout.OOD_GATE, wider.to_bytes())
+
+
+def _set_cuts(config: Path, lower: float, upper: float) -> None:
+    content = json.loads(config.read_text())
+    next(iter(content["dermhub"]["thresholds"].values()))["value"] = lower
+    content["dermhub"]["zones"] = {
+        "highly_suspicious": {"value": upper, "aim": "at least 70%", "split": "validation"}
+    }
+    config.write_text(json.dumps(content))
 
 
 def learnt() -> Image.Image:
@@ -104,38 +126,37 @@ def site(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dem
 
 
 @pytest.fixture(scope="session")
-def images(
-    models: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Path]:
-    """State -> an image that brings the fast models into it; "" stands for a confident answer."""
-    folder = tmp_path_factory.mktemp("images-of-the-page")
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)).save(
-        folder / "noise.png"
-    )
-    learnt().save(folder / "learnt.png")
-    for seed in range(50):
-        draw(seed, (300, 200), seed % 11 / 10).save(folder / f"drawing-{seed}.png")
-    binary, lesion = (dermhub.load(models / name) for name in ("binary", "lesion"))
+def images(models: Path, drawings: list[Path]) -> dict[str, Path]:
+    """State -> an image that brings the standard models into it.
+
+    States are the three zones, of images that are not refused, "refused", and the codes of reasons.
+    """
+    pair = Pair(dermhub.load(models / "binary"), dermhub.load(models / "lesion"))
     chosen: dict[str, Path] = {}
-    for path in [*sorted(tiny_data.glob("images/*")), *sorted(folder.glob("*"))]:
-        why = lesion.explain(path)
-        given_reasons = reasons(binary.predict(path), why.prediction, why)
-        chosen.setdefault(given_reasons[0].code if given_reasons else "", path)
+    for path in drawings:
+        answer: Any = record(pair, path.read_bytes())
+        codes = {reason["code"] for reason in answer["reasons"]}
+        for code in codes:
+            chosen.setdefault(code, path)
+        if answer["refused"]:
+            chosen.setdefault("refused", path)
+        elif not codes & {"quality", "seen"}:
+            chosen.setdefault(answer["zone"], path)
     return chosen
 
 
 @pytest.fixture
 def open_page(chromium: Any, site: Demo) -> Iterator[Open]:
-    """Opens the page: `open_page("phone", "dark")`.
+    """Opens the page: `open_page("phone", "dark")`; "narrow" is 320 pixels wide.
 
     Errors in the page fail the test, and so do requests to others than the demo.
     """
     opened: list[tuple[Any, list[str], list[str]]] = []
 
-    def open_one(size: str = "desktop", scheme: str = "light") -> Any:
-        width, height = SIZES[size]
+    def open_one(size: str = "desktop", scheme: str = "light", **options: Any) -> Any:
+        width, height = SIZES.get(size, (320, 640))
         context = chromium.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme
+            viewport={"width": width, "height": height}, color_scheme=scheme, **options
         )
         tab = context.new_page()
         tab.set_default_timeout(PATIENCE)
@@ -145,7 +166,7 @@ def open_page(chromium: Any, site: Demo) -> Iterator[Open]:
         tab.on("pageerror", lambda error: errors.append(str(error)))
         opened.append((context, asked, errors))
         tab.goto(site.url)
-        tab.get_by_text("The answer appears here.").wait_for()
+        tab.locator("#image input[type=file]").wait_for(state="attached")
         return tab
 
     yield open_one
@@ -159,13 +180,8 @@ def open_page(chromium: Any, site: Demo) -> Iterator[Open]:
         assert errors == []
 
 
-def confirm(page: Any) -> None:
-    """Tick the box without which there is no answer."""
-    page.locator("#understood input").check()
-
-
 def upload(page: Any, path: Path) -> None:
-    """Choose a file, as a click on the upload area does; remove the image that is there first."""
+    """Choose a file, as a click on the upload area does; go back to that area first."""
     if page.locator("#image input[type=file]").count() == 0:
         clear(page)
     page.locator("#image input[type=file]").set_input_files(path)
@@ -173,7 +189,7 @@ def upload(page: Any, path: Path) -> None:
 
 def upload_several(page: Any, paths: list[Path]) -> None:
     """Choose files on the tab for several images, and wait until the server has them."""
-    page.get_by_role("tab", name="Several").click()
+    page.get_by_role("tab", name="Many images").click()
     page.locator("#files input[type=file]").set_input_files(paths)
     page.wait_for_function(
         "count => document.querySelectorAll('#files tr.file').length === count", arg=len(paths)
@@ -181,21 +197,34 @@ def upload_several(page: Any, paths: list[Path]) -> None:
 
 
 def clear(page: Any) -> None:
-    """Remove the image."""
-    page.locator("#image").get_by_label("Clear").or_(
-        page.locator("#image").get_by_label("Remove")
-    ).first.click()
+    """Go back to the upload area, as a visitor does."""
+    page.locator("#answer [data-do=another]:visible").last.click()
+    page.locator("#image input[type=file]").wait_for(state="attached")
 
 
 def answered(page: Any) -> Any:
-    """Wait until an answer or a worded state is there, and return where it stands."""
-    page.locator("#answer .derm").wait_for()
-    return page.locator("#answer")
+    """Wait until an answer is shown, and return it."""
+    page.locator("html[data-check=answer]").wait_for(state="attached")
+    return page.locator("#answer [data-current] .derm-answer")
+
+
+def checked(page: Any) -> Any:
+    """Wait until a check of many images is complete, and return its table."""
+    page.locator("#table [data-current] table").wait_for()
+    return page.locator("#table [data-current]")
 
 
 def fits(page: Any) -> bool:
     """Tell whether nothing of the page lies beyond its width."""
     return bool(page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
+
+
+def slow_line(page: Any, latency: int) -> None:
+    """Let every answer of the server come so many milliseconds later."""
+    line = page.context.new_cdp_session(page)
+    line.send("Network.enable")
+    speed = {"latency": latency, "downloadThroughput": -1, "uploadThroughput": -1}
+    line.send("Network.emulateNetworkConditions", {"offline": False, **speed})
 
 
 @contextmanager

@@ -38,5 +38,6 @@ def figures_with_interval(probabilities: Floats64, targets: Ints, task: Task) ->
         **{name: summary[name] for name in metrics.HEADLINE},
         "sensitivity": point["sensitivity"],
         "specificity": point["specificity"],
+        "call_accuracy": point["accuracy"],
         **{f"recall {name}": row["recall"] for name, row in summary["per_class"].items()},
     }

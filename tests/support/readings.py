@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from demo.models import TrackRecord
 from demo.reading import Reading
 from dermhub.concern import Concern
 from dermhub.images.drawn_lesions import draw
 from dermhub.images.lesion import Lesion
 from dermhub.models.explanation import Explanation
 from dermhub.models.prediction import Prediction
+from dermhub.tasks import MALIGNANT
+from dermhub.zones import Threshold, Zones
 
 SEVEN = {
     "akiec": 0.02,
@@ -28,6 +31,16 @@ CENTRE, CORNER = np.zeros((40, 60), bool), np.zeros((40, 60), bool)
 
 CENTRE[10:30, 20:40] = CORNER[:15, 35:50] = True
 """Where a lesion may be in a drawing: under the diagonal, or beside it."""
+
+ZONES = Zones(Threshold(0.25, "at least 95% sensitivity"), Threshold(0.6, "at least 70%"))
+"""Cuts of the seven-class model of a reading."""
+
+TRACK_RECORD = TrackRecord(
+    {"tp": 190, "fn": 10, "fp": 520, "tn": 780},
+    {"low": 2, "suspicious": 19, "highly suspicious": 74},
+    {"seven classes": ("lesion", "ab" * 32), "benign or malignant": ("binary", "cd" * 32)},
+)
+"""What is known of the models of a reading."""
 
 HOSTILE = "\"><script>alert('1')</script>&amp;"
 
@@ -67,6 +80,30 @@ def prediction(
     return Prediction(label, probabilities, malignancy, threshold, "sensitivity_95", **more)
 
 
+def shares(**malignant: float) -> dict[str, float]:
+    """Probabilities of the seven classes with chosen ones; a mole has the rest."""
+    return dict.fromkeys(SEVEN, 0.0) | {"nv": 1 - sum(malignant.values())} | malignant
+
+
+def predictions(
+    lesion: dict[str, float] = SEVEN,
+    malignancy: float | None = None,
+    concerns: tuple[Concern, ...] = (),
+    **more: Any,
+) -> tuple[Prediction, Prediction]:
+    """Both predictions of an image: binary and of seven classes, whose malignant ones add up.
+
+    `malignancy` is that of the binary model, by default the same.
+    """
+    total = sum(share for name, share in lesion.items() if name in MALIGNANT)
+    first = total if malignancy is None else malignancy
+    two = {"benign": 1 - first, "malignant": first}
+    return (
+        prediction(two, first, concerns=concerns),
+        prediction(lesion, total, concerns=concerns, zones=ZONES, **more),
+    )
+
+
 def explanation(
     predicted: Prediction, target: str, versus: str = "", blank: bool = False, outside: bool = False
 ) -> Explanation:
@@ -79,20 +116,17 @@ def explanation(
 
 
 def reading(
-    malignancy: float = 0.734,
     lesion: dict[str, float] = SEVEN,
-    second: float = 0.662,
+    malignancy: float | None = None,
     blank: tuple[str, ...] = (),
     concerns: tuple[Concern, ...] = (),
     outside: bool = False,
     **more: Any,
 ) -> Reading:
-    """A reading with chosen figures; `more` goes to the seven-class prediction."""
-    two = {"benign": 1 - malignancy, "malignant": malignancy}
-    first = prediction(two, malignancy, concerns=concerns)
-    seven = prediction(lesion, second, concerns=concerns, **more)
+    """A reading with chosen figures, as `predictions` has them; `more` goes to the second."""
+    first, seven = predictions(lesion, malignancy, concerns, **more)
     pairs = [(a, "") for a in lesion] + [(a, b) for a in lesion for b in lesion if a != b]
     return Reading(
-        {name: explanation(first, name, outside=outside) for name in two},
+        {name: explanation(first, name, outside=outside) for name in first.probabilities},
         {(a, b): explanation(seven, a, b, a in blank, outside) for a, b in pairs},
     )

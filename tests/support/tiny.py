@@ -16,10 +16,11 @@ from dermhub import layout
 from dermhub.images.drawn_lesions import draw
 from dermhub.images.view import InputSpec, to_array
 from dermhub.models import backbone, export, weights
-from dermhub.models.config import ModelConfig, Threshold
+from dermhub.models.config import ModelConfig
 from dermhub.models.engines import select
 from dermhub.models.model_folder import ModelFolder
 from dermhub.tasks import Task
+from dermhub.zones import Threshold
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -97,6 +98,7 @@ def make_config(task: Task, architecture: str = "test_efficientnet") -> ModelCon
             "sensitivity_95": Threshold(0.25, "at least 95% sensitivity for malignancy"),
             "youden": Threshold(0.5, "largest sensitivity + specificity - 1 (Youden)"),
         },
+        highly_suspicious=Threshold(0.6, "at least 70% of the images above it malignant"),
         provenance={
             "data": {
                 "source": "drawings",

@@ -1,0 +1,107 @@
+"""Zones, prediction sets and gate of a saved model made anew; all else stays as it is.
+
+They rest on validation images, and the gate on training images, too, of which those at hand will
+do. Weights, graph, the list of seen images, the logits in predictions.csv, the maps, and what was
+measured of size and speed stay.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dermhub import files, layout
+from dermhub.arrays import Floats32
+from dermhub.cards import render
+from dermhub.data import partition, tables
+from dermhub.errors import DataError, ModelError, some
+from dermhub.evaluation import predictions
+from dermhub.models import ood_gate, prediction
+from dermhub.models.classifier import Classifier
+from dermhub.models.model_folder import ModelFolder
+from dermhub.release import external, sidecars, verify
+from dermhub.release.previous import Previous
+from dermhub.scoring import inference
+
+
+def refit(
+    folder: ModelFolder, images: Path, ph2: Path | None = None, workers: int = 0
+) -> dict[str, Any]:
+    """Choose zones and prediction sets anew, fit the gate anew, and write the card.
+
+    `images` is a folder of training, validation and test images, as `tables.read_table` reads it;
+    further training images may lack. Without `ph2`, the external test keeps its earlier
+    predictions, but tells nothing of the gate.
+
+    Returns the content of metrics.json. Raises ModelError when the folder was never measured with
+    its weights, LeakError when a training image shows a lesion that is held out, and DataError when
+    images lack or are not those of its predictions.
+    """
+    folder.check_whole()
+    content = _earlier(folder)
+    before = Previous.read(folder)
+    saved = Classifier(folder.path)
+    rows = verify.read_table(folder)
+    table = tables.read_table(images, folder.config.task)
+    located = rows.merge(table[["image_id", "path"]], on="image_id", how="left")
+    if absent := list(located["image_id"][located["path"].isna()]):
+        raise DataError(
+            f"{images} lacks {len(absent)} of the {len(rows)} images of {layout.PREDICTIONS} "
+            f"({some(absent)}): expected all that the model was validated and tested on."
+        )
+    train = table[~table["image_id"].isin(rows["image_id"])].assign(split="train")
+    partition.check(pd.concat([rows, train]))
+    outputs = inference.outputs(saved, list(located["path"]), workers)
+    logits = predictions.logits_of(rows, folder.config.task)
+    _check(outputs.logits, logits, folder.config.temperature, images)
+
+    part = (rows["split"] == "validation").to_numpy(bool)
+    paths = list(sidecars.gate_images(train)["path"])
+    gate = ood_gate.fit(
+        inference.varied_outputs(saved, paths, workers).described,
+        outputs.described[part],
+        sidecars.is_malignant(rows[part], folder.config.task),
+    )
+    config = sidecars.chosen(folder.config, rows[part], logits[part])
+    folder = folder.write(config, {layout.OOD_GATE: gate.to_bytes()})
+    rows[predictions.GATE] = gate.score(outputs.described)
+    files.write_text(folder.path / layout.PREDICTIONS, predictions.to_csv(rows))
+    external.write(folder.path, Classifier(folder.path), ph2, before.external, workers)
+
+    figures = verify.recompute(folder)
+    content |= {name: figures[name] for name in ("validation", "test", "external")}
+    files.write_json(folder.path / layout.METRICS, content)
+    files.write_text(folder.path / layout.CARD, render.render(config, content))
+    return content
+
+
+def _earlier(folder: ModelFolder) -> dict[str, Any]:
+    """Read a folder's metrics.json; raises ModelError when it is of other weights."""
+    content = files.read_json(folder.path / layout.METRICS)
+    try:
+        measured = content["weights"]["sha256"]
+    except (LookupError, TypeError):
+        measured = None
+    if measured != folder.config.weights_sha256:
+        raise ModelError(
+            f"{folder.path / layout.METRICS} is not of the weights beside it: measure the model "
+            "with its training images."
+        )
+    return dict(content)
+
+
+def _check(due: Floats32, stated: Floats32, temperature: float, images: Path) -> None:
+    """Raise DataError where logits (N, C) of images give other probabilities than those stated."""
+    apart = np.abs(
+        prediction.softmax(due, temperature) - prediction.softmax(stated, temperature)
+    ).max(axis=1)
+    # Negated, so that a difference that is no number counts, too.
+    far = int((~(apart <= verify.PROBABILITY_TOLERANCE)).sum())
+    if far:
+        raise DataError(
+            f"{far} of the {len(apart)} images in {images} give other answers than "
+            f"{layout.PREDICTIONS} states: expected the images that the model was measured on."
+        )
