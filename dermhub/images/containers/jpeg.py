@@ -129,7 +129,7 @@ class _Scans:
         self.visits += self.area * share * self.factor
         # A component may come in a scan of its own. The size is for the decoder to judge.
         if self.count > len(self.samples) and self.visits > MOST_VISITS:
-            raise costly("a JPEG whose many scans visit each pixel again and again")
+            raise costly(f"a JPEG of more than {self.count - 1} scans of this size")
         # First and last coefficient, and how many of their lowest bits are still to come.
         first, last, bits = body[listed : listed + 3].ljust(3, b"\1")
         if bits & 15 == 0:
