@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
 
 from dermhub.errors import ConfigError
 from dermhub.layout import GRAPH, WEIGHTS
@@ -63,7 +63,7 @@ def largest(name: str) -> int:
     return LARGEST_JSON if name.endswith((".json", ".md")) else LARGEST_BESIDE
 
 
-def open_regular(path: Path, most: int) -> BinaryIO:
+def open_regular(path: Path, most: int) -> io.BufferedReader:
     """Open an ordinary file of at most `most` bytes for reading.
 
     Raises OSError, whose `strerror` says what came and what was expected, for anything else.
@@ -72,7 +72,7 @@ def open_regular(path: Path, most: int) -> BinaryIO:
     for is_kind, kind in KINDS:
         if is_kind(status.st_mode):
             raise OSError(errno.EINVAL, f"it is {kind}, expected a file", str(path))
-    if status.st_size > most:
+    if stat.S_ISREG(status.st_mode) and status.st_size > most:
         raise _too_large(path, status.st_size, most)
     return path.open("rb")
 

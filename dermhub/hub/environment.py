@@ -89,11 +89,11 @@ def import_problems() -> dict[str, str]:
 
 def proxy_variable(address: str) -> str:
     """Return the variable whose proxy a client asks for an address, "" where it asks none."""
-    from urllib.request import getproxies_environment, proxy_bypass_environment
+    from urllib.request import getproxies_environment, proxy_bypass
 
     parts = urlsplit(address)
     proxies = getproxies_environment()
-    if not parts.hostname or proxy_bypass_environment(parts.hostname, proxies):
+    if not parts.hostname or proxy_bypass(parts.hostname):
         return ""
     kind = next((kind for kind in (parts.scheme, "all") if proxies.get(kind)), "")
     return _written(kind) if kind else ""

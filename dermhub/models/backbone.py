@@ -87,7 +87,7 @@ def pretrained(
     model = build(architecture, num_classes, dropout, drop_path)
     about = timm.get_pretrained_cfg(architecture)
     # Of a few old models there are only pickles, which are never loaded.
-    if not timm.is_model_pretrained(architecture) or not about.hf_hub_id:
+    if about is None or not about.hf_hub_id:
         raise ConfigError(
             f"timm has no pretrained weights for {architecture!r}: use --init scratch or --init "
             "FILE."

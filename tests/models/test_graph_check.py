@@ -58,13 +58,14 @@ def by_hand(
         helper.make_node("Flatten", ["pooled"], ["flat"]),
         helper.make_node("Gemm", ["flat", "last", "shift"], ["logits"], transB=1),
     ]
+    shapes: dict[str, list[str | int | None]] = {
+        "images": ["batch", 1, 4, 4],
+        "logits": ["batch", 2],
+        "features": ["batch", 2, 4, 4],
+    }
     ends = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-        for name, shape in (
-            ("images", ["batch", 1, 4, 4]),
-            ("logits", ["batch", 2]),
-            ("features", ["batch", 2, 4, 4]),
-        )
+        for name, shape in shapes.items()
     ]
     initialisers = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
     made = helper.make_graph(nodes, "by hand", ends[:1], ends[1:], initialisers)
@@ -81,7 +82,8 @@ def check(model: ModelProto) -> None:
 
 def node(model: ModelProto, kind: str) -> onnx.NodeProto:
     """The first node of a kind."""
-    return next(each for each in model.graph.node if each.op_type == kind)
+    nodes: list[onnx.NodeProto] = list(model.graph.node)
+    return next(each for each in nodes if each.op_type == kind)
 
 
 def test_a_merged_batch_norm_is_recognised() -> None:

@@ -91,7 +91,7 @@ def _model(content: memoryview) -> Graph:
 
 
 def _graph(content: memoryview) -> Graph:
-    nodes = []
+    nodes: list[Node] = []
     constants: dict[str, NDArray[Any]] = {}
     for number, value in _fields(content):
         if number == 1:
@@ -144,7 +144,7 @@ def _attribute(content: memoryview) -> tuple[str, Any]:
     name = ""
     single: Any = None
     several: list[Any] = []
-    seen = set()
+    seen: set[int] = set()
     for number, value in _fields(content):
         # Readers differ in which of two values counts.
         if number in VALUES and seen - ({number} & LISTS):
