@@ -16,28 +16,25 @@ tables.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from dermhub import layout
 from dermhub.arrays import Floats64
-from dermhub.concern import NOT_DERMATOSCOPIC, Concern
-from dermhub.data import partition
 from dermhub.evaluation import external, metrics, predictions
 from dermhub.evaluation.bootstrap import Resamples
-from dermhub.models import prediction
-from dermhub.models.assessment import GAP, Assessment, assess
-from dermhub.models.config import ModelConfig
+from dermhub.models.assessment import GAP
 from dermhub.models.model_folder import ModelFolder
 from dermhub.models.prediction import Prediction
-from dermhub.tasks import MALIGNANT
+from dermhub.release.pair import Answers, read
 from dermhub.zones import Zone
+
+Bools = NDArray[np.bool_]
 
 EDGES = (0.0, 0.02, 0.05, 0.08, 0.12, 0.2, 0.5, 0.7, 0.85, 1.0)
 """Edges of the bins of the probability of malignancy."""
@@ -46,79 +43,27 @@ FORMER_LIMIT = 0.95
 """Share of the validation images that passed the gate before."""
 
 
-@dataclass(frozen=True)
-class Answers:
-    """A pair's predictions of N images, and what is made of them.
-
-    `before` (N,) tells where there was a confident answer. `lesions` (N,) are ids.
-    """
-
-    malignant: NDArray[np.bool_]
-    lesions: NDArray[np.str_]
-    binary: list[Prediction]
-    lesion: list[Prediction]
-    assessed: list[Assessment]
-    before: NDArray[np.bool_]
-
-    def flagged(self) -> NDArray[np.bool_]:
-        """(N,) which images are shown as suspicious or highly suspicious, and not refused."""
-        return np.array([each.flagged and each.refused is None for each in self.assessed])
-
-    def zone(self, zone: Zone) -> NDArray[np.bool_]:
-        """(N,) which images lie in a zone."""
-        return np.array([each.zone is zone for each in self.assessed])
-
-
-def read(folders: tuple[Path, Path], part: str) -> Answers:
-    """Read the answers of a binary and a seven-class model: "validation", "test", or "ph2"."""
-    tables, both, limits = [], [], []
-    for folder in folders:
-        config = ModelFolder(folder).config
-        rows = predictions.read_predictions(folder / layout.PREDICTIONS, config.task)
-        validation = rows[rows["split"] == "validation"]
-        limits.append(
-            np.quantile(validation[predictions.GATE], FORMER_LIMIT)
-            if predictions.GATE in rows
-            else np.inf
-        )
-        if part == external.PH2:
-            rows = external.read_external(folder / layout.EXTERNAL, config.task)
-        else:
-            rows = rows[rows["split"] == part]
-        rows = rows.sort_values("image_id").reset_index(drop=True)
-        tables.append(rows)
-        both.append(_predictions(rows, config))
-    if list(tables[0]["image_id"]) != list(tables[1]["image_id"]):
-        raise SystemExit("answers.py: the two models have predictions of different images.")
-    first, second = both
-    strange = [
-        table[predictions.GATE].to_numpy(float) > limit
-        if predictions.GATE in table
-        else np.zeros(len(table), bool)
-        for table, limit in zip(tables, limits, strict=True)
-    ]
-    answered = [not _silent(one, other) for one, other in zip(first, second, strict=True)]
-    ids = tables[0]["lesion_id"] if "lesion_id" in tables[0] else tables[0]["image_id"]
-    return Answers(
-        tables[0]["dx"].isin(MALIGNANT).to_numpy(bool),
-        partition.canonical(ids).to_numpy(str),
-        first,
-        second,
-        [assess(one, other) for one, other in zip(first, second, strict=True)],
-        np.array(answered, bool) & ~(strange[0] | strange[1]),
+def answered_before(folders: tuple[Path, Path], part: str, answers: Answers) -> Bools:
+    """(N,) where the former rule gave a confident answer."""
+    silent = np.array(
+        [_is_silent(one, two) for one, two in zip(answers.binary, answers.lesion, strict=True)]
     )
+    for folder in folders:
+        task = ModelFolder(folder).config.task
+        rows = predictions.read_predictions(folder / layout.PREDICTIONS, task)
+        if predictions.GATE not in rows:
+            continue
+        limit = rows[predictions.GATE][rows["split"] == "validation"].quantile(FORMER_LIMIT)
+        if part == external.PH2:
+            rows = external.read_external(folder / layout.EXTERNAL, task)
+        score = rows.set_index("image_id")[predictions.GATE].loc[answers.image_ids]
+        silent |= score.to_numpy(float) > limit
+    return ~silent
 
 
-def _predictions(rows: pd.DataFrame, config: ModelConfig) -> list[Prediction]:
-    """Make the predictions of rows of logits, with the gate's refusals as their concerns."""
-    strange = (Concern(NOT_DERMATOSCOPIC, "refused"),)
-    concerns = [strange if refused else () for refused in predictions.refused(rows)]
-    return prediction.of_logits(predictions.logits_of(rows, config.task), config, concerns)
-
-
-def _silent(first: Prediction, second: Prediction) -> bool:
+def _is_silent(first: Prediction, second: Prediction) -> bool:
     """Tell if the former rule gave no answer for two predictions, but for its gate."""
-    plain = [Prediction(**vars(each) | {"concerns": ()}) for each in (first, second)]
+    plain = [dataclasses.replace(each, concerns=()) for each in (first, second)]
     return first.malignant != second.malignant or any(each.abstention for each in plain)
 
 
@@ -170,14 +115,13 @@ def gaps(answers: Answers) -> None:
         print(f"| {gap:.2f}{mark} | {noted.sum()} | {100 * noted.mean():.1f} | {raised.sum()} |")
 
 
-def outcome(name: str, answers: Answers) -> None:
+def outcome(name: str, answers: Answers, before: Bools) -> None:
     """Print what malignant and benign images are shown as, before and now."""
     called = np.array([each.malignant for each in answers.binary])
-    refused = np.array([each.refused is not None for each in answers.assessed])
     rows = {
-        "shown malignant or suspicious": (answers.before & called, answers.flagged()),
-        "shown benign or low": (answers.before & ~called, answers.zone(Zone.LOW) & ~refused),
-        "no answer": (~answers.before, refused),
+        "shown malignant or suspicious": (before & called, answers.flagged),
+        "shown benign or low": (before & ~called, answers.zone(Zone.LOW) & ~answers.refused),
+        "no answer": (~before, answers.refused),
     }
     print(f"\n| {name} | malignant, before | malignant, now | benign, before | benign, now |")
     print("|---|---|---|---|---|")
@@ -190,7 +134,7 @@ def outcome(name: str, answers: Answers) -> None:
         print(f"| {label} | {' | '.join(cells)} |")
 
 
-def _of(values: NDArray[np.bool_], group: NDArray[np.bool_]) -> str:
+def _of(values: Bools, group: Bools) -> str:
     """Count the images of a group that have a property, as in "3 of 40 (7.5%)"."""
     count = (values & group).sum()
     return f"{count} of {group.sum()} ({count / group.sum():.1%})"
@@ -206,9 +150,7 @@ def zones(name: str, answers: Answers) -> None:
         rows = answers.zone(zone)
         hits = rows & answers.malignant
 
-        def share(
-            weights: Floats64, hits: NDArray[np.bool_] = hits, rows: NDArray[np.bool_] = rows
-        ) -> Floats64:
+        def share(weights: Floats64, hits: Bools = hits, rows: Bools = rows) -> Floats64:
             return metrics.ratio(weights @ hits, weights @ rows)
 
         interval = resamples.interval(share)
@@ -221,7 +163,7 @@ def zones(name: str, answers: Answers) -> None:
         )
 
 
-def middle(answers: Answers) -> None:
+def middle(answers: Answers, before: Bools) -> None:
     """Print, for each range of the shown number, what was said before and what is said now."""
     shown = np.array([each.malignancy for each in answers.assessed])
     former = scores(answers.binary)
@@ -232,7 +174,7 @@ def middle(answers: Answers) -> None:
         was = (former >= low) & (former < high if high < 1 else former <= high)
         words = ", ".join(zone for zone in Zone if (answers.zone(zone) & rows).any())
         malignant = f"{answers.malignant[rows].mean():.0%}" if rows.any() else ""
-        answered = f"{answers.before[was].mean():.0%}" if was.any() else ""
+        answered = f"{before[was].mean():.0%}" if was.any() else ""
         print(f"| {low:.0%}-{high:.0%} | {rows.sum()} | {malignant} | {answered} | {words} |")
 
 
@@ -246,16 +188,17 @@ def main() -> None:
     options = parser.parse_args()
     folders = (options.binary, options.lesion)
     print(f"Chosen on validation ({options.binary} and {options.lesion})\n")
-    validation = read(folders, "validation")
+    validation = read(*folders, "validation")
     numbers(validation)
     gaps(validation)
     print("\nMeasured on test and PH2")
     for part in ("test", external.PH2):
-        answers = read(folders, part)
-        outcome(part, answers)
+        answers = read(*folders, part)
+        before = answered_before(folders, part, answers)
+        outcome(part, answers, before)
         zones(part, answers)
         if part == "test":
-            middle(answers)
+            middle(answers, before)
 
 
 if __name__ == "__main__":

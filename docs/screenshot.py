@@ -38,7 +38,7 @@ def take(address: str, out: Path) -> None:
         page.wait_for_timeout(500)
         end = page.locator("#answer").bounding_box()
         assert end is not None
-        height = end["y"] + end["height"] + 20
+        height = end["y"] + end["height"] + 8
         page.screenshot(
             path=out,
             full_page=True,

@@ -14,7 +14,7 @@ import yaml
 import dermhub
 from dermhub import files
 from dermhub.cli.main import make_parser
-from dermhub.tasks import LESION
+from dermhub.tasks import BINARY, LESION
 from tests.support.demo_process import Demo
 from tests.support.tiny import make_model
 
@@ -165,6 +165,9 @@ def test_snippets_run(
     # A tiny model under the names that the pages use.
     make_model(tmp_path / "model_cards" / "lesion", LESION)
     (tmp_path / "lesion").symlink_to(tmp_path / "model_cards" / "lesion")
+    if "binary" in snippet:
+        make_model(tmp_path / "model_cards" / "binary", BINARY)
+        (tmp_path / "binary").symlink_to(tmp_path / "model_cards" / "binary")
     (tmp_path / "photo.jpg").write_bytes(photo.read_bytes())
     monkeypatch.chdir(tmp_path)
     exec(compile(snippet, "snippet", "exec"), {})

@@ -11,6 +11,8 @@
   let keepProblem = false;
   let moveFocus = false;
   let said = "";
+  // Path and model of the latest request.
+  let begun = "";
   const image = { name: "", preview: "" };
 
   const live = () => document.getElementById("derm-live");
@@ -53,6 +55,7 @@
   const clear = () => {
     tickets.check += 1;
     awaiting = false;
+    begun = "";
     image.name = "";
     preview("");
     setState("empty");
@@ -71,6 +74,10 @@
         keepProblem = false;
         return [given, kind, -1];
       }
+      const choice = given ? `${given.path} ${kind}` : "";
+      // Gradio sometimes tells of one change twice.
+      if (given && !awaiting && choice === begun && root.dataset.check !== "empty") return [given, kind, tickets.check];
+      begun = choice;
       if (!awaiting) {
         tickets.check += 1;
         moveFocus = !stay;

@@ -99,9 +99,7 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     measure.add_argument(
         "folder", type=Path, metavar="FOLDER", help="model folder that train.py made; it is changed"
     )
-    measure.add_argument(
-        "--data", required=True, type=Path, metavar="DIR", help="the images it was trained on"
-    )
+    measure.add_argument("--data", type=Path, metavar="DIR", help="the images it was trained on")
     measure.add_argument(
         "--extra", type=Path, metavar="DIR", help="the further images it was trained on"
     )
@@ -114,8 +112,8 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     measure.add_argument(
         "--refit",
         action="store_true",
-        help="keep weights, predictions and maps, and make only zones, prediction sets and gate "
-        "anew; the further training images may lack",
+        help="keep weights, predictions and maps, and make zones, prediction sets, gate, figures "
+        "and card anew; the further training images may lack, and without --data the gate stays",
     )
     add_workers(measure)
     measure.set_defaults(run=run_measure)
@@ -169,6 +167,8 @@ def run_measure(options: argparse.Namespace) -> int:
         return 0
     config = folder.config
     before = Previous.read(folder)
+    if options.data is None:
+        raise ConfigError("There are no images to measure: name the model's with --data DIR.")
     table = release_measure.read_table(config, options.data, options.extra)
     if options.ph2:
         external.read_table(options.ph2)

@@ -98,7 +98,7 @@ class Explanation:
     def verdict(self) -> str:
         """The judgement of the map, and its figures, in one sentence."""
         if self.prediction.rejected:
-            return "This is not a dermatoscopic image, so the map can't be judged."
+            return "This doesn't look like a dermatoscopic image, so the map can't be judged."
         if not self.lesion_share:
             return "No lesion was found in the image, so the map can't be judged."
         if self.blank:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from dermhub import files, layout
-from dermhub.arrays import Floats32
+from dermhub.arrays import Floats32, Floats64
 from dermhub.cards import render
 from dermhub.data import partition, tables
 from dermhub.errors import DataError, ModelError, some
@@ -22,19 +22,21 @@ from dermhub.evaluation import predictions
 from dermhub.models import ood_gate, prediction
 from dermhub.models.classifier import Classifier
 from dermhub.models.model_folder import ModelFolder
+from dermhub.models.ood_gate import OodGate
 from dermhub.release import external, sidecars, verify
 from dermhub.release.previous import Previous
 from dermhub.scoring import inference
 
 
 def refit(
-    folder: ModelFolder, images: Path, ph2: Path | None = None, workers: int = 0
+    folder: ModelFolder, images: Path | None = None, ph2: Path | None = None, workers: int = 0
 ) -> dict[str, Any]:
-    """Choose zones and prediction sets anew, fit the gate anew, and write the card.
+    """Choose zones and prediction sets anew, fit the gate anew, and write figures and card.
 
     `images` is a folder of training, validation and test images, as `tables.read_table` reads it;
-    further training images may lack. Without `ph2`, the external test keeps its earlier
-    predictions, but tells nothing of the gate.
+    further training images may lack. Without it, the gate stays as it is, and all else comes from
+    the predictions. Without `ph2`, the external test keeps its earlier predictions, but for the
+    scores of a gate that is no more.
 
     Returns the content of metrics.json. Raises ModelError when the folder was never measured with
     its weights, LeakError when a training image shows a lesion that is held out, and DataError when
@@ -43,9 +45,32 @@ def refit(
     folder.check_whole()
     content = _earlier(folder)
     before = Previous.read(folder)
-    saved = Classifier(folder.path)
     rows = verify.read_table(folder)
-    table = tables.read_table(images, folder.config.task)
+    part = (rows["split"] == "validation").to_numpy(bool)
+    logits = predictions.logits_of(rows, folder.config.task)
+    config = sidecars.chosen(folder.config, rows[part], logits[part])
+    contents = {}
+    if images:
+        gate, rows[predictions.GATE] = _gate(folder, rows, images, workers)
+        contents[layout.OOD_GATE] = gate.to_bytes()
+    folder = folder.write(config, contents)
+    files.write_text(folder.path / layout.PREDICTIONS, predictions.to_csv(rows))
+    if images or ph2:
+        external.write(folder.path, Classifier(folder.path), ph2, before.external, workers)
+
+    figures = verify.recompute(folder)
+    content |= {name: figures[name] for name in ("validation", "test", "external")}
+    files.write_json(folder.path / layout.METRICS, content)
+    files.write_text(folder.path / layout.CARD, render.render(folder.config, content))
+    return content
+
+
+def _gate(
+    folder: ModelFolder, rows: pd.DataFrame, images: Path, workers: int
+) -> tuple[OodGate, Floats64]:
+    """Fit a gate for a model, and return it with its scores (N,) of the rows of predictions."""
+    task = folder.config.task
+    table = tables.read_table(images, task)
     located = rows.merge(table[["image_id", "path"]], on="image_id", how="left")
     if absent := list(located["image_id"][located["path"].isna()]):
         raise DataError(
@@ -54,28 +79,18 @@ def refit(
         )
     train = table[~table["image_id"].isin(rows["image_id"])].assign(split="train")
     partition.check(pd.concat([rows, train]))
+    saved = Classifier(folder.path)
     outputs = inference.outputs(saved, list(located["path"]), workers)
-    logits = predictions.logits_of(rows, folder.config.task)
-    _check(outputs.logits, logits, folder.config.temperature, images)
-
+    stated = predictions.logits_of(rows, task)
+    _check(outputs.logits, stated, folder.config.temperature, images)
     part = (rows["split"] == "validation").to_numpy(bool)
     paths = list(sidecars.gate_images(train)["path"])
     gate = ood_gate.fit(
         inference.varied_outputs(saved, paths, workers).described,
         outputs.described[part],
-        sidecars.is_malignant(rows[part], folder.config.task),
+        sidecars.is_malignant(rows[part], task),
     )
-    config = sidecars.chosen(folder.config, rows[part], logits[part])
-    folder = folder.write(config, {layout.OOD_GATE: gate.to_bytes()})
-    rows[predictions.GATE] = gate.score(outputs.described)
-    files.write_text(folder.path / layout.PREDICTIONS, predictions.to_csv(rows))
-    external.write(folder.path, Classifier(folder.path), ph2, before.external, workers)
-
-    figures = verify.recompute(folder)
-    content |= {name: figures[name] for name in ("validation", "test", "external")}
-    files.write_json(folder.path / layout.METRICS, content)
-    files.write_text(folder.path / layout.CARD, render.render(config, content))
-    return content
+    return gate, gate.score(outputs.described)
 
 
 def _earlier(folder: ModelFolder) -> dict[str, Any]:

@@ -40,14 +40,11 @@ def test_a_refusal_can_be_passed_over(page: Any, images: dict[str, Path]) -> Non
     [
         ("quality", "The image is blurred"),
         ("seen", "used to train the model"),
-        ("disagreement", "differ"),
     ],
 )
 def test_doubt_is_a_note_above_the_zone(
     page: Any, images: dict[str, Path], code: str, words: str
 ) -> None:
-    if code not in images:
-        pytest.skip(f"no drawing brings these models into the state {code}")
     upload(page, images[code])
     answer = answered(page)
     if answer.locator(".derm-refusal").count():

@@ -67,6 +67,25 @@ def test_other_images_are_refused(
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
 
 
+def test_without_images_the_gate_stays(folder: Path, finished_run: Path, command: Command) -> None:
+    gate = (folder / layout.OOD_GATE).read_bytes()
+    code, _, err = command("measure", folder, "--refit")
+    assert (code, err) == (0, "")
+    assert (folder / layout.OOD_GATE).read_bytes() == gate
+    # The zones are those of training again; the scores in the table are those it had.
+    config = (folder / layout.CONFIG).read_bytes()
+    assert config == (finished_run / "model" / layout.CONFIG).read_bytes()
+    assert set(pd.read_csv(folder / layout.PREDICTIONS)["gate"]) == {9.0}
+    content = json.loads((folder / layout.METRICS).read_text())
+    assert content["test"]["refused"]["refused"] == content["test"]["n"]
+    assert command("verify", folder)[0] == 0
+    code, _, err = command("measure", folder)
+    assert (code, err) == (
+        2,
+        "dermhub: There are no images to measure: name the model's with --data DIR.\n",
+    )
+
+
 def test_options_against_it(folder: Path, tiny_data: Path, command: Command) -> None:
     code, _, err = command("measure", folder, "--data", tiny_data, "--refit", "--extra", tiny_data)
     assert (code, err) == (2, "dermhub: --refit goes without --extra and --masks.\n")
