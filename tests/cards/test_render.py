@@ -203,11 +203,13 @@ def test_a_card_of_other_data_does_not_speak_of_ham10000(
 
 def test_an_interval_stands_beside_its_figure(config: ModelConfig, content: dict[str, Any]) -> None:
     content["test"]["accuracy"] = 0.8123
-    content["test"]["intervals"]["bounds"] |= {"accuracy": [0.7901, 0.8329], "sensitivity": None}
+    bounds = {"accuracy": [0.7901, 0.8329], "call_accuracy": [0.3101, 0.5], "sensitivity": None}
+    content["test"]["intervals"]["bounds"] |= bounds
     text = render.render(config, content)
     assert "| Accuracy | 0.812 (0.790-0.833) | " in text
     assert re.search(
-        r"^\| `sensitivity_95`: [^|]+\| 0\.\d+ \| validation \| \d\.\d{3} \| \d of \d \| ",
+        r"^\| `sensitivity_95`: [^|]+\| 0\.\d+ \| validation \| \d\.\d{3} \(0\.310-0\.500\) \| "
+        r"\d\.\d{3} \| \d of \d \| ",
         text,
         re.MULTILINE,
     )

@@ -350,7 +350,9 @@ def test_what_can_not_be_judged_is_not_trusted() -> None:
     even = np.ones((2, 2), np.float32)
     other = held(even, HALF, concerns=(Concern(NOT_DERMATOSCOPIC, "No."),))
     assert (other.judged, other.trusted) == (False, False)
-    assert other.verdict == "This doesn't look like a dermatoscopic image, so the map can't be judged."
+    assert (
+        other.verdict == "This doesn't look like a dermatoscopic image, so the map can't be judged."
+    )
     whole = held(even, np.ones_like(HALF))
     assert (whole.lesion_share, whole.judged, whole.trusted) == (1, False, False)
     assert (
