@@ -147,7 +147,7 @@ def _open(content: bytes, name: str) -> Image.Image:
     image = _pixels(still.content, name, unreadable)
     # A file without its end is whole if no pixel depends on what stands there.
     for other, same in ((still.equal, True), (still.unequal, False)):
-        if other and (_pixels(other, name, unreadable).tobytes() == image.tobytes()) is not same:
+        if other and np.array_equal(_pixels(other, name, unreadable), image) is not same:
             raise ImageError(_damaged(name))
     turn = TURNS.get(still.orientation)
     return image if turn is None else image.transpose(turn)

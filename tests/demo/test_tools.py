@@ -334,19 +334,9 @@ def test_figures_are_counts_at_the_cut_in_use() -> None:
     assert figures.flagged(TESTED, {})["found_share"] == "90%"
 
 
-@pytest.mark.parametrize(
-    ("sentence", "shown"),
-    [
-        (
-            "the uploaded data is damaged or cut short and can't be decoded (image file is "
-            "truncated (3 bytes not processed)).",
-            "The file is damaged or cut short and can't be decoded: save it again as JPEG or PNG.",
-        ),
-        ("the uploaded data is a PDF document.", "The file is a PDF document."),
-    ],
-)
-def test_a_decoders_words_are_not_for_visitors(sentence: str, shown: str) -> None:
-    assert for_visitor(ImageError(sentence)) == shown
+def test_a_visitor_reads_of_a_file_and_not_of_data() -> None:
+    shown = for_visitor(ImageError("the uploaded data is a PDF document."))
+    assert shown == "The file is a PDF document."
 
 
 def test_the_label_of_an_example_comes_from_its_name() -> None:

@@ -297,7 +297,9 @@ def test_load_of_what_is_no_model(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelError, match=r"is not a model folder: it has no config.json"):
         load(tmp_path)
-    for name in ("nothing", str(photo), "a\0b"):
+    with pytest.raises(ModelError, match=r"lesion\.jpg is not a model folder: it has no config"):
+        load(photo)
+    for name in ("nothing", "a\0b"):
         with pytest.raises(ModelError, match=r"^There is no model "):
             load(name)
 

@@ -176,11 +176,15 @@ def test_runtimes_that_can_not_run_it(whole: Path, tiny_lesion_model: Path, tmp_
         ModelError, match=r"nowhere is not a model folder: it has no config\.json\.$"
     ):
         Classifier(tmp_path / "nowhere", runtime="onnx")
+    single = tmp_path / "single.onnx"
+    single.write_bytes((whole / GRAPH).read_bytes())
     with pytest.raises(
         ModelError,
-        match=r"model\.onnx is a single ONNX file, but an exported model is a folder: give the",
+        match=r"single\.onnx is a single ONNX file, but an exported model is a folder: give the",
     ):
-        dermhub.load(whole / GRAPH)
+        dermhub.load(single)
+    # The graph in a model folder stands for the folder.
+    assert dermhub.load(whole / GRAPH).folder == whole
     export.export(Classifier(whole), tmp_path / "x.onnx")
     with pytest.raises(
         ConfigError,
@@ -226,8 +230,9 @@ def test_a_graph_of_other_weights(folder: Path, tmp_path: Path) -> None:
     add_graph(other)
     add_file(folder, GRAPH, (other / GRAPH).read_bytes())
     assert refusal(folder) == (
-        f"{folder / GRAPH} was not made from the weights that config.json names: measure, export "
-        "or fetch the model again."
+        f"{folder / GRAPH} is not the graph of model.safetensors (it has a convolution "
+        "(16, 3, 3, 3) that is none of the weights): fetch the model again, or remove the graph "
+        "from config.json and measure the model."
     )
 
 

@@ -390,7 +390,10 @@ def test_state_that_does_not_fit(tmp_path: Path, tiny_binary_model: Path) -> Non
         training_state.load_state(
             tmp_path / "state", other, copy.deepcopy(other), torch.optim.AdamW(other.parameters())
         )
-    with pytest.raises(ModelError, match=r"^There is no .*/none\.$"):
+    with pytest.raises(
+        ModelError,
+        match=r"^There is no file .*/none: restore it from a backup, or start a new run\.$",
+    ):
         training_state.load_state(tmp_path / "none", run.model, run.average, run.optimizer)
 
 
