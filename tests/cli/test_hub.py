@@ -407,6 +407,13 @@ def test_what_is_far_too_large_is_not_fetched(hub: Hub, run: Run, model: dict[st
     assert not [asked for asked in hub.requests if "/resolve/" in asked]
 
 
+def test_far_too_many_files_are_not_fetched(hub: Hub, run: Run, model: dict[str, bytes]) -> None:
+    hub.put(NAME, {**model, **{f"n{number}.md": b"x" for number in range(200)}})
+    code, _, err = run("pull", NAME)
+    assert code == 2
+    assert " files of a model, expected at most 200: nothing was fetched.\n" in err
+
+
 def test_several_pulls_into_one_folder(
     hub: Hub, run: Run, model: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
