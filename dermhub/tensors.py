@@ -154,6 +154,16 @@ def _incomplete(where: str, error: Exception) -> ModelError:
     )
 
 
+def numbers(content: bytes | memoryview, layout: str) -> NDArray[Any]:
+    """Read numbers of a little-endian layout such as "<f4", in the machine's own byte order: (N,).
+
+    Raises ValueError for bytes that are not a whole number of them. The array may be a view of the
+    bytes, which can't be written to.
+    """
+    kind = np.dtype(layout)
+    return np.frombuffer(content, kind).astype(kind.newbyteorder("="), copy=False)
+
+
 def metadata(content: bytes) -> dict[str, str]:
     """Read the texts that a safetensors file carries beside its tensors.
 

@@ -26,6 +26,9 @@ from dermhub.layout import CONFIG, GRAPH, PATTERNS, WEIGHTS
 HANDLE = re.compile(r"(\w(?:[\w.-]*\w)?/\w(?:[\w.-]*\w)?)(?:@([\w-][\w./-]*))?", re.ASCII)
 """The form org/name or org/name@revision, in two groups."""
 
+MOST_FILES = 200
+"""Files that are fetched of a repository; a model with all its figures has 30."""
+
 LARGE = (WEIGHTS, GRAPH)
 """Files whose largest size a variable of the environment sets (`regular_files.LIMIT`)."""
 
@@ -154,15 +157,20 @@ def own_files(folder: Path) -> dict[str, Path]:
 
     Raises ConfigError for a link that leads out of the folder, behind which anything may lie.
     """
-    root = folder.resolve()
     found = model_files(folder)
-    for path in found.values():
+    check_links(folder, found.values())
+    return found
+
+
+def check_links(folder: Path, paths: Iterable[Path]) -> None:
+    """Raise ConfigError for a path below a folder that is a link out of it."""
+    root = folder.resolve()
+    for path in paths:
         if not path.resolve().is_relative_to(root):
             raise ConfigError(
                 f"{path} is a link that leads out of {folder}, and is not published: put a copy of "
                 "the file in its place, or remove it."
             )
-    return found
 
 
 def pretrained_weights(repository: str, name: str) -> Path:
@@ -204,13 +212,23 @@ def _check_environment() -> None:
 
 
 def _check_sizes(siblings: Iterable[Any], repository: str) -> None:
-    """Raise ModelError for a file that is larger than any model's, before it is fetched.
+    """Raise ModelError for files that are larger or more than any model's, before they are fetched.
 
     `siblings` are the hub's list of files; a mirror may leave their sizes out.
     """
-    for file in siblings:
+    wanted = [
+        file
+        for file in siblings
+        if any(PurePosixPath(str(file.rfilename)).match(each) for each in PATTERNS)
+    ]
+    if len(wanted) > MOST_FILES:
+        raise ModelError(
+            f"{repository} has {len(wanted):,} files of a model, expected at most {MOST_FILES}: "
+            "nothing was fetched."
+        )
+    for file in wanted:
         name = str(file.rfilename)
-        if file.size is None or not any(PurePosixPath(name).match(each) for each in PATTERNS):
+        if file.size is None:
             continue
         most = regular_files.largest(name)
         if file.size > most:

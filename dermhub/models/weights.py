@@ -27,6 +27,9 @@ from dermhub.tensors import A_PICKLE, PICKLES, FormatError, Stored, file_header
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 """Endings of the names of files that PyTorch saves as pickles."""
 
+STATES = 8
+"""Times its weights that the file of a training state may take: averages and moments are in it."""
+
 FLOATS = ("F64", "F32", "F16", "BF16")
 """Dtypes of a file that hold the values of floating point tensors."""
 
@@ -100,12 +103,12 @@ def read(folder: ModelFolder) -> nn.Module:
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Read a safetensors file.
 
-    Raises ModelError when it is missing, no ordinary file, too large (`largest_weights`), cut
-    short, or of another format.
+    Raises ModelError when it is missing, no ordinary file, far larger than any weights
+    (`STATES`), cut short, or of another format.
     """
     with _refusals(path):
         # Opened first, because safetensors calls a file missing that it has no right to read.
-        regular_files.open_regular(path, largest_weights()).close()
+        regular_files.open_regular(path, STATES * largest_weights()).close()
         return safetensors.torch.load_file(path)
 
 
@@ -125,7 +128,10 @@ def _refusals(path: Path) -> Iterator[None]:
     except (OSError, safetensors.SafetensorError, FormatError) as error:
         reason = error.strerror or error if isinstance(error, OSError) else error
         kind = f"no complete safetensors file ({reason})"
-        with contextlib.suppress(OSError), path.open("rb") as stream:
+        with (
+            contextlib.suppress(OSError),
+            regular_files.open_regular(path, STATES * largest_weights()) as stream,
+        ):
             if stream.read(2) in PICKLES:
                 kind = A_PICKLE
         raise ModelError(f"{path} is {kind}: fetch or export the model again.") from None

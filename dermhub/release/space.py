@@ -66,9 +66,10 @@ def contents(root: Path) -> dict[str, Path | bytes]:
         for pattern in CODE
         for path in sorted(root.glob(pattern))
     }
+    client.check_links(root, [path for path in collected.values() if isinstance(path, Path)])
     collected["README.md"] = page(readme.read_text(encoding="utf-8"), root, published).encode()
     for name, folder in unpublished.items():
-        for path, file in client.model_files(folder).items():
+        for path, file in client.own_files(folder).items():
             collected[f"model_cards/{name}/{path}"] = file
     return collected
 

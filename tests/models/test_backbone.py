@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import safetensors.torch
 import torch
 
 from dermhub.errors import ConfigError, DownloadError, ModelError
+from dermhub.hub import timeouts
 from dermhub.models import backbone
+from tests.support.hub_server import Hub
 
 
 @pytest.fixture
@@ -182,3 +185,43 @@ def test_freezing_everything_is_refused(stages: int) -> None:
         match=f"^--freeze is {stages}, but the model has 5 stages: leave some to learn.$",
     ):
         backbone.freeze(backbone.build("test_resnet", 2), stages)
+
+
+def test_pretrained_comes_from_the_hub_and_no_pickle_does(
+    hub: Hub, donor: dict[str, torch.Tensor]
+) -> None:
+    content = safetensors.torch.save(donor)
+    hub.put(
+        "timm/test_efficientnet.r160_in1k",
+        {"model.safetensors": content, "pytorch_model.bin": b"pickle"},
+    )
+    model = backbone.pretrained("test_efficientnet", 2)
+    assert torch.equal(model.state_dict()["conv_stem.weight"], donor["conv_stem.weight"])
+    assert not [asked for asked in hub.requests if "pytorch_model" in asked]
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_hub_that_does_not_answer_is_given_up(
+    hub: Hub, donor: dict[str, torch.Tensor], cached: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.put(
+        "timm/test_efficientnet.r160_in1k", {"model.safetensors": safetensors.torch.save(donor)}
+    )
+    if cached:
+        backbone.pretrained("test_efficientnet", 2)
+    hub.spoil = "hang"
+    monkeypatch.setattr(timeouts, "ANSWER", 0.3)
+    monkeypatch.setattr(timeouts, "GIVE_UP", 0.3)
+    started = time.monotonic()
+    if cached:
+        model = backbone.pretrained("test_efficientnet", 2)
+        assert torch.equal(model.state_dict()["conv_stem.weight"], donor["conv_stem.weight"])
+    else:
+        with pytest.raises(DownloadError, match=r"fetched \(.* does not answer, or breaks off"):
+            backbone.pretrained("test_efficientnet", 2)
+    assert time.monotonic() - started < 10
+
+
+def test_of_old_models_there_are_only_pickles() -> None:
+    with pytest.raises(ConfigError, match=r"^timm has no pretrained weights for 'legacy_seresn"):
+        backbone.pretrained("legacy_seresnet18", 2)

@@ -123,6 +123,25 @@ def added_bias(model: ModelProto) -> None:
     model.graph.node.append(helper.make_node("Add", ["before", "more"], ["logits"]))
 
 
+def computed_bias(model: ModelProto) -> None:
+    """Compute the bias of the last layer from the image."""
+    model.graph.node.insert(4, helper.make_node("ReduceMax", ["images"], ["more"], keepdims=1))
+    node(model, "Gemm").input[2] = "more"
+
+
+def second_answer(model: ModelProto) -> None:
+    """Add something from the image to the logits."""
+    node(model, "Gemm").output[0] = "before"
+    model.graph.node.append(helper.make_node("ReduceMax", ["images"], ["more"], keepdims=0))
+    model.graph.node.append(helper.make_node("Add", ["before", "more"], ["logits"]))
+
+
+def computed_shift(model: ModelProto) -> None:
+    """Compute the bias of the convolution from the image."""
+    model.graph.node.insert(0, helper.make_node("ReduceMax", ["images"], ["more"], keepdims=0))
+    node(model, "Conv").input[2] = "more"
+
+
 def other_features(model: ModelProto) -> None:
     """Show other feature maps than those that the logits are made from."""
     node(model, "GlobalAveragePool").input[0] = "maps"
@@ -210,6 +229,9 @@ def many(model: ModelProto) -> None:
 ATTACKS: list[tuple[Callable[[ModelProto], None], str]] = [
     (constant_answer, "its logits are not those of the last layer that its metadata holds"),
     (added_bias, "its 'more' is none of the weights"),
+    (computed_bias, "its logits are not those of the last layer that its metadata holds"),
+    (second_answer, "its logits are not those of the last layer that its metadata holds"),
+    (computed_shift, "it computes the weights of a layer"),
     (other_features, "its last layer does not look at its feature maps"),
     (scaled, "its logits are not those of the last layer that its metadata holds"),
     (narrow, r"it has the operator Clip with the numbers \[0\.0, 0\.0\]"),

@@ -9,20 +9,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pandas as pd
 import pytest
+from onnx import numpy_helper
 
 from dermhub import files
 from dermhub.cards import render
 from dermhub.data import partition
 from dermhub.errors import DataError, LeakError, ModelError
 from dermhub.evaluation.predictions import logit_columns
-from dermhub.layout import EXTERNAL
-from dermhub.models import catalog
+from dermhub.layout import EXTERNAL, GRAPH
+from dermhub.models import catalog, export
+from dermhub.models.classifier import Classifier
+from dermhub.models.engines import select
+from dermhub.models.engines.onnx_runtime import OnnxEngine
 from dermhub.models.model_folder import ModelFolder
 from dermhub.release import verify
 from dermhub.tasks import LESION
-from tests.support.tiny import Command
+from tests.support.tiny import Command, add_file
 
 MODELS = [
     pytest.param(path, id=name, marks=[pytest.mark.slow] * name.endswith("-accurate"))
@@ -345,6 +351,27 @@ def test_with_the_images_the_logits_are_worked_out_again(
         r"the weights give TEST_\d+ probabilities that differ by [01]\.\d{4} from those of ",
         differences[0],
     )
+
+
+def test_a_graph_of_other_weights_is_told(folder: Path, tiny_data: Path) -> None:
+    graph = onnx.load(folder / GRAPH)
+    # Another bias of the last layer, which raises the first of seven logits by 1.
+    (last,) = (each for each in graph.graph.node if each.op_type == "Gemm")
+    last.input[2] = "another"
+    values = np.eye(7, dtype=np.float32)[0]
+    graph.graph.initializer.append(numpy_helper.from_array(values, "another"))
+    before = Classifier(folder).engine
+    add_file(folder, GRAPH, graph.SerializeToString())
+    assert verify.verify(folder).differences == (
+        f"{folder / GRAPH} is not the graph of model.safetensors (its 'another' is none of the "
+        "weights): fetch the model again, or remove the graph from config.json and "
+        "measure the model",
+    )
+    other = OnnxEngine(ModelFolder(folder), graph.SerializeToString())
+    assert export.difference(select.load_torch(ModelFolder(folder)), before) <= export.LIMIT
+    assert export.difference(select.load_torch(ModelFolder(folder)), other) > 0.01
+    with pytest.raises(ModelError, match=r"is not the graph of model\.safetensors"):
+        verify.check_logits(folder, tiny_data)
 
 
 @pytest.mark.parametrize("folder", MODELS)

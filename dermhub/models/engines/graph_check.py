@@ -35,8 +35,8 @@ OPERATORS = """
 """
 """Operators of ONNX that an image network needs; none of them runs a graph or draws at random."""
 
-LAYERS = ("Conv", "ConvTranspose", "Gemm")
-"""Operators whose weights are the second input, and are never computed."""
+LAYERS = ("Conv", "ConvTranspose", "Gemm", "BatchNormalization")
+"""Operators whose inputs after the first are weights, which are never computed."""
 
 RESHAPING = ("Flatten", "Reshape", "Squeeze", "Identity", "Dropout")
 """Operators between pooling and the last layer, which keep the numbers as they are."""
@@ -61,11 +61,13 @@ def check_operators(graph: Graph) -> None:
 
 def check_head(graph: Graph, head: Floats32) -> None:
     """Raise GraphError unless the logits are the last layer (C, K) on the pooled feature maps."""
+    constants = _constants(graph)
     makers = {name: node for node in graph.nodes for name in node.outputs}
     last = makers.get(LOGITS)
     if last is not None and last.kind == "Add":
-        last = next((makers[name] for name in last.inputs if name in makers), None)
-    weight = _last_weight(last, _constants(graph))
+        computed = [name for name in last.inputs if name not in constants]
+        last = makers.get(computed[0]) if len(computed) == 1 else None
+    weight = _last_weight(last, constants)
     if last is None or weight is None or not np.array_equal(weight, head):
         raise GraphError("its logits are not those of the last layer that its metadata holds")
     node = makers.get(last.inputs[0])
@@ -88,7 +90,7 @@ def check_weights(graph: Graph, weights: Arrays) -> None:
     merged = set()
     for node in nodes:
         _check_numbers(node, constants)
-        if node.kind in LAYERS and node.inputs[1] not in constants:
+        if node.kind in LAYERS and not set(node.inputs[1:]) <= {*constants, ""}:
             raise GraphError("it computes the weights of a layer")
         if node.kind == "Conv":
             matcher.match_convolution([constants.get(name) for name in node.inputs[1:]])
@@ -110,7 +112,7 @@ class _Matcher:
             if array.dtype.kind == "f"
         }
         self.used: set[str] = set()
-        self._names: dict[tuple[int, bytes], list[str]] = {}
+        self._names: dict[tuple[float, ...], list[str]] = {}
         for name, array in self.weights.items():
             self._names.setdefault(_key(array), []).append(name)
         self._norms = [
@@ -185,10 +187,10 @@ class _Matcher:
         return None
 
 
-def _key(array: Floats32) -> tuple[int, bytes]:
+def _key(array: Floats32) -> tuple[float, ...]:
     """Return a key that most arrays of other values do not have: size and a few values."""
     flat = array.ravel()
-    return array.size, flat[:: max(1, array.size // 16)].tobytes()
+    return (array.size, *flat[:: max(1, array.size // 16)].tolist())
 
 
 def _scale(rows: Floats32, source: Floats32) -> Floats32 | None:
@@ -248,7 +250,8 @@ def _last_weight(node: Node | None, constants: Arrays) -> NDArray[Any] | None:
     plain = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0} | node.attributes
     turned = plain.pop("transB")
     weight = constants.get(node.inputs[1])
-    if weight is None or plain != {"alpha": 1.0, "beta": 1.0, "transA": 0}:
+    computed = set(node.inputs[1:]) - {*constants, ""}
+    if weight is None or computed or plain != {"alpha": 1.0, "beta": 1.0, "transA": 0}:
         return None
     return weight if turned else weight.T
 

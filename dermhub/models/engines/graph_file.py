@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dermhub import tensors
+
 Field = tuple[int, int | memoryview]
 """Number of a field, and its value: a whole number, or the bytes of anything else."""
 
@@ -57,7 +59,7 @@ class Node(NamedTuple):
 class Graph:
     """The nodes of a graph in their order, and the constants that it holds, by name.
 
-    Constants are in the byte order of the file, little-endian, and can't be written to.
+    Constants are in the machine's own byte order.
     """
 
     nodes: tuple[Node, ...]
@@ -153,7 +155,7 @@ def _attribute(content: memoryview) -> tuple[str, Any]:
         if number == 1:
             name = _text(value)
         elif number == FLOAT:
-            single = float(np.frombuffer(_bytes(value), "<f4")[0])
+            single = float(tensors.numbers(_bytes(value), "<f4")[0])
         elif number == INT:
             single = _signed(value)
         elif number == TEXT:
@@ -161,7 +163,7 @@ def _attribute(content: memoryview) -> tuple[str, Any]:
         elif number == TENSOR:
             single = _tensor(_bytes(value))[1]
         elif number == FLOATS:
-            several += np.frombuffer(_bytes(value), "<f4").tolist()
+            several += tensors.numbers(_bytes(value), "<f4").tolist()
         elif number == INTS:
             several += _whole_numbers(value)
         elif number == TEXTS:
@@ -200,9 +202,9 @@ def _tensor(content: memoryview) -> tuple[str, NDArray[Any]]:
         elif number == 9:
             raw = _bytes(value)
         elif number == 4:
-            typed.append(np.frombuffer(_bytes(value), "<f4"))
+            typed.append(tensors.numbers(_bytes(value), "<f4"))
         elif number == 10:
-            typed.append(np.frombuffer(_bytes(value), "<f8"))
+            typed.append(tensors.numbers(_bytes(value), "<f8"))
         elif number in (5, 7):
             typed.append(np.array(_whole_numbers(value), np.int64))
         elif number in (13, 14) and value:
@@ -213,8 +215,10 @@ def _tensor(content: memoryview) -> tuple[str, NDArray[Any]]:
         raise GraphError("it has a tensor with two values")
     if kind not in KINDS or min(shape, default=0) < 0:
         raise GraphError(f"it has a tensor of the type {kind} and the shape {shape[:8]}")
-    layout = np.dtype(KINDS[kind])
-    array = np.concatenate(typed).astype(layout) if typed else np.frombuffer(raw, layout)
+    layout = KINDS[kind]
+    array = tensors.numbers(raw, layout)
+    if typed:
+        array = np.concatenate(typed).astype(array.dtype)
     if array.size != math.prod(shape):
         raise GraphError(f"a tensor of the shape {shape[:8]} has {array.size} values")
     return name, array.reshape(shape)

@@ -137,6 +137,6 @@ def _load_graph(folder: ModelFolder, demanded: bool) -> OnnxEngine | None:
         if demanded:
             raise
         return None
-    content = folder.read(GRAPH)
-    onnx_runtime.check_weights(content, weights, str(folder.path / GRAPH))
-    return OnnxEngine(folder, content)
+    engine = OnnxEngine(folder, folder.read(GRAPH))
+    onnx_runtime.check_weights(engine.content, weights, str(folder.path / GRAPH))
+    return engine
