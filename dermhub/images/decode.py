@@ -147,7 +147,7 @@ def _open(content: bytes, name: str) -> Image.Image:
     image = _pixels(still.content, name, unreadable)
     # A file without its end is whole if no pixel depends on what stands there.
     for other, same in ((still.equal, True), (still.unequal, False)):
-        if other and np.array_equal(_pixels(other, name, unreadable), image) is not same:
+        if other and _same(_pixels(other, name, unreadable), image) is not same:
             raise ImageError(_damaged(name))
     turn = TURNS.get(still.orientation)
     return image if turn is None else image.transpose(turn)
@@ -291,6 +291,11 @@ def _unreadable(content: bytes, name: str) -> str:
     if not what:
         return f"{name} is not an image that can be read; expected JPEG, PNG, WebP, TIFF or BMP."
     return f"{name} is {what}; expected an image as JPEG, PNG, WebP, TIFF or BMP."
+
+
+def _same(first: Image.Image, second: Image.Image) -> bool:
+    """Tell whether two images have the same size and pixels."""
+    return np.array_equal(np.asarray(first), np.asarray(second))
 
 
 def _damaged(name: str) -> str:

@@ -58,7 +58,8 @@ def load_state(
     Raises ModelError when it is damaged or does not fit the model.
     """
     if not path.is_file():
-        raise ModelError(f"There is no file {path}: restore it from a backup, or start a new run.")
+        problem = f"{path} is no file" if path.exists() else f"There is no file {path}"
+        raise ModelError(f"{problem}: restore it from a backup, or start a new run.")
     tensors = read_tensors(path)
     _check_bytes(path)
     with safetensors.safe_open(path, "pt") as stream:

@@ -230,9 +230,8 @@ def test_a_graph_of_other_weights(folder: Path, tmp_path: Path) -> None:
     add_graph(other)
     add_file(folder, GRAPH, (other / GRAPH).read_bytes())
     assert refusal(folder) == (
-        f"{folder / GRAPH} is not the graph of model.safetensors (it has a convolution "
-        "(16, 3, 3, 3) that is none of the weights): fetch the model again, or remove the graph "
-        "from config.json and measure the model."
+        f"{folder / GRAPH} was not made from the weights that config.json names: measure, export "
+        "or fetch the model again."
     )
 
 
