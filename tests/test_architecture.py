@@ -120,6 +120,7 @@ def test_import_costs_nothing() -> None:
     )
 
 
+@pytest.mark.slow
 def test_many_images_are_run_without_torch() -> None:
     code = (
         "import sys, dermhub.scoring.evaluate, dermhub.scoring.image_folder, "

@@ -292,6 +292,7 @@ def test_pull_of_a_folder_that_is_no_model(run: Run, tmp_path: Path) -> None:
     assert err == f"dermhub: {tmp_path} is not a model folder: it has no config.json.\n"
 
 
+@pytest.mark.slow
 def test_pull_in_a_process_of_its_own(hub: Hub, model: dict[str, bytes], tmp_path: Path) -> None:
     # With the environment that a person sets, and without torch: it takes a second.
     hub.put(NAME, model)

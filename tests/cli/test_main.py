@@ -113,6 +113,7 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert done.stdout.splitlines()[-1] == "LOADED"
 
 
+@pytest.mark.slow
 def test_the_command_itself(tiny_binary_model: Path, photo: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").touch()
     images = [str(tmp_path / "empty.jpg"), str(photo)]
@@ -145,6 +146,7 @@ def test_what_is_not_installed_is_one_sentence(tiny_binary_model: Path, photo: P
     )
 
 
+@pytest.mark.slow
 def test_evaluate_and_verify_need_no_torch_where_there_is_a_graph(
     command: Command, finished_run: Path, tiny_data: Path, tmp_path: Path
 ) -> None:

@@ -25,6 +25,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_cached_copy_needs_no_network(cache: Path) -> None:
     # Every socket is blocked here: a single request would fail.
     dataset = cache / "datasets" / "kmader" / "skin-cancer-mnist-ham10000"
@@ -40,6 +41,7 @@ def test_the_handle_names_a_version() -> None:
     assert kaggle.HAM10000 == "kmader/skin-cancer-mnist-ham10000/versions/2"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cache")
 def test_no_network_is_one_sentence() -> None:
     with pytest.raises(DownloadError) as caught:
@@ -53,6 +55,7 @@ def test_no_network_is_one_sentence() -> None:
     assert len(text) < 450
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cache")
 def test_no_network_is_an_os_error_as_well() -> None:
     with pytest.raises(OSError, match="could not be fetched"):
@@ -91,6 +94,7 @@ def test_a_handle(handle: str) -> None:
     assert kaggle.parse(f"kaggle:{handle}") == handle
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cache")
 def test_a_run_without_data_and_network_does_not_begin(tmp_path: Path) -> None:
     with pytest.raises(DownloadError):

@@ -282,6 +282,7 @@ def test_a_layout_that_is_not_expected(server: Kaggle) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_run_names_the_version_that_it_used(
     server: Kaggle, tiny_data: Path, tmp_path: Path
 ) -> None:

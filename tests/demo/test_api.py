@@ -54,6 +54,7 @@ def test_the_picture_of_an_ordinary_image_is_the_whole(pair: Pair, tmp_path: Pat
     assert (record["inside"], record["verdict"]) == (why.inside, why.verdict)
 
 
+@pytest.mark.slow
 def test_the_picture_of_a_large_image_is_small(pair: Pair, tmp_path: Path) -> None:
     image = draw(5, (520, 390), 0.7).resize((2600, 1950))
     record, overlay = explained(pair, tmp_path, image)

@@ -86,6 +86,7 @@ def test_words_of_each_zone() -> None:
     assert high.record[:2] == ("Of 100 test images scored this high,", "74 were cancer")
 
 
+@pytest.mark.slow
 def test_the_zone_never_falls_where_the_probability_rises() -> None:
     order = ("low", "suspicious", "highly suspicious")
     places = [order.index(view(step / 20).zone) for step in range(21)]
@@ -93,6 +94,7 @@ def test_the_zone_never_falls_where_the_probability_rises() -> None:
     assert set(places) == {0, 1, 2}
 
 
+@pytest.mark.slow
 def test_no_benign_class_is_the_answer_above_the_lower_cut() -> None:
     for step in range(5, 20):
         shown = view(step / 20)

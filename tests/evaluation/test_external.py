@@ -61,6 +61,7 @@ def content(folder: Path) -> dict[str, Any]:
     return read
 
 
+@pytest.mark.slow
 def test_the_figures_are_those_of_predict(measured: Path, ph2: Path) -> None:
     figures = content(measured)["external"]
     table = pd.read_csv(ph2 / "labels.csv")

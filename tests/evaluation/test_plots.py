@@ -164,6 +164,7 @@ def test_a_figure_that_can_not_be_written(tmp_path: Path) -> None:
         plots.curves(tmp_path / "file" / "curves.png", history(2))
 
 
+@pytest.mark.slow
 def test_the_module_does_not_import_pyplot() -> None:
     # pyplot picks a window system on import and keeps every figure; a server has none and must not
     # grow.

@@ -135,6 +135,7 @@ def test_what_another_library_left_in_the_cache_is_made_whole(
     assert asked(hub) == []
 
 
+@pytest.mark.slow
 def test_a_dropped_connection_goes_on_where_it_was(
     hub: Hub, model: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -106,6 +106,7 @@ def test_nothing_in_the_cache(
     assert time.monotonic() - start < 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", FAILURES)
 def test_the_cached_model_stays_usable(
     hub: Hub,

@@ -288,6 +288,7 @@ def test_classifier_withholds_an_answer_about_another_kind_of_image(gated: Path)
     )
 
 
+@pytest.mark.slow
 def test_command_says_what_is_no_lesion(gated: Path, tmp_path: Path, command: Command) -> None:
     path = tmp_path / "sky.png"
     draw(3).point(lambda value: 255 - value // 8).save(path)

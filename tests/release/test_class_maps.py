@@ -253,6 +253,7 @@ def test_maps_are_those_of_the_predicted_class(
         )
 
 
+@pytest.mark.slow
 def test_an_identical_model_has_the_same_maps_and_a_random_one_has_not(
     tiny_lesion_model: Path, test_images: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,6 +303,7 @@ def test_renewing_a_stage_leaves_the_others() -> None:
     assert not torch.equal(due["layer4.0.bn1.running_mean"], before["layer4.0.bn1.running_mean"])
 
 
+@pytest.mark.slow
 def test_the_model_folder_tells_it(measured: Path) -> None:
     block = content(measured)["maps"]
     table = pd.read_csv(measured / layout.MAPS)
@@ -316,6 +318,7 @@ def test_the_model_folder_tells_it(measured: Path) -> None:
     assert {outcome.item for outcome in checklist.lint(measured).missing} <= {"code revision"}
 
 
+@pytest.mark.slow
 def test_without_masks_it_is_kept_while_the_weights_are_the_same(
     measured: Path, tiny_data: Path, tmp_path: Path
 ) -> None:

@@ -36,6 +36,7 @@ def content(folder: Path) -> dict[str, object]:
     return {name: value for name, value in read.items() if name not in MEASURED_TIME}
 
 
+@pytest.mark.slow
 def test_a_saved_model_is_measured_again(
     folder: Path, finished_run: Path, tiny_data: Path, command: Command
 ) -> None:

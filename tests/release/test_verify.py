@@ -62,6 +62,7 @@ def first(folder: Path) -> str:
     return report.differences[0]
 
 
+@pytest.mark.slow
 def test_a_real_card_is_what_its_predictions_give(folder: Path) -> None:
     report = verify.verify(folder)
     assert report.differences == ()
@@ -374,6 +375,7 @@ def test_a_graph_of_other_weights_is_told(folder: Path, tiny_data: Path) -> None
         verify.check_logits(folder, tiny_data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", MODELS)
 def test_every_shipped_card_recomputes_itself(folder: Path) -> None:
     assert verify.verify(folder).differences == ()

@@ -281,6 +281,7 @@ def test_parquet_without_pyarrow_is_refused_at_once(
     assert not (tmp_path / "s.parquet.json").exists()
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_by_the_lanes(
     tiny_binary_model: Path, many: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -334,6 +335,7 @@ def test_pixels_of_one_image_at_a_time_are_in_memory(
     assert len(photos) == 0
 
 
+@pytest.mark.slow
 def test_progress_is_told_where_it_is_asked_for(
     command: Command,
     tiny_binary_model: Path,

@@ -247,6 +247,7 @@ def archive(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
+@pytest.mark.slow
 def test_other_models_options_and_files_do_not_go_on(
     command: Command,
     tiny_lesion_model: Path,

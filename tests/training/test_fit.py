@@ -135,6 +135,7 @@ def test_the_learning_rate_goes_through_the_whole_run(finished_run: Path) -> Non
     assert list(pd.read_csv(finished_run / "history.csv")["lr"]) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_bits(
     tiny_data: Path, finished_run: Path, tmp_path: Path
 ) -> None:
