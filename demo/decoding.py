@@ -173,7 +173,7 @@ class _Process:
             env={**os.environ, **SMALL_MEMORY, "PYTHONPATH": os.pathsep.join(paths)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            # What Python would print of an error may quote the file.
+            # An error as Python prints it may quote the file.
             stderr=subprocess.DEVNULL,
             pipesize=2**20,
         )

@@ -28,7 +28,7 @@ PICTURES = {
 
 @dataclass(frozen=True)
 class TrackRecord:
-    """What an answer says of the models behind it.
+    """Facts about the models that stand beside an answer.
 
     `tested` holds the counts of the lower cut on test images (tp, fn, fp, tn), `of_100` for each
     zone how many of 100 test images in it were cancer ({} where nothing was measured), and `models`
@@ -69,7 +69,7 @@ class Pair:
 
     @functools.cached_property
     def track_record(self) -> TrackRecord:
-        """What an answer says of these models."""
+        """The facts about these models that stand beside an answer."""
         zones = self.metrics["test"].get("zones", {})
         of_100 = {
             zone: round(100 * counts["malignant"] / counts["n"])
