@@ -140,8 +140,11 @@ class Places:
         self.folder = folder
         self._root = Path(os.path.abspath(folder))  # noqa: PTH100
         self._by_name: dict[str, list[Path]] = {}
+        self._folders: set[tuple[str, ...]] = set()
         for path in find(folder):
             self._by_name.setdefault(_loose(_stem(path)), []).append(path)
+            above = tuple(map(_loose, path.relative_to(folder).parts[:-1]))
+            self._folders.update(above[start:] for start in range(len(above)))
 
     def match(self, ids: Sequence[str]) -> list[Path | None]:
         """Return the file of each id, None for an id without.
@@ -167,8 +170,10 @@ class Places:
         parts = [part for part in image_id.split("/") if part not in ("", ".", "..")]
         if len(parts) > 1:
             by_folder = [path for path in paths if self._is_in(path, parts)]
-            # Without two images of one name their folders tell nothing apart.
-            paths = by_folder or (paths if names[_loose(name)] == 1 else [])
+            # Without two images of one name their folders tell nothing apart, unless the folder
+            # that the id names is there and has no such image.
+            elsewhere = names[_loose(name)] == 1 and not self._is_folder(parts[:-1])
+            paths = by_folder or (paths if elsewhere else [])
         paths = [path for path in paths if _stem(path) == name] or paths
         for path in paths[1:]:
             if not same_content(paths[0], path):
@@ -177,6 +182,10 @@ class Places:
                     "or remove one."
                 )
         return paths[0] if paths else None
+
+    def _is_folder(self, parts: list[str]) -> bool:
+        """Tell if images lie in folders that are named like those of an id."""
+        return tuple(map(_loose, parts)) in self._folders
 
     def _is_in(self, path: Path, parts: list[str]) -> bool:
         """Tell if the folders of an id are the last ones of a path, or go on where it begins."""

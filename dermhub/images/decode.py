@@ -178,6 +178,9 @@ def _decode(image: Image.Image, name: str, ours: bool = False) -> Image.Image:
     _checked_size(image, name)
     _checked_format(image, name)
     try:
+        if image.format == "TIFF" and not ours:
+            # Pillow turns a TIFF while it loads its pixels, and then no longer states a turn.
+            image.load()
         # An MPO is a phone's JPEG with a preview behind it. Any other second frame belongs to an
         # animation.
         if getattr(image, "is_animated", False) and image.format != "MPO":

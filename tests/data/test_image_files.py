@@ -235,3 +235,11 @@ def test_names_in_the_code_page_of_windows(tmp_path: Path) -> None:
     assert os.fsencode(path.name) == b"R\xfccken.jpg"
     # As some programs unpack an archive that was made on Windows.
     assert one(tmp_path, "images/b") == one(tmp_path, "b") == "images\\b.jpg"
+
+
+def test_the_folder_of_an_id_is_heeded_where_it_is_there(tmp_path: Path) -> None:
+    make(tmp_path, "A/002.jpg", "B/001.jpg")
+    matched = Places(tmp_path).match(["A/001", "A/002", "C/001"])
+    # No image 001 lies in A; there is no folder C, so that its image may lie anywhere.
+    assert matched == [None, tmp_path / "A" / "002.jpg", None]
+    assert Places(tmp_path).match(["C/001"]) == [tmp_path / "B" / "001.jpg"]

@@ -213,6 +213,29 @@ def test_lesions_that_are_numbered_for_each_patient_are_told_apart(tmp_path: Pat
     assert not table["lesion_id"].str.contains("MRN").any()
 
 
+def test_one_wrong_patient_renames_no_lesion(tmp_path: Path) -> None:
+    rows = [f"i{n}{k},nv,L{n},P{n}" for n in range(20) for k in range(2)]
+    rows[0] = "i00,nv,L0,P999"
+    text = "image_id,dx,lesion_id,patient_id\n" + "\n".join(rows)
+    assert refusal(tmp_path, text).endswith(
+        "has 1 lesion(s) of more than one patient (L0): correct the patient or the lesion."
+    )
+
+
+def test_another_class_beside_those_of_a_format_is_not_passed_over(tmp_path: Path) -> None:
+    heading = "image_id,melanoma,seborrheic_keratosis,nevus,basal_cell_carcinoma"
+    assert refusal(tmp_path, f"{heading}\na,0,0,0,1\nb,1,0,0,0").endswith(
+        "has the column(s) nevus, basal_cell_carcinoma beside melanoma, seborrheic_keratosis, and "
+        "ISIC 2017 (ground truth) has no such: name the columns to read with --columns."
+    )
+
+
+@pytest.mark.parametrize("row", ["b,,", "b,0,", "b"])
+def test_only_zeros_say_that_it_is_none_of_them(tmp_path: Path, row: str) -> None:
+    text = f"image_id,melanoma,seborrheic_keratosis\na,0,0\n{row}"
+    assert "has 1 row(s) without a single 1 among melanoma, " in refusal(tmp_path, text)
+
+
 def test_a_lesion_has_the_patient_of_its_other_photographs(tmp_path: Path) -> None:
     text = "image_id,dx,lesion_id,patient_id\n"
     table = read(tmp_path, text + "A,nv,L1,P1\nB,nv,L1,\nC,nv,L2,\n")

@@ -412,3 +412,14 @@ def test_array_keeps_rows_columns_and_rgb_order() -> None:
     array[:, 32:, 2] = 255  # blue on the right
     values = to_array(to_rgb(array), InputSpec(64, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)))
     assert np.array_equal(values, array.transpose(2, 0, 1).astype(np.float32) / 255)
+
+
+@pytest.mark.parametrize("turn", [1, 3, 6, 8])
+def test_an_opened_tiff_is_turned_once(turn: int) -> None:
+    pixels = np.arange(64 * 80 * 3, dtype=np.uint32).reshape(64, 80, 3) // 61 % 256
+    stream = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(stream, "TIFF", tiffinfo={0x0112: turn})
+    content = stream.getvalue()
+    opened = to_rgb(Image.open(io.BytesIO(content)))
+    assert np.array_equal(np.asarray(opened), np.asarray(to_rgb(content)))
+    assert opened.size == ((80, 64) if turn < 5 else (64, 80))

@@ -16,13 +16,16 @@ import pandas as pd
 
 from dermhub.data.image_files import plain, without_suffix
 from dermhub.data.sources import delimited, diagnoses, formats
-from dermhub.data.sources.delimited import Sheet
+from dermhub.data.sources.delimited import Sheet, fold
 from dermhub.data.sources.formats import ABOUT, Format
 from dermhub.errors import DataError, Say, silent, some
 from dermhub.tasks import LESION_NAMES, MALIGNANT, Task
 
 MALIGNANCY = "malignancy"
 """Column with "benign", "malignant" or "": what a table says beside the name of the diagnosis."""
+
+NUMBERED_ANEW = 0.1
+"""Share of lesion ids with several patients from which on lesions are numbered by patient."""
 
 OLDEST = 130
 """Years beyond which an age is an error."""
@@ -76,7 +79,7 @@ def read(
         if about:
             table[name] = _about(joined, name, about, say)
     _check_twice(path, table)
-    _join_patients(table)
+    _join_patients(path, table)
     say(_how(path, kind, joined, table))
     return table
 
@@ -211,11 +214,19 @@ def _agree(code: str, said: set[str]) -> bool:
 def _one_hot(sheet: Sheet, kind: Format) -> list[str]:
     """Return the code of each row that has a 1 in one of several columns."""
     columns = [column for column in kind.one_hot if sheet.has(column)]
+    others = [name for name in sheet.heading if _is_other_class(name, kind)]
+    if others:
+        raise DataError(
+            f"{sheet.path} has the column(s) {some(others)} beside {', '.join(columns)}, and "
+            f"{kind.name} has no such: name the columns to read with --columns."
+        )
     codes, wrong = [], []
     cells = zip(*map(sheet.column, columns), strict=True)
     for line, row in zip(sheet.lines, cells, strict=True):
         marked = [column for column, cell in zip(columns, row, strict=True) if _is_one(cell)]
-        if len(marked) > 1 or (not marked and not kind.otherwise) or not all(map(_is_mark, row)):
+        # Only a 0 in every column says that it is none of them.
+        none = bool(kind.otherwise) and all(row)
+        if len(marked) > 1 or not (marked or none) or not all(map(_is_mark, row)):
             wrong.append(line)
         codes.append(kind.one_hot[marked[0]] if marked else kind.otherwise)
     if wrong:
@@ -224,6 +235,12 @@ def _one_hot(sheet: Sheet, kind: Format) -> list[str]:
             f"line(s) {some(wrong)}: expected a table of true labels."
         )
     return codes
+
+
+def _is_other_class(heading: str, kind: Format) -> bool:
+    """Tell if a column is named like a diagnosis that a format of marks doesn't have."""
+    columns = {fold(name) for name in (*kind.one_hot, *kind.malignant)}
+    return fold(heading) not in columns and diagnoses.code_of(heading) in LESION_NAMES
 
 
 def _is_one(cell: str) -> bool:
@@ -325,17 +342,24 @@ def _check_twice(path: Path, table: pd.DataFrame) -> None:
         )
 
 
-def _join_patients(table: pd.DataFrame) -> None:
+def _join_patients(path: Path, table: pd.DataFrame) -> None:
     """Give each lesion the one patient that it belongs to, in place.
 
     Where lesions are numbered anew for each patient, their ids get the patient's, as a hash: a
-    model folder that is published holds lesion ids, and must not hold those of patients.
+    model folder that is published holds lesion ids, and must not hold those of patients. A few
+    lesions of several patients are mistakes, and raise DataError.
     """
     if not {"lesion_id", "patient_id"} <= set(table):
         return
     named = table[(table["lesion_id"] != "") & (table["patient_id"] != "")]
     patients = named.groupby("lesion_id")["patient_id"].agg(["nunique", "first"])
-    if (patients["nunique"] > 1).any():
+    shared = patients["nunique"] > 1
+    if shared.any() and shared.mean() < NUMBERED_ANEW:
+        raise DataError(
+            f"{path} has {int(shared.sum())} lesion(s) of more than one patient "
+            f"({some(patients.index[shared])}): correct the patient or the lesion."
+        )
+    if shared.any():
         table["lesion_id"] = [
             f"{hide(patient)}-{lesion}" if lesion and patient else lesion
             for lesion, patient in zip(table["lesion_id"], table["patient_id"], strict=True)
