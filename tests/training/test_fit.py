@@ -226,7 +226,8 @@ def test_a_run_stopped_in_its_first_epoch_starts_from_its_weights_again(
     ]
     run_training(*options, "--out", tmp_path / "whole")
     (tmp_path / "stopped").mkdir()
-    shutil.copy(tmp_path / "whole" / "train_config.json", tmp_path / "stopped")
+    for name in ("train_config.json", "images.csv"):
+        shutil.copy(tmp_path / "whole" / name, tmp_path / "stopped")
     run_training("--resume", tmp_path / "stopped")
     assert same_tensors(tmp_path / "stopped" / WEIGHTS, tmp_path / "whole" / WEIGHTS)
     # Seven classes in the file, two in the run: the last layer is new, the rest began where the
