@@ -213,6 +213,20 @@ def test_lesions_that_are_numbered_for_each_patient_are_told_apart(tmp_path: Pat
     assert not table["lesion_id"].str.contains("MRN").any()
 
 
+def test_a_column_without_a_word_for_malignancy_is_not_passed_over(tmp_path: Path) -> None:
+    text = "file,kind,sex\na,nv,F\nb,mel,M"
+    assert refusal(tmp_path, text, "image=file,dx=kind,malignant=sex").endswith(
+        "has no word for benign or malignant in sex (F, M): expected benign and malignant, yes and "
+        "no, or 0 and 1."
+    )
+
+
+def test_an_option_to_copy_is_quoted(tmp_path: Path) -> None:
+    assert refusal(tmp_path, "File Name,Diagnosis (histo)\na,nv").endswith(
+        "--columns 'image=File Name,dx=Diagnosis (histo)'."
+    )
+
+
 def test_one_wrong_patient_renames_no_lesion(tmp_path: Path) -> None:
     rows = [f"i{n}{k},nv,L{n},P{n}" for n in range(20) for k in range(2)]
     rows[0] = "i00,nv,L0,P999"

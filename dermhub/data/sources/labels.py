@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -130,7 +131,8 @@ def _example(heading: Sequence[str]) -> str:
         return next((name for name in heading if re.search(words, name, re.I)), default)
 
     image = like("im(a)?g|file|photo|path|name", "COLUMN")
-    return f"image={image},dx={like('dx|diag|label|class|disease|target', 'COLUMN')}"
+    dx = like("dx|diag|label|class|disease|target", "COLUMN")
+    return shlex.quote(f"image={image},dx={dx}")
 
 
 def _filled(sheet: Sheet, column: str) -> list[str]:
@@ -160,6 +162,13 @@ def _labels(sheet: Sheet, kind: Format) -> tuple[list[str], list[str]]:
     codes = _one_hot(sheet, kind) if kind.one_hot else [""] * len(sheet.lines)
     texts = list(zip(*map(sheet.column, names), strict=True)) if names else [()] * len(codes)
     stated = list(zip(*map(sheet.column, words), strict=True)) if words else [()] * len(codes)
+    for column, cells in zip(words, zip(*stated, strict=True), strict=False):
+        if any(cells) and not any(map(diagnoses.malignancy_of, cells)):
+            raise DataError(
+                f"{sheet.path} has no word for benign or malignant in {sheet.name(column)} "
+                f"({some(sorted({cell for cell in cells if cell}))}): expected benign and "
+                "malignant, yes and no, or 0 and 1."
+            )
     malignancy = []
     torn, empty = [], []
     for place, line in enumerate(sheet.lines):
