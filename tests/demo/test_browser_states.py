@@ -116,8 +116,8 @@ def test_no_old_answer_is_seen_beside_a_new_image_on_a_slow_line(
     else:
         clear(page)
         page.locator("#image input[type=file]").set_input_files(images["suspicious"])
-    # At once, with no answer of the server.
-    assert page.evaluate("document.documentElement.dataset.check") == "busy"
+    # At once, before an answer of the server can have come.
+    page.wait_for_function("document.documentElement.dataset.check === 'busy'", timeout=1000)
     nothing_of_it(page)
     page.evaluate(WATCH)
     answered(page).wait_for()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,14 @@ def test_many_images_give_a_table_and_a_csv(
     assert page.evaluate("window.dermhub.image.name") == images["highly suspicious"].name
 
 
-def test_the_progress_of_many_images_is_shown(open_page: Open, images: dict[str, Path]) -> None:
+def copies(image: Path, number: int, folder: Path) -> list[Path]:
+    """Copies of an image under names of their own: one file several times is refused."""
+    return [Path(shutil.copy(image, folder / f"{n}{image.suffix}")) for n in range(number)]
+
+
+def test_the_progress_of_many_images_is_shown(
+    open_page: Open, images: dict[str, Path], tmp_path: Path
+) -> None:
     page = open_page()
     page.evaluate(
         """() => {
@@ -91,7 +99,7 @@ def test_the_progress_of_many_images_is_shown(open_page: Open, images: dict[str,
             }).observe(document.body, { childList: true, subtree: true, attributes: true });
         }"""
     )
-    upload_several(page, [images["low"]] * 6)
+    upload_several(page, copies(images["low"], 6, tmp_path))
     page.get_by_role("button", name="Check 6 images").click()
     checked(page).get_by_text("6 images done: 6 low.").wait_for()
     seen = page.evaluate("window.progress")
@@ -100,12 +108,14 @@ def test_the_progress_of_many_images_is_shown(open_page: Open, images: dict[str,
     assert page.locator("#table progress").count() == 0
 
 
-def test_other_files_take_the_old_table_away(open_page: Open, images: dict[str, Path]) -> None:
+def test_other_files_take_the_old_table_away(
+    open_page: Open, images: dict[str, Path], tmp_path: Path
+) -> None:
     page = open_page()
     page.get_by_role("tab", name="Many images").click()
     page.get_by_role("button", name="Check the images").click()
     page.get_by_role("alert").get_by_text("Choose one or more images first").wait_for()
-    upload_several(page, [images["low"]] * 30)
+    upload_several(page, copies(images["low"], 30, tmp_path))
     page.get_by_role("button", name="Check 30 images").click()
     page.locator("#table progress").wait_for()
     page.locator("#files").get_by_label("Clear").first.click()
