@@ -124,7 +124,7 @@ class Sweeper:
             if self._problem is None:
                 self._seen = visited
             else:
-                # What a failed round did not see keeps its age.
+                # A file that a failed round did not see keeps its age.
                 self._seen |= visited
         # Whatever it is: what is not deleted now is deleted in the next round.
         except Exception as error:

@@ -112,7 +112,7 @@ def one_sentence(loader: DataLoader[Any]) -> Iterator[list[torch.Tensor]]:
 
 
 def _problem_of_processes(error: Exception) -> str | None:
-    """What became of a loader's processes, in a few words; None for an error in our own code."""
+    """Say in a few words what became of a loader's processes; None for an error in our own code."""
     text = str(error)
     if text.startswith("Caught "):
         # Raised in a process, and its traceback with it.

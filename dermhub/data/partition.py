@@ -103,7 +103,7 @@ def divide(table: pd.DataFrame) -> dict[str, str]:
 
 
 def _units(table: pd.DataFrame) -> pd.Series:
-    """What is never divided, for each image: its patient where one is known, else its lesion."""
+    """Return what is never divided, for each image: its patient where known, else its lesion."""
     lesions = canonical(table["lesion_id"])
     if PATIENT not in table:
         return lesions
