@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dermhub.concern import Concern
+    from dermhub.data.cells import to_cell
     from dermhub.errors import (
         ConfigError,
         DataError,
@@ -44,6 +45,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "concern": ("Concern",),
+    "data.cells": ("to_cell",),
     "errors": (
         "ConfigError",
         "DataError",
@@ -103,6 +105,7 @@ __all__ = [
     "plain_name",
     "shipped",
     "stability",
+    "to_cell",
 ]
 
 

@@ -13,7 +13,7 @@ from demo.models import Pair
 from demo.page.html import data_uri, fill
 from demo.page.view import whole_percent
 from demo.read_upload import Uploads, for_visitor
-from dermhub import DermhubError, Photo, Zone
+from dermhub import DermhubError, Photo, Zone, to_cell
 
 MOST = 100
 """Files in one go."""
@@ -136,12 +136,12 @@ def as_csv(records: Sequence[dict[str, Any]]) -> str:
     out.writerow(columns)
     for record in records:
         if record["error"]:
-            out.writerow([_harmless(record["file"]), record["error"], *[""] * (len(columns) - 2)])
+            out.writerow([to_cell(record["file"]), record["error"], *[""] * (len(columns) - 2)])
             continue
         why = " ".join(f"{reason['title']}. {reason['sentence']}" for reason in record["reasons"])
         out.writerow(
             [
-                _harmless(record["file"]),
+                to_cell(record["file"]),
                 "",
                 record["zone"],
                 "yes" if record["refused"] else "no",
@@ -156,8 +156,3 @@ def as_csv(records: Sequence[dict[str, Any]]) -> str:
             ]
         )
     return stream.getvalue()
-
-
-def _harmless(name: str) -> str:
-    # A spreadsheet would compute a name that begins like a formula.
-    return f"'{name}" if name[:1] in ("=", "+", "-", "@", "\t", "\r") else name

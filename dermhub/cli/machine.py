@@ -85,14 +85,14 @@ def sentence(error: BaseException) -> str:
         return environment.home_problem() or (
             "The home folder can't be told: set HOME to a folder that can be written."
         )
-    for name in dict.fromkeys(_suspects(error)):
-        problems = environment.hub_problems() | environment.requests_problems()
-        value = os.environ[name]
-        return problems.get(name) or (
-            f"{name} is {value[:80]!r}, with which a library fails ({type(error).__name__}: "
-            f"{text[:160]}): correct or unset it."
-        )
-    return ""
+    name = next(_suspects(error), None)
+    if name is None:
+        return ""
+    problems = environment.hub_problems() | environment.requests_problems()
+    return problems.get(name) or (
+        f"{name} is {os.environ[name][:80]!r}, with which a library fails ({type(error).__name__}: "
+        f"{text[:160]}): correct or unset it."
+    )
 
 
 def _suspects(error: BaseException) -> Iterator[str]:
