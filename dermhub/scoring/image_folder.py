@@ -217,10 +217,7 @@ def score_batch(
         rows[place] = prediction.to_csv_row(prediction.to_record(chosen[place], answer))
     columns = (*prediction.csv_columns(classifier.classes), ERROR)
     for row, digest in zip(rows, digests, strict=True):
-        cells = (row.get(name) for name in columns)
-        row[CHECK] = stale_rows.row_digest(
-            digest, ["" if cell is None else str(cell) for cell in cells]
-        )
+        row[CHECK] = stale_rows.row_digest(digest, _cells(row, columns))
     return rows
 
 
