@@ -14,6 +14,8 @@
   // Path and model of the latest request.
   let begun = "";
   const image = { name: "", preview: "" };
+  // Name of the file that an example or a row of the table is loading.
+  let loading = "";
 
   const live = () => document.getElementById("derm-live");
 
@@ -37,9 +39,10 @@
   };
 
   // The visitor has chosen something new: nothing of the old answer may be seen from here on.
-  const replace = (name, address) => {
+  const replace = (name, address, file = name) => {
     tickets.check += 1;
     awaiting = true;
+    loading = file;
     keepProblem = false;
     moveFocus = true;
     image.name = name;
@@ -100,10 +103,12 @@
     },
     ticket: () => tickets.check,
     // An example was loaded; where it is the image that was there already, no change follows.
-    settled() {
+    // On a slow line the visitor may have chosen another image since: that one is still awaited.
+    settled(given) {
+      const ticket = tickets.check;
       setTimeout(() => {
         const shown = document.querySelector("#answer [data-ticket]");
-        if (!awaiting || !shown) return;
+        if (!awaiting || !shown || ticket !== tickets.check || given?.orig_name !== loading) return;
         awaiting = false;
         tickets.check = Number(shown.dataset.ticket);
         refresh();
@@ -190,7 +195,9 @@
     "click",
     (event) => {
       const example = event.target.closest("#examples button");
-      if (example) replace(example.textContent.trim(), example.querySelector("img")?.src || "");
+      if (!example) return;
+      const address = example.querySelector("img")?.src || "";
+      replace(example.textContent.trim(), address, decodeURIComponent(address.split("/").pop()));
     },
     true,
   );

@@ -44,6 +44,9 @@ By default Gradio drops a request while another is answered, and an image that w
 would never be read.
 """
 
+SETTLED = "(image) => { window.dermhub.settled(image); }"
+"""Tells the page's scripts that an example, or a row of the table, was loaded."""
+
 CALLED = "element.addEventListener('derm', (event) => trigger(event.detail))"
 """Lets the page's scripts start events of an HTML component."""
 
@@ -176,8 +179,7 @@ def _one_image(shared: Shared, examples: list[str], labelled: bool) -> gr.Image:
     holding = shown.click(hold, given, checked, js=with_ticket, **EACH, **LIMITS)
     holding.failure(refused, shared.ticket, checked, js=latest, queue=False, **PRIVATE)
     shown.clear(None, None, image, js="() => null", **PRIVATE)
-    settled = "() => { window.dermhub.settled(); }"
-    tried.load_input_event.then(None, None, None, js=settled, **PRIVATE)
+    tried.load_input_event.then(None, image, None, js=SETTLED, **PRIVATE)
     return image
 
 
@@ -257,7 +259,7 @@ def _several_images(shared: Shared, image: gr.Image) -> None:
         queue=False,
         **PRIVATE,
     )
-    opened.then(None, None, None, js="() => { window.dermhub.settled(); }", **PRIVATE)
+    opened.then(None, image, None, js=SETTLED, **PRIVATE)
 
 
 def _measured(shared: Shared, tab: gr.Tab) -> None:

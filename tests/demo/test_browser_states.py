@@ -125,6 +125,29 @@ def test_no_old_answer_is_seen_beside_a_new_image_on_a_slow_line(
     assert page.evaluate("window.stale") == 0
 
 
+def test_an_example_that_was_loaded_late_does_not_bring_its_answer_back(page: Any) -> None:
+    page.get_by_role("button", name="Mole", exact=True).click()
+    answered(page)
+    page.wait_for_timeout(500)
+    slow_line(page, 1500)
+    page.evaluate(WATCH)
+    page.get_by_role("button", name="Keratosis").click()
+    # On such a line Gradio may say only now that the first example was loaded.
+    page.evaluate("window.dermhub.settled({ orig_name: '2-mole.jpg' })")
+    page.wait_for_timeout(600)
+    nothing_of_it(page)
+    answered(page).wait_for()
+    assert page.evaluate("window.stale") == 0
+    assert page.evaluate("window.dermhub.image.name") == "4-keratosis.jpg"
+
+
+def test_an_example_that_is_there_already_keeps_its_answer(page: Any) -> None:
+    for _ in range(2):
+        page.get_by_role("button", name="Mole", exact=True).click()
+        answered(page)
+    assert page.evaluate("window.dermhub.image.name") in ("Mole", "2-mole.jpg")
+
+
 def test_nothing_old_is_seen_while_another_model_answers(
     page: Any, images: dict[str, Path]
 ) -> None:
