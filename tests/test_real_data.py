@@ -200,8 +200,7 @@ def test_the_second_opinion_lowers_no_number(folders: tuple[Path, Path]) -> None
     assert np.mean(noted) <= 0.04
 
 
-# The larger models' gates are still those before refusals of malignant images were bounded.
-@pytest.mark.parametrize("model", [each for each in MODELS if "accurate" not in str(each.id)])
+@pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize(("block", "most"), [("validation", 0.01), ("test", 0.015)])
 def test_few_malignant_images_are_refused(model: Path, block: str, most: float) -> None:
     content = json.loads((model / "metrics.json").read_text())
