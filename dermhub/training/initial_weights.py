@@ -74,10 +74,12 @@ def fit_names(
     `backbone_names` are those of the model without its last layer, and `head_names` those of that
     layer, which is trained anew. Tensors that still have other names keep them, so that the caller
     refuses them. Raises ModelError, which names the file as `source`, where only some names have a
-    wrapper's prefix, and where all have the prefix of an unknown one.
+    wrapper's prefix, where a name is there with and without it, and where all have the prefix of an
+    unknown one.
     """
     notes = []
     named = dict(stored)
+    _check_two_models(named, backbone_names, source)
     removed = ""
     needed = {name for name in backbone_names if not name.endswith(COUNTER)}
     while not needed <= set(named):
@@ -100,6 +102,18 @@ def fit_names(
         )
         named = {name: tensor for name, tensor in named.items() if name not in head}
     return named, notes
+
+
+def _check_two_models(names: Tensors, wanted: set[str], source: str) -> None:
+    """Raise ModelError where tensors are there both with and without a prefix of `PREFIXES`."""
+    for prefix in PREFIXES:
+        twice = [name for name in names if prefix + name in names]
+        if twice and not any(name.startswith(prefix) for name in wanted):
+            raise ModelError(
+                f"{source} has {len(twice)} tensor(s) under two names ({twice[0]} and "
+                f"{prefix}{twice[0]}), and so two models: save the state_dict() of one of them "
+                "alone and give that file."
+            )
 
 
 def _wrapper(names: Tensors, wanted: set[str], source: str) -> str:

@@ -121,7 +121,7 @@ def test_formats(name: str, tmp_path: Path, capsys: Capture) -> None:
     # For the seven classes nothing is made of what is none of them.
     assert dx(table, LESION) == codes
     assert [BINARY.class_of(label) for label in dx(table, BINARY)] == two
-    assert f"labels.csv was read as {name}: image in " in capsys.readouterr().err
+    assert f"read labels.csv as {name}: image from `" in capsys.readouterr().err
 
 
 def test_every_format_is_tested_and_explained() -> None:
@@ -131,8 +131,9 @@ def test_every_format_is_tested_and_explained() -> None:
 def test_a_table_is_said_to_be_read_in_one_sentence(tmp_path: Path, capsys: Capture) -> None:
     read(tmp_path, FORMATS["PAD-UFES-20"][0])
     assert capsys.readouterr().err == (
-        "dermhub: labels.csv was read as PAD-UFES-20: image in img_id, diagnosis in diagnostic, "
-        "lesion in lesion_id, patient in patient_id; 3 image(s), 3 lesion(s), 2 patient(s).\n"
+        "dermhub: read labels.csv as PAD-UFES-20: image from `img_id`, diagnosis from `diagnostic`, "
+        "lesion from `lesion_id`, patient from `patient_id`, age from `age`, sex from `gender`; "
+        "3 images, 3 lesions, 2 patients.\n"
     )
 
 
@@ -313,8 +314,9 @@ def test_columns_of_any_table(tmp_path: Path, capsys: Capture) -> None:
         "lesion_id": ["P1", "P2"],
         "sex": ["f", "m"],
     }
-    assert "read as --columns: image in filename, diagnosis in diagnosis, lesion in patient" in (
-        capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        "dermhub: read labels.csv: image from `filename`, diagnosis from `diagnosis`, lesion from "
+        "`patient`, sex from `sex of patient`; 2 images, 2 lesions.\n"
     )
 
 
@@ -368,7 +370,8 @@ def test_a_table_beside_completes_the_labels(tmp_path: Path, capsys: Capture) ->
     assert list(table["lesion_id"]) == ["", "L2"]
     assert table["age"].tolist() == pytest.approx([math.nan, 50], nan_ok=True)
     assert (
-        "ISIC_2019_Metadata.csv completes the table: age_approx, lesion_id; it lacks 1 image(s)."
+        "ISIC_2019_Metadata.csv completes GroundTruth.csv: lesion_id, age_approx; it lacks 1 "
+        "image(s)."
         in capsys.readouterr().err
     )
 

@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dermhub.errors import DataError
+from dermhub.errors import DataError, some
 from dermhub.images.unreadable_files import HEAD, kind_of
 
 SEPARATORS = (",", ";", "\t", "|")
@@ -64,7 +64,7 @@ class Sheet:
     guessed: bool = False
 
     def has(self, name: str) -> bool:
-        """Tell if the table has a column, whatever the case and blanks of its heading."""
+        """Tell if the table has a column; headings are compared by `fold`."""
         return fold(name) in map(fold, self.heading)
 
     def name(self, name: str) -> str:
@@ -82,8 +82,25 @@ class Sheet:
         cells = map(_clean, self.cells[self.heading.index(self.name(name))])
         return ["" if cell in EMPTY else cell for cell in cells]
 
+    def check_line_breaks(self, name: str) -> None:
+        """Raise DataError where a cell of a column has a line break, which may hide rows."""
+        cells = self.cells[self.heading.index(self.name(name))]
+        broken = [
+            line
+            for cell, line in zip(cells, self.lines, strict=True)
+            if re.search(r"[\r\n]", cell.strip())
+        ]
+        if broken:
+            raise DataError(
+                f"{self.path} has a line break in a cell of {self.name(name)}, in the row(s) that "
+                f"begin in line {some(broken)}, and may lose the rows behind it: expected a row a "
+                "line; close the quotation mark, or remove the break."
+            )
+
     def with_column(self, name: str, cells: list[str]) -> Sheet:
-        """Return the table with one more column."""
+        """Return the table with one more column, or with other cells in the one that it has."""
+        if self.has(name):
+            return replace(self, cells=self.cells | {self.heading.index(self.name(name)): cells})
         more = {len(self.heading): cells}
         return replace(self, heading=(*self.heading, name), cells=self.cells | more)
 
@@ -94,9 +111,12 @@ def _clean(cell: str) -> str:
 
 
 def fold(name: str) -> str:
-    """Return a heading in lower case, "_" for its blanks and hyphens: "Image ID" is image_id."""
-    text = unicodedata.normalize("NFKC", name).strip(" \t\"'\ufeff\u200b").casefold()
-    return re.sub(r"[\s-]+", "_", text)
+    """Return a heading in the form in which two are compared.
+
+    Case, blanks, hyphens, underscores and points make no difference: "Image ID" is image_id.
+    """
+    text = unicodedata.normalize("NFKC", name).casefold()
+    return re.sub("[\\s\"'_.\u2010-\u2015\ufeff\u200b-]+", "", text)
 
 
 def read(path: Path, wanted: Collection[str] | None = None) -> Sheet:
@@ -236,7 +256,11 @@ def _parsed(
         line = 0
         try:
             rows = ((line := number + skipped, row) for number, row in _numbered(reader))
-            return _sheet(rows, empty, wanted)
+            sheet = _sheet(rows, empty, wanted)
+            if not strict:
+                # A lenient reader takes all that follows an open quotation mark for one cell.
+                _check_closed(text, separator, line - skipped)
+            return sheet
         except csv.Error as error:
             reason = str(error)
             if "unexpected end of data" in reason:
@@ -246,6 +270,17 @@ def _parsed(
                 continue
             raise no_table(empty.path, f"{reason}, in the row after line {line}") from None
     raise AssertionError("the second reading returns or raises")
+
+
+def _check_closed(text: str, separator: str, line: int) -> None:
+    """Raise csv.Error where the last row, which begins in a line, has an open quotation mark."""
+    lines = list(io.StringIO(text, newline=""))[line - 1 :]
+    try:
+        for _ in csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True):
+            pass
+    except csv.Error as error:
+        if "unexpected end of data" in str(error):
+            raise
 
 
 def _sheet(

@@ -95,14 +95,28 @@ def folders(folder: Path) -> list[Path]:
 
 
 def _is_class(folder: Path) -> bool:
-    return code_of(folder.name) in (*LESION_NAMES, *BINARY.classes)
+    return _is_name_of_class(folder.name)
+
+
+def _is_name_of_class(name: str) -> bool:
+    return code_of(name) in (*LESION_NAMES, *BINARY.classes)
+
+
+def _contradicts(inner: str, outer: str) -> bool:
+    """Tell if a folder inside that of a class is called like a class that isn't of it."""
+    codes = {code_of(inner), code_of(outer)}
+    two = {str(BINARY.class_of(code)) for code in codes}
+    if not _is_name_of_class(inner) or len(codes) == 1:
+        return False
+    # Actinic keratoses are benign in some data: benign/akiec is no contradiction.
+    return not codes & set(BINARY.classes) or (len(two) > 1 and "akiec" not in codes)
 
 
 def _rows(layout: Layout, say: Say) -> list[dict[str, str]]:
     """Return a row for each image in the folder of a class, whatever its name."""
     rows: list[dict[str, str]] = []
     taken: set[tuple[str, ...]] = set()
-    outside, copies = [], []
+    outside, copies, torn, split_inside = [], [], [], []
     _say_unused(layout, say)
     for split, folder in (layout.parts or {"": layout.root}).items():
         _check_folders(folder)
@@ -116,6 +130,12 @@ def _rows(layout: Layout, say: Say) -> list[dict[str, str]]:
             if len(parts) < 2:
                 outside.append(image_id)
                 continue
+            inner = parts[1:-1]
+            if any(_contradicts(name, parts[0]) for name in inner):
+                torn.append(image_id)
+                continue
+            if any(name.casefold() in names for names in PARTS.values() for name in inner):
+                split_inside.append(image_id)
             lesion = partition.file_id(path)
             if (split, parts[0], path.stem, lesion) in taken:
                 copies.append(image_id)
@@ -128,6 +148,18 @@ def _rows(layout: Layout, say: Say) -> list[dict[str, str]]:
                 "lesion_id": lesion,
             }
             rows.append(row | ({"split": split} if split else {}))
+    if torn:
+        raise DataError(
+            f"{layout.root}: the folders of {len(torn)} image(s) name two classes "
+            f"({some(torn, 3)}): move each image into the folder of its class, or rename the inner "
+            "folder."
+        )
+    if split_inside:
+        say(
+            f"{layout.root}: {len(split_inside)} image(s) lie in folders called like splits inside "
+            f"those of classes ({some(split_inside, 3)}), which divide nothing: expected "
+            "train/CLASS and test/CLASS."
+        )
     for names, reason in (
         (outside, "lie in no folder of a class"),
         (copies, "are copies of one with the same name"),
