@@ -173,8 +173,10 @@ def test_images_of_training_lesions_are_warned_of(
     options = ["--model", tiny_binary_model, "--images", images, "--labels", table, "--workers", 0]
     code, out, err = command("evaluate", *options)
     assert (code, json.loads(out)["images_of_training_lesions"]) == (0, 2)
-    read = "image from `image_id`, diagnosis from `dx`, lesion from `lesion_id`; 3 images, 2 lesions"
-    read = f"dermhub: read labels.csv as HAM10000: {read}.\n"
+    read = (
+        "dermhub: read labels.csv as HAM10000: image from `image_id`, diagnosis from `dx`, lesion "
+        "from `lesion_id`; 3 images, 2 lesions.\n"
+    )
     # Rows of other splits name their images, too.
     read += not_named(images, 3, "photo-3.png, photo-4.png, photo-5.png")
     assert err.startswith(

@@ -131,9 +131,9 @@ def test_every_format_is_tested_and_explained() -> None:
 def test_a_table_is_said_to_be_read_in_one_sentence(tmp_path: Path, capsys: Capture) -> None:
     read(tmp_path, FORMATS["PAD-UFES-20"][0])
     assert capsys.readouterr().err == (
-        "dermhub: read labels.csv as PAD-UFES-20: image from `img_id`, diagnosis from `diagnostic`, "
-        "lesion from `lesion_id`, patient from `patient_id`, age from `age`, sex from `gender`; "
-        "3 images, 3 lesions, 2 patients.\n"
+        "dermhub: read labels.csv as PAD-UFES-20: image from `img_id`, diagnosis from "
+        "`diagnostic`, lesion from `lesion_id`, patient from `patient_id`, age from `age`, sex "
+        "from `gender`; 3 images, 3 lesions, 2 patients.\n"
     )
 
 
@@ -371,8 +371,7 @@ def test_a_table_beside_completes_the_labels(tmp_path: Path, capsys: Capture) ->
     assert table["age"].tolist() == pytest.approx([math.nan, 50], nan_ok=True)
     assert (
         "ISIC_2019_Metadata.csv completes GroundTruth.csv: lesion_id, age_approx; it lacks 1 "
-        "image(s)."
-        in capsys.readouterr().err
+        "image(s)." in capsys.readouterr().err
     )
 
 

@@ -193,7 +193,7 @@ def test_a_split_keeps_its_own_lesions(tiny_data: Path, tmp_path: Path) -> None:
 def test_a_split_needs_lesion_ids(tiny_data: Path, tmp_path: Path) -> None:
     path = labels(tmp_path, image_id=ids(2), dx=["nv", "mel"])
     with pytest.raises(
-        DataError, match=r"^--split test needs a column lesion_id in .*, which has image_id, dx: name t"
+        DataError, match=r"^--split test needs a column lesion_id in .*, which has image_id, dx: n"
     ):
         read_labelled(tiny_data, path, BINARY, "test")
 

@@ -50,7 +50,7 @@ def complete(sheet: Sheet, kind: Format, beside: Sequence[Path], ids: list[str],
                 cells = other.column(theirs)
                 given = ["" if row is None else cells[row] for row in rows]
                 ours = next(filter(sheet.has, names), theirs)
-                sheet, change = _with_cells(sheet, ours, given)
+                sheet, change = _with_cells(sheet, ours, given, path, say)
                 changes += [change] if change else []
         if changes:
             absent = sum(row is None for row in rows)
@@ -84,18 +84,25 @@ def _rows(ids: list[str], keys: list[str]) -> list[int | None]:
     return rows
 
 
-def _with_cells(sheet: Sheet, column: str, given: list[str]) -> tuple[Sheet, str]:
-    """Add a column, or fill the empty cells of the one that is there; says in words what it did."""
+def _with_cells(
+    sheet: Sheet, column: str, given: list[str], path: Path, say: Say
+) -> tuple[Sheet, str]:
+    """Add a column, or fill the empty cells of the one that is there, and name what was done."""
     if not sheet.has(column):
         return sheet.with_column(column, given), column
     cells = sheet.column(column)
-    filled = sum(not cell and bool(new) for cell, new in zip(cells, given, strict=True))
     torn = [
         line
         for line, cell, new in zip(sheet.lines, cells, given, strict=True)
         if cell and new and cell != new
     ]
-    words = [f"{filled} empty cell(s) of {column}"] if filled else []
-    words += [f"not {column} of line(s) {some(torn)}, where it says something else"] if torn else []
+    if torn:
+        say(
+            f"{path.name} has another {sheet.name(column)} for line(s) {some(torn)} of "
+            f"{sheet.path.name}, which keeps its own."
+        )
+    filled = sum(not cell and bool(new) for cell, new in zip(cells, given, strict=True))
+    if not filled:
+        return sheet, ""
     full = [cell or new for cell, new in zip(cells, given, strict=True)]
-    return sheet.with_column(column, full) if filled else sheet, ", ".join(words)
+    return sheet.with_column(column, full), f"{filled} empty cell(s) of {sheet.name(column)}"

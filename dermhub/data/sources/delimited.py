@@ -71,7 +71,11 @@ class Sheet:
         """Return a column's heading; raises DataError where it is there twice."""
         names = [heading for heading in self.heading if fold(heading) == fold(name)]
         if len(names) != 1:
-            raise DataError(f"{self.path} has {len(names)} columns {name}, expected one.")
+            alike = f" ({some(names)})" if len(set(names)) > 1 else ""
+            raise DataError(
+                f"{self.path} has {len(names)} columns {name}{alike}, expected one. Rename or "
+                "remove what is not wanted."
+            )
         return names[0]
 
     def column(self, name: str) -> list[str]:
