@@ -107,7 +107,7 @@ def fit_names(
 def _check_two_models(names: Tensors, wanted: set[str], source: str) -> None:
     """Raise ModelError where tensors are there both with and without a prefix of `PREFIXES`."""
     for prefix in PREFIXES:
-        twice = [name for name in names if prefix + name in names]
+        twice = sorted(name for name in names if prefix + name in names)
         if twice and not any(name.startswith(prefix) for name in wanted):
             raise ModelError(
                 f"{source} has {len(twice)} tensor(s) under two names ({twice[0]} and "

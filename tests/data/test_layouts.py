@@ -225,6 +225,52 @@ def test_images_without_labels_in_the_test_folder(layout: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("place", "refused"),
+    [
+        ("train/benign/malignant", True),
+        ("train/benign/deep/Melanoma", True),
+        ("test/malignant/nv", True),
+        ("train/benign/nv", False),
+        ("train/malignant/mel", False),
+        # Some data call actinic keratoses benign.
+        ("train/benign/akiec", False),
+        ("train/benign/benign", False),
+        ("train/benign/patient 7", False),
+    ],
+)
+def test_folders_that_name_two_classes(layout: Path, place: str, refused: bool) -> None:
+    fill(layout / place, 1, 50)
+    if refused:
+        assert refusal(layout) == (
+            f"FOLDER: the folders of 1 image(s) name two classes ({place}/0.jpg): move each image "
+            "into the folder of its class, or rename the inner folder."
+        )
+    else:
+        assert len(tables.read_table(layout, BINARY)) == 33
+
+
+def test_seven_classes_one_in_another(tmp_path: Path) -> None:
+    for number, code in enumerate(LESION_NAMES):
+        fill(tmp_path / code, 9, number)
+    fill(tmp_path / "mel" / "nv", 2, 50)
+    assert refusal(tmp_path, LESION).startswith(
+        "FOLDER: the folders of 2 image(s) name two classes (mel/nv/0.jpg, mel/nv/1.jpg): move"
+    )
+
+
+def test_splits_inside_classes_are_said_to_divide_nothing(tmp_path: Path, capsys: Capture) -> None:
+    for number, dx in enumerate(TWO):
+        fill(tmp_path / dx / "train", 12, number)
+        fill(tmp_path / dx / "test", 4, 10 + number)
+    tables.read_table(tmp_path, BINARY, say=note)
+    assert (
+        "32 image(s) lie in folders called like splits inside those of classes "
+        "(benign/test/0.jpg, benign/test/1.jpg, benign/test/2.jpg and 29 more), which divide "
+        "nothing: expected train/CLASS and test/CLASS." in capsys.readouterr().err
+    )
+
+
 def test_images_beside_the_classes_are_named(layout: Path, capsys: Capture) -> None:
     fill(layout / "train", 1, 30)
     fill(layout / "unlabelled", 1, 31)

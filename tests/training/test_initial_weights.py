@@ -188,6 +188,11 @@ def two_models(tensors: Tensors) -> Tensors:
     return {f"{p}.{k}": t.clone() for p in ("module", "ema") for k, t in tensors.items()}
 
 
+def twice(tensors: Tensors) -> Tensors:
+    """Hold the weights of two models, one of them without a prefix."""
+    return tensors | {f"module.{k}": t + 0 for k, t in tensors.items()}
+
+
 def unknown(tensors: Tensors) -> Tensors:
     """Put a prefix before all names that no common wrapper writes."""
     return {f"student.{k}": t for k, t in tensors.items()}
@@ -209,6 +214,11 @@ def eight_bits(tensors: Tensors) -> Tensors:
     [
         (wrap_half, r"has names with 'module\.' before them \(.*\) and names without it \("),
         (two_models, r"has names with 'module\.' before them \(.*\) and names without it \(ema"),
+        (
+            twice,
+            r"has \d+ tensor\(s\) under two names \((blocks.*) and "
+            r"module\.\1\), and so two models: save the state_dict\(\) of one of",
+        ),
         (unknown, r"has names that begin with 'student\.', a wrapper that is not known here: save"),
         (
             quantised,
