@@ -24,9 +24,6 @@ from dermhub.tasks import BINARY, LESION, LESION_NAMES, Task
 SUFFIXES = ("", ".csv", ".tab", ".tsv", ".txt", ".gz")
 """Endings of tables. The one of HAM10000 on Dataverse has none, or is a .tab."""
 
-MADE_ID = rf"(?:{labels.HIDDEN}-)?{partition.FILE_ID}"
-"""Pattern of the ids that `fill_lesions` makes."""
-
 WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 
 
@@ -151,7 +148,7 @@ def fill_lesions(table: pd.DataFrame, say: Say = silent) -> pd.DataFrame:
         )
     patients = table.get(partition.PATIENT, pd.Series("", index=table.index))
     ids = [
-        lesion or (f"{labels.hide(patient)}-" if patient else "") + partition.file_id(Path(path))
+        lesion or (f"{partition.hide(patient)}-" if patient else "") + partition.file_id(Path(path))
         for lesion, patient, path in zip(table["lesion_id"], patients, table["path"], strict=True)
     ]
     return table.assign(lesion_id=ids)
@@ -173,10 +170,10 @@ def tree(table: pd.DataFrame) -> str:
 
 def _of_lesions(part: pd.DataFrame) -> str:
     """Count the lesions, or else the patients, of which all images of a split are known to be."""
-    if not part["lesion_id"].str.fullmatch(MADE_ID).any():
+    if not part["lesion_id"].str.fullmatch(partition.MADE_ID).any():
         return f" of {part['lesion_id'].nunique():,} lesions"
-    patients = part.get(partition.PATIENT, pd.Series("", index=part.index)).fillna("")
-    return f" of {patients.nunique():,} patients" if (patients != "").all() else ""
+    patients = partition.patients_alone(part["lesion_id"])
+    return f" of {patients:,} patients" if patients else ""
 
 
 def _source(folder: Path, columns: str, table_only: bool, say: Say) -> Layout | Path:

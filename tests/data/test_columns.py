@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -94,11 +95,11 @@ def test_folders_of_classes_need_no_columns(tmp_path: Path, place: str) -> None:
     )
 
 
-def beside(folder: Path, text: str, more: str, columns: str = "") -> dict[str, list[object]]:
+def beside(folder: Path, text: str, more: str, columns: str = "") -> dict[Any, Any]:
     """Read labels that another table completes."""
     path = write(folder, text)
     other = write(folder, more, "meta.csv")
-    return labels.read(path, columns, [other], say=note).to_dict("list")  # type: ignore[return-value]
+    return labels.read(path, columns, [other], say=note).to_dict("list")
 
 
 def test_empty_cells_are_completed_by_the_table_beside(tmp_path: Path, capsys: Capture) -> None:

@@ -33,9 +33,8 @@ def complete(sheet: Sheet, kind: Format, beside: Sequence[Path], ids: list[str],
         image = _image_column(heading, kind)
         if not image or formats.fitting(heading.has):
             continue
-        roles = {"lesion": (kind.lesion,), "patient": (kind.patient,)}
-        roles |= {role: _names(kind, role) for role in ABOUT}
-        other = delimited.read(path, {image, *(name for names in roles.values() for name in names)})
+        roles = [(kind.lesion,), (kind.patient,), *(_names(kind, role) for role in ABOUT)]
+        other = delimited.read(path, {image, *(name for names in roles for name in names)})
         keys = list(map(id_of, other.column(image)))
         if len(set(keys)) < len(keys):
             raise DataError(f"{path} lists an image more than once: keep one row for each.")
@@ -44,7 +43,7 @@ def complete(sheet: Sheet, kind: Format, beside: Sequence[Path], ids: list[str],
             say(f"{path.name} names none of the images in {sheet.path.name}, and is not read.")
             continue
         changes = []
-        for names in roles.values():
+        for names in roles:
             theirs = next(filter(other.has, names), "")
             if theirs:
                 cells = other.column(theirs)

@@ -196,8 +196,13 @@ def from_option(option: str, kinds: list[Format]) -> Format:
     named = parse(option)
     kind = replace(kinds[0], name=f"{kinds[0].name} with --columns") if kinds else None
     if kind is None or "dx" in named or "malignant" in named:
-        labels = [(named[role],) if role in named else () for role in ("dx", "malignant")]
-        kind = Format("", (), kind.image if kind else "", *labels)
+        kind = Format(
+            "",
+            needs=(),
+            image=kind.image if kind else "",
+            diagnosis=(named["dx"],) if "dx" in named else (),
+            malignant=(named["malignant"],) if "malignant" in named else (),
+        )
     kind = replace(
         kind,
         image=named.get("image", kind.image),

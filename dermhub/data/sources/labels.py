@@ -5,7 +5,6 @@ All that a table lacks or says twice is refused here, by line and column, before
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shlex
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dermhub.data import partition
 from dermhub.data.image_files import id_of
 from dermhub.data.sources import delimited, diagnoses, formats, patients
 from dermhub.data.sources.beside import complete
@@ -21,9 +21,6 @@ from dermhub.data.sources.delimited import Sheet, fold
 from dermhub.data.sources.formats import Format
 from dermhub.errors import DataError, Say, silent, some
 from dermhub.tasks import LESION_NAMES, MALIGNANT, Task
-
-HIDDEN = "P[0-9a-f]{12}"
-"""Pattern of what `hide` returns."""
 
 MALIGNANCY = "malignancy"
 """Column with "benign", "malignant" or "": what a table says beside the name of the diagnosis."""
@@ -310,17 +307,12 @@ def _join_patients(path: Path, table: pd.DataFrame) -> None:
         )
     if shared.any():
         table["lesion_id"] = [
-            f"{hide(patient)}-{lesion}" if lesion and patient else lesion
+            f"{partition.hide(patient)}-{lesion}" if lesion and patient else lesion
             for lesion, patient in zip(table["lesion_id"], table["patient_id"], strict=True)
         ]
         return
     known = table["lesion_id"].map(patients["first"]).fillna("")
     table["patient_id"] = table["patient_id"].where(table["patient_id"] != "", known)
-
-
-def hide(patient: str) -> str:
-    """Return a name for a patient from which the id can't be read."""
-    return f"P{hashlib.sha256(patient.encode()).hexdigest()[:12]}"
 
 
 def _how(path: Path, kind: Format, sheet: Sheet, table: pd.DataFrame) -> str:
