@@ -81,11 +81,10 @@ def prepare() -> None:
         if value and not re.fullmatch(f"{setting}(,{setting})*", value):
             _drop(name, f"{name} is {value[:80]!r}, expected key:value: it is left out of account.")
     for name, expected in SETTINGS.items():
-        value = os.environ.get(name)
-        if value is not None and not re.fullmatch(PATTERNS[expected], value.strip(), re.I):
-            _drop(
-                name, f"{name} is {value[:40]!r}, expected {expected}: it is left out of account."
-            )
+        value = os.environ.get(name, "").strip()
+        if name in os.environ and not re.fullmatch(PATTERNS[expected], value, re.I):
+            problem = f"{name} is {value[:40]!r}, expected {expected}"
+            _drop(name, f"{problem}: it is left out of account.")
     for name in [name for name in os.environ if name.startswith("TQDM_") and name not in SETTINGS]:
         _drop(name, f"{name} is no setting of the progress bars here: it is left out of account.")
     # Matplotlib tells at length that it has nowhere to keep its list of fonts.

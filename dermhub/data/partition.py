@@ -25,6 +25,13 @@ SHARES = {"train": 0.72, "validation": 0.12, "test": 0.16}
 SAME_LESION = {"HAM_0004919": "HAM_0000140"}
 """Second id of a lesion -> its first: ISIC_0025226 and ISIC_0030074 are near-identical."""
 
+SPLIT_WORDS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val"),
+    "test": ("test", "testing"),
+}
+"""Split -> what its folder, or the cells of a table, may call it, in lower case."""
+
 FILE_ID = r"[0-9a-f]{16}"
 """Pattern of an id made of a file's bytes, where the data name no lesions.
 

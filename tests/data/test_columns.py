@@ -95,7 +95,7 @@ def test_folders_of_classes_need_no_columns(tmp_path: Path, place: str) -> None:
     )
 
 
-def beside(folder: Path, text: str, more: str, columns: str = "") -> dict[Any, Any]:
+def beside(folder: Path, text: str, more: str, columns: str = "") -> Any:
     """Read labels that another table completes."""
     path = write(folder, text)
     other = write(folder, more, "meta.csv")
@@ -164,6 +164,16 @@ def test_line_breaks_in_ids_and_labels_are_refused(tmp_path: Path, column: str) 
         "and may lose the rows behind it: expected a row a line; close the quotation mark, or "
         "remove the break."
     )
+
+
+def test_words_for_splits(tmp_path: Path) -> None:
+    words = ["Training", "train", "VAL", "valid", "Validation", "Testing", "test", "hold-out"]
+    rows = "".join(f"{n},nv,{word}\n" for n, word in enumerate(words))
+    table = labels.read(write(tmp_path, "image_id,dx,split\n" + rows))
+    # A word that is none of these is refused by the training that it is for.
+    assert list(table["split"]) == [
+        *("train", "train", "validation", "validation", "validation", "test", "test", "hold-out")
+    ]
 
 
 def test_patients_are_counted_where_lesions_are_unknown(tmp_path: Path) -> None:

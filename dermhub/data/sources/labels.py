@@ -71,7 +71,9 @@ def read(
         if joined.has(column):
             table[name] = joined.column(column)
     if sheet.has(kind.split):
-        table["split"] = [name.lower() for name in _filled(sheet, kind.split)]
+        splits = {word: split for split, words in partition.SPLIT_WORDS.items() for word in words}
+        cells = map(str.lower, _filled(sheet, kind.split))
+        table["split"] = [splits.get(cell, cell) for cell in cells]
     about = patients.columns(joined, kind)
     for name, column in about.items():
         table[name] = patients.read(joined, name, column, say)

@@ -13,15 +13,12 @@ from dermhub.data.sources.diagnoses import code_of
 from dermhub.errors import DataError, Say, silent, some
 from dermhub.tasks import BINARY, LESION_NAMES
 
-PARTS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val"),
-    "test": ("test", "testing"),
-}
-"""Split -> names of its folder, in lower case."""
-
 DEEPEST = 2
 """Folders below the one that is given in which a layout or a table is looked for."""
+
+
+SPLITS = frozenset(word for words in partition.SPLIT_WORDS.values() for word in words)
+"""Names of folders of splits, in lower case."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ def find(folder: Path) -> Layout | None:
     classes = 0
     for path in folders(folder):
         classes += _is_class(path)
-        for split, names in PARTS.items():
+        for split, names in partition.SPLIT_WORDS.items():
             if path.name.casefold() in names and any(map(_is_class, folders(path))):
                 if split in parts:
                     raise DataError(
@@ -134,7 +131,7 @@ def _rows(layout: Layout, say: Say) -> list[dict[str, str]]:
             if any(_contradicts(name, parts[0]) for name in inner):
                 torn.append(image_id)
                 continue
-            if any(name.casefold() in names for names in PARTS.values() for name in inner):
+            if any(name.casefold() in SPLITS for name in inner):
                 split_inside.append(image_id)
             lesion = partition.file_id(path)
             if (split, parts[0], path.stem, lesion) in taken:
