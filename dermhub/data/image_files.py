@@ -230,7 +230,9 @@ class Places:
 
 
 def no_folder(folder: Path) -> DataError:
-    """Return the error for a folder that is not there."""
+    """Return the error for a folder that is not there, or that is a file."""
+    if folder.is_file():
+        return DataError(f"{folder} is a file: give the folder that holds the images.")
     return DataError(f"There is no folder {folder}: give the folder that holds the images.")
 
 

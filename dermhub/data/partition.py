@@ -26,9 +26,9 @@ SAME_LESION = {"HAM_0004919": "HAM_0000140"}
 """Second id of a lesion -> its first: ISIC_0025226 and ISIC_0030074 are near-identical."""
 
 SPLIT_WORDS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val"),
-    "test": ("test", "testing"),
+    "train": ("train", "training", "train_set", "training_set", "trainset"),
+    "validation": ("validation", "valid", "val", "val_set", "valid_set", "validation_set", "dev"),
+    "test": ("test", "testing", "test_set", "testing_set", "testset"),
 }
 """Split -> what its folder, or the cells of a table, may call it, in lower case."""
 

@@ -171,9 +171,13 @@ def tree(table: pd.DataFrame) -> str:
 def _of_lesions(part: pd.DataFrame) -> str:
     """Count the lesions, or else the patients, of which all images of a split are known to be."""
     if not part["lesion_id"].str.fullmatch(partition.MADE_ID).any():
-        return f" of {part['lesion_id'].nunique():,} lesions"
+        return _of(part["lesion_id"].nunique(), "lesion")
     patients = partition.patients_alone(part["lesion_id"])
-    return f" of {patients:,} patients" if patients else ""
+    return _of(patients, "patient") if patients else ""
+
+
+def _of(count: int, word: str) -> str:
+    return f" of {count:,} {word}{'' if count == 1 else 's'}"
 
 
 def _source(folder: Path, columns: str, table_only: bool, say: Say) -> Layout | Path:
@@ -206,7 +210,8 @@ def _source(folder: Path, columns: str, table_only: bool, say: Say) -> Layout | 
             places = [*(layout.root for layout in inner), *inner_tables]
             raise DataError(
                 f"{folder} holds several data sets "
-                f"({some(path.relative_to(folder) for path in places)}): give one of them."
+                f"({some(path.relative_to(folder) for path in places)}): give one of them, or call "
+                "folders of splits train, val and test."
             )
         if inner:
             return inner[0]
@@ -262,14 +267,26 @@ def _one_table(folder: Path, tables: Sequence[Path]) -> Path:
     if not tables and len(others) == 1:
         # Reading it tells what it lacks.
         return others[0]
-    names = _names(tables or others)
-    also = f" There are {some(names)}." if names else ""
+    expected = "expected one with the columns image_id, dx and lesion_id"
+    if len(tables) > 1:
+        raise DataError(
+            f"{folder} holds {len(tables)} CSV tables, {expected}: take the others away, or join "
+            "them and say train, validation or test in a column split. There are "
+            f"{some(_names(tables))}."
+        )
+    also = f" There are {some(_names(others))}." if others else ""
     books = [path for path in image_files.entries(folder) if path.suffix.lower() in WORKBOOKS]
-    if books and not names:
+    if books and not others:
         also = f" {books[0].name} is a workbook: save it as CSV UTF-8."
+    elif len(places := layouts.with_images(folder)) > 1:
+        names = (path.relative_to(folder).as_posix() for path in places)
+        also += (
+            f" Images lie in {some(names)}: call at least two such folders by their classes, such "
+            "as benign and malignant, or nv and mel."
+        )
     raise DataError(
-        f"{folder} holds {len(names)} CSV tables, expected one with the columns image_id, dx and "
-        f"lesion_id, or folders train|test/benign|malignant.{also}"
+        f"{folder} holds {len(others)} CSV tables, {expected}, or folders "
+        f"train|test/benign|malignant.{also}"
     )
 
 

@@ -60,6 +60,12 @@ def from_file(
     if counters:
         notes.append(f"it lacks the counters {COUNTER} of its batch norms, which begin at 0")
         fitting |= {name: torch.zeros((), dtype=torch.int64) for name in counters}
+    negative = [name for name, values in fitting.items() if _has_negative_variance(name, values)]
+    if negative:
+        raise ModelError(
+            f"{path} holds negative variances in {some(negative)}: the file is damaged, save it "
+            "anew."
+        )
     backbone.load_backbone(model, fitting, architecture, str(path), whole)
     for note in notes if distributed.is_main() else []:
         print(f"dermhub: {path}: {note}.", file=sys.stderr)
@@ -149,6 +155,11 @@ def _common_prefix(names: Tensors, needed: set[str]) -> str:
         ),
         "",
     )
+
+
+def _has_negative_variance(name: str, values: torch.Tensor) -> bool:
+    """Tell if a tensor is a batch norm's variance and has a value below 0."""
+    return name.endswith("running_var") and values.is_floating_point() and bool((values < 0).any())
 
 
 def _is_head(name: str) -> bool:

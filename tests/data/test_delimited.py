@@ -83,6 +83,11 @@ def test_cells_that_stand_for_nothing_are_empty(tmp_path: Path) -> None:
     assert sheet.column("image_id") + sheet.column("dx") == [""] * 8
 
 
+def test_letters_that_can_not_be_seen_are_left_out(tmp_path: Path) -> None:
+    sheet = read(tmp_path, "image_id\u200e,\u00addx\n\u202aa\u202c,nv\u200f\n".encode())
+    assert sheet.column("image_id") + sheet.column("dx") == ["a", "nv"]
+
+
 def test_a_comma_in_a_number_is_no_separator(tmp_path: Path) -> None:
     sheet = read(tmp_path, b"image_id;dx;age\na;nv;45,5\nb;mel;50,0\n")
     assert sheet.column("age") == ["45,5", "50,0"]

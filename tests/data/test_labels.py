@@ -177,9 +177,10 @@ def test_words_for_malignancy() -> None:
     assert {malignancy_of(word) for word in ("0", "0.0", "False", "benign", "non-malignant")} == {
         "benign"
     }
-    assert {malignancy_of(word) for word in ("", "2", "indeterminate", "indeterminate/benign")} == {
-        ""
-    }
+    others = ("", "2", "-1", "- 1", "+1", "1?", "(1)", "10", "indeterminate/benign")
+    assert {malignancy_of(word) for word in others} == {""}
+    assert malignancy_of("1,0") == malignancy_of(" Malignant ") == "malignant"
+    assert malignancy_of("Non_Malignant") == malignancy_of("non  malignant") == "benign"
 
 
 def test_ages_as_people_write_them(tmp_path: Path, capsys: Capture) -> None:
@@ -219,6 +220,16 @@ def test_a_column_without_a_word_for_malignancy_is_not_passed_over(tmp_path: Pat
     assert refusal(tmp_path, text, "image=file,dx=kind,malignant=sex").endswith(
         "has no word for benign or malignant in sex (F, M): expected benign and malignant, yes and "
         "no, or 0 and 1."
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"), [("image_id dx\na nv\n", "image_id, dx"), ("image_id\na\n", "dx")]
+)
+def test_a_table_of_one_column(tmp_path: Path, text: str, missing: str) -> None:
+    assert refusal(tmp_path, text) == (
+        f"labels.csv lacks the column(s) {missing}; it has {text.splitlines()[0]}. Expected "
+        "several columns with commas between them: save it as CSV UTF-8."
     )
 
 

@@ -88,9 +88,18 @@ def poison(tensors: Tensors) -> None:
     tensors["conv_stem.weight"][0, 0, 0, 0] = torch.nan
 
 
+def turn(tensors: Tensors) -> None:
+    """Make a variance negative, the square root of which is NaN."""
+    tensors["bn1.running_var"][3] = -0.5
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
+        (
+            turn,
+            r"holds negative variances in bn1\.running_var: the file is damaged, save it anew\.",
+        ),
         (drop, r"does not fit test_efficientnet: it lacks tensor\(s\) bn1.running_mean\."),
         (add, r"does not fit test_efficientnet: it has the extra tensor\(s\) neck.weight\."),
         (

@@ -33,6 +33,9 @@ EMPTY = frozenset(
 )
 """Cells that stand for nothing, as pandas takes them, beside the empty one."""
 
+INVISIBLE = "[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]"
+"""Letters without width: marks of byte order and of direction, soft hyphens."""
+
 BEGINNING = 1 << 16
 """Bytes that are enough to see a heading."""
 
@@ -111,7 +114,7 @@ class Sheet:
 
 def _clean(cell: str) -> str:
     """Return a cell without what can't be seen: blanks at its ends, and letters of no width."""
-    return " ".join(cell.translate({0xFEFF: None, 0x200B: None}).split())
+    return " ".join(re.sub(INVISIBLE, "", cell).split())
 
 
 def fold(name: str) -> str:

@@ -160,8 +160,9 @@ def code_of(name: str) -> str:
 
 def malignancy_of(word: str) -> str:
     """Return "benign" or "malignant" for a word that says it, "" for any other."""
-    # A decimal comma: "1,0".
-    words = _words(word.replace(",", "."))
+    # A decimal comma: "1,0". Signs of numbers stay: "-1" is no 1.
+    text = unicodedata.normalize("NFKC", word).casefold().replace(",", ".").strip()
+    words = re.sub(r"(?<=[a-z])[\s_\u2010-\u2015-]+(?=[a-z])", " ", text)
     if words in BENIGN:
         return "benign"
     return "malignant" if words in MALIGNANT else ""

@@ -117,6 +117,11 @@ def _by_option(sheet: Sheet, columns: str, kinds: list[Format], may_lack: bool) 
 
 def _lacks_columns(sheet: Sheet) -> DataError:
     missing = [name for name in ("image_id", "dx") if not sheet.has(name)]
+    if len(sheet.heading) == 1:
+        return DataError(
+            f"{sheet.path} lacks the column(s) {some(missing)}; it has {sheet.heading[0]}. "
+            "Expected several columns with commas between them: save it as CSV UTF-8."
+        )
     return DataError(
         f"{sheet.path} lacks the column(s) {some(missing)}; it has {some(sheet.heading)}. Expected "
         f"image_id and dx, or their names in this table: --columns {_example(sheet.heading)}."

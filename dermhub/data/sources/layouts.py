@@ -91,6 +91,12 @@ def folders(folder: Path) -> list[Path]:
         return []
 
 
+def with_images(folder: Path) -> list[Path]:
+    """List the folders with images in a folder, or in their place those inside them."""
+    inner = [each for path in folders(folder) for each in (folders(path) or [path])]
+    return [path for path in inner if image_files.holds_any(path)]
+
+
 def _is_class(folder: Path) -> bool:
     return _is_name_of_class(folder.name)
 
