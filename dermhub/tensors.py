@@ -255,6 +255,8 @@ def _stored(name: str, about: Any, room: int) -> Stored:
     numbers = [start, end, *shape]
     if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in numbers):
         raise ValueError(f"{name} has the shape {shape!r} at {[start, end]!r}"[:200])
+    if about["dtype"] not in SIZES:
+        raise ValueError(f"{name} has numbers of the kind {about['dtype']!r}"[:200])
     size = math.prod(shape) * SIZES[about["dtype"]]
     if not start <= end <= room or end - start != size:
         raise ValueError(f"{name} lies outside of the file")

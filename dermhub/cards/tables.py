@@ -212,8 +212,11 @@ def splits(content: dict[str, Any]) -> list[Row]:
     lesions = "files that differ" if content["overlap"] is None else "lesions"
     rows: list[Row] = [
         ("images", *(str(part["images"]) for part in parts)),
-        (lesions, *(str(part["lesions"]) for part in parts)),
     ]
+    if all("patients" in part for part in parts):
+        rows.append(("patients", *(str(part["patients"]) for part in parts)))
+    else:
+        rows.append((lesions, *(str(part["lesions"]) for part in parts)))
     for column, text in COUNTED.items():
         for value in sorted({value for part in parts for value in part.get(column, {})}):
             counts = (str(part.get(column, {}).get(value, 0)) for part in parts)

@@ -10,6 +10,7 @@ from typing import Any
 
 from dermhub import files
 from dermhub.cli.workers import add_workers, check_workers
+from dermhub.data.sources import formats
 from dermhub.errors import note
 
 OVERLAP = (
@@ -28,13 +29,9 @@ def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--images", required=True, type=Path, metavar="DIR", help="folder with the images"
     )
     evaluate.add_argument(
-        "--labels", required=True, type=Path, metavar="CSV", help="table with image_id and dx"
+        "--labels", required=True, type=Path, metavar="CSV", help=f"table of labels: {formats.READ}"
     )
-    evaluate.add_argument(
-        "--columns",
-        default="",
-        help="columns of a table that is of no known format: image=filename,dx=diagnosis",
-    )
+    evaluate.add_argument("--columns", default="", help=formats.OPTION)
     evaluate.add_argument(
         "--split",
         default="",

@@ -7,6 +7,7 @@ library is imported, and `sentence` names the variable behind an error that came
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -23,6 +24,31 @@ MOST_THREADS = 1024
 ALLOCATORS = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
 """Settings of PyTorch's memory, as key:value with commas between them."""
 
+PATTERNS = {
+    "anything": ".*",
+    "a number": r"\d{1,6}(\.\d{1,6})?",
+    "a number of columns from 10 to 999": r"[1-9]\d{1,2}",
+    "the name of a colour, such as green, or #00ff00": (
+        "black|red|green|yellow|blue|magenta|cyan|white|#[0-9a-f]{6}"
+    ),
+    "0 or 1": "[01]",
+    "INFO, WARNING, ERROR or FATAL": "info|warning|error|fatal|[0-3]",
+}
+"""Words for what a setting has to be -> its pattern in any case."""
+
+SETTINGS = {
+    "TQDM_DISABLE": "anything",
+    "TQDM_DELAY": "a number",
+    "TQDM_MININTERVAL": "a number",
+    "TQDM_MAXINTERVAL": "a number",
+    "TQDM_MINITERS": "a number",
+    "TQDM_NCOLS": "a number of columns from 10 to 999",
+    "TQDM_COLOUR": "the name of a colour, such as green, or #00ff00",
+    "TORCH_SHOW_CPP_STACKTRACES": "0 or 1",
+    "TORCH_CPP_LOG_LEVEL": "INFO, WARNING, ERROR or FATAL",
+}
+"""Variable of a library that fails or complains over other values -> words of `PATTERNS`."""
+
 EVERYDAY = {"HOME", "LANG", "LOGNAME", "OLDPWD", "PATH", "PWD", "SHELL", "SHLVL", "TERM", "USER"}
 """Variables whose values stand in error messages for other reasons."""
 
@@ -31,7 +57,9 @@ def prepare() -> None:
     """Set variables right that would end a program, and say so on stderr where it matters.
 
     Pictures are only drawn into files, so a notebook's MPLBACKEND is replaced. PYTHONWARNINGS makes
-    no errors of warnings. A number of threads that is none is dropped.
+    no errors of warnings. A number of threads that is none is dropped, and so are settings of
+    PyTorch's memory and of progress bars that these can't read. Matplotlib's warnings are switched
+    off.
     """
     os.environ["MPLBACKEND"] = "agg"
     by_variable = [part for part in os.environ.get("PYTHONWARNINGS", "").split(",") if part]
@@ -52,11 +80,15 @@ def prepare() -> None:
         setting = r"\w+:(\[[^\]]*\]|[^,:\[\]]+)"
         if value and not re.fullmatch(f"{setting}(,{setting})*", value):
             _drop(name, f"{name} is {value[:80]!r}, expected key:value: it is left out of account.")
-    for name in [name for name in os.environ if name.startswith("TQDM_")]:
-        value = os.environ[name]
-        # The progress bar turns these into numbers when it is made.
-        if name != "TQDM_DISABLE" and not re.fullmatch(r"\d+(\.\d*)?", value.strip()):
-            _drop(name, f"{name} is {value[:40]!r}, expected a number: it is left out of account.")
+    for name, expected in SETTINGS.items():
+        value = os.environ.get(name, "").strip()
+        if name in os.environ and not re.fullmatch(PATTERNS[expected], value, re.I):
+            problem = f"{name} is {value[:40]!r}, expected {expected}"
+            _drop(name, f"{problem}: it is left out of account.")
+    for name in [name for name in os.environ if name.startswith("TQDM_") and name not in SETTINGS]:
+        _drop(name, f"{name} is no setting of the progress bars here: it is left out of account.")
+    # Matplotlib tells at length that it has nowhere to keep its list of fonts.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
 def do_without_network() -> None:
@@ -108,6 +140,9 @@ def _suspects(error: BaseException) -> Iterator[str]:
             quoted = f"'{value}'" in text and not value.isdecimal()
             if name not in EVERYDAY and (quoted or (len(value) > 4 and value in text)):
                 yield name
+        # Some messages name the variable, as in "for more try TORCH_LOGS=help".
+        names = re.findall(r"\b[A-Z][A-Z0-9_]{3,}\b", text)
+        yield from (name for name in names if name in os.environ and name not in EVERYDAY)
         cause = cause.__cause__ or cause.__context__
 
 

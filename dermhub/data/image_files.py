@@ -8,6 +8,7 @@ is left out or can't be entered is counted and named on stderr.
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -104,6 +105,19 @@ def plain(name: str) -> str:
     return unicodedata.normalize("NFC", name).replace("\\", "/")
 
 
+def id_of(name: str) -> str:
+    """Return the id that a cell of a table names: `plain`, without "./" and an image's ending."""
+    return without_suffix(re.sub(r"^(?:\./+)+", "", plain(name)))
+
+
+def loose(name: str) -> str:
+    """Return a name in a form in which its spellings in any case are equal.
+
+    Composed and decomposed letters count as the same, and no others do: "x²" is not "x2".
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).lower())
+
+
 def check_files(paths: Sequence[Path]) -> None:
     """Raise DataError for links that lead nowhere, and for pipes, which would never end."""
     if broken := [path for path in paths if not path.is_file()]:
@@ -140,10 +154,11 @@ class Places:
         self.folder = folder
         self._root = Path(os.path.abspath(folder))  # noqa: PTH100
         self._by_name: dict[str, list[Path]] = {}
+        self._named: set[Path] = set()
         self._folders: set[tuple[str, ...]] = set()
         for path in find(folder):
-            self._by_name.setdefault(_loose(_stem(path)), []).append(path)
-            above = tuple(map(_loose, path.relative_to(folder).parts[:-1]))
+            self._by_name.setdefault(loose(_stem(path)), []).append(path)
+            above = tuple(map(loose, path.relative_to(folder).parts[:-1]))
             self._folders.update(above[start:] for start in range(len(above)))
 
     def match(self, ids: Sequence[str]) -> list[Path | None]:
@@ -153,7 +168,7 @@ class Places:
         the Kaggle copy of HAM10000 holds each folder twice, in two spellings. Raises DataError
         where files of one name differ, and where two ids mean one file.
         """
-        names = Counter(_loose(name.rpartition("/")[2]) for name in map(plain, ids))
+        names = Counter(loose(name.rpartition("/")[2]) for name in map(plain, ids))
         paths = [self._file(plain(name), names) for name in ids]
         owners: dict[Path, str] = {}
         for name, path in zip(ids, paths, strict=True):
@@ -164,40 +179,60 @@ class Places:
                 )
         return paths
 
+    def unnamed(self, ids: Iterable[str] = ()) -> list[str]:
+        """List the images that no id meant in `match` so far, and that none of `ids` is called.
+
+        Copies of an image that was meant are not among them. Paths are those below the folder.
+        """
+        others = {loose(plain(name).rpartition("/")[2]) for name in ids}
+        paths = (
+            path
+            for name, paths in self._by_name.items()
+            for path in paths
+            if name not in others and path not in self._named
+        )
+        return sorted(path.relative_to(self.folder).as_posix() for path in paths)
+
     def _file(self, image_id: str, names: Counter[str]) -> Path | None:
         name = image_id.rpartition("/")[2]
-        paths = self._by_name.get(_loose(name), [])
+        paths = self._by_name.get(loose(name), [])
         parts = [part for part in image_id.split("/") if part not in ("", ".", "..")]
         if len(parts) > 1:
             by_folder = [path for path in paths if self._is_in(path, parts)]
             # Without two images of one name their folders tell nothing apart, unless the folder
             # that the id names is there and has no such image.
-            elsewhere = names[_loose(name)] == 1 and not self._is_folder(parts[:-1])
+            elsewhere = names[loose(name)] == 1 and not self._is_folder(parts[:-1])
             paths = by_folder or (paths if elsewhere else [])
         paths = [path for path in paths if _stem(path) == name] or paths
         for path in paths[1:]:
             if not same_content(paths[0], path):
                 raise DataError(
                     f"{paths[0]} and {path} differ but have one name, and so one image id: rename "
-                    "or remove one."
+                    "or remove one, or give ids with their folders, such as "
+                    f"{without_suffix(plain(path.relative_to(self.folder).as_posix()))}."
                 )
+        self._named.update(paths)
         return paths[0] if paths else None
 
     def _is_folder(self, parts: list[str]) -> bool:
         """Tell if images lie in folders that are named like those of an id."""
-        return tuple(map(_loose, parts)) in self._folders
+        return tuple(map(loose, parts)) in self._folders
 
     def _is_in(self, path: Path, parts: list[str]) -> bool:
         """Tell if the folders of an id are the last ones of a path, or go on where it begins."""
         below = path.relative_to(self.folder)
-        loose = [_loose(part) for part in parts]
-        inner = [_loose(part) for part in without_suffix(plain(below.as_posix())).split("/")]
-        whole = [*(_loose(part) for part in self._root.parts), *inner]
-        return whole[-len(loose) :] == loose or (len(inner) > 1 and loose[-len(inner) :] == inner)
+        wanted = list(map(loose, parts))
+        inner = [loose(part) for part in without_suffix(plain(below.as_posix())).split("/")]
+        whole = [*map(loose, self._root.parts), *inner]
+        if whole[-len(wanted) :] == wanted:
+            return True
+        return len(inner) > 1 and wanted[-len(inner) :] == inner
 
 
 def no_folder(folder: Path) -> DataError:
-    """Return the error for a folder that is not there."""
+    """Return the error for a folder that is not there, or that is a file."""
+    if folder.is_file():
+        return DataError(f"{folder} is a file: give the folder that holds the images.")
     return DataError(f"There is no folder {folder}: give the folder that holds the images.")
 
 
@@ -216,11 +251,6 @@ def _shown(name: str) -> str:
 def _stem(path: Path) -> str:
     # Some archives unpack to files whose names hold the folders, as in "sub\\a.jpg".
     return without_suffix(plain(path.name).rpartition("/")[2])
-
-
-def _loose(name: str) -> str:
-    """Return a name in a form in which spellings of one name are equal."""
-    return unicodedata.normalize("NFKC", name).casefold()
 
 
 def _is_hidden(name: str) -> bool:

@@ -25,11 +25,24 @@ SHARES = {"train": 0.72, "validation": 0.12, "test": 0.16}
 SAME_LESION = {"HAM_0004919": "HAM_0000140"}
 """Second id of a lesion -> its first: ISIC_0025226 and ISIC_0030074 are near-identical."""
 
+SPLIT_WORDS = {
+    "train": ("train", "training", "train_set", "training_set", "trainset"),
+    "validation": ("validation", "valid", "val", "val_set", "valid_set", "validation_set", "dev"),
+    "test": ("test", "testing", "test_set", "testing_set", "testset"),
+}
+"""Split -> what its folder, or the cells of a table, may call it, in lower case."""
+
 FILE_ID = r"[0-9a-f]{16}"
 """Pattern of an id made of a file's bytes, where the data name no lesions.
 
 See `dermhub.data.tables`.
 """
+
+HIDDEN = "P[0-9a-f]{12}"
+"""Pattern of a patient's name in ids, as `hide` writes it."""
+
+MADE_ID = rf"(?:{HIDDEN}-)?{FILE_ID}"
+"""Pattern of an id made of a file's bytes, with or without its patient before it."""
 
 PATIENT = "patient_id"
 """Column of the patient, "" where it is not known, in tables that have one."""
@@ -60,6 +73,20 @@ def fingerprint(table: pd.DataFrame) -> str:
     columns = ["image_id", "lesion_id", "dx", "split"]
     rows = table[columns].sort_values("image_id").to_csv(index=False, lineterminator="\n")
     return hashlib.sha256(rows.encode()).hexdigest()
+
+
+def hide(patient: str) -> str:
+    """Return a name for a patient from which the id can't be read."""
+    return f"P{hashlib.sha256(patient.encode()).hexdigest()[:12]}"
+
+
+def patients_alone(lesions: pd.Series) -> int | None:
+    """Count the patients of images whose lesions are not known, by the ids made for them.
+
+    None where the data name a lesion, or no patient, for any of the images.
+    """
+    patients = lesions.str.extract(f"^({HIDDEN})-{FILE_ID}$", expand=False)
+    return int(patients.nunique()) if len(patients) and patients.notna().all() else None
 
 
 def canonical(lesions: pd.Series) -> pd.Series:

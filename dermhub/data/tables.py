@@ -6,7 +6,7 @@ split, and, where the data have them, patient_id, dx_type, age, sex, localizatio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +27,16 @@ SUFFIXES = ("", ".csv", ".tab", ".tsv", ".txt", ".gz")
 WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 
 
-def attach_paths(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """Add the column `path`; raises DataError naming the ids that have no file below the folder.
+def attach_paths(
+    table: pd.DataFrame, folder: Path, say: Say = silent, others: Iterable[str] = ()
+) -> pd.DataFrame:
+    """Add the column `path`, and say how many images no row names.
 
-    See `image_files.Places` for the ids that a file may have.
+    `others` are ids of rows that are not wanted here. See `image_files.Places` for the ids that a
+    file may have. Raises DataError naming the ids that have no file below the folder.
     """
-    matches = image_files.Places(folder).match(list(table["image_id"]))
+    places = image_files.Places(folder)
+    matches = places.match(list(table["image_id"]))
     missing = [name for name, path in zip(table["image_id"], matches, strict=True) if path is None]
     if missing:
         raise DataError(
@@ -41,6 +45,11 @@ def attach_paths(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
         )
     paths = [path for path in matches if path is not None]
     image_files.check_files(paths)
+    if unnamed := places.unnamed(others):
+        say(
+            f"{folder}: {len(unnamed):,} image(s) there are named by no row of the table, and not "
+            f"used ({some(unnamed, 3)})."
+        )
     # pandas' own texts are UTF-8, which the name of a file need not be.
     return table.assign(path=pd.Series(map(str, paths), index=table.index, dtype=object))
 
@@ -139,35 +148,49 @@ def fill_lesions(table: pd.DataFrame, say: Say = silent) -> pd.DataFrame:
         )
     patients = table.get(partition.PATIENT, pd.Series("", index=table.index))
     ids = [
-        lesion or (f"{labels.hide(patient)}-" if patient else "") + partition.file_id(Path(path))
+        lesion or (f"{partition.hide(patient)}-" if patient else "") + partition.file_id(Path(path))
         for lesion, patient, path in zip(table["lesion_id"], patients, table["path"], strict=True)
     ]
     return table.assign(lesion_id=ids)
 
 
 def tree(table: pd.DataFrame) -> str:
-    """Draw a table's splits and diagnoses as a tree with the number of images, a line for each."""
+    """Draw a table's splits and diagnoses as a tree with the number of images, a line for each.
+
+    Lesions are counted where all of a split's are known by the data, else patients.
+    """
     lines = []
     for split in partition.SPLITS:
         part = table[table["split"] == split]
-        of_lesions = ""
-        if not part["lesion_id"].str.fullmatch(partition.FILE_ID).any():
-            of_lesions = f" of {part['lesion_id'].nunique():,} lesions"
-        lines.append(f"|-- {split:20} {len(part):7,} images{of_lesions}")
+        lines.append(f"|-- {split:20} {len(part):7,} images{_of_lesions(part)}")
         counts = part["dx"].value_counts().sort_index()
         lines += [f"|   |-- {dx:16} {count:7,}" for dx, count in counts.items()]
     return "\n".join(lines)
+
+
+def _of_lesions(part: pd.DataFrame) -> str:
+    """Count the lesions, or else the patients, of which all images of a split are known to be."""
+    if not part["lesion_id"].str.fullmatch(partition.MADE_ID).any():
+        return _of(part["lesion_id"].nunique(), "lesion")
+    patients = partition.patients_alone(part["lesion_id"])
+    return _of(patients, "patient") if patients else ""
+
+
+def _of(count: int, word: str) -> str:
+    return f" of {count:,} {word}{'' if count == 1 else 's'}"
 
 
 def _source(folder: Path, columns: str, table_only: bool, say: Say) -> Layout | Path:
     """Return what tells the labels of the images below a folder: a layout, or a table.
 
     Folders of splits go before a table, and a table before folders of classes alone. The folder
-    itself goes before those below it. With `table_only` no layout is looked for. Raises DataError
+    itself goes before those below it. With `table_only` only tables are taken. Raises DataError
     where there is neither, or several.
     """
     image_files.check_any(folder)
-    layout = None if table_only else layouts.find(folder)
+    layout = layouts.find(folder)
+    spare = [layout] if layout and table_only else []
+    layout = None if table_only else layout
     tables = _tables(folder, columns)
     if layout and (layout.parts or not tables):
         if tables:
@@ -178,18 +201,28 @@ def _source(folder: Path, columns: str, table_only: bool, say: Say) -> Layout | 
     level = [folder]
     for _ in range(layouts.DEEPEST):
         level = [path for parent in level for path in layouts.folders(parent)]
-        inner = [] if table_only else [layout for path in level if (layout := layouts.find(path))]
+        inner = [layout for path in level if (layout := layouts.find(path))]
+        if table_only:
+            spare += inner
+            inner = []
         inner_tables = [table for path in level for table in _tables(path, columns)]
         if len(inner) + len(inner_tables) > 1:
             places = [*(layout.root for layout in inner), *inner_tables]
             raise DataError(
                 f"{folder} holds several data sets "
-                f"({some(path.relative_to(folder) for path in places)}): give one of them."
+                f"({some(path.relative_to(folder) for path in places)}): give one of them, or call "
+                "folders of splits train, val and test."
             )
         if inner:
             return inner[0]
         if inner_tables:
             return inner_tables[0]
+    if spare:
+        raise DataError(
+            f"{spare[0].root} has folders of classes, which need no --columns, and no table with "
+            f"the columns that --columns names is there ({columns}): leave --columns out, or put "
+            "the table there."
+        )
     return _one_table(folder, [])
 
 
@@ -200,7 +233,7 @@ def _tables(folder: Path, columns: str) -> list[Path]:
     """
     if not folder.is_dir():
         return []
-    named = [name for names in formats.parse(columns).values() for name in names]
+    named = list(formats.parse(columns).values())
     tables: list[Path] = []
     as_named: list[Path] = []
     for path in _files(folder):
@@ -234,14 +267,26 @@ def _one_table(folder: Path, tables: Sequence[Path]) -> Path:
     if not tables and len(others) == 1:
         # Reading it tells what it lacks.
         return others[0]
-    names = _names(tables or others)
-    also = f" There are {some(names)}." if names else ""
+    expected = "expected one with the columns image_id, dx and lesion_id"
+    if len(tables) > 1:
+        raise DataError(
+            f"{folder} holds {len(tables)} CSV tables, {expected}: take the others away, or join "
+            "them and say train, validation or test in a column split. There are "
+            f"{some(_names(tables))}."
+        )
+    also = f" There are {some(_names(others))}." if others else ""
     books = [path for path in image_files.entries(folder) if path.suffix.lower() in WORKBOOKS]
-    if books and not names:
+    if books and not others:
         also = f" {books[0].name} is a workbook: save it as CSV UTF-8."
+    elif len(places := layouts.with_images(folder)) > 1:
+        names = (path.relative_to(folder).as_posix() for path in places)
+        also += (
+            f" Images lie in {some(names)}: call at least two such folders by their classes, such "
+            "as benign and malignant, or nv and mel."
+        )
     raise DataError(
-        f"{folder} holds {len(names)} CSV tables, expected one with the columns image_id, dx and "
-        f"lesion_id, or folders train|test/benign|malignant.{also}"
+        f"{folder} holds {len(others)} CSV tables, {expected}, or folders "
+        f"train|test/benign|malignant.{also}"
     )
 
 
@@ -253,13 +298,9 @@ def _read_labelled(
     table: Path, folder: Path, columns: str, columns_may_lack: bool, say: Say
 ) -> pd.DataFrame:
     """Read a table of labels and what lies beside it, with each image's path and lesion_id."""
-    beside = [path for path in _files(table.parent) if path != table and _has_image_column(path)]
+    beside = [path for path in _files(table.parent) if path != table]
     content = labels.read(table, columns, beside, columns_may_lack, say)
-    return fill_lesions(attach_paths(content, folder), say)
-
-
-def _has_image_column(path: Path) -> bool:
-    return any(map(delimited.read_heading(path).has, {kind.image for kind in formats.FORMATS}))
+    return fill_lesions(attach_paths(content, folder, say), say)
 
 
 def _check_splits(table: pd.DataFrame, folder: Path, task: Task) -> None:

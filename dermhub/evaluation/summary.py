@@ -60,7 +60,11 @@ def of_split(part: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:
     """
     logits = logits_of(part, config.task)
     true = prediction.class_indices(part["dx"], config.task)
-    content = {"lesions": int(part["lesion_id"].nunique()), **summarize(logits, true, config)}
+    content = {
+        "lesions": int(part["lesion_id"].nunique()),
+        **patients(part),
+        **summarize(logits, true, config),
+    }
     if "dx_type" in part:
         proven = (part["dx_type"] == "histo").to_numpy(bool)
         if proven.any():
@@ -164,6 +168,7 @@ def describe(
 
 def _counts(part: pd.DataFrame, task: Task) -> dict[str, Any]:
     counts: dict[str, Any] = {"images": len(part), "lesions": int(part["lesion_id"].nunique())}
+    counts |= patients(part)
     classes = [task.class_of(dx) for dx in part["dx"]]
     counts["classes"] = {name: classes.count(name) for name in task.classes}
     for column in ("dx", "dx_type", "sex", "localization"):
@@ -183,13 +188,20 @@ def _counts(part: pd.DataFrame, task: Task) -> dict[str, Any]:
     return counts
 
 
+def patients(part: pd.DataFrame) -> dict[str, int]:
+    """Return the number of patients as `patients` where lesions are not known, only patients."""
+    count = partition.patients_alone(part["lesion_id"])
+    return {} if count is None else {"patients": count}
+
+
 def headline(figures: dict[str, Any]) -> str:
     """The figures of the test split that a person looks at first, in one line."""
     test = figures["test"]
     # Where the data name no lesions each file counts as one, which says nothing.
     lesions = "unknown" if figures.get("overlap", 0) is None else test["lesions"]
+    of = f"{test['patients']} patients" if "patients" in test else f"{lesions} lesions"
     return (
-        f"test, {test['n']} images of {lesions} lesions: accuracy {test['accuracy']:.4f}, "
+        f"test, {test['n']} images of {of}: accuracy {test['accuracy']:.4f}, "
         f"balanced accuracy {test['balanced_accuracy']:.4f}, malignancy AUROC "
         f"{test['malignancy_auroc']:.4f}"
     )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dermhub import layout
 from dermhub.arrays import Floats32
 from dermhub.data import batches, partition, tables
+from dermhub.data.sources import delimited
 from dermhub.data.sources import labels as source_labels
 from dermhub.errors import DataError, some
 from dermhub.evaluation import summary
@@ -47,11 +48,13 @@ def read_labelled(
     notes: list[str] = []
     table = source_labels.read(labels, columns, say=notes.append)
     table = source_labels.for_task(table, task, notes.append)
+    all_ids = list(table["image_id"])
     if split:
         if "lesion_id" not in table:
             raise DataError(
                 f"--split {split} needs a column lesion_id in {labels}, which has "
-                f"{some(table.columns.drop(source_labels.MALIGNANCY))}."
+                f"{some(delimited.read_heading(labels).heading, 12)}: name the one with the "
+                "lesions of HAM10000, as in --columns lesion=COLUMN."
             )
         table = table[table["lesion_id"].map(partition.shipped()) == split]
         if table.empty:
@@ -66,7 +69,8 @@ def read_labelled(
             f"No label of {labels} is a class of the task {task.name!r}: it has {some(left_out)}, "
             f"expected {', '.join(task.classes)}."
         )
-    scored = tables.attach_paths(table[has_class], images)
+    left_out_ids = set(all_ids) - set(table["image_id"][has_class])
+    scored = tables.attach_paths(table[has_class], images, notes.append, left_out_ids)
     if "lesion_id" in scored:
         scored = tables.fill_lesions(scored, notes.append)
     return Labelled(scored.reset_index(drop=True), left_out, tuple(notes))

@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_type_hints
 
+from dermhub.data.sources import formats
 from dermhub.errors import ConfigError, some, suggest
 from dermhub.layout import LARGEST_SIDE
 from dermhub.tasks import TASKS
@@ -85,12 +86,7 @@ class TrainConfig:
         "folder with the images and the table, or kaggle:OWNER/NAME; empty: HAM10000 through "
         "kagglehub",
     )
-    columns: str = _option(
-        "data",
-        "",
-        "columns of a table that is of no known format, as in "
-        "image=filename,dx=diagnosis,lesion=case (also malignant, patient, split, age, sex)",
-    )
+    columns: str = _option("data", "", formats.OPTION)
     extra: str = _option(
         "data", "", "folder of more training images (a CSV with image_id and dx); none is tested on"
     )

@@ -60,6 +60,12 @@ def from_file(
     if counters:
         notes.append(f"it lacks the counters {COUNTER} of its batch norms, which begin at 0")
         fitting |= {name: torch.zeros((), dtype=torch.int64) for name in counters}
+    negative = [name for name, values in fitting.items() if _has_negative_variance(name, values)]
+    if negative:
+        raise ModelError(
+            f"{path} holds negative variances in {some(negative)}: the file is damaged, save it "
+            "anew."
+        )
     backbone.load_backbone(model, fitting, architecture, str(path), whole)
     for note in notes if distributed.is_main() else []:
         print(f"dermhub: {path}: {note}.", file=sys.stderr)
@@ -74,10 +80,12 @@ def fit_names(
     `backbone_names` are those of the model without its last layer, and `head_names` those of that
     layer, which is trained anew. Tensors that still have other names keep them, so that the caller
     refuses them. Raises ModelError, which names the file as `source`, where only some names have a
-    wrapper's prefix, and where all have the prefix of an unknown one.
+    wrapper's prefix, where a name is there with and without it, and where all have the prefix of an
+    unknown one.
     """
     notes = []
     named = dict(stored)
+    _check_two_models(named, backbone_names, source)
     removed = ""
     needed = {name for name in backbone_names if not name.endswith(COUNTER)}
     while not needed <= set(named):
@@ -100,6 +108,18 @@ def fit_names(
         )
         named = {name: tensor for name, tensor in named.items() if name not in head}
     return named, notes
+
+
+def _check_two_models(names: Tensors, wanted: set[str], source: str) -> None:
+    """Raise ModelError where tensors are there both with and without a prefix of `PREFIXES`."""
+    for prefix in PREFIXES:
+        twice = sorted(name for name in names if prefix + name in names)
+        if twice and not any(name.startswith(prefix) for name in wanted):
+            raise ModelError(
+                f"{source} has {len(twice)} tensor(s) under two names ({twice[0]} and "
+                f"{prefix}{twice[0]}), and so two models: save the state_dict() of one of them "
+                "alone and give that file."
+            )
 
 
 def _wrapper(names: Tensors, wanted: set[str], source: str) -> str:
@@ -135,6 +155,11 @@ def _common_prefix(names: Tensors, needed: set[str]) -> str:
         ),
         "",
     )
+
+
+def _has_negative_variance(name: str, values: torch.Tensor) -> bool:
+    """Tell if a tensor is a batch norm's variance and has a value below 0."""
+    return name.endswith("running_var") and values.is_floating_point() and bool((values < 0).any())
 
 
 def _is_head(name: str) -> bool:

@@ -233,6 +233,7 @@ def provenance(
             "lesions": int(table["lesion_id"].nunique()),
             "table_sha256": begun["table_sha256"],
             "partition_sha256": partition.shipped_hash(),
+            **summary.patients(table),
             **_unnamed_lesions(table),
             **_extra_images(config, table),
         },
@@ -264,7 +265,7 @@ def _source(config: TrainConfig) -> str:
 
 def _unnamed_lesions(table: pd.DataFrame) -> dict[str, Any]:
     """The number of images without a lesion id, where others have one."""
-    count = _without_lesion(table)
+    count = int(table["lesion_id"].str.fullmatch(partition.MADE_ID).sum())
     return {"without_lesion_id": count} if 0 < count < len(table) else {}
 
 

@@ -379,6 +379,22 @@ def test_data_without_lesion_ids_get_no_promise(
     assert "| lesions | " not in text.partition("## Data")[2]
 
 
+def test_patients_stand_for_lesions_that_are_not_known(
+    config: ModelConfig, content: dict[str, Any]
+) -> None:
+    content = copy.deepcopy(content)
+    content["test"]["patients"] = 4
+    for number, part in enumerate(content["data"].values()):
+        part["patients"] = 70 + number
+    run = config.provenance["data"] | {"patients": 213}
+    config = dataclasses.replace(config, provenance=config.provenance | {"data": run})
+    text = render.render(config, content)
+    assert "of 4 patients. No photograph of any of these patients was used in\ntraining" in text
+    assert "images of 213 patients." in text
+    assert "| patients | 70 | 71 | 72 |" in text
+    assert "| lesions | " not in text.partition("## Data")[2]
+
+
 @pytest.mark.parametrize(
     ("bounds", "said"),
     [

@@ -34,8 +34,16 @@ def labels(folder: Path, **columns: list[str]) -> Path:
 def how_read(count: int) -> str:
     """The line on stderr that says how the table was read."""
     return (
-        "dermhub: labels.csv was read as HAM10000: image in image_id, diagnosis in dx; "
-        f"{count} image(s).\n"
+        "dermhub: read labels.csv as HAM10000: image from `image_id`, diagnosis from `dx`; "
+        f"{count} images.\n"
+    )
+
+
+def not_named(images: Path, count: int, names: str) -> str:
+    """The line on stderr about images that have no row in the table."""
+    return (
+        f"dermhub: {images}: {count} image(s) there are named by no row of the table, and not used "
+        f"({names}).\n"
     )
 
 
@@ -148,7 +156,7 @@ def test_out_holds_what_would_be_printed(
     assert command("evaluate", *options, "--out", out, "--workers", 0) == (
         0,
         f"{out}: 2 images\n",
-        how_read(2),
+        how_read(2) + not_named(images, 4, "photo-2.png, photo-3.png, photo-4.png and 1 more"),
     )
     assert json.loads(out.read_text()) == json.loads(printed)
 
@@ -165,8 +173,12 @@ def test_images_of_training_lesions_are_warned_of(
     options = ["--model", tiny_binary_model, "--images", images, "--labels", table, "--workers", 0]
     code, out, err = command("evaluate", *options)
     assert (code, json.loads(out)["images_of_training_lesions"]) == (0, 2)
-    read = "image in image_id, diagnosis in dx, lesion in lesion_id; 3 image(s), 2 lesion(s).\n"
-    read = f"dermhub: labels.csv was read as HAM10000: {read}"
+    read = (
+        "dermhub: read labels.csv as HAM10000: image from `image_id`, diagnosis from `dx`, lesion "
+        "from `lesion_id`; 3 images, 2 lesions.\n"
+    )
+    # Rows of other splits name their images, too.
+    read += not_named(images, 3, "photo-3.png, photo-4.png, photo-5.png")
     assert err.startswith(
         "dermhub: WARNING: 2 of 3 images show lesions that the HAM10000 models were trained"
     )

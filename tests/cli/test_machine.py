@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dermhub.cli import machine
+from dermhub.data import image_files
 
 ROOT = Path(machine.__file__).parents[2]
 
@@ -55,15 +56,30 @@ def test_numbers_of_threads_stay(value: str, capsys: pytest.CaptureFixture[str])
         ("TQDM_NCOLS", "-1", False),
         ("TQDM_MININTERVAL", "10", True),
         ("TQDM_DISABLE", "yes", True),
+        ("TQDM_COLOUR", "red", True),
+        ("TQDM_COLOUR", "#00FF7f", True),
+        ("TQDM_COLOUR", "redd", False),
+        ("TQDM_NCOLS", "10.5", False),
+        ("TQDM_NCOLS", "80", True),
+        ("TQDM_FILE", "out.txt", False),
+        ("TQDM_BAR_FORMAT", "{x", False),
+        ("TORCH_CPP_LOG_LEVEL", "warning", True),
+        ("TORCH_CPP_LOG_LEVEL", "loud", False),
+        ("TORCH_SHOW_CPP_STACKTRACES", "x", False),
         ("PYTORCH_CUDA_ALLOC_CONF", "x", False),
         ("PYTORCH_CUDA_ALLOC_CONF", "roundup_power2_divisions:[256:1,>:4],backend:native", True),
         ("PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:128,expandable_segments:True", True),
     ],
 )
-def test_settings_that_a_library_can_not_read(name: str, value: str, kept: bool) -> None:
+def test_settings_that_a_library_can_not_read(
+    name: str, value: str, kept: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     os.environ[name] = value
     machine.prepare()
     assert (name in os.environ) == kept
+    err = capsys.readouterr().err
+    assert (err == "") == kept
+    assert err.count("\n") == (0 if kept else 1)
 
 
 @pytest.mark.parametrize(
@@ -135,6 +151,11 @@ def raised(code: str) -> BaseException:
             "DERMHUB_ODD is 'some thing', with which a library fails (ValueError: invalid literal "
             "for int() with base 10: 'some thing'): correct or unset it.",
         ),
+        (
+            "raise ValueError('Unknown setting of DERMHUB_NUMBER. Try 0 or 1.')",
+            "DERMHUB_NUMBER is '7', with which a library fails (ValueError: Unknown setting of "
+            "DERMHUB_NUMBER. Try 0 or 1.): correct or unset it.",
+        ),
         ("1 / 0", ""),
         ("int('x7')", ""),
     ],
@@ -153,6 +174,42 @@ def test_the_place_where_a_variable_is_read_is_enough(tmp_path: Path) -> None:
         patch.syspath_prepend(str(tmp_path))
         error = raised("import odd_library")
     assert machine.sentence(error).startswith("DERMHUB_SECONDS is '9.5e', with which a library")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["TORCH_LOGS", "PYTORCH_JIT"])
+def test_variables_of_pytorch(name: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "train.py", "--data", str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, name: "x"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"train.py: {name} is 'x', with which a library fails (ValueEr")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/self").exists(), reason="needs /proc")
+@pytest.mark.parametrize("home", ["/proc/none", None])
+def test_a_home_that_can_not_be_written_costs_no_lines(home: str | None, tmp_path: Path) -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "MPL", "HOME"))}
+    done = subprocess.run(
+        [sys.executable, "train.py", "--data", str(tmp_path)],
+        cwd=ROOT,
+        env=environment | ({"HOME": home} if home else {}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"train.py: {tmp_path} holds no images ({', '.join(image_files.SUFFIXES)}): give the "
+        "folder that holds them.\n",
+    )
 
 
 @pytest.mark.parametrize(

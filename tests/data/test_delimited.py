@@ -83,6 +83,11 @@ def test_cells_that_stand_for_nothing_are_empty(tmp_path: Path) -> None:
     assert sheet.column("image_id") + sheet.column("dx") == [""] * 8
 
 
+def test_letters_that_can_not_be_seen_are_left_out(tmp_path: Path) -> None:
+    sheet = read(tmp_path, "image_id\u200e,\u00addx\n\u202aa\u202c,nv\u200f\n".encode())
+    assert sheet.column("image_id") + sheet.column("dx") == ["a", "nv"]
+
+
 def test_a_comma_in_a_number_is_no_separator(tmp_path: Path) -> None:
     sheet = read(tmp_path, b"image_id;dx;age\na;nv;45,5\nb;mel;50,0\n")
     assert sheet.column("age") == ["45,5", "50,0"]
@@ -91,6 +96,30 @@ def test_a_comma_in_a_number_is_no_separator(tmp_path: Path) -> None:
 def test_commas_in_headings_are_no_separators(tmp_path: Path) -> None:
     sheet = read(tmp_path, b"image_id\tdx (nv, mel, bcc)\na\tnv\nb\tmel\n")
     assert sheet.heading == ("image_id", "dx (nv, mel, bcc)")
+
+
+@pytest.mark.parametrize(
+    "heading",
+    ["imageid", "Image-ID", "IMAGE ID", "image.id", "image__id", '" image_id "', "Image\u2010Id"],
+)
+def test_spellings_of_a_heading(tmp_path: Path, heading: str) -> None:
+    sheet = read(tmp_path, f"{heading},dx\na,nv\n".encode())
+    assert sheet.column("image_id") == ["a"]
+
+
+def test_two_spellings_of_one_heading_are_named(tmp_path: Path) -> None:
+    sheet = read(tmp_path, b"image_id,Image ID,dx\na,b,nv\n")
+    with pytest.raises(DataError) as caught:
+        sheet.column("image_id")
+    assert str(caught.value).endswith(
+        "t.csv has 2 columns image_id (image_id, Image ID), expected one. Rename or remove what is "
+        "not wanted."
+    )
+
+
+def test_an_open_quotation_mark_behind_a_harmless_one(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a quotation mark is not closed, in the row after line 3"):
+        read(tmp_path, b'image_id,dx,note\na,nv,"5" wide\nb,mel,"open\nc,nv,x\n')
 
 
 def test_a_quotation_mark_inside_a_cell_is_no_harm(tmp_path: Path) -> None:

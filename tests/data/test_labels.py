@@ -121,7 +121,7 @@ def test_formats(name: str, tmp_path: Path, capsys: Capture) -> None:
     # For the seven classes nothing is made of what is none of them.
     assert dx(table, LESION) == codes
     assert [BINARY.class_of(label) for label in dx(table, BINARY)] == two
-    assert f"labels.csv was read as {name}: image in " in capsys.readouterr().err
+    assert f"read labels.csv as {name}: image from `" in capsys.readouterr().err
 
 
 def test_every_format_is_tested_and_explained() -> None:
@@ -131,8 +131,9 @@ def test_every_format_is_tested_and_explained() -> None:
 def test_a_table_is_said_to_be_read_in_one_sentence(tmp_path: Path, capsys: Capture) -> None:
     read(tmp_path, FORMATS["PAD-UFES-20"][0])
     assert capsys.readouterr().err == (
-        "dermhub: labels.csv was read as PAD-UFES-20: image in img_id, diagnosis in diagnostic, "
-        "lesion in lesion_id, patient in patient_id; 3 image(s), 3 lesion(s), 2 patient(s).\n"
+        "dermhub: read labels.csv as PAD-UFES-20: image from `img_id`, diagnosis from "
+        "`diagnostic`, lesion from `lesion_id`, patient from `patient_id`, age from `age`, sex "
+        "from `gender`; 3 images, 3 lesions, 2 patients.\n"
     )
 
 
@@ -176,9 +177,10 @@ def test_words_for_malignancy() -> None:
     assert {malignancy_of(word) for word in ("0", "0.0", "False", "benign", "non-malignant")} == {
         "benign"
     }
-    assert {malignancy_of(word) for word in ("", "2", "indeterminate", "indeterminate/benign")} == {
-        ""
-    }
+    others = ("", "2", "-1", "- 1", "+1", "1?", "(1)", "10", "indeterminate/benign")
+    assert {malignancy_of(word) for word in others} == {""}
+    assert malignancy_of("1,0") == malignancy_of(" Malignant ") == "malignant"
+    assert malignancy_of("Non_Malignant") == malignancy_of("non  malignant") == "benign"
 
 
 def test_ages_as_people_write_them(tmp_path: Path, capsys: Capture) -> None:
@@ -218,6 +220,16 @@ def test_a_column_without_a_word_for_malignancy_is_not_passed_over(tmp_path: Pat
     assert refusal(tmp_path, text, "image=file,dx=kind,malignant=sex").endswith(
         "has no word for benign or malignant in sex (F, M): expected benign and malignant, yes and "
         "no, or 0 and 1."
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"), [("image_id dx\na nv\n", "image_id, dx"), ("image_id\na\n", "dx")]
+)
+def test_a_table_of_one_column(tmp_path: Path, text: str, missing: str) -> None:
+    assert refusal(tmp_path, text) == (
+        f"labels.csv lacks the column(s) {missing}; it has {text.splitlines()[0]}. Expected "
+        "several columns with commas between them: save it as CSV UTF-8."
     )
 
 
@@ -313,8 +325,9 @@ def test_columns_of_any_table(tmp_path: Path, capsys: Capture) -> None:
         "lesion_id": ["P1", "P2"],
         "sex": ["f", "m"],
     }
-    assert "read as --columns: image in filename, diagnosis in diagnosis, lesion in patient" in (
-        capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        "dermhub: read labels.csv: image from `filename`, diagnosis from `diagnosis`, lesion from "
+        "`patient`, sex from `sex of patient`; 2 images, 2 lesions.\n"
     )
 
 
@@ -368,8 +381,8 @@ def test_a_table_beside_completes_the_labels(tmp_path: Path, capsys: Capture) ->
     assert list(table["lesion_id"]) == ["", "L2"]
     assert table["age"].tolist() == pytest.approx([math.nan, 50], nan_ok=True)
     assert (
-        "ISIC_2019_Metadata.csv completes the table: age_approx, lesion_id; it lacks 1 image(s)."
-        in capsys.readouterr().err
+        "ISIC_2019_Metadata.csv completes GroundTruth.csv: lesion_id, age_approx; it lacks 1 "
+        "image(s)." in capsys.readouterr().err
     )
 
 

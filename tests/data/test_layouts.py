@@ -98,8 +98,9 @@ def test_a_copy_of_the_layout_below_it_is_not_read(layout: Path, capsys: Capture
 
 def test_several_layouts_are_named(layout: Path) -> None:
     shutil.copytree(layout, layout.parent / "other")
-    assert (
-        refusal(layout.parent) == "FOLDER holds several data sets (data, other): give one of them."
+    assert refusal(layout.parent) == (
+        "FOLDER holds several data sets (data, other): give one of them, or call folders of splits "
+        "train, val and test."
     )
 
 
@@ -223,6 +224,88 @@ def test_images_without_labels_in_the_test_folder(layout: Path) -> None:
         "FOLDER/test holds no folders of classes: expected train and test, or give a folder of "
         "classes alone, which is divided here."
     )
+
+
+@pytest.mark.parametrize(
+    ("place", "refused"),
+    [
+        ("train/benign/malignant", True),
+        ("train/benign/deep/Melanoma", True),
+        ("test/malignant/nv", True),
+        ("train/benign/nv", False),
+        ("train/malignant/mel", False),
+        # Some data call actinic keratoses benign.
+        ("train/benign/akiec", False),
+        ("train/benign/benign", False),
+        ("train/benign/patient 7", False),
+    ],
+)
+def test_folders_that_name_two_classes(layout: Path, place: str, refused: bool) -> None:
+    fill(layout / place, 1, 50)
+    if refused:
+        assert refusal(layout) == (
+            f"FOLDER: the folders of 1 image(s) name two classes ({place}/0.jpg): move each image "
+            "into the folder of its class, or rename the inner folder."
+        )
+    else:
+        assert len(tables.read_table(layout, BINARY)) == 33
+
+
+def test_seven_classes_one_in_another(tmp_path: Path) -> None:
+    for number, code in enumerate(LESION_NAMES):
+        fill(tmp_path / code, 9, number)
+    fill(tmp_path / "mel" / "nv", 2, 50)
+    assert refusal(tmp_path, LESION).startswith(
+        "FOLDER: the folders of 2 image(s) name two classes (mel/nv/0.jpg, mel/nv/1.jpg): move"
+    )
+
+
+def test_splits_inside_classes_are_said_to_divide_nothing(tmp_path: Path, capsys: Capture) -> None:
+    for number, dx in enumerate(TWO):
+        fill(tmp_path / dx / "train", 12, number)
+        fill(tmp_path / dx / "test", 4, 10 + number)
+    tables.read_table(tmp_path, BINARY, say=note)
+    assert (
+        "32 image(s) lie in folders called like splits inside those of classes "
+        "(benign/test/0.jpg, benign/test/1.jpg, benign/test/2.jpg and 29 more), which divide "
+        "nothing: expected train/CLASS and test/CLASS." in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("places", "shown"),
+    [
+        (("train/0", "train/1", "test/0"), "test/0, train/0, train/1"),
+        (("1. mel", "2. nv", ".cache"), "1. mel, 2. nv"),
+    ],
+)
+def test_folders_that_are_called_like_no_class_are_named(
+    tmp_path: Path, places: tuple[str, ...], shown: str
+) -> None:
+    for number, place in enumerate(places):
+        fill(tmp_path / place, 2, number)
+    assert refusal(tmp_path) == (
+        "FOLDER holds 0 CSV tables, expected one with the columns image_id, dx and lesion_id, or "
+        f"folders train|test/benign|malignant. Images lie in {shown}: call at least two such "
+        "folders by their classes, such as benign and malignant, or nv and mel."
+    )
+
+
+def test_tables_of_splits_are_to_be_joined(tmp_path: Path) -> None:
+    fill(tmp_path / "images", 2)
+    for number, name in enumerate(("test", "train")):
+        (tmp_path / f"{name}.csv").write_text(f"image_id,dx\n{number},nv\n")
+    assert refusal(tmp_path) == (
+        "FOLDER holds 2 CSV tables, expected one with the columns image_id, dx and lesion_id: take "
+        "the others away, or join them and say train, validation or test in a column split. There "
+        "are test.csv, train.csv."
+    )
+
+
+def test_a_file_in_place_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("image_id,dx\na,nv\n")
+    with pytest.raises(DataError, match=r"labels\.csv is a file: give the folder that holds the i"):
+        tables.read_table(tmp_path / "labels.csv", BINARY)
 
 
 def test_images_beside_the_classes_are_named(layout: Path, capsys: Capture) -> None:

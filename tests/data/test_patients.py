@@ -200,7 +200,7 @@ def test_columns_choose_the_table(folder: Path, capsys: Capture) -> None:
     table = pd.read_csv(folder / TABLE, dtype=str).rename(columns={"dx": "finding"})
     table.to_csv(folder / "mine.csv", index=False)
     assert len(tables.read_table(folder, LESION, "image=image_id,dx=finding", say=note)) == 49
-    assert "mine.csv was read as --columns: image in image_id, diagnosis in finding" in (
+    assert "read mine.csv: image from `image_id`, diagnosis from `finding`, lesion from" in (
         capsys.readouterr().err
     )
 

@@ -54,10 +54,7 @@ def test_no_folder(tmp_path: Path) -> None:
 
 
 def test_a_file_in_place_of_the_folder(folder: Path) -> None:
-    assert (
-        refusal(folder / TABLE)
-        == "There is no folder FOLDER: give the folder that holds the images."
-    )
+    assert refusal(folder / TABLE) == "FOLDER is a file: give the folder that holds the images."
 
 
 def test_a_folder_without_images(folder: Path) -> None:
@@ -192,7 +189,7 @@ def test_two_different_images_of_one_name(folder: Path, name: str) -> None:
     text = refusal(folder)
     assert f"FOLDER/{name}" in text
     assert "FOLDER/images/TEST_0000.jpg" in text
-    assert text.endswith("differ but have one name, and so one image id: rename or remove one.")
+    assert "differ but have one name, and so one image id: rename or remove one, or give" in text
 
 
 @pytest.mark.parametrize(
@@ -229,9 +226,9 @@ def test_too_few_lesions_to_fill_three_splits(folder: Path, table: pd.DataFrame)
 
 
 def test_splits_of_another_name(folder: Path, table: pd.DataFrame) -> None:
-    table["split"] = [("training", "val", "test")[int(name[-1]) % 3] for name in table["lesion_id"]]
+    table["split"] = [("fold 1", "held", "test")[int(name[-1]) % 3] for name in table["lesion_id"]]
     assert refused_table(folder, table) == (
-        "The table of FOLDER has split(s) training, val, expected train, validation, test."
+        "The table of FOLDER has split(s) fold 1, held, expected train, validation, test."
     )
 
 

@@ -193,9 +193,19 @@ def test_a_split_keeps_its_own_lesions(tiny_data: Path, tmp_path: Path) -> None:
 def test_a_split_needs_lesion_ids(tiny_data: Path, tmp_path: Path) -> None:
     path = labels(tmp_path, image_id=ids(2), dx=["nv", "mel"])
     with pytest.raises(
-        DataError, match=r"^--split test needs a column lesion_id in .*, which has image_id, dx\.$"
+        DataError, match=r"^--split test needs a column lesion_id in .*, which has image_id, dx: n"
     ):
         read_labelled(tiny_data, path, BINARY, "test")
+
+
+def test_a_missing_column_is_named_among_the_tables_own(tiny_data: Path, tmp_path: Path) -> None:
+    path = labels(tmp_path, photo=ids(2), finding=["nv", "mel"], case=["1", "2"])
+    with pytest.raises(DataError) as caught:
+        read_labelled(tiny_data, path, BINARY, "test", "image=photo,dx=finding")
+    assert str(caught.value) == (
+        f"--split test needs a column lesion_id in {path}, which has photo, finding, case: name "
+        "the one with the lesions of HAM10000, as in --columns lesion=COLUMN."
+    )
 
 
 def test_a_split_needs_lesions_of_ham10000(tiny_data: Path) -> None:

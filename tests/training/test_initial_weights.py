@@ -88,9 +88,18 @@ def poison(tensors: Tensors) -> None:
     tensors["conv_stem.weight"][0, 0, 0, 0] = torch.nan
 
 
+def turn(tensors: Tensors) -> None:
+    """Make a variance negative, the square root of which is NaN."""
+    tensors["bn1.running_var"][3] = -0.5
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
+        (
+            turn,
+            r"holds negative variances in bn1\.running_var: the file is damaged, save it anew\.",
+        ),
         (drop, r"does not fit test_efficientnet: it lacks tensor\(s\) bn1.running_mean\."),
         (add, r"does not fit test_efficientnet: it has the extra tensor\(s\) neck.weight\."),
         (
@@ -188,6 +197,11 @@ def two_models(tensors: Tensors) -> Tensors:
     return {f"{p}.{k}": t.clone() for p in ("module", "ema") for k, t in tensors.items()}
 
 
+def twice(tensors: Tensors) -> Tensors:
+    """Hold the weights of two models, one of them without a prefix."""
+    return tensors | {f"module.{k}": t + 0 for k, t in tensors.items()}
+
+
 def unknown(tensors: Tensors) -> Tensors:
     """Put a prefix before all names that no common wrapper writes."""
     return {f"student.{k}": t for k, t in tensors.items()}
@@ -209,6 +223,11 @@ def eight_bits(tensors: Tensors) -> Tensors:
     [
         (wrap_half, r"has names with 'module\.' before them \(.*\) and names without it \("),
         (two_models, r"has names with 'module\.' before them \(.*\) and names without it \(ema"),
+        (
+            twice,
+            r"has \d+ tensor\(s\) under two names \((blocks.*) and "
+            r"module\.\1\), and so two models: save the state_dict\(\) of one of",
+        ),
         (unknown, r"has names that begin with 'student\.', a wrapper that is not known here: save"),
         (
             quantised,

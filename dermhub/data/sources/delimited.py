@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dermhub.errors import DataError
+from dermhub.errors import DataError, some
 from dermhub.images.unreadable_files import HEAD, kind_of
 
 SEPARATORS = (",", ";", "\t", "|")
@@ -32,6 +32,9 @@ EMPTY = frozenset(
     }
 )
 """Cells that stand for nothing, as pandas takes them, beside the empty one."""
+
+INVISIBLE = "[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]"
+"""Letters without width: marks of byte order and of direction, soft hyphens."""
 
 BEGINNING = 1 << 16
 """Bytes that are enough to see a heading."""
@@ -64,14 +67,18 @@ class Sheet:
     guessed: bool = False
 
     def has(self, name: str) -> bool:
-        """Tell if the table has a column, whatever the case and blanks of its heading."""
+        """Tell if the table has a column; headings are compared by `fold`."""
         return fold(name) in map(fold, self.heading)
 
     def name(self, name: str) -> str:
         """Return a column's heading; raises DataError where it is there twice."""
         names = [heading for heading in self.heading if fold(heading) == fold(name)]
         if len(names) != 1:
-            raise DataError(f"{self.path} has {len(names)} columns {name}, expected one.")
+            alike = f" ({some(names)})" if len(set(names)) > 1 else ""
+            raise DataError(
+                f"{self.path} has {len(names)} columns {name}{alike}, expected one. Rename or "
+                "remove what is not wanted."
+            )
         return names[0]
 
     def column(self, name: str) -> list[str]:
@@ -82,21 +89,41 @@ class Sheet:
         cells = map(_clean, self.cells[self.heading.index(self.name(name))])
         return ["" if cell in EMPTY else cell for cell in cells]
 
+    def check_line_breaks(self, name: str) -> None:
+        """Raise DataError where a cell of a column has a line break, which may hide rows."""
+        cells = self.cells[self.heading.index(self.name(name))]
+        broken = [
+            line
+            for cell, line in zip(cells, self.lines, strict=True)
+            if re.search(r"[\r\n]", cell.strip())
+        ]
+        if broken:
+            raise DataError(
+                f"{self.path} has a line break in a cell of {self.name(name)}, in the row(s) that "
+                f"begin in line {some(broken)}, and may lose the rows behind it: expected a row a "
+                "line; close the quotation mark, or remove the break."
+            )
+
     def with_column(self, name: str, cells: list[str]) -> Sheet:
-        """Return the table with one more column."""
+        """Return the table with one more column, or with other cells in the one that it has."""
+        if self.has(name):
+            return replace(self, cells=self.cells | {self.heading.index(self.name(name)): cells})
         more = {len(self.heading): cells}
         return replace(self, heading=(*self.heading, name), cells=self.cells | more)
 
 
 def _clean(cell: str) -> str:
     """Return a cell without what can't be seen: blanks at its ends, and letters of no width."""
-    return " ".join(cell.translate({0xFEFF: None, 0x200B: None}).split())
+    return " ".join(re.sub(INVISIBLE, "", cell).split())
 
 
 def fold(name: str) -> str:
-    """Return a heading in lower case, "_" for its blanks and hyphens: "Image ID" is image_id."""
-    text = unicodedata.normalize("NFKC", name).strip(" \t\"'\ufeff\u200b").casefold()
-    return re.sub(r"[\s-]+", "_", text)
+    """Return a heading in the form in which two are compared.
+
+    Case, blanks, hyphens, underscores and points make no difference: "Image ID" is image_id.
+    """
+    text = unicodedata.normalize("NFKC", name).casefold()
+    return re.sub("[\\s\"'_.\u2010-\u2015\ufeff\u200b-]+", "", text)
 
 
 def read(path: Path, wanted: Collection[str] | None = None) -> Sheet:
@@ -236,7 +263,11 @@ def _parsed(
         line = 0
         try:
             rows = ((line := number + skipped, row) for number, row in _numbered(reader))
-            return _sheet(rows, empty, wanted)
+            sheet = _sheet(rows, empty, wanted)
+            if not strict:
+                # A lenient reader takes all that follows an open quotation mark for one cell.
+                _check_closed(text, separator, line - skipped)
+            return sheet
         except csv.Error as error:
             reason = str(error)
             if "unexpected end of data" in reason:
@@ -246,6 +277,17 @@ def _parsed(
                 continue
             raise no_table(empty.path, f"{reason}, in the row after line {line}") from None
     raise AssertionError("the second reading returns or raises")
+
+
+def _check_closed(text: str, separator: str, line: int) -> None:
+    """Raise csv.Error where the last row, which begins in a line, has an open quotation mark."""
+    lines = list(io.StringIO(text, newline=""))[line - 1 :]
+    try:
+        for _ in csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True):
+            pass
+    except csv.Error as error:
+        if "unexpected end of data" in str(error):
+            raise
 
 
 def _sheet(

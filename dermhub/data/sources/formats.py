@@ -5,7 +5,7 @@ To teach dermhub another table, add a `Format` to `FORMATS`; nothing else has to
 
 from __future__ import annotations
 
-import csv
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -28,10 +28,21 @@ DX_TYPES = {"histopathology": "histo"}
 ROLES = ("image", "dx", "malignant", "lesion", "patient", "split", *ABOUT)
 """What a column can be for, in --columns."""
 
+OPTION = (
+    "headings of a table that is of no known format, as in image=filename,dx=diagnosis,lesion=case "
+    f"(roles: {', '.join(ROLES)}). With blanks or commas in headings: 'image=File "
+    'name,dx="Diagnosis, final"\''
+)
+"""Help of the option --columns."""
+
+QUOTED = r'"(?:[^"]|"")*"'
+"""Pattern of a text in quotation marks, in which two of them stand for one."""
+
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of table: which column holds what. Case and blanks of headings make no difference.
+    """A kind of table: which column holds what. Headings are compared by
+    `delimited.fold`.
 
     `image` has the ids or names of files. The label is in `diagnosis` (names of diagnoses; of
     several columns all that are known agree), in `one_hot` (column -> code; a 1 in one of them), or
@@ -60,6 +71,19 @@ LEVELS = tuple(f"diagnosis_{level}" for level in range(1, 6))
 
 CODES = {name: name.lower() for name in ("MEL", "NV", "BCC", "BKL", "DF", "VASC", "SCC", "UNK")}
 """Columns of the ISIC challenges -> codes."""
+
+LIKELY = {
+    "lesion": frozenset(
+        {"lesion", "lesionid", "lesionname", "lesionnr", "lesionno", "lesionnumber", "idlesion"}
+    ),
+    "patient": frozenset(
+        {
+            *("patient", "patientid", "patientname", "patientnr", "patientno", "patientnumber"),
+            *("idpatient", "patid", "pid", "subject", "subjectid", "person", "personid", "mrn"),
+        }
+    ),
+}
+"""Role -> headings that sound like it, by `delimited.fold`; no such column is read unasked."""
 
 FORMATS = (
     Format(
@@ -142,6 +166,12 @@ FORMATS = (
 )
 """All formats; of several that fit, the first is taken, and the others have to agree."""
 
+READ = (
+    f"CSV with image_id and dx, or of another format ({', '.join(kind.name for kind in FORMATS)}), "
+    "or with --columns"
+)
+"""The tables that are read, for the help of an option."""
+
 
 def fitting(has: Callable[[str], bool]) -> list[Format]:
     """Return the formats of a table, given the function that tells if it has a column."""
@@ -154,28 +184,33 @@ def columns(option: str = "") -> set[str]:
     for kind in FORMATS:
         names |= {*kind.needs, *kind.diagnosis, *kind.malignant, *kind.one_hot}
         names |= {kind.image, kind.lesion, kind.patient, kind.split}
-    return names | {name for names in parse(option).values() for name in names}
+    return names | set(parse(option).values())
 
 
 def from_option(option: str, kinds: list[Format]) -> Format:
     """Return the format that --columns describes; roles that it doesn't name are those of `kinds`.
 
-    The option is like "image=filename,dx=diagnosis,lesion=patient"; a role that is named twice has
-    two columns. Raises ConfigError for anything else, and where image or label are missing.
+    The option is like "image=filename,dx=diagnosis,lesion=case". Raises ConfigError for anything
+    else, and where image or label are missing.
     """
-    columns = parse(option)
+    named = parse(option)
     kind = replace(kinds[0], name=f"{kinds[0].name} with --columns") if kinds else None
-    if kind is None or columns["dx"] or columns["malignant"]:
-        image = kind.image if kind else ""
-        kind = Format("--columns", (), image, columns["dx"], columns["malignant"])
+    if kind is None or "dx" in named or "malignant" in named:
+        kind = Format(
+            "",
+            needs=(),
+            image=kind.image if kind else "",
+            diagnosis=(named["dx"],) if "dx" in named else (),
+            malignant=(named["malignant"],) if "malignant" in named else (),
+        )
     kind = replace(
         kind,
-        image=_last(columns["image"]) or kind.image,
-        lesion=_last(columns["lesion"]) or kind.lesion,
-        patient=_last(columns["patient"]) or kind.patient,
-        split=_last(columns["split"]) or kind.split,
-        about={role: _last(columns[role]) for role in ABOUT if columns[role]},
-        needs=tuple(name for names in columns.values() for name in names),
+        image=named.get("image", kind.image),
+        lesion=named.get("lesion", kind.lesion),
+        patient=named.get("patient", kind.patient),
+        split=named.get("split", kind.split),
+        about={role: named[role] for role in ABOUT if role in named},
+        needs=tuple(named.values()),
     )
     if not kind.image or not (kind.diagnosis or kind.malignant or kind.one_hot):
         lacking = "malignant= or dx=" if kind.image else "image="
@@ -186,11 +221,15 @@ def from_option(option: str, kinds: list[Format]) -> Format:
     return kind
 
 
-def parse(option: str) -> dict[str, tuple[str, ...]]:
-    """Read --columns: role -> columns; raises ConfigError for a text of another form."""
-    columns: dict[str, tuple[str, ...]] = dict.fromkeys(ROLES, ())
-    for part in next(csv.reader([option], skipinitialspace=True), []):
-        role, sign, name = (text.strip() for text in part.partition("="))
+def parse(option: str) -> dict[str, str]:
+    """Read --columns: role -> column; raises ConfigError for a text of another form.
+
+    A heading, or the whole pair, may stand in quotation marks, in which commas separate nothing.
+    """
+    columns: dict[str, str] = {}
+    for part in re.findall(f"(?:{QUOTED}|[^,])+", option):
+        role, sign, name = _unquoted(part).partition("=")
+        role, name = role.strip(), _unquoted(name)
         if not (role and sign and name):
             raise ConfigError(
                 f"--columns is {option!r}, expected pairs such as image=filename,dx=diagnosis."
@@ -199,9 +238,22 @@ def parse(option: str) -> dict[str, tuple[str, ...]]:
             raise ConfigError(
                 f"--columns names {role!r}, expected {', '.join(ROLES)}.{suggest(role, ROLES)}"
             )
-        columns[role] += (name,)
+        if role in columns:
+            raise ConfigError(
+                f"--columns names two columns for {role} ({columns[role]}, {name}), expected one: "
+                "leave one of them out."
+            )
+        columns[role] = name
     return columns
 
 
-def _last(names: tuple[str, ...]) -> str:
-    return names[-1] if names else ""
+def pair(role: str, name: str) -> str:
+    """Write a role and a column as --columns takes them, in quotation marks where needed."""
+    if re.search('[,"]', name):
+        name = '"' + name.replace('"', '""') + '"'
+    return f"{role}={name}"
+
+
+def _unquoted(text: str) -> str:
+    text = text.strip()
+    return text[1:-1].replace('""', '"').strip() if re.fullmatch(QUOTED, text) else text

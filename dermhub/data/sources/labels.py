@@ -5,8 +5,6 @@ All that a table lacks or says twice is refused here, by line and column, before
 
 from __future__ import annotations
 
-import hashlib
-import math
 import re
 import shlex
 from collections.abc import Sequence
@@ -15,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dermhub.data.image_files import plain, without_suffix
-from dermhub.data.sources import delimited, diagnoses, formats
+from dermhub.data import partition
+from dermhub.data.image_files import id_of
+from dermhub.data.sources import delimited, diagnoses, formats, patients
+from dermhub.data.sources.beside import complete
 from dermhub.data.sources.delimited import Sheet, fold
-from dermhub.data.sources.formats import ABOUT, Format
+from dermhub.data.sources.formats import Format
 from dermhub.errors import DataError, Say, silent, some
 from dermhub.tasks import LESION_NAMES, MALIGNANT, Task
 
@@ -27,12 +27,6 @@ MALIGNANCY = "malignancy"
 
 NUMBERED_ANEW = 0.1
 """Share of lesion ids with several patients from which on lesions are numbered by patient."""
-
-OLDEST = 130
-"""Years beyond which an age is an error."""
-
-UNKNOWN = frozenset({"", "unknown", "unk", "u", "-", "--", "?", "not known", "not available", "x"})
-"""Cells for an age that is not known, in lower case."""
 
 
 def read(
@@ -64,24 +58,29 @@ def read(
     if sheet.guessed:
         say(f"{path.name} is no UTF-8: letters beyond ASCII are taken for those of Windows.")
     kind = kinds[0]
+    for column in _own_columns(kind):
+        if sheet.has(column):
+            sheet.check_line_breaks(column)
     ids = _ids(sheet, kind)
     table = pd.DataFrame({"image_id": ids})
     table["dx"], table[MALIGNANCY] = _labels(sheet, kind)
     for other in kinds[1:]:
         _check_agreement(sheet, kind, other, table)
-    joined = _with_columns_of(sheet, kind, beside, ids, say)
+    joined = complete(sheet, kind, beside, ids, say)
     for name, column in (("lesion_id", kind.lesion), ("patient_id", kind.patient)):
         if joined.has(column):
             table[name] = joined.column(column)
     if sheet.has(kind.split):
-        table["split"] = [name.lower() for name in _filled(sheet, kind.split)]
-    for name in ABOUT:
-        about = _about_column(joined, kind, name)
-        if about:
-            table[name] = _about(joined, name, about, say)
+        splits = {word: split for split, words in partition.SPLIT_WORDS.items() for word in words}
+        cells = map(str.lower, _filled(sheet, kind.split))
+        table["split"] = [splits.get(cell, cell) for cell in cells]
+    about = patients.columns(joined, kind)
+    for name, column in about.items():
+        table[name] = patients.read(joined, name, column, say)
     _check_twice(path, table)
     _join_patients(path, table)
     say(_how(path, kind, joined, table))
+    _say_unread(path, kind, joined, say)
     return table
 
 
@@ -118,6 +117,11 @@ def _by_option(sheet: Sheet, columns: str, kinds: list[Format], may_lack: bool) 
 
 def _lacks_columns(sheet: Sheet) -> DataError:
     missing = [name for name in ("image_id", "dx") if not sheet.has(name)]
+    if len(sheet.heading) == 1:
+        return DataError(
+            f"{sheet.path} lacks the column(s) {some(missing)}; it has {sheet.heading[0]}. "
+            "Expected several columns with commas between them: save it as CSV UTF-8."
+        )
     return DataError(
         f"{sheet.path} lacks the column(s) {some(missing)}; it has {some(sheet.heading)}. Expected "
         f"image_id and dx, or their names in this table: --columns {_example(sheet.heading)}."
@@ -132,7 +136,7 @@ def _example(heading: Sequence[str]) -> str:
 
     image = like("im(a)?g|file|photo|path|name", "COLUMN")
     dx = like("dx|diag|label|class|disease|target", "COLUMN")
-    return shlex.quote(f"image={image},dx={dx}")
+    return shlex.quote(f"{formats.pair('image', image)},{formats.pair('dx', dx)}")
 
 
 def _filled(sheet: Sheet, column: str) -> list[str]:
@@ -152,7 +156,7 @@ def _ids(sheet: Sheet, kind: Format) -> list[str]:
             raise delimited.no_table(
                 sheet.path, f"{sheet.name(kind.image)} is no UTF-8 in line(s) {some(lines)}"
             )
-    return [without_suffix(plain(name).removeprefix("./")) for name in names]
+    return list(map(id_of, names))
 
 
 def _labels(sheet: Sheet, kind: Format) -> tuple[list[str], list[str]]:
@@ -282,66 +286,6 @@ def _same(code: str, said: str, other: str, other_said: str) -> bool:
     return (not both_known or code == other) and (not said or not other_said or said == other_said)
 
 
-def _with_columns_of(
-    sheet: Sheet, kind: Format, beside: Sequence[Path], ids: list[str], say: Say
-) -> Sheet:
-    """Add the columns of tables without labels that name the same images."""
-    for path in beside:
-        other = delimited.read(path, formats.columns())
-        if not other.has(kind.image) or formats.fitting(other.has):
-            continue
-        keys = [without_suffix(plain(name)) for name in other.column(kind.image)]
-        if len(set(keys)) < len(keys):
-            raise DataError(f"{path} lists an image more than once: keep one row for each.")
-        added = [
-            other.heading[place] for place in other.cells if not sheet.has(other.heading[place])
-        ]
-        for name in added:
-            of_image = dict(zip(keys, other.column(name), strict=True))
-            sheet = sheet.with_column(name, [of_image.get(image, "") for image in ids])
-        if added:
-            absent = len(set(ids) - set(keys))
-            say(f"{path.name} completes the table: {', '.join(added)}; it lacks {absent} image(s).")
-    return sheet
-
-
-def _about_column(sheet: Sheet, kind: Format, name: str) -> str:
-    names = [kind.about[name]] if name in kind.about else ABOUT[name]
-    return next((column for column in names if sheet.has(column)), "")
-
-
-def _about(sheet: Sheet, name: str, column: str, say: Say) -> pd.Series:
-    cells = sheet.column(column)
-    if name == "age":
-        return pd.Series(_ages(sheet, column, cells, say), dtype=float)
-    if name == "dx_type":
-        cells = [formats.DX_TYPES.get(cell.lower(), cell) for cell in cells]
-    return pd.Series([cell or math.nan for cell in cells], dtype=object)
-
-
-def _ages(sheet: Sheet, column: str, cells: list[str], say: Say) -> list[float]:
-    """Return ages in years, NaN for those that are not known; says which can't be read."""
-    ages = [_age(cell) for cell in cells]
-    unread = [
-        f"{line} ({cell[:20]})"
-        for line, cell, age in zip(sheet.lines, cells, ages, strict=True)
-        if math.isnan(age) and cell.lower() not in UNKNOWN
-    ]
-    if unread:
-        say(
-            f"{sheet.path.name}: {sheet.name(column)} is no age in line(s) {some(unread)}; these "
-            "ages count as unknown."
-        )
-    return ages
-
-
-def _age(cell: str) -> float:
-    """Read an age in years, such as "45", "45.0", "45,5" or "85+"; NaN for anything else."""
-    match = re.fullmatch(r"(?:>=?|≥)?\s*(\d{1,3}(?:[.,]\d+)?)\s*\+?(?:\s*(?:years?|y|yrs?))?", cell)
-    age = round(float(match[1].replace(",", ".")), 2) if match else math.nan
-    return age if age <= OLDEST else math.nan
-
-
 def _check_twice(path: Path, table: pd.DataFrame) -> None:
     twice = table["image_id"][table["image_id"].duplicated()].unique()
     if len(twice):
@@ -370,7 +314,7 @@ def _join_patients(path: Path, table: pd.DataFrame) -> None:
         )
     if shared.any():
         table["lesion_id"] = [
-            f"{hide(patient)}-{lesion}" if lesion and patient else lesion
+            f"{partition.hide(patient)}-{lesion}" if lesion and patient else lesion
             for lesion, patient in zip(table["lesion_id"], table["patient_id"], strict=True)
         ]
         return
@@ -378,23 +322,48 @@ def _join_patients(path: Path, table: pd.DataFrame) -> None:
     table["patient_id"] = table["patient_id"].where(table["patient_id"] != "", known)
 
 
-def hide(patient: str) -> str:
-    """Return a name for a patient from which the id can't be read."""
-    return f"P{hashlib.sha256(patient.encode()).hexdigest()[:12]}"
-
-
 def _how(path: Path, kind: Format, sheet: Sheet, table: pd.DataFrame) -> str:
-    """Describe in which format and by which columns a table was read."""
-
-    columns = dict.fromkeys((*kind.diagnosis, *kind.one_hot, *kind.malignant))
-    named = " ".join(sheet.name(column) for column in columns if sheet.has(column))
-    parts = [f"image in {sheet.name(kind.image)}", f"diagnosis in {named}"]
-    counts = [f"{len(table):,} image(s)"]
-    for name, column, word in (
-        ("lesion_id", kind.lesion, "lesion"),
-        ("patient_id", kind.patient, "patient"),
-    ):
+    """Describe in which format and by which columns a table was read, and how much it holds."""
+    columns = {
+        "image": (kind.image,),
+        "diagnosis": (*kind.diagnosis, *kind.one_hot),
+        "malignancy": kind.malignant,
+        "lesion": (kind.lesion,),
+        "patient": (kind.patient,),
+        "split": (kind.split,),
+        **{role: (column,) for role, column in patients.columns(sheet, kind).items()},
+    }
+    parts = []
+    for role, names in columns.items():
+        headings = [f"`{sheet.name(name)}`" for name in dict.fromkeys(names) if sheet.has(name)]
+        parts += [f"{role} from {', '.join(headings)}"] if headings else []
+    counts = [_count(len(table), "image")]
+    for name, word in (("lesion_id", "lesion"), ("patient_id", "patient")):
         if name in table:
-            parts.append(f"{word} in {sheet.name(column)}")
-            counts.append(f"{table[name][table[name] != ''].nunique():,} {word}(s)")
-    return f"{path.name} was read as {kind.name}: {', '.join(parts)}; {', '.join(counts)}."
+            counts.append(_count(table[name][table[name] != ""].nunique(), word))
+    named = f" as {kind.name}" if kind.name else ""
+    return f"read {path.name}{named}: {', '.join(parts)}; {', '.join(counts)}."
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def _say_unread(path: Path, kind: Format, sheet: Sheet, say: Say) -> None:
+    """Say which columns sound like a lesion's or a patient's, where none is read as such."""
+    for role, column in (("lesion", kind.lesion), ("patient", kind.patient)):
+        likely = [name for name in sheet.heading if fold(name) in formats.LIKELY[role]]
+        read = {fold(name) for name in _own_columns(kind)}
+        likely = [name for name in likely if fold(name) not in read]
+        if likely and not sheet.has(column):
+            option = shlex.quote(formats.pair(role, likely[0]))
+            say(
+                f"{path.name} also has `{likely[0]}`, which is not read: if it names the {role}, "
+                f"give --columns {option}, so that no {role} stands in two splits."
+            )
+
+
+def _own_columns(kind: Format) -> tuple[str, ...]:
+    """List the columns of a format by which images are told apart, labelled and divided."""
+    labels = (*kind.diagnosis, *kind.malignant, *kind.one_hot)
+    return (kind.image, *labels, kind.lesion, kind.patient, kind.split)

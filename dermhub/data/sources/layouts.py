@@ -13,15 +13,12 @@ from dermhub.data.sources.diagnoses import code_of
 from dermhub.errors import DataError, Say, silent, some
 from dermhub.tasks import BINARY, LESION_NAMES
 
-PARTS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val"),
-    "test": ("test", "testing"),
-}
-"""Split -> names of its folder, in lower case."""
-
 DEEPEST = 2
 """Folders below the one that is given in which a layout or a table is looked for."""
+
+
+SPLITS = frozenset(word for words in partition.SPLIT_WORDS.values() for word in words)
+"""Names of folders of splits, in lower case."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ def find(folder: Path) -> Layout | None:
     classes = 0
     for path in folders(folder):
         classes += _is_class(path)
-        for split, names in PARTS.items():
+        for split, names in partition.SPLIT_WORDS.items():
             if path.name.casefold() in names and any(map(_is_class, folders(path))):
                 if split in parts:
                     raise DataError(
@@ -94,15 +91,35 @@ def folders(folder: Path) -> list[Path]:
         return []
 
 
+def with_images(folder: Path) -> list[Path]:
+    """List the folders with images in a folder, or in their place those inside them."""
+    inner = [each for path in folders(folder) for each in (folders(path) or [path])]
+    return [path for path in inner if image_files.holds_any(path)]
+
+
 def _is_class(folder: Path) -> bool:
-    return code_of(folder.name) in (*LESION_NAMES, *BINARY.classes)
+    return _is_name_of_class(folder.name)
+
+
+def _is_name_of_class(name: str) -> bool:
+    return code_of(name) in (*LESION_NAMES, *BINARY.classes)
+
+
+def _contradicts(inner: str, outer: str) -> bool:
+    """Tell if a folder inside that of a class is called like a class that isn't of it."""
+    codes = {code_of(inner), code_of(outer)}
+    two = {str(BINARY.class_of(code)) for code in codes}
+    if not _is_name_of_class(inner) or len(codes) == 1:
+        return False
+    # Actinic keratoses are benign in some data: benign/akiec is no contradiction.
+    return not codes & set(BINARY.classes) or (len(two) > 1 and "akiec" not in codes)
 
 
 def _rows(layout: Layout, say: Say) -> list[dict[str, str]]:
     """Return a row for each image in the folder of a class, whatever its name."""
     rows: list[dict[str, str]] = []
     taken: set[tuple[str, ...]] = set()
-    outside, copies = [], []
+    outside, copies, torn, split_inside = [], [], [], []
     _say_unused(layout, say)
     for split, folder in (layout.parts or {"": layout.root}).items():
         _check_folders(folder)
@@ -116,6 +133,12 @@ def _rows(layout: Layout, say: Say) -> list[dict[str, str]]:
             if len(parts) < 2:
                 outside.append(image_id)
                 continue
+            inner = parts[1:-1]
+            if any(_contradicts(name, parts[0]) for name in inner):
+                torn.append(image_id)
+                continue
+            if any(name.casefold() in SPLITS for name in inner):
+                split_inside.append(image_id)
             lesion = partition.file_id(path)
             if (split, parts[0], path.stem, lesion) in taken:
                 copies.append(image_id)
@@ -128,6 +151,18 @@ def _rows(layout: Layout, say: Say) -> list[dict[str, str]]:
                 "lesion_id": lesion,
             }
             rows.append(row | ({"split": split} if split else {}))
+    if torn:
+        raise DataError(
+            f"{layout.root}: the folders of {len(torn)} image(s) name two classes "
+            f"({some(torn, 3)}): move each image into the folder of its class, or rename the inner "
+            "folder."
+        )
+    if split_inside:
+        say(
+            f"{layout.root}: {len(split_inside)} image(s) lie in folders called like splits inside "
+            f"those of classes ({some(split_inside, 3)}), which divide nothing: expected "
+            "train/CLASS and test/CLASS."
+        )
     for names, reason in (
         (outside, "lie in no folder of a class"),
         (copies, "are copies of one with the same name"),
