@@ -48,7 +48,7 @@ SMALL_MEMORY = {
     "OMP_NUM_THREADS": "1",
 }
 
-_AGAIN = "save it anew as an ordinary JPEG or PNG"
+_AGAIN = "scale it down, or save it anew as an ordinary JPEG"
 
 NO_PROCESS = "The server can't decode images at the moment: try again in a minute."
 

@@ -32,7 +32,7 @@ from tests.support.demo_process import ROOT, serve
 
 SPECS = (InputSpec(64), InputSpec(48, crop_mode="squash"))
 
-ANEW = "; save it anew as an ordinary JPEG or PNG, and upload that."
+ANEW = "; scale it down, or save it anew as an ordinary JPEG, and upload that."
 
 HUGE = odd_files.LIMITS["PNG, 64 megapixels"].make
 """An honest file that takes 200 MB and half a second, by which small bounds are reached."""

@@ -269,7 +269,11 @@ REFUSED: dict[str, Odd] = {
     "TIFF in four million strips": Odd(
         "bomb.tif", lambda: tiff_strips(4_000_000), "The file is a TIFF in more than"
     ),
-    "WebP, 268 megapixels in the header": Odd("bomb.webp", webp_header, "The file"),
+    "WebP, 268 megapixels in the header": Odd(
+        "bomb.webp",
+        webp_header,
+        "The file (16384 x 16384 pixels) has more than the 13 million pixels that are accepted",
+    ),
     "animated GIF": Odd(
         "moving.gif",
         lambda: saved("GIF", **FRAMES),
@@ -349,8 +353,8 @@ LIMITS: dict[str, Odd] = {
     "grey PNG of 16 bits, 64 megapixels": Odd(
         "large.png", lambda: black(10_000, 6400, mode="I;16")
     ),
-    "WebP, 12 megapixels": Odd(
-        "large.webp", lambda: black(4000, 3000, "WEBP", "RGB", lossless=True, method=0)
+    "WebP, 13 megapixels": Odd(
+        "large.webp", lambda: black(4160, 3125, "WEBP", "RGB", lossless=True, method=0)
     ),
     "TIFF, 32 megapixels": Odd(
         "large.tif", lambda: black(8000, 4000, "TIFF", "RGB", compression="tiff_lzw")
