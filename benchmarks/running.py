@@ -28,10 +28,11 @@ READY = 300.0
 
 @dataclass(frozen=True)
 class App:
-    """A running demo: its process, and where it listens."""
+    """A running demo: its process, its address, and the folder of its temporary files and log."""
 
     pid: int
     url: str
+    folder: Path
 
     def family(self) -> list[int]:
         """The server's process, and the processes that it has started to decode."""
@@ -55,6 +56,10 @@ class App:
         """Seconds of the processor that all its processes have used so far."""
         return _cpu(self.pid, 11, 12) + self.decoding_cpu()
 
+    def descriptors(self) -> int:
+        """Number of descriptors that the server's process has open."""
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+
     def decoding_cpu(self) -> float:
         """Seconds of the processor of the processes that decode, with those that have ended."""
         _, *children = self.family()
@@ -75,7 +80,7 @@ def running(*options: str) -> Iterator[App]:
             process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
             with process:
                 try:
-                    app = App(process.pid, f"http://127.0.0.1:{port}")
+                    app = App(process.pid, f"http://127.0.0.1:{port}", Path(folder))
                     _wait(app, process)
                     yield app
                 finally:

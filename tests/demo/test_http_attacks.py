@@ -282,6 +282,25 @@ def test_room_is_reserved_before_a_body_is_read(url: str, room: upload_room.Uplo
     assert soon(lambda: room.taken < size)
 
 
+def test_an_upload_that_breaks_off_is_no_fault(
+    url: str, room: upload_room.UploadRoom, log: io.StringIO
+) -> None:
+    room.begin_count()
+    room.end_count([])
+    lines = len(log.getvalue().splitlines())
+    head = f"POST {UPLOAD} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500000\r\n"
+    head += "Content-Type: multipart/form-data; boundary=B\r\n\r\n--B\r\n"
+    head += 'Content-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+    with connect(url) as sender:
+        sender.sendall(head.encode() + bytes(100_000))
+        assert soon(lambda: room.taken >= 500_000)
+        time.sleep(0.1)
+    assert soon(lambda: room.taken == 0)
+    assert soon(lambda: len(log.getvalue().splitlines()) > lines)
+    (said,) = [json.loads(line) for line in log.getvalue().splitlines()[lines:]]
+    assert (said["event"], said["outcome"]) == ("upload", "refused")
+
+
 def test_one_address_can_not_take_all_the_room(url: str, room: upload_room.UploadRoom) -> None:
     room.begin_count()
     room.end_count([])

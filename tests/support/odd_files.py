@@ -255,7 +255,9 @@ REFUSED: dict[str, Odd] = {
         "bomb.jpg", lambda: jpeg_header(65_500, 65_500), "The file" + LARGE
     ),
     "JPEG of a thousand scans": Odd(
-        "bomb.jpg", lambda: jpeg_scans(1000), "The file is a JPEG of more than"
+        "bomb.jpg",
+        lambda: jpeg_scans(1000),
+        "The file (8000 x 8000 pixels) has more than the 32 million pixels that are accepted",
     ),
     "GIF, 4 gigapixels in the header": Odd(
         "bomb.gif", lambda: gif_screen(65_535, 65_535), "The file" + LARGE

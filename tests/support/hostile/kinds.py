@@ -91,7 +91,13 @@ PIECES = (
     Hostile("TIFF, a tile of 1.6 GB", tiffs.tiff_tile, (40_000,), (2048,), TILES),
     Hostile("TIFF, a tile of 2.1 GB", tiffs.tiff_tile, (46_336,), (2048,), TILES),
     Hostile("TIFF, a tile of 256 x 256 pixels", tiffs.tiff_tile, (256,), (256,)),
-    Hostile("TIFF, LZMA with a dictionary of 1.5 GB", tiffs.tiff_lzma, (8000, 4000), (200, 150)),
+    Hostile(
+        "TIFF, LZMA with a dictionary of 3 GB",
+        tiffs.tiff_lzma,
+        (8000, 4000),
+        (200, 150),
+        f"{IS}a TIFF in LZMA with a dictionary of more than 64 MB{SLOW}",
+    ),
     Hostile(
         "TIFF, 5000 pieces of 19 MB", tiffs.tiff_overlapping, (5000, 19 * MB), (600, 999), OVER
     ),
