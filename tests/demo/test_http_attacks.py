@@ -189,6 +189,24 @@ def test_a_silent_connection_makes_room_for_a_new_one(
         assert read(silent[0]) == NOTHING  # within 10 seconds, or it is a timeout
 
 
+@pytest.mark.slow
+def test_a_connection_whose_answers_nobody_takes_is_closed(
+    server: Server, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (protocol,) = protocols(server)
+    shares = protocol.of_server.shares
+    assert soon(lambda: shares.total == 0)
+    monkeypatch.setattr(connections, "STALL", 0.3)
+    get = b"GET /config HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with connect(url) as silent:
+        # Far more answers than the buffers of both ends hold.
+        with contextlib.suppress(OSError):
+            for _ in range(40):
+                silent.sendall(get * 50)
+        assert soon(lambda: shares.total == 0)
+    assert request(url, "/healthz")[0] == 200
+
+
 def protocols(server: Server) -> list[Any]:
     """The connections' class, which uvicorn makes its connections of."""
     return [server._uvicorn.config.http_protocol_class]
