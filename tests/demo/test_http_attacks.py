@@ -332,6 +332,13 @@ def test_one_address_can_not_take_all_the_room(url: str, room: upload_room.Uploa
     room.end_count([])
 
 
+@pytest.mark.parametrize("parts", ["0-0,2-2", "a-b", "-1", "9999-", "1-0", ",".join(["0-"] * 9000)])
+def test_parts_of_a_file_are_the_whole_file(url: str, parts: str) -> None:
+    (path,) = upload(url, "a.png", b"abc")
+    reply = request(url, f"/gradio_api/file={path}", Range=f"bytes={parts}")
+    assert (reply[0], reply[2]) == (200, "abc")
+
+
 def test_a_page_of_another_site_is_refused(url: str) -> None:
     for origin in ("https://evil.example", "null", "http://evil.example", "http://localhost:1"):
         reply = post_json(url, "/gradio_api/call/count", {"data": [[]]}, Origin=origin)
