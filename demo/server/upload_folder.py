@@ -10,9 +10,9 @@ import os
 import tempfile
 from pathlib import Path
 
+from demo.own_folder import OwnFolder
 from demo.server.sweeper import INTERVAL, LIFETIME, Report, Sweeper, ignore
 from demo.server.upload_room import UploadRoom
-from dermhub import OwnFolder
 
 PREFIX = "dermhub-uploads-"
 

@@ -14,6 +14,7 @@ from demo.page import maps
 from demo.page.view import ClassMap
 from demo.reading import Reading
 from dermhub.images.drawn_lesions import draw
+from dermhub.models.explanation import Explanation
 from tests.support.readings import SEVEN, reading, shares
 
 
@@ -102,10 +103,13 @@ def test_strips_are_no_larger_than_other_photographs(
 
 def resized(given: Reading, size: tuple[int, int]) -> Reading:
     """A reading of an image of another size, all of which its models saw."""
-    new = {"image": draw(3, size, 0.5), "view": (0, 0, *size)}
+
+    def of_size(each: Explanation) -> Explanation:
+        return replace(each, image=draw(3, size, 0.5), view=(0, 0, *size))
+
     return Reading(
-        {key: replace(each, **new) for key, each in given.binary.items()},
-        {key: replace(each, **new) for key, each in given.lesion.items()},
+        {key: of_size(each) for key, each in given.binary.items()},
+        {key: of_size(each) for key, each in given.lesion.items()},
     )
 
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 LAYOUT = {
     "": {"__init__", "accounts", "api", "decode_child", "decode_limits", "decoding", "models"}
-    | {"reading", "read_upload"},
+    | {"own_folder", "reading", "read_upload"},
     "page": {"__init__", "answer", "examples", "figures", "html", "maps", "marks", "page"}
     | {"prevalence", "several", "stability", "theme", "view"},
     "gate": {"__init__", "asgi", "body", "connections", "in_flight", "json_body", "request_head"}
