@@ -43,6 +43,7 @@ LATE = {"gradio", "fastapi", "uvicorn", "torch", "numpy", "PIL"}
 AT_ONCE = (
     *("app", "demo.accounts", "demo.decode_limits", "demo.server.server", "demo.server.door"),
     *("demo.server.event_log", "demo.server.process", "demo.server.upload_folder"),
+    "demo.own_folder",
     *("demo.server.sweeper", "demo.server.variables"),
     *("demo.server.upload_room", "demo.gate.asgi", "demo.gate.body", "demo.gate.in_flight"),
     *("demo.gate.json_body", "demo.gate.request_head", "demo.gate.same_origin"),
