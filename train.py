@@ -18,13 +18,23 @@ from dermhub import files
 from dermhub.cli import machine, terminal
 from dermhub.errors import ConfigError, DermhubError
 from dermhub.training import distributed, lock
-from dermhub.training.config import GROUPS, RUN_CONFIG, TrainConfig, flag
+from dermhub.training.config import (
+    CURVES,
+    GROUPS,
+    MODEL,
+    RUN_CONFIG,
+    RUN_FILES,
+    TrainConfig,
+    flag,
+)
 
 
 def main() -> None:
     """Train, evaluate and write the model folder."""
     config, out, resumed = options()
     distributed.check_variables()
+    if not resumed and distributed.is_main() and not (out / RUN_CONFIG).exists():
+        lock.check_free(out, RUN_FILES)
     # Of several processes the first one alone writes; the others wait for it.
     with lock.locked(out) if distributed.is_main() else contextlib.nullcontext():
         if not resumed and distributed.is_main() and (out / RUN_CONFIG).exists():
@@ -59,9 +69,9 @@ def train(config: TrainConfig, out: Path, resumed: bool) -> None:
     if distributed.is_main():
         begun = files.read_json(out / RUN_CONFIG)
         provenance = run.provenance(fit.config, begun, fit.history, fit.table)
-        metrics = finish.finish(fit, out / "model", provenance)
-        plots.curves(out / "curves.png", fit.history)
-        print(f"{out / 'model'}: {summary.headline(metrics)}")
+        metrics = finish.finish(fit, out / MODEL, provenance)
+        plots.curves(out / CURVES, fit.history)
+        print(f"{out / MODEL}: {summary.headline(metrics)}")
 
 
 def options(arguments: list[str] | None = None) -> tuple[TrainConfig, Path, bool]:

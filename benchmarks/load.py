@@ -71,6 +71,13 @@ class Load:
     memory: list[float] = field(default_factory=list)
 
 
+async def function_of(http: httpx.AsyncClient, endpoint: str) -> int:
+    """Return the number under which the server knows an endpoint."""
+    config = (await http.get("/config")).json()
+    (number,) = [each["id"] for each in config["dependencies"] if each["api_name"] == endpoint]
+    return int(number)
+
+
 async def one_request(load: Load) -> float:
     """Upload, ask, and wait for the end; returns the seconds to wait before the next request."""
     began = time.perf_counter()
@@ -136,12 +143,7 @@ async def measure(app: App, clients: int, seconds: float, endpoint: str) -> tupl
     """The median seconds of one client alone, and the load."""
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=app.url, timeout=120, limits=limits) as http:
-        config = (await http.get("/config")).json()
-        (function,) = [
-            function["id"]
-            for function in config["dependencies"]
-            if function["api_name"] == endpoint
-        ]
+        function = await function_of(http, endpoint)
         photo = odd_files.saved("JPEG", draw(7, (600, 450), 0.7), quality=90)
         alone = Load(app, http, function, photo)
         for _ in range(WARM + ALONE):

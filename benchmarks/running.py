@@ -28,10 +28,11 @@ READY = 300.0
 
 @dataclass(frozen=True)
 class App:
-    """A running demo: its process, and where it listens."""
+    """A running demo: its process, its address, and the folder of its temporary files and log."""
 
     pid: int
     url: str
+    folder: Path
 
     def family(self) -> list[int]:
         """The server's process, and the processes that it has started to decode."""
@@ -53,11 +54,17 @@ class App:
 
     def cpu(self) -> float:
         """Seconds of the processor that all its processes have used so far."""
-        ticks = 0
-        for pid in self.family():
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
+        return _cpu(self.pid, 11, 12) + self.decoding_cpu()
+
+    def descriptors(self) -> int:
+        """Number of descriptors that the server's process has open."""
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+
+    def decoding_cpu(self) -> float:
+        """Seconds of the processor of the processes that decode, with those that have ended."""
+        _, *children = self.family()
+        # The system adds the time of a child to its parent's account when the child has ended.
+        return _cpu(self.pid, 13, 14) + sum(_cpu(pid, 11, 12) for pid in children)
 
 
 @contextlib.contextmanager
@@ -73,12 +80,18 @@ def running(*options: str) -> Iterator[App]:
             process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
             with process:
                 try:
-                    app = App(process.pid, f"http://127.0.0.1:{port}")
+                    app = App(process.pid, f"http://127.0.0.1:{port}", Path(folder))
                     _wait(app, process)
                     yield app
                 finally:
                     process.send_signal(signal.SIGTERM)
                     process.wait(60)
+
+
+def _cpu(pid: int, *places: int) -> float:
+    """Seconds in fields of a process's account (proc(5), stat), counted after its name."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(int(fields[place]) for place in places) / os.sysconf("SC_CLK_TCK")
 
 
 def process_memory(name: str, pid: int | str = "self") -> float:

@@ -7,6 +7,7 @@ PyTorch nor Gradio, and ends when its stdin does, however the server ended.
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -49,6 +50,8 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     requests, replies = sys.stdin.buffer, sys.stdout.buffer
     warm_up()
+    # What is there now stays, and need not be looked at after each file.
+    gc.freeze()
     send(replies, PHOTO, json.dumps({"memory": limit_memory(megabytes)}).encode())
     while head := requests.read(REQUEST.size):
         about, length = REQUEST.unpack(head)
@@ -58,6 +61,10 @@ def main() -> None:
         reply = reply_to(content, specs)
         limit_time(0)
         send(replies, *reply)
+        del content, reply
+        # An error and the frames that it went through hold each other, and with them the file: the
+        # next one would have less memory than the bound says.
+        gc.collect()
 
 
 def reply_to(content: bytes, specs: Iterable[InputSpec]) -> tuple[bytes, bytes]:

@@ -43,12 +43,16 @@ It only ends what hangs without working; a busy machine takes longer for honest 
 SMALL_MEMORY = {
     # glibc would reserve as much address space for each thread as the limit leaves.
     "MALLOC_ARENA_MAX": "1",
+    # Else it keeps the place of a large block that was freed, torn to pieces, and of the bound less
+    # and less is left.
+    "MALLOC_MMAP_THRESHOLD_": "1000000",
+    "MALLOC_TRIM_THRESHOLD_": "1000000",
     # Matrices are 64 x 64 at most, and each thread of a library takes memory.
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
 }
 
-_AGAIN = "save it anew as an ordinary JPEG or PNG"
+_AGAIN = "scale it down, or save it anew as an ordinary JPEG"
 
 NO_PROCESS = "The server can't decode images at the moment: try again in a minute."
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from dermhub.models.config import ModelConfig
     from dermhub.models.explanation import Explanation
     from dermhub.models.prediction import Prediction
+    from dermhub.own_folder import OwnFolder
     from dermhub.tasks import BINARY, LESION, TASKS, Task, plain_name
     from dermhub.training.config import TrainConfig
     from dermhub.zones import Threshold, Zone, Zones
@@ -66,6 +67,7 @@ _HOMES = {
     "models.config": ("ModelConfig",),
     "models.explanation": ("Explanation",),
     "models.prediction": ("Prediction",),
+    "own_folder": ("OwnFolder",),
     "tasks": ("BINARY", "LESION", "TASKS", "Task", "plain_name"),
     "training.config": ("TrainConfig",),
     "zones": ("Threshold", "Zone", "Zones"),
@@ -90,6 +92,7 @@ __all__ = [
     "LeakError",
     "ModelConfig",
     "ModelError",
+    "OwnFolder",
     "Photo",
     "Prediction",
     "Task",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
+import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from dermhub import regular_files
 from dermhub.errors import ConfigError, DataError
@@ -22,26 +26,41 @@ def write_bytes(path: Path, content: bytes) -> None:
     After a crash, `path` holds the old content or the new, never a part of it. Raises ConfigError
     when the folder can't be written or the disk is full.
     """
-    partial = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        partial = Path(name)
-        with os.fdopen(descriptor, "wb") as stream:
+        with replacing(path) as stream:
             stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.chmod(0o644)
-        partial.replace(path)
-        partial = None
     except OSError as error:
         raise ConfigError(
             f"{path} can't be written ({error.strerror or error}): choose a folder that can be "
             "written and has space."
         ) from error
-    finally:
-        if partial is not None:
-            partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Yield a stream into a new file, which takes the place of `path` when all is on the disk.
+
+    The file has a name of its own beside `path`, which nothing had before, and is removed where
+    anything fails; `path` stays as it is then. Raises OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    partial = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            yield stream
+            sync(stream)
+        partial.chmod(0o644)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def sync(stream: BinaryIO) -> None:
+    """Force what was written into a stream to the disk."""
+    stream.flush()
+    os.fsync(stream.fileno())
 
 
 def write_text(path: Path, text: str) -> None:
@@ -85,6 +104,11 @@ def _deeper_than(content: Any, most: int) -> bool:
 
 
 def sha256(path: Path) -> str:
-    """Return the sha256 of a file's bytes, as 64 hexadecimal digits."""
+    """Return the sha256 of an ordinary file's bytes, as 64 hexadecimal digits.
+
+    Raises OSError for anything else: a pipe keeps its reader waiting, and a device has no end.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is no ordinary file", str(path))
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

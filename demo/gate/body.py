@@ -54,14 +54,17 @@ class Body:
         self.refusal: tuple[int, str] | None = None
         self._receive, self._send, self._limit = receive, send, limit
         self._began = time.monotonic()
-        self._complete = self._answering = False
+        self._complete = self._answering = self._left = False
 
     async def run(self, app: App, scope: Message) -> None:
-        """Run an application on the request, and refuse it where a bound was passed."""
+        """Run an application on the request, and refuse it where a bound was passed.
+
+        Where the client left before all of its body had come, an error is no fault.
+        """
         try:
             await app(scope, self._counted, self._watched)
         except Exception:
-            if self.refusal is None:
+            if self.refusal is None and not self._left:
                 raise
         if self.refusal is not None and not self._answering:
             await refuse(self._send, *self.refusal, (CLOSE,))
@@ -87,6 +90,7 @@ class Body:
         except TimeoutError:
             self.refusal = 408, SLOW
             return {"type": "http.disconnect"}
+        self._left = message["type"] == "http.disconnect"
         if message["type"] == "http.request":
             self.received += len(message.get("body", b""))
             self._complete = not message.get("more_body", False)

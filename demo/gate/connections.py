@@ -15,6 +15,9 @@ from demo.gate.visitor import Shares, household
 HEAD_TIME = 10.0
 """Seconds in which the head of a request has to come, after the connection or the last answer."""
 
+STALL = 30.0
+"""Seconds in which a client has to take some of an answer that is too long for the buffers."""
+
 MOST_EACH = 512
 """Connections of one address; a proxy on this machine brings those of many."""
 
@@ -62,7 +65,10 @@ class Connections:
 
 
 class Connection(H11Protocol):
-    """A connection that is closed where the head of a request does not come in time."""
+    """A connection that is closed where the head of a request does not come in time.
+
+    So is one whose answer is not taken: it would hold a place for as long as its client likes.
+    """
 
     of_server: ClassVar[Connections]
 
@@ -71,6 +77,7 @@ class Connection(H11Protocol):
         self.address: str | None = None
         self._admitted = False
         self._deadline: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, or close at once where there are too many."""
@@ -100,10 +107,22 @@ class Connection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         self._head_has_come()
+        self._goes_on()
         if self._admitted:
             self._admitted = False
             self.of_server.forget(self)
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Wait until the client has taken most of what was written, but not for ever."""
+        super().pause_writing()
+        self._goes_on()
+        self._stalled = self.loop.call_later(STALL, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on with the answer."""
+        super().resume_writing()
+        self._goes_on()
 
     def cut(self) -> None:
         """Close the connection at once and make room for another."""
@@ -111,6 +130,11 @@ class Connection(H11Protocol):
             self._admitted = False
             self.of_server.forget(self)
         self.transport.abort()
+
+    def _goes_on(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
     def _wait_for_head(self) -> None:
         self._head_has_come()

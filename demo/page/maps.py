@@ -16,13 +16,16 @@ from demo.reading import Reading
 from dermhub import Assessment, Explanation
 
 SHOWN_WIDTH = 640
-"""Width, in pixels, of the embedded photograph."""
+"""Width, in pixels, of the embedded photograph, unless it is very tall."""
 
 HEAT_WIDTH, PAIR_WIDTH = 160, 64
 """Width, in pixels, of the map of a class and of a pair.
 
 A map has some 7 x 7 values, so that more pixels would show nothing more.
 """
+
+TALLEST = 1.5
+"""Height of a picture, at most, as a multiple of these widths; a strip gets narrower instead."""
 
 BUTTONS = {
     "akiec": "an actinic keratosis",
@@ -39,13 +42,22 @@ MOST = 0.5
 """Share of a map on the lesion from which on "most of it" lies there."""
 
 
-def shrunk(image: Image.Image, width: int = SHOWN_WIDTH) -> Image.Image:
-    """Scale a photograph to the width of the page.
+def shrunk(image: Image.Image) -> Image.Image:
+    """Scale a photograph to the width of the page, or less where it is very tall.
 
     A small one is enlarged, so that every answer looks the same.
     """
+    width = bounded(SHOWN_WIDTH, image.size)
     size = (width, max(round(image.height * width / image.width), 1))
     return image.resize(size, Image.Resampling.BICUBIC)
+
+
+def bounded(width: int, size: tuple[int, int]) -> int:
+    """Return the width of a picture in the proportions of `size`, at most `TALLEST` times as tall.
+
+    The height is bounded by the `width` that was asked for, and the picture gets narrower.
+    """
+    return max(min(width, round(TALLEST * width * size[0] / size[1])), 1)
 
 
 def photograph(reading: Reading) -> tuple[str, tuple[int, int]]:
@@ -117,7 +129,7 @@ def _place(explanation: Explanation) -> str:
 
 def _class_map(explanation: Explanation, names: dict[str, str], button: str = "") -> ClassMap:
     name, other = names[explanation.target], names.get(explanation.versus, "")
-    width = PAIR_WIDTH if other else HEAT_WIDTH
+    width = bounded(PAIR_WIDTH if other else HEAT_WIDTH, explanation.image.size)
     said = caption(explanation, name, other)
     picture = "" if explanation.blank else data_uri(explanation.layer(width), "PNG")
     key = f"{explanation.target}|{explanation.versus}"

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 LIFETIME = 600.0
 """Seconds that an uploaded file stays.
@@ -44,8 +45,14 @@ def ignore(_: BaseException) -> None:
     """Report nothing."""
 
 
-def nothing() -> None:
-    """Do nothing after a round."""
+class Account(Protocol):
+    """An account of the room that the files take; a round tells it what it saw."""
+
+    def begin_count(self) -> None:
+        """Note that a round begins."""
+
+    def end_count(self, sizes: Iterable[int]) -> None:
+        """Take the sizes in bytes of all files that a round has left."""
 
 
 @dataclass
@@ -63,16 +70,16 @@ class Sweeper:
     """Deletes what lies below a folder `LIFETIME` seconds after it was last changed.
 
     The time is counted from the first round that sees a file as it is. `report` is called with
-    each error that keeps a round from deleting something, and `after` is called after each round
-    that did everything; both may fail.
+    each error that keeps a round from deleting something, and `account` is told what each round
+    that did everything has left; both may fail.
     """
 
     def __init__(
-        self, folder: Path, report: Report = ignore, after: Callable[[], None] = nothing
+        self, folder: Path, report: Report = ignore, account: Account | None = None
     ) -> None:
         self.folder = folder
         self._report = report
-        self._after = after
+        self._account = account
         self._spared: frozenset[str] = frozenset()
         self._seen: dict[str, Seen] = {}
         self._reserve: list[int] = []
@@ -118,7 +125,10 @@ class Sweeper:
         Raises nothing.
         """
         self._problem = None
+        self._sizes: list[int] = []
         try:
+            if self._account:
+                self._account.begin_count()
             visited: dict[str, Seen] = {}
             self._look_into(str(self.folder), now, visited)
             if self._problem is None:
@@ -132,7 +142,8 @@ class Sweeper:
         if self._problem is None:
             self._failed, self._last_round = 0, now
             with contextlib.suppress(Exception):
-                self._after()
+                if self._account:
+                    self._account.end_count(self._sizes)
             return True
         self._failed += 1
         with contextlib.suppress(Exception):
@@ -158,6 +169,8 @@ class Sweeper:
                     left += 1
                     if entry.is_dir(follow_symlinks=False):
                         self._look_into(entry.path, now, visited)
+                    else:
+                        self._sizes.append(entry.stat(follow_symlinks=False).st_size)
                 elif entry.is_dir(follow_symlinks=False):
                     left += not self._remove_empty(entry, now, visited)
                 else:
@@ -172,6 +185,7 @@ class Sweeper:
         found = entry.stat(follow_symlinks=False)
         age = self._age(entry.path, (found.st_ino, found.st_mtime_ns), now, visited)
         if age < LIFETIME:
+            self._sizes.append(found.st_size)
             return False
         Path(entry.path).unlink()
         del visited[entry.path]

@@ -1,18 +1,16 @@
 """The room for uploads: reserved before a body is read, and shared between addresses.
 
 Nothing is walked for a request: a running account holds what was announced and what has come. The
-sweeper, which looks at every file anyway, says now and then how many bytes there really are.
+sweeper, which looks at every file anyway, says after each round how many bytes there really are.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 CAPACITY = 2**30
 """Bytes of uploads at one time; beyond them, uploads are refused until older ones are gone."""
@@ -49,6 +47,7 @@ class UploadRoom:
         self._running = 0
         self._lying = 0
         self._kept = 0
+        self._kept_before = 0
         self._by_address: dict[str, int] = {}
         self._ends: deque[tuple[float, Reservation]] = deque()
 
@@ -87,16 +86,18 @@ class UploadRoom:
             self._running -= reservation.size
             self._add(reservation.address, -reservation.size)
 
-    def correct(self, folder: Path) -> None:
-        """Count the files below a folder, and take their bytes for those that lie there.
+    def begin_count(self) -> None:
+        """Note that the files are counted from now on."""
+        self._kept_before = self._kept
 
-        What comes while they are counted is counted twice, until the next time. Raises OSError
-        where they can't be counted; the account stays then.
+    def end_count(self, sizes: Iterable[int]) -> None:
+        """Take the sizes of all files for what lies there.
+
+        What came while they were counted counts twice, until the next time.
         """
-        before = self._kept
-        measured = _bytes_below(folder)
+        measured = sum(max(size, FILE_COST) for size in sizes)
         with self._lock:
-            self._lying = measured + self._kept - before
+            self._lying = measured + self._kept - self._kept_before
 
     def _held(self, address: str) -> int:
         return self._by_address.get(address, 0)
@@ -115,17 +116,3 @@ class UploadRoom:
         while self._ends and self._ends[0][0] < now:
             _, old = self._ends.popleft()
             self._add(old.address, -old.size)
-
-
-def _bytes_below(folder: Path) -> int:
-    total = 0
-    for parent, _, names in os.walk(folder, onerror=_raise):
-        for name in names:
-            with contextlib.suppress(OSError):
-                total += max(Path(parent, name).lstat().st_size, FILE_COST)
-    return total
-
-
-def _raise(error: OSError) -> None:
-    """Raise what `os.walk` would pass over: a folder that is left out would count as empty."""
-    raise error

@@ -65,8 +65,14 @@ exec 9>"$cache/lock"
 flock 9  # two proofs in one root would delete each other's work
 if [ ! -d "$root" ]; then
     say "building the s390x root"
-    # Roots of older lists, which are named by a hash, and what was left of a build that broke off.
-    find "$cache" -mindepth 1 -maxdepth 1 -type d -regextype posix-extended -regex '.*/[0-9a-f]{16}(\.part)?' -exec rm -rf {} +
+    # Roots of older lists, and what was left of a build that broke off: those that this script has marked.
+    for old in "$cache"/*.made-by-prove; do
+        [ -f "$old" ] || continue
+        rm -rf "${old%.made-by-prove}" "${old%.made-by-prove}.part"
+        rm "$old"
+    done
+    [ ! -e "$root.part" ] || { echo "prove.sh: $root.part is there and not marked as ours: remove it."; exit 1; }
+    : >"$root.made-by-prove"
     code=0
     "$here/root.sh" "$root.part" || code=$?
     [ "$code" != 75 ] || { echo "PROOF ON S390X SKIPPED: the package mirror can't be reached, or is inconsistent."; exit 75; }

@@ -9,7 +9,6 @@ import argparse
 import errno
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +19,13 @@ from dermhub.hub.pins import Entry
 from dermhub.layout import WEIGHTS
 from dermhub.models import catalog
 from dermhub.models.catalog import locate
+from dermhub.own_folder import OwnFolder
 
 if TYPE_CHECKING:
     from dermhub.hub.client import Pushed
+
+SCRATCH = ".dermhub-pull-"
+"""Start of the name of a folder in which a copy becomes whole; it lies beside the copy."""
 
 
 def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -132,8 +135,10 @@ def copy(folder: Path, to: Path) -> bool:
                 return False
             raise ConfigError(other)
         to.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=to.parent, prefix=f".{to.name}."))
+        scratch = OwnFolder(to.parent, SCRATCH)
+        partial = scratch.path / "copy"
         try:
+            partial.mkdir()
             for name, path in sources.items():
                 (partial / name).parent.mkdir(exist_ok=True)
                 # The content, for in the cache it is a symbolic link.
@@ -148,7 +153,7 @@ def copy(folder: Path, to: Path) -> bool:
                 return False
             raise ConfigError(other) from error
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            scratch.remove()
     except OSError as error:
         raise ConfigError(
             f"{to} can't be written ({error.strerror or error}): choose another folder."

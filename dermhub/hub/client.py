@@ -317,7 +317,9 @@ def _verify(folder: Path, repository: str, stated: Mapping[str, tuple[str, int]]
             )
             with contextlib.suppress(OSError):
                 path.unlink()
-                blob.unlink(missing_ok=True)
+                # A link that leads out of the cache was put there by somebody.
+                if blob.is_relative_to(folder.parent.parent.resolve()):
+                    blob.unlink(missing_ok=True)
     if wrong:
         more = f" (and {len(wrong) - 1} more such)" if len(wrong) > 1 else ""
         raise ModelError(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from dermhub.errors import ImageError
+from dermhub.images.containers import jpeg, webp
 from dermhub.images.containers.first_still import first_still
 from dermhub.images.containers.still import SEVERAL, RefusedError
 from dermhub.images.unreadable_files import HEAD, kind_of
@@ -27,11 +28,8 @@ MAX_PIXELS = 64_000_000
 MAX_BYTES = 200_000_000
 """Longest accepted file; 64 million pixels of three bytes have 192 million."""
 
-LESS = {"WEBP": 12_000_000, "TIFF": 32_000_000}
+LESS = {"WEBP": webp.MOST_PIXELS, "TIFF": 32_000_000}
 """Largest accepted image of formats whose decoders hold the whole image several times."""
-
-PROGRESSIVE = 32_000_000
-"""Largest accepted progressive JPEG: its decoder holds all coefficients, six bytes a pixel."""
 
 LARGE = 16_000_000
 """Pixels above which an image is read at a quarter of its width and height.
@@ -278,9 +276,10 @@ def _checked_size(image: Image.Image, name: str) -> Image.Image:
 
 
 def _checked_format(image: Image.Image, name: str) -> None:
-    limit, kind = LESS.get(image.format or "", MAX_PIXELS), image.format
+    limit = LESS.get(image.format or "", MAX_PIXELS)
+    kind = "WebP" if image.format == "WEBP" else image.format
     if image.format in ("JPEG", "MPO") and "progressive" in image.info:
-        limit, kind = PROGRESSIVE, "progressive JPEG"
+        limit, kind = jpeg.MOST_HELD, "progressive JPEG"
     if image.width * image.height > limit:
         raise ImageError(
             f"{name} ({image.width} x {image.height} pixels) has more than the "

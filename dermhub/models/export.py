@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import math
-import tempfile
+import shutil
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from dermhub.models.engines import graph_metadata, onnx_runtime, select
 from dermhub.models.engines.base import Engine
 from dermhub.models.engines.onnx_runtime import OnnxEngine
 from dermhub.models.model_folder import ModelFolder
+from dermhub.own_folder import OwnFolder
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,6 +46,9 @@ LARGEST = 40_000_000
 The graph of EfficientNet-B4 would take 71 MB.
 """
 
+SCRATCH = ".dermhub-export-"
+"""Start of the name of a folder in which an export becomes whole; it lies beside the export."""
+
 
 class Unsuited(ModelError):
     """A model that ends in more than global average pooling and one linear layer."""
@@ -64,7 +68,7 @@ def export(classifier: Classifier, to: Path) -> float:
     if folder.is_export:
         raise ModelError(f"{folder.path} is an export already: export the model's own folder.")
     to = to.resolve()
-    _check_free(to)
+    _check_free(to, to)
     engine = select.load_torch(folder)
     if GRAPH in folder.config.files:
         exported = OnnxEngine(folder, folder.read(GRAPH))
@@ -138,47 +142,53 @@ def check_packages() -> None:
     onnx_runtime.module("The export")
 
 
-def _check_free(to: Path) -> None:
-    """Raise ConfigError for a place that holds anything but an earlier export.
+def _check_free(place: Path, name: Path) -> None:
+    """Raise ConfigError for a place that holds anything but an earlier export; `name` names it.
 
     Replacing an export loses nothing: it can be made again.
     """
     advice = "give another name for the export, or remove it first"
-    if not to.exists():
+    if not place.exists():
         return
-    if not to.is_dir():
-        raise ConfigError(f"{to} is a file, but an export is a folder: {advice}.")
-    names = {path.name for path in to.iterdir()}
+    if not place.is_dir():
+        raise ConfigError(f"{name} is a file, but an export is a folder: {advice}.")
+    names = {path.name for path in place.iterdir()}
     if not names:
         return
     try:
-        earlier = ModelFolder(to)
+        earlier = ModelFolder(place)
         stated = {CONFIG, *earlier.config.files}
         is_export = earlier.is_export
     except ModelError:
         stated = set()
         is_export = False
     if not is_export or not names <= stated:
-        raise ConfigError(f"{to} holds something else than an earlier export: {advice}.")
+        raise ConfigError(f"{name} holds something else than an earlier export: {advice}.")
 
 
 def _replace(to: Path, config: ModelConfig, contents: dict[str, bytes]) -> None:
     """Write a model folder under another name, and put it in its place only when it is whole."""
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=to.parent, prefix=f".{to.name}.") as scratch:
-            made = Path(scratch, "made")
-            earlier = Path(scratch, "earlier")
+        scratch = OwnFolder(to.parent, SCRATCH)
+        made = scratch.path / "made"
+        # Beside the scratch folder, so that it is never removed before its content is checked.
+        earlier = scratch.path.with_name(f"{scratch.path.name}-earlier")
+        try:
             ModelFolder(made).write(config, contents)
             if to.exists():
                 to.rename(earlier)
             try:
+                # Again: the export took a while, and somebody may have put other files there.
+                _check_free(earlier, to)
                 made.rename(to)
             except BaseException:
-                # The earlier export goes back: the scratch folder is removed with all its content.
                 if earlier.exists():
                     earlier.rename(to)
                 raise
+            shutil.rmtree(earlier, ignore_errors=True)
+        finally:
+            scratch.remove()
     except OSError as error:
         raise ConfigError(
             f"{to} can't be written ({error.strerror or error}): choose another folder."

@@ -26,7 +26,7 @@ from dermhub.images.decode import MIN_SIDE
 from dermhub.images.photo import Photo
 from dermhub.models import prediction
 from dermhub.models.classifier import Classifier
-from dermhub.scoring import results, stale_rows
+from dermhub.scoring import results, resumable_csv, stale_rows
 from dermhub.scoring.results import ERROR, RunManifest
 from dermhub.scoring.resumable_csv import ResumableCsv
 from dermhub.scoring.stale_rows import CHECK
@@ -101,7 +101,9 @@ def score_folder(
     _, part = results.side_files(out)
     if results.open_run(out, run):
         # Still there if a run was killed after it had written the table.
-        part.unlink(missing_ok=True)
+        if part.is_file():
+            resumable_csv.check_ours(part, (*run.columns, CHECK))
+            part.unlink()
         return Outcome(len(chosen), newer=tuple(_newer(folder, chosen, out)))
     # Whole batches are kept: the place of an image in its batch decides how its last digit is
     # rounded.

@@ -7,7 +7,6 @@ scores.csv.part       the rows so far (`resumable_csv.ResumableCsv`), until the 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import os
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, BinaryIO
 
 from dermhub import files
 from dermhub.errors import ConfigError, DataError
@@ -158,31 +157,22 @@ def publish(
     A `manifest` is written in between, when the rows are on the disk. Raises ConfigError where
     `out` can't be written, and passes errors of `records` on.
     """
-    partial = out.with_name(f"{out.name}.new")
+    write = to_parquet if out.suffix.lower() == ".parquet" else to_csv
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if out.suffix.lower() == ".parquet":
-            to_parquet(records, partial, columns)
-        else:
-            to_csv(records, partial, columns)
-        if manifest is not None:
-            manifest.write(out)
-        partial.replace(out)
+        with files.replacing(out) as stream:
+            write(records, stream, columns)
+            if manifest is not None:
+                files.sync(stream)
+                manifest.write(out)
     except OSError as error:
         raise resumable_csv.unwritable(out, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
 
 
-def to_csv(records: Iterable[Sequence[str]], out: Path, columns: Sequence[str]) -> None:
-    """Write rows as CSV, and force them to the disk."""
-    with out.open("wb") as stream:
-        stream.write(resumable_csv.to_line(columns))
-        for record in records:
-            stream.write(resumable_csv.to_line(record))
-        stream.flush()
-        os.fsync(stream.fileno())
+def to_csv(records: Iterable[Sequence[str]], stream: BinaryIO, columns: Sequence[str]) -> None:
+    """Write rows as CSV."""
+    stream.write(resumable_csv.to_line(columns))
+    for record in records:
+        stream.write(resumable_csv.to_line(record))
 
 
 def listing_sha256(names: Iterable[str]) -> str:
@@ -215,7 +205,7 @@ def order(name: str) -> list[str]:
     return name.split("/")
 
 
-def to_parquet(records: Iterable[Sequence[str]], out: Path, columns: Sequence[str]) -> None:
+def to_parquet(records: Iterable[Sequence[str]], stream: BinaryIO, columns: Sequence[str]) -> None:
     """Write rows as Parquet, a group of rows at a time.
 
     A file name that is no UTF-8 is escaped.
@@ -224,7 +214,7 @@ def to_parquet(records: Iterable[Sequence[str]], out: Path, columns: Sequence[st
     kinds = {"malignant": arrow.bool_()} | dict.fromkeys(TEXT, arrow.string())
     schema = arrow.schema([(name, kinds.get(name, arrow.float64())) for name in columns])
     rows = iter(records)
-    with arrow.parquet.ParquetWriter(out, schema, compression="zstd") as writer:
+    with arrow.parquet.ParquetWriter(stream, schema, compression="zstd") as writer:
         while group := list(islice(rows, GROUP)):
             cells = {
                 name: [_value(row[place], name) for row in group]

@@ -35,7 +35,8 @@ class ResumableCsv:
     the rest off: after a kill, the last row may be torn. Unless all rows are there, a multiple of
     `step` is kept. `done` is the number of rows kept. Every append is one write, so that a process
     that dies leaves all rows of an append or none; `SYNC` says how much may be lost when the
-    machine dies. Raises ConfigError when another process writes the file, or it can't be written.
+    machine dies. Raises ConfigError when another process writes the file, when it can't be written,
+    and when it is somebody's own: it begins with another heading.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class ResumableCsv:
             if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
                 raise ConfigError(f"{path} is no file: give another file with --out.")
             self._lock()
+            check_ours(path, self.columns)
             self.done, size = _whole(path, self.columns, keys, step)
             os.ftruncate(self._descriptor, size)
             if size == 0:
@@ -150,6 +152,21 @@ def read_rows(path: Path) -> Iterator[tuple[list[str], int]]:
                 return
             yield [from_cell(cell) for cell in row], place
             record = b""
+
+
+def check_ours(path: Path, columns: Sequence[str]) -> None:
+    """Raise ConfigError for a file that no `ResumableCsv` of these columns has written.
+
+    Ours begins with the heading, or with a part of it where the writing was broken off.
+    """
+    heading = to_line(columns)
+    with path.open("rb") as stream:
+        start = stream.read(len(heading))
+    if not heading.startswith(start):
+        raise ConfigError(
+            f"{path} is there already, and is no part of this run: move it away, or give another "
+            "file with --out."
+        )
 
 
 def unwritable(path: Path, error: OSError) -> ConfigError:

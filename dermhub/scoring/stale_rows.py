@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import stat
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -24,8 +23,7 @@ CHECK = "check"
 def file_digest(path: Path) -> str:
     """Return the sha256 of a file, or "" for what can't be read to an end, such as a pipe."""
     with contextlib.suppress(OSError):
-        if stat.S_ISREG(path.stat().st_mode):
-            return files.sha256(path)
+        return files.sha256(path)
     return ""
 
 

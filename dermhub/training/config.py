@@ -21,6 +21,24 @@ GROUPS = ("data", "model", "transfer", "optimiser", "augmentation", "run")
 RUN_CONFIG = "train_config.json"
 """File of a run's folder with its options and the hashes of its inputs."""
 
+STATE = "state.safetensors"
+"""File with all from which a stopped run continues (`dermhub.training.state`)."""
+
+HISTORY = "history.csv"
+"""File with a row for each epoch."""
+
+IMAGE_HASHES = "images.csv"
+"""File with the image_id and sha256 of each image that the run began with."""
+
+DESCRIPTION, OVERVIEW, CURVES = "data.json", "data.png", "curves.png"
+"""Files with figures and a picture of the data, and with the losses as curves."""
+
+MODEL = "model"
+"""Folder of the finished model."""
+
+RUN_FILES = (IMAGE_HASHES, HISTORY, STATE, DESCRIPTION, OVERVIEW, CURVES, MODEL)
+"""Names in a run's folder, but for its configuration: a run writes over them."""
+
 
 @dataclass(frozen=True)
 class Bounds:

@@ -31,8 +31,7 @@ from dermhub.images.view import InputSpec
 from dermhub.models import backbone, prediction
 from dermhub.tasks import TASKS
 from dermhub.training import cpu, distributed, losses, state
-from dermhub.training.config import TrainConfig
-from dermhub.training.state import HISTORY, STATE
+from dermhub.training.config import HISTORY, STATE, TrainConfig
 
 
 def pick_device(name: str) -> torch.device:

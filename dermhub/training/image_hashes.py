@@ -6,7 +6,6 @@ may leave as they were. Reading 10,015 images of HAM10000 (2.7 GB) takes seconds
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +16,7 @@ import pandas as pd
 from dermhub import files
 from dermhub.data.cells import from_cell, to_cell
 from dermhub.errors import ConfigError, DataError, some
-
-IMAGE_HASHES = "images.csv"
-"""File of a run's folder with the image_id and sha256 of each image that the run began with."""
+from dermhub.training.config import IMAGE_HASHES
 
 
 def write(out: Path, table: pd.DataFrame) -> str:
@@ -68,16 +65,9 @@ def _hashes(table: pd.DataFrame) -> pd.DataFrame:
     # Threads, because hashing releases Python's lock.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         try:
-            digests = list(pool.map(_digest, map(Path, ordered["path"])))
+            digests = list(pool.map(files.sha256, map(Path, ordered["path"])))
         except OSError as error:
             raise DataError(
                 f"{error.filename} can't be read ({error.strerror}): check the folder of the data."
             ) from error
     return pd.DataFrame({"image_id": list(ordered["image_id"]), "sha256": digests})
-
-
-def _digest(path: Path) -> str:
-    """The sha256 of a file; raises OSError for what is none, such as a pipe, which never ends."""
-    if not path.is_file():
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-    return files.sha256(path)

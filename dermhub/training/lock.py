@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from dermhub.errors import ConfigError
+from dermhub.errors import ConfigError, some
 
 LOCK = ".lock"
 """Name of the locked file in a run's folder. It stays there: a lock belongs to the open file."""
@@ -17,13 +17,30 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 """Errors of a file system that has no locks, such as an NFS share without its lock service."""
 
 
+def check_free(out: Path, names: Iterable[str]) -> None:
+    """Raise ConfigError for a folder with files of these names that no run has written.
+
+    A folder in which a run has begun, if only to prepare, holds its lock.
+    """
+    lock = out / LOCK
+    if lock.is_file() and not lock.stat().st_size:
+        return
+    there = [name for name in names if (out / name).exists() or (out / name).is_symlink()]
+    if there:
+        raise ConfigError(
+            f"{out} holds {some(there)}, and is no folder of a run: the run would write over it; "
+            "give another folder with --out."
+        )
+
+
 @contextlib.contextmanager
 def locked(out: Path) -> Iterator[None]:
     """Hold the lock of a run's folder, which is made if need be.
 
     The system gives the lock up when the process ends, however that happens. A run that ends before
     its folder holds anything else leaves nothing behind. Raises ConfigError at once where another
-    process holds the lock, and where the folder can't be written.
+    process holds the lock, where another file is in its place, and where the folder can't be
+    written.
     """
     # Imported here, because --help and wrong options do without it.
     import filelock
@@ -31,6 +48,11 @@ def locked(out: Path) -> Iterator[None]:
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
     path = out / LOCK
     is_new = not (path.exists() or path.is_symlink())
+    if path.is_file() and path.stat().st_size:
+        # Some versions of the library would empty it.
+        raise ConfigError(
+            f"{path} is not the lock of a run, which is empty: give another folder with --out."
+        )
     # Whoever may write in the folder may go on with the run, also where others began it.
     lock = filelock.FileLock(path, mode=0o664)
     try:

@@ -24,9 +24,8 @@ from dermhub.models import backbone
 from dermhub.models.catalog import display_name, locate
 from dermhub.tasks import TASKS
 from dermhub.training import distributed, image_hashes, initial_weights, transfer
-from dermhub.training.config import RUN_CONFIG, TrainConfig
+from dermhub.training.config import DESCRIPTION, OVERVIEW, RUN_CONFIG, STATE, TrainConfig
 from dermhub.training.fit import Fit
-from dermhub.training.state import STATE
 
 
 @dataclass(frozen=True)
@@ -153,8 +152,8 @@ def begin(inputs: Inputs, out: Path, revision: str) -> None:
     predictions.check_writable(inputs.table)
     tables.check_images(inputs.table, "test")
     options = dataclasses.asdict(inputs.config)
-    files.write_json(out / "data.json", summary.describe(inputs.table, task))
-    plots.overview(out / "data.png", inputs.table)
+    files.write_json(out / DESCRIPTION, summary.describe(inputs.table, task))
+    plots.overview(out / OVERVIEW, inputs.table)
     content = {
         "options": options,
         "revision": revision,

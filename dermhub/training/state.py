@@ -16,14 +16,8 @@ from dermhub import files
 from dermhub.errors import ModelError
 from dermhub.models.weights import read_tensors
 
-STATE = "state.safetensors"
-"""File of a run's folder with all that `save_state` writes."""
-
 CHECKSUM = re.compile(rb'"sha256": ?"([0-9a-f]{64})"')
 """Pattern of the checksum in the header of a state."""
-
-HISTORY = "history.csv"
-"""File of a run's folder with a row for each epoch."""
 
 
 def save_state(

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import dermhub
-from dermhub.cli.hub import copy
+from dermhub.cli.hub import SCRATCH, copy
 from dermhub.models.catalog import locate
 from tests.support.hub_server import Hub
 from tests.support.tiny import Command
@@ -130,10 +130,19 @@ def test_a_killed_pull_leaves_nothing_that_the_next_trips_over(
 ) -> None:
     hub.put(NAME, model)
     to = tmp_path / "copy"
-    # As a process leaves it that was killed while it copied.
-    (tmp_path / ".copy.abcd").mkdir()
-    (tmp_path / ".copy.abcd" / "model.safetensors").write_bytes(b"half")
+    # As a process leaves it that was killed while it copied, and beside it a folder that is none.
+    code = (
+        "import os, pathlib, shutil, sys\nfrom dermhub.cli import hub\n"
+        "shutil.copyfile = lambda *_: os.kill(os.getpid(), 9)\n"
+        "hub.copy(*map(pathlib.Path, sys.argv[1:]))\n"
+    )
+    arguments = [sys.executable, "-c", code, locate(NAME), to]
+    assert subprocess.run(arguments, cwd=ROOT, check=False).returncode == -9
+    (left,) = tmp_path.iterdir()
+    (tmp_path / (SCRATCH + "0" * 32)).mkdir()
     assert command("pull", NAME, "--to", to) == (0, f"{to}: copied from user/lesion\n", "")
+    assert left.name.startswith(SCRATCH)
+    assert {path.name for path in tmp_path.iterdir()} == {"copy", SCRATCH + "0" * 32}
 
 
 @pytest.mark.slow

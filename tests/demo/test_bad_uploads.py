@@ -19,7 +19,7 @@ from gradio_client.exceptions import AppError
 
 import dermhub
 from tests.support import odd_files
-from tests.support.demo_client import Refused, as_file, ask, upload
+from tests.support.demo_client import Refused, as_file, ask, sentence_of, upload
 from tests.support.demo_process import Demo
 
 pytestmark = pytest.mark.slow
@@ -36,13 +36,8 @@ def sent(demo: Demo, odd: odd_files.Odd) -> str:
 
 def sentence(html: str) -> str:
     """The text of a refusal; fails where it is more than one sentence or shows the server."""
-    refused = re.fullmatch(
-        r'<div class="derm derm-problem" role="alert" data-say="[^"]*">'
-        r"<h2>We couldn&#39;t open this file</h2><p>(.*)</p></div>",
-        html,
-    )
-    assert refused is not None, html
-    text = unescape(refused[1])
+    text = sentence_of(html)
+    assert text, html
     assert not INSIDE.search(text)
     return text
 

@@ -29,10 +29,11 @@ from dermhub.images.view import InputSpec
 from tests.support import odd_files
 from tests.support.demo_client import as_file, ask, upload
 from tests.support.demo_process import ROOT, serve
+from tests.support.hostile import jpegs, others
 
 SPECS = (InputSpec(64), InputSpec(48, crop_mode="squash"))
 
-ANEW = "; save it anew as an ordinary JPEG or PNG, and upload that."
+ANEW = "; scale it down, or save it anew as an ordinary JPEG, and upload that."
 
 HUGE = odd_files.LIMITS["PNG, 64 megapixels"].make
 """An honest file that takes 200 MB and half a second, by which small bounds are reached."""
@@ -201,6 +202,29 @@ def test_memory_is_bounded() -> None:
         assert pool.decode(odd_files.saved("JPEG"), SPECS).quality.size == (200, 150)
     finally:
         pool.close()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="no other system bounds the memory of a process"
+)
+def test_a_file_leaves_the_whole_memory_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "PROCESSES", 1)
+    # Each keeps 19 MB where it is not let go of; the honest file at the end needs most of the rest.
+    files = [others.gif_junk(19 * 2**20), others.gif_comments(500_000), jpegs.zeros(19 * 2**20)]
+    before = children()
+    processes = DecodingProcesses(Limits(300, 10))
+    try:
+        for content in files * 3:
+            with contextlib.suppress(ImageError):
+                processes.decode(content, SPECS)
+        mine = children() - before
+        assert processes.decode(odd_files.LIMITS["PNG with alpha, 64 megapixels"].make(), SPECS)
+        # Nobody has died in between.
+        assert children() - before == mine
+        assert len(mine) == 1
+    finally:
+        processes.close()
 
 
 @pytest.mark.slow
@@ -379,7 +403,7 @@ def test_a_bomb_costs_one_request(trained: dict[str, Path], tmp_path: Path) -> N
         (huge,) = upload(demo.url, [("huge.png", HUGE())])
         (small,) = upload(demo.url, [("small.jpg", odd_files.saved("JPEG"))])
         for _ in range(3):
-            assert "The file takes more than 60 MB of memory to decode; save it anew" in ask(
+            assert "The file takes more than 60 MB of memory to decode; scale it down" in ask(
                 demo.url, as_file(huge)
             )
             assert "Probability of malignancy" in ask(demo.url, as_file(small))

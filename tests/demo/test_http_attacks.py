@@ -189,6 +189,24 @@ def test_a_silent_connection_makes_room_for_a_new_one(
         assert read(silent[0]) == NOTHING  # within 10 seconds, or it is a timeout
 
 
+@pytest.mark.slow
+def test_a_connection_whose_answers_nobody_takes_is_closed(
+    server: Server, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (protocol,) = protocols(server)
+    shares = protocol.of_server.shares
+    assert soon(lambda: shares.total == 0)
+    monkeypatch.setattr(connections, "STALL", 0.3)
+    get = b"GET /config HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with connect(url) as silent:
+        # Far more answers than the buffers of both ends hold.
+        with contextlib.suppress(OSError):
+            for _ in range(40):
+                silent.sendall(get * 50)
+        assert soon(lambda: shares.total == 0)
+    assert request(url, "/healthz")[0] == 200
+
+
 def protocols(server: Server) -> list[Any]:
     """The connections' class, which uvicorn makes its connections of."""
     return [server._uvicorn.config.http_protocol_class]
@@ -267,10 +285,9 @@ def test_many_header_fields_and_a_long_address_are_refused(url: str) -> None:
     assert request(url, "/" + "a" * 5000)[0] == 414
 
 
-def test_room_is_reserved_before_a_body_is_read(
-    url: str, room: upload_room.UploadRoom, tmp_path: Path
-) -> None:
-    room.correct(tmp_path)
+def test_room_is_reserved_before_a_body_is_read(url: str, room: upload_room.UploadRoom) -> None:
+    room.begin_count()
+    room.end_count([])
     size = 3_000_000
     head = f"POST {UPLOAD} HTTP/1.1\r\nHost: localhost\r\n"
     head += "Content-Type: multipart/form-data; boundary=B\r\n"
@@ -283,17 +300,43 @@ def test_room_is_reserved_before_a_body_is_read(
     assert soon(lambda: room.taken < size)
 
 
-def test_one_address_can_not_take_all_the_room(
-    url: str, room: upload_room.UploadRoom, tmp_path: Path
+def test_an_upload_that_breaks_off_is_no_fault(
+    url: str, room: upload_room.UploadRoom, log: io.StringIO
 ) -> None:
-    room.correct(tmp_path)
+    room.begin_count()
+    room.end_count([])
+    lines = len(log.getvalue().splitlines())
+    head = f"POST {UPLOAD} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500000\r\n"
+    head += "Content-Type: multipart/form-data; boundary=B\r\n\r\n--B\r\n"
+    head += 'Content-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+    with connect(url) as sender:
+        sender.sendall(head.encode() + bytes(100_000))
+        assert soon(lambda: room.taken >= 500_000)
+        time.sleep(0.1)
+    assert soon(lambda: room.taken == 0)
+    assert soon(lambda: len(log.getvalue().splitlines()) > lines)
+    (said,) = [json.loads(line) for line in log.getvalue().splitlines()[lines:]]
+    assert (said["event"], said["outcome"]) == ("upload", "refused")
+
+
+def test_one_address_can_not_take_all_the_room(url: str, room: upload_room.UploadRoom) -> None:
+    room.begin_count()
+    room.end_count([])
     upload(url, "a.png", b"a" * 1_500_000, "192.0.2.1")
     body, kind = form([('name="files"; filename="b.png"', b"b" * 1_500_000)])
     # Half of 4 MB is one address's share, and 1.5 MB of it are taken.
     reply = request(url, UPLOAD, body, kind, X_Forwarded_For="192.0.2.1")
     assert (reply[0], sentence(reply)) == (413, upload_room.SHARE_TAKEN)
     upload(url, "b.png", b"b" * 1_500_000, "192.0.2.2")
-    room.correct(tmp_path)
+    room.begin_count()
+    room.end_count([])
+
+
+@pytest.mark.parametrize("parts", ["0-0,2-2", "a-b", "-1", "9999-", "1-0", ",".join(["0-"] * 9000)])
+def test_parts_of_a_file_are_the_whole_file(url: str, parts: str) -> None:
+    (path,) = upload(url, "a.png", b"abc")
+    reply = request(url, f"/gradio_api/file={path}", Range=f"bytes={parts}")
+    assert (reply[0], reply[2]) == (200, "abc")
 
 
 def test_a_page_of_another_site_is_refused(url: str) -> None:

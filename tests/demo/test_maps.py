@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ from PIL import Image
 
 from demo.page import maps
 from demo.page.view import ClassMap
+from demo.reading import Reading
+from dermhub.images.drawn_lesions import draw
+from dermhub.models.explanation import Explanation
 from tests.support.readings import SEVEN, reading, shares
 
 
@@ -75,6 +79,38 @@ def test_sizes_of_the_pictures(key: str, size: tuple[int, int]) -> None:
 def test_the_photograph_is_as_wide_as_every_other() -> None:
     address, size = maps.photograph(reading())
     assert size == opened(address).size == (640, 427)
+
+
+@pytest.mark.parametrize(
+    ("size", "shown", "heat"),
+    [
+        # The longest side is 1.5 times the width of others: 960 and 240 pixels.
+        ((40, 800), (48, 960), (12, 240)),
+        ((800, 40), (640, 32), (160, 8)),
+        # A phone's photograph, upright, is as wide as every other.
+        ((300, 400), (640, 853), (160, 213)),
+    ],
+)
+def test_strips_are_no_larger_than_other_photographs(
+    size: tuple[int, int], shown: tuple[int, int], heat: tuple[int, int]
+) -> None:
+    given = resized(reading(), size)
+    assert maps.photograph(given)[1] == shown
+    assert opened(maps.outline(given)).size == shown
+    (first, *_) = maps.class_maps(given, given.assessment)
+    assert opened(first.picture).size == heat
+
+
+def resized(given: Reading, size: tuple[int, int]) -> Reading:
+    """A reading of an image of another size, all of which its models saw."""
+
+    def of_size(each: Explanation) -> Explanation:
+        return replace(each, image=draw(3, size, 0.5), view=(0, 0, *size))
+
+    return Reading(
+        {key: of_size(each) for key, each in given.binary.items()},
+        {key: of_size(each) for key, each in given.lesion.items()},
+    )
 
 
 def test_the_outline_runs_around_the_lesion() -> None:

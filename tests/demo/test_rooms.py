@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 LAYOUT = {
     "": {"__init__", "accounts", "api", "decode_child", "decode_limits", "decoding", "models"}
-    | {"reading", "read_upload"},
+    | {"own_folder", "reading", "read_upload"},
     "page": {"__init__", "answer", "examples", "figures", "html", "maps", "marks", "page"}
     | {"prevalence", "several", "stability", "theme", "view"},
     "gate": {"__init__", "asgi", "body", "connections", "in_flight", "json_body", "request_head"}
@@ -43,6 +43,7 @@ LATE = {"gradio", "fastapi", "uvicorn", "torch", "numpy", "PIL"}
 AT_ONCE = (
     *("app", "demo.accounts", "demo.decode_limits", "demo.server.server", "demo.server.door"),
     *("demo.server.event_log", "demo.server.process", "demo.server.upload_folder"),
+    "demo.own_folder",
     *("demo.server.sweeper", "demo.server.variables"),
     *("demo.server.upload_room", "demo.gate.asgi", "demo.gate.body", "demo.gate.in_flight"),
     *("demo.gate.json_body", "demo.gate.request_head", "demo.gate.same_origin"),

@@ -7,12 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from demo.server.upload_folder import (
-    MARKER,
-    PREFIX,
-    PrivateFolder,
-    remove_leftovers,
-)
+from demo.server import upload_room
+from demo.server.upload_folder import PREFIX, PrivateFolder
+from dermhub.own_folder import MARKER, remove_leftovers
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLD = (
@@ -46,7 +43,7 @@ def test_a_killed_servers_folder_goes_and_a_living_ones_stays(tmp_path: Path) ->
     assert (theirs / "uploads" / "photo.png").exists()
     process.kill()
     process.communicate()
-    remove_leftovers(tmp_path)
+    remove_leftovers(tmp_path, PREFIX)
     assert list(tmp_path.iterdir()) == [folder.path]
     folder.remove()
 
@@ -107,11 +104,11 @@ def test_a_removal_that_broke_off_is_carried_on(tmp_path: Path) -> None:
     (theirs / "uploads" / "deep").mkdir()
     (theirs / "uploads" / "deep" / "photo.png").write_bytes(b"photo")
     (theirs / "uploads" / "deep").chmod(0o500)
-    remove_leftovers(tmp_path)
+    remove_leftovers(tmp_path, PREFIX)
     if os.getuid():
         assert (theirs / MARKER).exists()
         (theirs / "uploads" / "deep").chmod(0o700)
-        remove_leftovers(tmp_path)
+        remove_leftovers(tmp_path, PREFIX)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -128,4 +125,19 @@ def test_it_says_what_it_holds(tmp_path: Path) -> None:
         "x" * 5000,
     ):
         assert not folder.holds(str(path))
+    folder.remove()
+
+
+def test_a_round_tells_the_room_what_lies_there(tmp_path: Path) -> None:
+    folder = PrivateFolder(tmp_path)
+    cost = upload_room.FILE_COST
+    (folder.uploads / "small").write_bytes(b"photo")
+    (folder.uploads / "page").mkdir()
+    (folder.uploads / "page" / "spared").write_bytes(bytes(2 * cost))
+    folder.sweeper.spare([folder.uploads / "page", folder.uploads / "page" / "spared"])
+    assert folder.sweeper.look(0.0)
+    assert folder.room.taken == cost + 2 * cost
+    # Later, the first is deleted, and does not count.
+    assert folder.sweeper.look(1000.0)
+    assert folder.room.taken == 2 * cost
     folder.remove()

@@ -255,3 +255,15 @@ def test_the_session_is_left_as_it_was(hub: Hub, model: dict[str, bytes]) -> Non
     client.fetch(NAME)
     assert huggingface_hub.get_session().event_hooks == before
     assert AGENT == "dermhub"
+
+
+def test_a_file_outside_the_cache_is_never_removed(published: Entry, tmp_path: Path) -> None:
+    folder = client.fetch(NAME, published.revision, published.files)
+    mine = tmp_path / "config.json"
+    mine.write_text("mine")
+    (folder / "config.json").unlink()
+    (folder / "config.json").symlink_to(mine)
+    with pytest.raises(ModelError, match="this copy was removed from the cache"):
+        client.fetch(NAME, published.revision, published.files)
+    assert mine.read_text() == "mine"
+    assert not (folder / "config.json").is_symlink()

@@ -211,6 +211,24 @@ def test_an_earlier_export_stays_where_the_new_one_can_not_be_put(
     assert list(tmp_path.iterdir()) == [folder]
 
 
+def test_files_that_come_during_the_export_stay(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(pair[1].folder, tmp_path / "x.onnx"))
+    real = Path.rename
+
+    def rename(path: Path, to: Path) -> Path:
+        if path == folder:
+            (folder / "notes.txt").write_text("mine")
+        return real(path, to)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(ConfigError, match=r"x\.onnx holds something else than an earlier export"):
+        export.export(pair[0], folder)
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
 def test_files_beside_the_weights_are_carried(tiny_lesion_model: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_lesion_model, tmp_path / "model")
     content = bytes(range(256))

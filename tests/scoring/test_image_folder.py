@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -400,3 +401,36 @@ def test_json_beside_is_readable(
     assert about["columns"] == heading
     assert heading[-4:] == ["conformal", "concerns", "abstention", "error"]
     assert about["batch"] == 3
+
+
+def test_files_of_other_people_beside_the_scores_stay(
+    command: Command, tiny_binary_model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    draw(1, (40, 40)).save(tmp_path / "in" / "a.png")
+    out = tmp_path / "s.csv"
+    (tmp_path / "s.csv.new").write_text("mine")
+    arguments = ("predict", "--model", tiny_binary_model, "--images", tmp_path / "in", "--out", out)
+    assert command(*arguments)[0] == 0
+    scores = out.read_bytes()
+    # Put there after the run, which would have removed a file of its own.
+    (tmp_path / "s.csv.part").write_text("image,mine\n")
+    code, _, err = command(*arguments)
+    assert code == 2
+    assert f"{out}.part is there already, and is no part of this run: move it away, or " in err
+    assert (tmp_path / "s.csv.part").read_text() == "image,mine\n"
+    assert (tmp_path / "s.csv.new").read_text() == "mine"
+    assert out.read_bytes() == scores
+
+
+def test_a_table_that_can_not_be_written_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "s.csv.new").write_text("mine")
+
+    def broken() -> Iterator[list[str]]:
+        yield ["a.png", ""]
+        raise ValueError("in the middle")
+
+    with pytest.raises(ValueError, match="in the middle"):
+        results.publish(broken(), tmp_path / "s.csv", ["image", "error"])
+    assert [path.name for path in tmp_path.iterdir()] == ["s.csv.new"]
+    assert (tmp_path / "s.csv.new").read_text() == "mine"

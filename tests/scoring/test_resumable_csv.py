@@ -77,11 +77,20 @@ def test_what_does_not_belong_is_cut_off(tmp_path: Path, tail: bytes, done: int)
     assert write(path, []) == 5
 
 
-@pytest.mark.parametrize("content", [b"other,heading\na,0.0\n", b"name,value", b"\x89PNG\n\0\0"])
-def test_another_heading_starts_anew(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"", b"name,value", b"name,value,error\n"])
+def test_a_heading_that_was_broken_off_starts_anew(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "j.csv").write_bytes(content)
     assert write(tmp_path / "j.csv", ROWS) == 0
     assert write(tmp_path / "j.csv", []) == 5
+
+
+@pytest.mark.parametrize("content", [b"other,heading\na,0.0\n", b"name,value\n", b"\x89PNG\n\0\0"])
+def test_a_file_of_somebody_else_is_never_written(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "j.csv"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"j\.csv is there already, and is no part of this run: "):
+        write(path, ROWS)
+    assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize(("there", "kept"), [(0, 0), (1, 0), (2, 2), (3, 2), (4, 4), (5, 5)])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from html import unescape
 from typing import Any
 
 BOUNDARY = "dermhub-boundary"
@@ -51,6 +53,16 @@ def ask(url: str, given: object, endpoint: str = "analyse") -> str:
     if lines[ended] == "event: error":
         raise Refused(str(value.get("error") if isinstance(value, dict) else value))
     return value[0] if isinstance(value[0], str) else json.dumps(value[0])
+
+
+def sentence_of(html: str) -> str:
+    """Return the sentence of an answer that is the refusal of a file, "" for any other answer."""
+    refused = re.fullmatch(
+        r'<div class="derm derm-problem" role="alert" data-say="[^"]*">'
+        r"<h2>We couldn&#39;t open this file</h2><p>(.*)</p></div>",
+        html,
+    )
+    return unescape(refused[1]) if refused else ""
 
 
 def _post(address: str, body: bytes, kind: str) -> str:

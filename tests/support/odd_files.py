@@ -255,7 +255,9 @@ REFUSED: dict[str, Odd] = {
         "bomb.jpg", lambda: jpeg_header(65_500, 65_500), "The file" + LARGE
     ),
     "JPEG of a thousand scans": Odd(
-        "bomb.jpg", lambda: jpeg_scans(1000), "The file is a JPEG of more than"
+        "bomb.jpg",
+        lambda: jpeg_scans(1000),
+        "The file (8000 x 8000 pixels) has more than the 32 million pixels that are accepted",
     ),
     "GIF, 4 gigapixels in the header": Odd(
         "bomb.gif", lambda: gif_screen(65_535, 65_535), "The file" + LARGE
@@ -269,7 +271,11 @@ REFUSED: dict[str, Odd] = {
     "TIFF in four million strips": Odd(
         "bomb.tif", lambda: tiff_strips(4_000_000), "The file is a TIFF in more than"
     ),
-    "WebP, 268 megapixels in the header": Odd("bomb.webp", webp_header, "The file"),
+    "WebP, 268 megapixels in the header": Odd(
+        "bomb.webp",
+        webp_header,
+        "The file (16384 x 16384 pixels) has more than the 13 million pixels that are accepted",
+    ),
     "animated GIF": Odd(
         "moving.gif",
         lambda: saved("GIF", **FRAMES),
@@ -349,8 +355,8 @@ LIMITS: dict[str, Odd] = {
     "grey PNG of 16 bits, 64 megapixels": Odd(
         "large.png", lambda: black(10_000, 6400, mode="I;16")
     ),
-    "WebP, 12 megapixels": Odd(
-        "large.webp", lambda: black(4000, 3000, "WEBP", "RGB", lossless=True, method=0)
+    "WebP, 13 megapixels": Odd(
+        "large.webp", lambda: black(4160, 3125, "WEBP", "RGB", lossless=True, method=0)
     ),
     "TIFF, 32 megapixels": Odd(
         "large.tif", lambda: black(8000, 4000, "TIFF", "RGB", compression="tiff_lzw")

@@ -21,7 +21,8 @@ from safetensors.torch import load_file
 from dermhub.data import datasets, tables
 from dermhub.errors import ConfigError
 from dermhub.tasks import LESION
-from dermhub.training import distributed, state
+from dermhub.training import distributed
+from dermhub.training.config import STATE
 from tests.support.demo_process import free_port
 from tests.support.tiny import TINY_RUN, run_training
 
@@ -115,7 +116,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(
 ) -> None:
     out = tmp_path / "run"
     victim = torchrun("--data", tiny_data, "--out", out, *EXACT)
-    while not (out / state.STATE).exists() and victim.poll() is None:
+    while not (out / STATE).exists() and victim.poll() is None:
         time.sleep(0.001)
     kill_one(victim)
     assert not (out / "model").exists()
@@ -158,7 +159,7 @@ def test_a_failure_of_one_process_ends_both(tiny_data: Path, tmp_path: Path) -> 
     # anything.
     assert errors.count(f"train.py: {damaged} is damaged or cut short") == 1
     assert "Traceback" not in errors.split("torch/distributed/elastic")[0]
-    assert not (tmp_path / "run" / state.STATE).exists()
+    assert not (tmp_path / "run" / STATE).exists()
 
 
 def test_every_position_belongs_to_one_process(monkeypatch: pytest.MonkeyPatch) -> None:

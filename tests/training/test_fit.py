@@ -29,7 +29,7 @@ from dermhub.release import verify
 from dermhub.tasks import BINARY, LESION
 from dermhub.training import fit as training_fit
 from dermhub.training import state as training_state
-from dermhub.training.config import TrainConfig
+from dermhub.training.config import STATE, TrainConfig
 from tests.support.tiny import TINY_RUN, TINY_SPEC, make_model, run_training
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,7 +68,7 @@ def stopped(tiny_data: Path, out: Path, name: str) -> Stopped:
         stderr=subprocess.PIPE,
     )
     signal.signal(signal.SIGINT, before)
-    while not (out / training_state.STATE).exists() and process.poll() is None:
+    while not (out / STATE).exists() and process.poll() is None:
         time.sleep(0.001)
     process.send_signal(signal.Signals[name])
     errors = process.communicate(timeout=60)[1]
@@ -114,7 +114,7 @@ def test_the_loss_falls(finished_run: Path) -> None:
 
 
 def test_the_averaged_weights_are_what_is_saved(finished_run: Path) -> None:
-    state, saved = load_file(finished_run / training_state.STATE), load_file(finished_run / WEIGHTS)
+    state, saved = load_file(finished_run / STATE), load_file(finished_run / WEIGHTS)
     # The last layer's bias also takes up the prior correction.
     names = [
         name for name in saved if saved[name].is_floating_point() and not name.endswith("fc.bias")
@@ -373,8 +373,8 @@ def test_a_history_that_does_not_fit(
 @pytest.mark.parametrize("content", [b"", b"\x80\x04 a pickle", b"\xff" * 100])
 def test_a_state_that_is_damaged(finished_run: Path, tmp_path: Path, content: bytes) -> None:
     out = Path(shutil.copytree(finished_run, tmp_path / "run"))
-    (out / training_state.STATE).write_bytes(content)
-    with pytest.raises(ModelError, match=f"{training_state.STATE} is "):
+    (out / STATE).write_bytes(content)
+    with pytest.raises(ModelError, match=f"{STATE} is "):
         run_training("--resume", out)
 
 
@@ -392,17 +392,17 @@ def test_a_pipe_in_the_place_of_a_file(finished_run: Path, tmp_path: Path, name:
 @pytest.mark.parametrize("place", [20, 0.02, 0.5, 0.999])
 def test_one_bit_of_a_state_is_noticed(finished_run: Path, tmp_path: Path, place: float) -> None:
     out = Path(shutil.copytree(finished_run, tmp_path / "run"))
-    path = out / training_state.STATE
+    path = out / STATE
     content = bytearray(path.read_bytes())
     index = int(place * len(content)) if place < 1 else int(place)
     content[index] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ModelError, match=f"{training_state.STATE} is "):
+    with pytest.raises(ModelError, match=f"{STATE} is "):
         run_training("--resume", out)
 
 
 def test_a_state_of_an_earlier_version_has_no_checksum(finished_run: Path, tmp_path: Path) -> None:
-    tensors = load_file(finished_run / training_state.STATE)
+    tensors = load_file(finished_run / STATE)
     save_file(tensors, tmp_path / "old", {"format": "pt", "progress": '{"epochs": 6}'})
     model = backbone.build("test_resnet", 7)
     optimizer = training_fit.make_optimizer(model, TrainConfig())
@@ -422,6 +422,6 @@ def test_a_state_of_another_model(finished_run: Path, tmp_path: Path) -> None:
 
 def test_weights_in_place_of_a_state(finished_run: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(finished_run, tmp_path / "run"))
-    shutil.copy(finished_run / WEIGHTS, out / training_state.STATE)
+    shutil.copy(finished_run / WEIGHTS, out / STATE)
     with pytest.raises(ModelError, match="is not the state of a training run"):
         run_training("--resume", out)

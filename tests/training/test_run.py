@@ -307,9 +307,12 @@ def test_a_run_of_an_earlier_version_goes_on(
     assert capsys.readouterr().out.endswith(said)
 
 
-@pytest.mark.parametrize("change", [Path.unlink, make_pipe])
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [(Path.unlink, "No such file or directory"), (make_pipe, "it is no ordinary file")],
+)
 def test_images_that_are_no_files_any_more(
-    tmp_path: Path, change: Callable[[Path], object]
+    tmp_path: Path, change: Callable[[Path], object], reason: str
 ) -> None:
     paths = [tmp_path / name for name in ("a.jpg", "=b.jpg")]
     for path in paths:
@@ -319,9 +322,7 @@ def test_images_that_are_no_files_any_more(
     assert "\n'=b," in (tmp_path / "images.csv").read_text()
     image_hashes.check(tmp_path, table, stated)
     change(paths[0])
-    with pytest.raises(
-        DataError, match=rf"^{paths[0]} can't be read \(No such file or directory\)"
-    ):
+    with pytest.raises(DataError, match=rf"^{paths[0]} can't be read \({reason}\)"):
         image_hashes.check(tmp_path, table, stated)
 
 
@@ -341,6 +342,38 @@ def test_a_lock_that_can_not_be_made(tmp_path: Path, place: str) -> None:
     with pytest.raises(ConfigError, match=said), lock.locked(out):
         pass
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_somebodys_file_in_the_place_of_the_lock_stays(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_text("mine")
+    with (
+        pytest.raises(ConfigError, match=r"\.lock is not the lock of a run"),
+        lock.locked(tmp_path),
+    ):
+        pass
+    assert (tmp_path / ".lock").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["data.json", "history.csv", "model"])
+def test_a_new_run_writes_over_nothing_of_somebody_else(
+    tiny_data: Path, tmp_path: Path, name: str
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    if name == "model":
+        (out / name).mkdir()
+    else:
+        (out / name).write_text("mine")
+    before = sorted(out.iterdir())
+    error = refusal(tmp_path, "--data", tiny_data, *TINY_RUN, "--out", out)
+    assert str(error) == (
+        f"{out} holds {name}, and is no folder of a run: the run would write over it; give another "
+        "folder with --out."
+    )
+    assert sorted(out.iterdir()) == before
+    # A run that was killed before it had written its configuration is begun anew.
+    (out / ".lock").touch()
+    lock.check_free(out, [name])
 
 
 def test_the_hashes_are_those_of_the_files(finished_run: Path, tiny_data: Path) -> None:

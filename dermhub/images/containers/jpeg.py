@@ -31,8 +31,11 @@ MOST_SEGMENTS = 10_000
 MOST_TABLES = 1000
 """Accepted segments that a decoder needs: an image of 50 scans may have four tables for each."""
 
-MOST_DIVIDED = 32_000_000
-"""Accepted pixels where components come in scans of their own: a decoder holds all coefficients."""
+MOST_HELD = 32_000_000
+"""Accepted pixels of a progressive JPEG, and of one whose components come in scans of their own.
+
+A decoder holds all their coefficients, six or eight bytes a pixel.
+"""
 
 BITS = 8
 COMPONENTS = (1, 3, 4)
@@ -120,10 +123,11 @@ class _Scans:
         listed = 3 + 2 * (body[2] if len(body) > 2 else 0)
         names = body[3:listed:2]
         width, height = self.size
-        if len(names) < len(self.samples) and not self.progressive and self.area > MOST_DIVIDED:
+        kind = "progressive JPEG" if self.progressive else "JPEG of several scans"
+        if (self.progressive or len(names) < len(self.samples)) and self.area > MOST_HELD:
             raise RefusedError(
-                f"({width} x {height} pixels) has more than the {MOST_DIVIDED // 1_000_000} "
-                "million pixels that are accepted of a JPEG of several scans; scale it down first."
+                f"({width} x {height} pixels) has more than the {MOST_HELD // 1_000_000} "
+                f"million pixels that are accepted of a {kind}; scale it down first."
             )
         share = sum(self.samples.get(name, 1) for name in names)
         self.visits += self.area * share * self.factor

@@ -50,7 +50,13 @@ They are those of TIFF 6.0 that say how pixels are stored: size, bits, colours, 
 predictor, and the parameters of compressions.
 """
 
+MOST_DICTIONARY = 64 * 2**20
+"""Accepted bytes of an LZMA dictionary, which its decoder reserves; encoders choose 8 MB."""
+
 _JPEG = 7
+_LZMA = 34_925
+_LZMA2 = 0x21
+_XZ_HEAD = 64
 _FLOAT = 3
 
 PACKINGS = frozenset(
@@ -128,10 +134,36 @@ def _check(directory: Directory) -> None:
         ]
         if sum(lengths) > 2 * len(content):
             raise costly("a TIFF whose pieces lie over one another")
+        if packing == _LZMA and any(
+            _dictionary(content[place : place + _XZ_HEAD]) > MOST_DICTIONARY for place in places
+        ):
+            raise costly(
+                f"a TIFF in LZMA with a dictionary of more than {MOST_DICTIONARY // 2**20} MB"
+            )
         if packing == _JPEG:
             for place, length in zip(places, lengths, strict=False):
                 if jpeg.count_scans(content[place : place + length]) > MOST_SCANS:
                     raise costly(f"a TIFF of JPEGs of more than {MOST_SCANS} scans")
+
+
+def _dictionary(head: bytes) -> int:
+    """Return the bytes of the dictionary that an XZ file asks for; 0 where its head is none.
+
+    `head` are its first bytes (the .xz file format 1.0.4, sections 3.1 and 5.3.1).
+    """
+    # After 12 bytes of the file, the length of the block's header, and its flags; sizes of the
+    # block are optional, and libtiff writes none.
+    if len(head) < 14 or not head.startswith(b"\xfd7zXZ\0") or head[13] & 0xC0:
+        return 0
+    place = 14
+    for _ in range((head[13] & 3) + 1):
+        # The filter, the length of its properties, and these.
+        kind, length, *properties = head[place : place + 3].ljust(3, b"\0")
+        if kind == _LZMA2:
+            bits = min(properties[0], 40)
+            return (2 | bits & 1) << bits // 2 + 11
+        place += 2 + length
+    return 0
 
 
 def _rewritten(directory: Directory) -> bytes:

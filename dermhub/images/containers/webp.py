@@ -5,6 +5,12 @@ from __future__ import annotations
 from dermhub.images.containers.orientation import orientation
 from dermhub.images.containers.still import SEVERAL, RefusedError, Still, costly
 
+MOST_PIXELS = 13_000_000
+"""Accepted pixels: the decoder holds the whole image four times, at four bytes a pixel.
+
+A phone's photograph has 12.2 million.
+"""
+
 MOST_CHUNKS = 1000
 """Accepted chunks; a still image has at most eight that anybody knows."""
 
@@ -24,7 +30,10 @@ def is_webp(content: bytes) -> bool:
 
 
 def still(content: bytes) -> Still:
-    """Reduce a WebP to its pixels; colour profile, EXIF, XMP and unknown chunks are left out."""
+    """Reduce a WebP to its pixels; colour profile, EXIF, XMP and unknown chunks are left out.
+
+    One that is too large is refused here: its decoder takes the memory before it tells the size.
+    """
     kept: list[bytes] = []
     length = 4
     exif = xmp = b""
@@ -48,6 +57,7 @@ def still(content: bytes) -> Still:
         elif kind in PIXELS or kind == _FRAME:
             kept.append(chunk)
             length += following - place
+        _check_size(kind, chunk[8:18])
         frames += kind == _FRAME
         if frames > 1:
             raise RefusedError(SEVERAL)
@@ -57,3 +67,27 @@ def still(content: bytes) -> Still:
     # Lengths are stated as they were: a file that was cut short stays so.
     head = b"RIFF" + min(length, 0xFFFF_FFFF).to_bytes(4, "little") + b"WEBP"
     return Still(b"".join([head, *kept]), orientation(exif, xmp))
+
+
+def _check_size(kind: bytes, head: bytes) -> None:
+    """Refuse a chunk that states too many pixels; `head` are its first ten bytes."""
+    if len(head) < 10:
+        return
+    width, height = 0, 0
+    if kind == _HEADER:
+        # Two numbers of 24 bits, after flags and three bytes: each is one less than a side.
+        width = int.from_bytes(head[4:7], "little") + 1
+        height = int.from_bytes(head[7:10], "little") + 1
+    elif kind == b"VP8L":
+        # Two numbers of 14 bits, each one less than a side, after a byte that is always the same.
+        sides = int.from_bytes(head[1:5], "little")
+        width, height = (sides & 0x3FFF) + 1, (sides >> 14 & 0x3FFF) + 1
+    elif kind == b"VP8 ":
+        # Two numbers of 14 bits, below two bits of scale, after six bytes (RFC 6386, section 9.1).
+        width = int.from_bytes(head[6:8], "little") & 0x3FFF
+        height = int.from_bytes(head[8:10], "little") & 0x3FFF
+    if width * height > MOST_PIXELS:
+        raise RefusedError(
+            f"({width} x {height} pixels) has more than the {MOST_PIXELS // 1_000_000} million "
+            "pixels that are accepted of a WebP; scale it down first."
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Callable
 
 import pytest
 from PIL import Image
@@ -90,6 +91,39 @@ def test_frames_and_chunks_of_a_webp_are_counted() -> None:
         webp.still(riff((b"ANMF", b""), (b"ANMF", b"")))
     with pytest.raises(RefusedError, match="a WebP of more than 1,000 chunks"):
         webp.still(riff(*[(b"JUNK", b"")] * 1000))
+
+
+def sides(width: int, height: int) -> bytes:
+    """Two sides as the extended header of a WebP states them."""
+    return (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+
+
+@pytest.mark.parametrize(
+    ("kind", "head"),
+    [
+        (b"VP8X", lambda width, height: bytes(4) + sides(width, height)),
+        (b"VP8 ", lambda width, height: bytes(6) + struct.pack("<HH", width, height)),
+        # The highest bits are a scale, and say nothing of the size.
+        (b"VP8 ", lambda width, height: bytes(6) + struct.pack("<HH", width | 1 << 14, height)),
+        (
+            b"VP8L",
+            lambda width, height: (
+                b"/" + struct.pack("<I", width - 1 | height - 1 << 14 | 1 << 28) + bytes(9)
+            ),
+        ),
+    ],
+)
+def test_the_size_of_a_webp_is_known_before_it_is_decoded(
+    kind: bytes, head: Callable[[int, int], bytes]
+) -> None:
+    # 13 million pixels, and one row more.
+    assert webp.still(riff((kind, head(4160, 3125)))).content
+    with pytest.raises(
+        RefusedError,
+        match=r"^\(4160 x 3126 pixels\) has more than the 13 million pixels that are accepted of a "
+        r"WebP; scale it down first\.$",
+    ):
+        webp.still(riff((kind, head(4160, 3126))))
 
 
 def test_xmp_turns_a_webp() -> None:

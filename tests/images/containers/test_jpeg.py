@@ -150,3 +150,14 @@ def test_components_in_scans_of_their_own_need_memory_for_all_coefficients() -> 
     assert refusal(jpegs.jpeg_divided(5657, 5657)).startswith(
         "(5657 x 5657 pixels) has more than the 32 million pixels that are accepted of a JPEG of "
     )
+
+
+def test_a_large_progressive_jpeg_is_refused_by_its_size_and_not_as_slow() -> None:
+    small, large = (
+        jpegs.jpeg_divided(side, side).replace(b"\xff\xc0", b"\xff\xc2", 1) for side in (5656, 5657)
+    )
+    assert refusal(small) == ""
+    assert refusal(large) == (
+        "(5657 x 5657 pixels) has more than the 32 million pixels that are accepted of a "
+        "progressive JPEG; scale it down first."
+    )

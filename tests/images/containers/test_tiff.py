@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import struct
 
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 from dermhub.images.containers import tiff
 from dermhub.images.containers.ifd import first_directory
 from dermhub.images.containers.still import RefusedError
+from dermhub.images.decode import to_rgb
 from tests.support import odd_files
 from tests.support.hostile import tiffs
 
@@ -99,3 +101,15 @@ def test_the_kind_of_pixels_is_named() -> None:
         "a TIFF with 5 channel(s) of 8-bit numbers; expected grey, RGB or CMYK of 8 or 16 bits: "
         "save it as PNG"
     )
+
+
+@pytest.mark.parametrize("preset", [0, 6, 9])
+def test_dictionaries_of_lzma_that_encoders_write(preset: int) -> None:
+    delta = [{"id": lzma.FILTER_DELTA, "dist": 3}, {"id": lzma.FILTER_LZMA2, "preset": preset}]
+    data = lzma.compress(bytes(40 * 60), lzma.FORMAT_XZ, filters=delta)
+    fields = tiffs.grey(60, 40) | {259: (3, 1, 34_925), 279: (4, 1, len(data))}
+    assert to_rgb(tiffs.tiff(fields, data)).size == (60, 40)
+
+
+def test_a_dictionary_of_lzma_that_no_encoder_asks_for() -> None:
+    assert "in LZMA with a dictionary of more than 64 MB" in refusal(tiffs.tiff_lzma(60, 40))

@@ -49,6 +49,14 @@ SCANS = f"{IS}a JPEG of more than {jpeg.MOST_SCANS} scans{SLOW}"
 VISITS = f"{IS}a JPEG of more than 7 scans of this size{SLOW}"
 TILES = f"{IS}a TIFF whose tiles are larger than its image{SLOW}"
 OVER = f"{IS}a TIFF whose pieces lie over one another{SLOW}"
+LARGE_WEBP = (
+    "The file ({} pixels) has more than the 13 million pixels that are accepted of a WebP; scale "
+    "it down first."
+)
+LARGE_JPEG = (
+    "has more than the 32 million pixels that are accepted of a progressive JPEG; scale it down "
+    "first."
+)
 PACKED_ROWS = IS + "a BMP of packed rows (RLE) with more than 2 million pixels or 1 MB; expected a"
 
 DIRECTORIES = (
@@ -83,7 +91,13 @@ PIECES = (
     Hostile("TIFF, a tile of 1.6 GB", tiffs.tiff_tile, (40_000,), (2048,), TILES),
     Hostile("TIFF, a tile of 2.1 GB", tiffs.tiff_tile, (46_336,), (2048,), TILES),
     Hostile("TIFF, a tile of 256 x 256 pixels", tiffs.tiff_tile, (256,), (256,)),
-    Hostile("TIFF, LZMA with a dictionary of 1.5 GB", tiffs.tiff_lzma, (8000, 4000), (200, 150)),
+    Hostile(
+        "TIFF, LZMA with a dictionary of 3 GB",
+        tiffs.tiff_lzma,
+        (8000, 4000),
+        (200, 150),
+        f"{IS}a TIFF in LZMA with a dictionary of more than 64 MB{SLOW}",
+    ),
     Hostile(
         "TIFF, 5000 pieces of 19 MB", tiffs.tiff_overlapping, (5000, 19 * MB), (600, 999), OVER
     ),
@@ -303,15 +317,33 @@ OTHERS = (
         "WebP, a canvas of 268 megapixels",
         others.webp_canvas,
         (16_384, 16_384, 0),
-        expected="The file",
+        expected=LARGE_WEBP.format("16384 x 16384"),
     ),
     Hostile(
         "WebP, an animation's canvas of 268 megapixels",
         others.webp_canvas,
         (16_383, 16_383, 1),
-        expected="The file",
+        expected=LARGE_WEBP.format("16383 x 16383"),
     ),
-    Hostile("WebP with alpha, 12 megapixels", pictures.alpha, (4000, 3000), (400, 300)),
+    Hostile("WebP with alpha, 12.2 megapixels", pictures.alpha, (4032, 3024), (400, 300)),
+    Hostile(
+        "WebP, 40 megapixels",
+        black,
+        (8000, 5000, "WEBP", "RGB"),
+        expected=LARGE_WEBP.format("8000 x 5000"),
+    ),
+    Hostile(
+        "lossless WebP, 40 megapixels",
+        pictures.plain_webp,
+        (8000, 5000),
+        expected=LARGE_WEBP.format("8000 x 5000"),
+    ),
+    Hostile(
+        "progressive JPEG of CMYK, 63 megapixels",
+        pictures.progressive_cmyk,
+        (9000, 7000),
+        expected=f"The file (9000 x 7000 pixels) {LARGE_JPEG}",
+    ),
     Hostile(
         "WebP of noise, 12 megapixels",
         pictures.noise,

@@ -31,6 +31,16 @@ def stored(width: int, height: int) -> bytes:
     return noise(width, height, "PNG", 3, compress_level=0)
 
 
+def plain_webp(width: int, height: int) -> bytes:
+    """A lossless WebP of one colour."""
+    return saved("WEBP", Image.new("RGB", (width, height)), lossless=True, method=0)
+
+
+def progressive_cmyk(width: int, height: int) -> bytes:
+    """A progressive JPEG of CMYK."""
+    return saved("JPEG", Image.new("CMYK", (width, height)), progressive=True)
+
+
 def alpha(width: int, height: int) -> bytes:
     """A WebP with transparency."""
     image = Image.new("RGBA", (width, height), (1, 2, 3, 4))

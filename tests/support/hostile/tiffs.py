@@ -71,7 +71,7 @@ def tiff_tile(side: int) -> bytes:
 
 
 def tiff_lzma(width: int, height: int) -> bytes:
-    """A TIFF in one strip packed by LZMA, which asks for a dictionary of 1.5 GB."""
+    """A TIFF in one strip packed by LZMA, which asks for a dictionary of 3 GB."""
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 0}]
     data = bytearray(lzma.compress(bytes(width * height), lzma.FORMAT_XZ, filters=filters))
     # The dictionary's size in the block header, and the header's checksum (XZ 1.0.4, section 3.1).
