@@ -55,7 +55,7 @@ def view_of(reading: Reading, track_record: TrackRecord, kind: str) -> View:
         title=assessment.title,
         sentence=assessment.summary,
         scale=scale,
-        record=record_of(assessment, track_record.of_100),
+        record=None if assessment.refused else record_of(assessment, track_record.of_100),
         meaning=tuple(_meaning(track_record.tested, scale)),
         notes=notes[:MOST_NOTES],
         likely=tuple(shown for _, shown in rows if shown not in folded),

@@ -32,7 +32,7 @@
     root.dataset.check = state;
     if (state === "empty") say("");
     // The sentence of the next answer may be the one that was said last: this makes it news.
-    if (state === "busy") say("Checking …");
+    if (state === "busy") say("The image is being checked.");
     if (state === "lost") say(document.getElementById("derm-lost")?.dataset.say || "");
   };
 

@@ -101,8 +101,11 @@ class View:
 
     @property
     def word(self) -> str:
-        """The zone as a word for a class of the style sheet."""
-        return self.zone.replace(" ", "-")
+        """The zone as a word for a class of the style sheet.
+
+        A low zone is no good news of an image that is none of a lesion: "none".
+        """
+        return "none" if self.refused and self.zone == "low" else self.zone.replace(" ", "-")
 
     @property
     def shown(self) -> str:

@@ -115,7 +115,7 @@ STATES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "every class possible": (
         {"conformal": tuple(SEVEN), "conformal_level": 0.9},
-        "It could be",
+        "It could also be",
     ),
     "disagreement": ({"malignancy": 0.2}, "Our two models differ: 20% and 66%."),
 }

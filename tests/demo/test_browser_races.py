@@ -92,7 +92,7 @@ def test_of_two_rows_the_last_is_opened_and_a_row_can_be_opened_again(
 def test_an_upload_that_was_given_up_brings_no_answer(page: Any, images: dict[str, Path]) -> None:
     with held_back(page, "**/upload?*"):
         upload(page, images["low"])
-        page.get_by_text("Checking …").first.wait_for()
+        page.get_by_text("Checking …").wait_for()
         # The models may be changed meanwhile.
         page.get_by_label("Larger").check()
         page.wait_for_timeout(200)
@@ -143,8 +143,8 @@ def test_the_same_sentence_is_said_again_for_the_next_image(page: Any) -> None:
     for _ in range(2):
         page.get_by_role("button", name="Mole", exact=True).click()
         answered(page).wait_for()
-    said = answered(page).get_attribute("data-say")
-    assert page.evaluate("window.heard") == ["Checking …", said, "Checking …", said]
+    busy, said = "The image is being checked.", answered(page).get_attribute("data-say")
+    assert page.evaluate("window.heard") == [busy, said, busy, said]
 
 
 def test_a_lost_connection_is_told_in_place_of_the_answer(
@@ -168,7 +168,7 @@ def test_figures_are_those_of_the_chosen_models_at_every_moment(page: Any) -> No
     links = page.locator("#more-figures a:visible")
     links.first.wait_for()
     people = page.locator("#means .derm-call")
-    page.get_by_text("Of 1,000 people, 20 have skin cancer").wait_for()
+    page.locator("#means").get_by_text("Of 1,000 people, 20 have skin cancer").wait_for()
     with held_back(page, ANY):
         page.get_by_label("Larger").check()
         # Nothing of the standard models is seen from here on.
@@ -188,4 +188,4 @@ def test_figures_are_those_of_the_chosen_models_at_every_moment(page: Any) -> No
         slider.press("End")
         page.wait_for_timeout(100)
         assert not people.is_visible()
-    page.get_by_text("Of 1,000 people, 500 have skin cancer").wait_for()
+    page.locator("#means").get_by_text("Of 1,000 people, 500 have skin cancer").wait_for()
