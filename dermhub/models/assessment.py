@@ -30,6 +30,12 @@ GAP = 0.15
 Of the validation images, 3 to 4 in 100 get the note that follows (`benchmarks/answers.py`).
 """
 
+MELANOMA = "mel"
+"""Code of the gravest class."""
+
+NAMED = 0.1
+"""Probability from which on melanoma is named behind another cancer that is likelier."""
+
 NOTES = (
     *("seen", "too-small", "blurred", "too-dark", "too-bright", "vignette"),
     *("no-lesion", "models-differ", "not-stable", "beside-lesion", "open"),
@@ -99,7 +105,11 @@ class Assessment:
         if self.zone is Zone.LOW:
             return f"Looks like {_with_percent(first)}."
         if first.malignant:
-            return f"Most likely {_with_percent(first)}."
+            melanoma = next(item for item in self.diagnoses if item.code == MELANOMA)
+            if first == melanoma or melanoma.probability < NAMED:
+                return f"Most likely {_with_percent(first)}."
+            graver = _with_percent(melanoma, "is possible ")
+            return f"Most likely {_with_percent(first)}, but {graver}."
         cancer = self._likeliest(malignant=True)
         if self.zone is Zone.HIGHLY_SUSPICIOUS:
             likelier = _with_percent(cancer)

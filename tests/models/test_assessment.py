@@ -71,6 +71,16 @@ def test_a_cancer_that_is_the_likeliest_diagnosis_is_not_played_down() -> None:
     assert result.summary == "Most likely melanoma (40%)."
 
 
+def test_melanoma_is_named_behind_a_cancer_that_is_likelier() -> None:
+    result = assess(binary(0.6), lesion(akiec=0.4, mel=0.25))
+    assert result.title == "Highly suspicious for actinic keratosis or Bowen's disease"
+    assert result.summary == (
+        "Most likely actinic keratosis or Bowen's disease (40%), but melanoma is possible (25%)."
+    )
+    alone = assess(binary(0.6), lesion(akiec=0.6, mel=0.05))
+    assert alone.summary == "Most likely actinic keratosis or Bowen's disease (60%)."
+
+
 def test_highly_suspicious_names_the_malignant_class_even_below_a_benign_one() -> None:
     result = assess(binary(0.5), lesion(mel=0.3, bcc=0.28))
     assert (result.diagnoses[0].code, result.explained) == ("nv", "mel")
