@@ -110,11 +110,9 @@ class Assessment:
                 return f"Most likely {_with_percent(first)}."
             graver = _with_percent(melanoma, "is possible ")
             return f"Most likely {_with_percent(first)}, but {graver}."
-        cancer = self._likeliest(malignant=True)
+        worst = _with_percent(self._likeliest(malignant=True), "is possible ")
         if self.zone is Zone.HIGHLY_SUSPICIOUS:
-            likelier = _with_percent(cancer)
-            return f"More likely a cancer, such as {likelier}, than {_with_percent(first)}."
-        worst = _with_percent(cancer, "is possible ")
+            return f"Cancer is likelier than {_with_percent(first)}: {worst}."
         return f"Most likely {_with_percent(first)}, but {worst}."
 
     def to_record(self) -> dict[str, Any]:

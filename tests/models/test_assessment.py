@@ -86,7 +86,7 @@ def test_highly_suspicious_names_the_malignant_class_even_below_a_benign_one() -
     assert (result.diagnoses[0].code, result.explained) == ("nv", "mel")
     assert result.zone is Zone.HIGHLY_SUSPICIOUS
     assert result.title == "Highly suspicious for melanoma"
-    assert result.summary == "More likely a cancer, such as melanoma (30%), than a mole (42%)."
+    assert result.summary == "Cancer is likelier than a mole (42%): melanoma is possible (30%)."
     assert assess(binary(0.9), lesion(bcc=0.95)).summary == (
         "Most likely basal cell carcinoma (95%)."
     )
