@@ -124,7 +124,7 @@ class View:
     @property
     def behind(self) -> str:
         """A sentence on the zone behind a refusal, which must not hide suspicion; "" for low."""
-        return "" if self.zone == "low" else f"If it is one, the AI finds it {self.zone}."
+        return behind_refusal(self.zone)
 
     @property
     def less_likely(self) -> str:
@@ -147,6 +147,11 @@ def whole_percent(share: float, cuts: tuple[float, ...] = ()) -> str:
     if percent <= 0:
         return "under 1%" if share > 0 else "0%"
     return "over 99%" if percent >= 100 and share < 1 else f"{percent}%"
+
+
+def behind_refusal(zone: str) -> str:
+    """Say of which zone a refused image would be; "" for low."""
+    return "" if zone == "low" else f"If it is one, the AI finds it {zone}."
 
 
 def alarm_level(cut: float) -> str:

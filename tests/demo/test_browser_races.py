@@ -102,8 +102,9 @@ def test_an_upload_that_was_given_up_brings_no_answer(page: Any, images: dict[st
     assert page.locator("html[data-check=empty]").count() == 1
     assert page.locator("#image input[type=file]").count() == 1
     # The same file can be chosen again.
+    page.get_by_label("Standard").check()
     upload(page, images["low"])
-    assert "larger model" in answered(page).get_attribute("data-text")
+    assert "standard model" in answered(page).get_attribute("data-text")
 
 
 DROP = """async () => {
