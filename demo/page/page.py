@@ -53,7 +53,6 @@ CALLED = "element.addEventListener('derm', (event) => trigger(event.detail))"
 class Shared:
     """Values that every tab needs, and the components that belong to all tabs."""
 
-    page: gr.Blocks
     models: Models
     uploads: Uploads
     why_refused: Callable[[str | None], str]
@@ -94,7 +93,7 @@ def make_page(
             render=False,
         )
         ticket = gr.Number(0, visible=False)
-        shared = Shared(page, models, Uploads(folder, decode), why_refused, kind, ticket)
+        shared = Shared(models, Uploads(folder, decode), why_refused, kind, ticket)
         with gr.Tabs():
             with gr.Tab("Check an image"):
                 image = _one_image(shared, listed(examples or SHIPPED), labelled=examples is None)
@@ -136,7 +135,7 @@ def _one_image(shared: Shared, examples: list[str], labelled: bool) -> gr.Image:
                 mirror=False, constraints={"video": {"facingMode": "environment"}}
             ),
         )
-        tried = gr.Examples(
+        gr.Examples(
             [[path] for path in examples],
             image,
             label="No image at hand? Try one of these:",
@@ -144,8 +143,6 @@ def _one_image(shared: Shared, examples: list[str], labelled: bool) -> gr.Image:
             example_labels=[label_of(path) for path in examples] if labelled else None,
             examples_per_page=12,
         )
-        # By default Gradio drops a click on an example while another one is loading.
-        shared.page.fns[tried.load_input_event["id"]].trigger_mode = "multiple"
         names = json.dumps([Path(path).name for path in examples])
         _html(fill("start.html.jinja", examples=names), elem_id="start")
         _html(fill("busy.html.jinja"), elem_id="busy")

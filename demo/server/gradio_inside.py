@@ -77,6 +77,17 @@ def keep_no_names(page: gr.Blocks) -> None:
         block.temp_files = _Nothing()
 
 
+def load_every_example(page: gr.Blocks) -> None:
+    """Let a click on an example count while another example is loading.
+
+    Gradio drops it: `Examples` makes the step that loads one and takes no `trigger_mode` for it.
+    Call it before the page is mounted.
+    """
+    for step in page.fns.values():
+        if any(isinstance(page.blocks.get(block), gr.Dataset) for block, _ in step.targets):
+            step.trigger_mode = "multiple"
+
+
 def use_queue(page: gr.Blocks, queue: Queue) -> None:
     """Put a queue of our own in the place of the one that `Blocks.queue` has made.
 
