@@ -9,6 +9,10 @@
   // A change is under way in the browser (an upload, an example), and no request was sent yet: the
   // name of the file that Gradio will give. Anything else that it gives until then was chosen before.
   let awaited = null;
+  // Names of files that were awaited before: each may still come, even after the one that counts.
+  const late = new Set();
+  // What Gradio gave last for the image that counts.
+  let latest = null;
   // Name of a file that still travels to the server, although the visitor has gone back meanwhile.
   let dropped = null;
   let keepProblem = false;
@@ -47,6 +51,8 @@
   // The visitor has chosen something new: nothing of the old answer may be seen from here on.
   const replace = (name, address) => {
     tickets.check += 1;
+    if (awaited !== null) late.add(awaited);
+    late.delete(name);
     awaited = name;
     dropped = null;
     keepProblem = false;
@@ -86,7 +92,14 @@
         return nothing;
       }
       // Another image is on its way, and its own change will follow, with the model of then.
-      if (awaited !== null && (stay || given?.orig_name !== awaited)) return nothing;
+      if (awaited !== null && (stay || given?.orig_name !== awaited)) {
+        if (!stay) late.delete(given?.orig_name);
+        return nothing;
+      }
+      if (given && given !== latest && awaited === null && late.delete(given.orig_name)) {
+        act("submit");
+        return nothing;
+      }
       if (given && given.orig_name === dropped) {
         dropped = null;
         act("clear");
@@ -96,6 +109,7 @@
       // Gradio sometimes tells of one change twice.
       if (given && awaited === null && choice === begun && root.dataset.check !== "empty") return [given, kind, tickets.check];
       begun = choice;
+      latest = given;
       if (awaited === null) {
         tickets.check += 1;
         moveFocus = !stay;
@@ -117,6 +131,8 @@
       return this.begin(given, kind, true);
     },
     ticket: () => tickets.check,
+    // Puts the image that counts back in the place of a late one.
+    latest: () => latest,
     beginBatch(files, kind) {
       tickets.batch += 1;
       return [files, kind, tickets.batch];

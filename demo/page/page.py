@@ -179,6 +179,7 @@ def _one_image(shared: Shared, examples: list[str], labelled: bool) -> gr.Image:
     holding = shown.click(hold, given, checked, js=with_ticket, **EACH, **LIMITS)
     holding.failure(refused, shared.ticket, checked, js=latest, queue=False, **PRIVATE)
     shown.clear(None, None, image, js="() => null", **PRIVATE)
+    shown.submit(None, None, image, js="() => window.dermhub.latest()", **PRIVATE)
     return image
 
 

@@ -84,7 +84,8 @@ def load_every_example(page: gr.Blocks) -> None:
     Call it before the page is mounted.
     """
     for step in page.fns.values():
-        if any(isinstance(page.blocks.get(block), gr.Dataset) for block, _ in step.targets):
+        sources = [page.blocks.get(block) for block, _ in step.targets if block is not None]
+        if any(isinstance(source, gr.Dataset) for source in sources):
             step.trigger_mode = "multiple"
 
 

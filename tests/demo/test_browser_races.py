@@ -47,6 +47,26 @@ def test_of_two_examples_on_a_slow_line_the_last_is_answered(page: Any) -> None:
     assert name_of(page) == "4-keratosis.jpg"
 
 
+def test_an_example_that_comes_after_the_one_that_was_chosen_later_is_put_back(page: Any) -> None:
+    waiting: list[Any] = []
+    page.route(ANY, lambda route: waiting.append(route))
+    page.get_by_role("button", name="Mole", exact=True).click()
+    page.get_by_role("button", name="Keratosis", exact=True).click()
+    while len(waiting) < 2:
+        page.wait_for_timeout(50)
+    for route in reversed(waiting[:2]):
+        route.continue_()
+        page.wait_for_timeout(400)
+    page.unroute(ANY)
+    assert "standard model" in answered(page).get_attribute("data-text")
+    assert name_of(page) == "4-keratosis.jpg"
+    # It is also the one that another model is asked about.
+    page.get_by_label("Larger").check()
+    page.locator("html[data-check=busy]").wait_for(state="attached")
+    assert "larger model" in answered(page).get_attribute("data-text")
+    assert name_of(page) == "4-keratosis.jpg"
+
+
 def test_a_model_that_is_chosen_while_an_example_is_loaded_is_asked_about_that_example(
     page: Any,
 ) -> None:
