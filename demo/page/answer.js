@@ -87,14 +87,14 @@
   };
 
   document.addEventListener("click", (event) => {
-    const button = event.target.closest("#answer [data-do]");
+    const button = event.target.closest("[data-do]");
     if (button) acts[button.dataset.do]();
     const shown = event.target.closest("#answer [data-show]");
     if (shown) show(shown.closest(".derm-answer"), shown.dataset.show);
     const row = event.target.closest("#table [data-row]");
     if (row) {
       window.dermhub.row = Number(row.dataset.row);
-      window.dermhub.openRow(row.dataset.name);
+      window.dermhub.openRow(row.dataset.name, row.querySelector("img").src);
       document.getElementById("table").querySelector(".derm").dispatchEvent(new CustomEvent("derm", { bubbles: true, detail: "click" }));
     }
     const saved = event.target.closest("#table [data-csv]");

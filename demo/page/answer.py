@@ -19,6 +19,9 @@ UNLIKELY = 0.05
 MOST_NOTES = 2
 """Notes that stand above the zone; any others are among the technical details."""
 
+OPEN = "open"
+"""Code of the note on other diagnoses, which stands beside the diagnoses."""
+
 
 def answer(reading: Reading, track_record: TrackRecord, kind: str) -> str:
     """Return all that the page says of an image, as HTML."""
@@ -40,6 +43,7 @@ def view_of(reading: Reading, track_record: TrackRecord, kind: str) -> View:
         assessment.zones.highly_suspicious.value,
     )
     notes = tuple(note.sentence for note in assessment.notes)
+    above = tuple(note.sentence for note in assessment.notes if note.code != OPEN)
     model = NAMES[kind]
     photo, size = maps.photograph(reading)
     record = as_record(reading.first, reading.second, assessment)
@@ -55,9 +59,10 @@ def view_of(reading: Reading, track_record: TrackRecord, kind: str) -> View:
         title=assessment.title,
         sentence=assessment.summary,
         scale=scale,
-        record=record_of(assessment, track_record.of_100),
+        record=None if assessment.refused else record_of(assessment, track_record.of_100),
         meaning=tuple(_meaning(track_record.tested, scale)),
-        notes=notes[:MOST_NOTES],
+        notes=above[:MOST_NOTES],
+        also=next((note.sentence for note in assessment.notes if note.code == OPEN), ""),
         likely=tuple(shown for _, shown in rows if shown not in folded),
         unlikely=tuple(folded),
         photo=photo,
@@ -149,7 +154,7 @@ def _technical(reading: Reading, track_record: TrackRecord) -> Iterator[tuple[st
             names,
         )
     yield "The map", reading.lesion[assessment.explained, ""].verdict
-    for note in assessment.notes[MOST_NOTES:]:
+    for note in [note for note in assessment.notes if note.code != OPEN][MOST_NOTES:]:
         yield "Also", note.sentence
     for task, (name, weights) in track_record.models.items():
         yield f"Model ({task})", f"{name}, weights {weights[:12]}"

@@ -91,19 +91,26 @@ def _rows(pair: Pair) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "Another hospital (PH2, Portugal)", flagged(counts, counts["bounds"])
 
 
-def _zones(pair: Pair) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Yield each data set with the cancers of 100 images in each zone, where they were counted."""
+def _zones(pair: Pair) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
+    """Yield each data set with zone, cancers of 100 images in it, and the interval of that number.
+
+    A data set whose zones were not counted is left out.
+    """
     for title, figures in (
         ("Test images", pair.metrics["test"]),
         ("Another hospital (PH2)", pair.metrics.get("external", {})),
     ):
         counts = figures.get("zones")
         if counts:
-            yield title, [(zone.value, _cancers_of_100(counts[zone.value])) for zone in Zone]
+            yield title, [(zone.value, *_cancers_of_100(counts[zone.value])) for zone in Zone]
 
 
-def _cancers_of_100(counts: dict[str, Any]) -> str:
-    return f"{100 * counts['malignant'] / counts['n']:.0f}" if counts["n"] else "no image"
+def _cancers_of_100(counts: dict[str, Any]) -> tuple[str, str]:
+    if not counts["n"]:
+        return "no image", ""
+    bounds = counts.get("bounds") or [None]
+    interval = "" if None in bounds else f"{100 * bounds[0]:.0f} to {100 * bounds[1]:.0f}"
+    return f"{100 * counts['malignant'] / counts['n']:.0f}", interval
 
 
 def _subgroups(subgroups: dict[str, Any]) -> Iterator[tuple[str, list[tuple[str, dict[str, Any]]]]]:

@@ -6,16 +6,23 @@
 
   const root = document.documentElement;
   const tickets = { check: 0, batch: 0 };
-  // A change is under way in the browser (an upload, an example), and no request was sent yet.
-  let awaiting = false;
+  // A change is under way in the browser (an upload, an example), and no request was sent yet: the
+  // name of the file that Gradio will give. Anything else that it gives until then was chosen before.
+  let awaited = null;
+  // Names of files that were awaited before: each may still come, even after the one that counts.
+  const late = new Set();
+  // What Gradio gave last for the image that counts.
+  let latest = null;
+  // Name of a file that still travels to the server, although the visitor has gone back meanwhile.
+  let dropped = null;
   let keepProblem = false;
   let moveFocus = false;
   let said = "";
   // Path and model of the latest request.
   let begun = "";
   const image = { name: "", preview: "" };
-  // Name of the file that an example or a row of the table is loading.
-  let loading = "";
+  // The model that was chosen last; "" while nobody has chosen.
+  let model = "";
 
   const live = () => document.getElementById("derm-live");
 
@@ -28,6 +35,9 @@
   const setState = (state) => {
     root.dataset.check = state;
     if (state === "empty") say("");
+    // The sentence of the next answer may be the one that was said last: this makes it news.
+    if (state === "busy") say("The image is being checked.");
+    if (state === "lost") say(document.getElementById("derm-lost")?.dataset.say || "");
   };
 
   const preview = (address) => {
@@ -39,10 +49,12 @@
   };
 
   // The visitor has chosen something new: nothing of the old answer may be seen from here on.
-  const replace = (name, address, file = name) => {
+  const replace = (name, address) => {
     tickets.check += 1;
-    awaiting = true;
-    loading = file;
+    if (awaited !== null) late.add(awaited);
+    late.delete(name);
+    awaited = name;
+    dropped = null;
     keepProblem = false;
     moveFocus = true;
     image.name = name;
@@ -57,7 +69,8 @@
 
   const clear = () => {
     tickets.check += 1;
-    awaiting = false;
+    dropped = awaited;
+    awaited = null;
     begun = "";
     image.name = "";
     preview("");
@@ -73,23 +86,39 @@
     clear,
     // Gradio is about to send the image, or that there is none, to the server.
     begin(given, kind, stay = false) {
+      const nothing = [null, kind, -1];
       if (!given && keepProblem) {
         keepProblem = false;
-        return [given, kind, -1];
+        return nothing;
+      }
+      // Another image is on its way, and its own change will follow, with the model of then.
+      if (awaited !== null && (stay || given?.orig_name !== awaited)) {
+        if (!stay) late.delete(given?.orig_name);
+        return nothing;
+      }
+      if (given && given !== latest && awaited === null && late.delete(given.orig_name)) {
+        act("submit");
+        return nothing;
+      }
+      if (given && given.orig_name === dropped) {
+        dropped = null;
+        act("clear");
+        return nothing;
       }
       const choice = given ? `${given.path} ${kind}` : "";
       // Gradio sometimes tells of one change twice.
-      if (given && !awaiting && choice === begun && root.dataset.check !== "empty") return [given, kind, tickets.check];
+      if (given && awaited === null && choice === begun && root.dataset.check !== "empty") return [given, kind, tickets.check];
       begun = choice;
-      if (!awaiting) {
+      latest = given;
+      if (awaited === null) {
         tickets.check += 1;
         moveFocus = !stay;
+        image.name = given?.orig_name || image.name;
       }
-      awaiting = false;
+      awaited = null;
       if (!given) {
         if (root.dataset.check !== "empty") setState("empty");
       } else {
-        image.name = given.orig_name || image.name;
         if (!image.preview) preview(given.url);
         for (const one of document.querySelectorAll("[data-fill=wait]"))
           one.textContent = kind === "fast" ? "Checking … (about a second)" : "Checking with the larger model … (the first time takes a few seconds)";
@@ -102,18 +131,8 @@
       return this.begin(given, kind, true);
     },
     ticket: () => tickets.check,
-    // An example was loaded; where it is the image that was there already, no change follows.
-    // On a slow line the visitor may have chosen another image since: that one is still awaited.
-    settled(given) {
-      const ticket = tickets.check;
-      setTimeout(() => {
-        const shown = document.querySelector("#answer [data-ticket]");
-        if (!awaiting || !shown || ticket !== tickets.check || given?.orig_name !== loading) return;
-        awaiting = false;
-        tickets.check = Number(shown.dataset.ticket);
-        refresh();
-      }, 300);
-    },
+    // Puts the image that counts back in the place of a late one.
+    latest: () => latest,
     beginBatch(files, kind) {
       tickets.batch += 1;
       return [files, kind, tickets.batch];
@@ -122,20 +141,30 @@
     label: (files) => (files?.length ? `Check ${files.length} image${files.length > 1 ? "s" : ""}` : "Check the images"),
     row: 0,
     // A row of the table of many images was chosen: it is answered on the first tab.
-    openRow(name) {
-      replace(name, "");
+    openRow(name, address) {
+      replace(name, address);
       document.querySelector("[role=tab]")?.click();
+    },
+    // The server keeps a file under a name without special characters, and Gradio gives that one.
+    loadRow(files) {
+      if (awaited !== null) awaited = files[this.row].path.split(/[\\/]/).pop();
+      return [files, this.row];
     },
   };
 
   // Show what belongs to the latest change, hide all else.
   const refresh = () => {
+    const people = document.querySelector("#prevalence input[type=range]")?.value;
+    for (const one of document.querySelectorAll("[data-of]")) {
+      const other = (model && one.dataset.of !== model) || (one.dataset.people && one.dataset.people !== people);
+      if (one.hasAttribute("data-other") !== Boolean(other)) one.toggleAttribute("data-other", Boolean(other));
+    }
     for (const one of document.querySelectorAll("[data-ticket]")) {
       const current = Number(one.dataset.ticket) === tickets[one.dataset.area];
       if (one.hasAttribute("data-current") !== current) one.toggleAttribute("data-current", current);
     }
     const shown = document.querySelector("#answer [data-current]");
-    if (shown && !awaiting && root.dataset.check === "busy") {
+    if (shown && awaited === null && root.dataset.check === "busy") {
       const problem = shown.querySelector(".derm-problem");
       setState(problem ? "problem" : "answer");
       if (problem) {
@@ -151,7 +180,7 @@
       slot.dataset.filled = checked.dataset.run;
     }
     const texts = [...document.querySelectorAll("[data-say]")]
-      .filter((one) => !one.closest("[data-ticket]:not([data-current])") && one.offsetParent !== null)
+      .filter((one) => !one.closest("[data-ticket]:not([data-current]), [data-other]") && one.offsetParent !== null)
       .map((one) => one.dataset.say);
     if (texts.length) say(texts[texts.length - 1]);
   };
@@ -167,11 +196,23 @@
       answer.scrollIntoView({ block: "start" });
   };
 
-  // An upload was refused: Gradio tells why in a message of its own, and the page goes back.
+  // Gradio tells of failures in messages of its own. An upload was refused: the page goes back. The
+  // connection was lost: nothing that is awaited comes any more, and nothing can be asked for.
   const failed = () => {
-    if (awaiting && document.querySelector("[data-testid=toast-body].error, .toast-body.error")) {
-      awaiting = false;
+    const messages = [...document.querySelectorAll(".toast-body.error")].map((one) => one.textContent);
+    const lost = messages.some((text) => text.includes("Connection to the server was lost"));
+    if (lost && root.dataset.check === "busy") {
+      tickets.check += 1;
+      awaited = null;
+      setState("lost");
+    } else if (!lost && root.dataset.check === "lost") clear();
+    else if (awaited !== null && messages.length) {
+      awaited = null;
       setState("empty");
+    }
+    if (lost && document.querySelector("#table [data-current] progress")) {
+      tickets.batch += 1;
+      refresh();
     }
   };
 
@@ -184,29 +225,24 @@
     true,
   );
   document.addEventListener(
-    "drop",
-    (event) => {
-      const file = event.dataTransfer?.files[0];
-      if (file && event.target.closest("#image")) replace(file.name, URL.createObjectURL(file));
-    },
-    true,
-  );
-  document.addEventListener(
     "click",
     (event) => {
       const example = event.target.closest("#examples button");
       if (!example) return;
-      const address = example.querySelector("img")?.src || "";
-      replace(example.textContent.trim(), address, decodeURIComponent(address.split("/").pop()));
+      const names = JSON.parse(document.querySelector("[data-examples]").dataset.examples);
+      const place = [...document.querySelectorAll("#examples button")].indexOf(example);
+      replace(names[place], example.querySelector("img")?.src || "");
     },
     true,
   );
-  // Ctrl+V pastes an image anywhere on the first tab.
-  document.addEventListener("paste", (event) => {
-    const file = [...(event.clipboardData?.files || [])].find((one) => one.type.startsWith("image/"));
-    const box = document.getElementById("image");
-    if (!file || !box || box.closest("[role=tabpanel]")?.offsetParent === null) return;
-    event.preventDefault();
+  // The model and the number of people are those of the figures that are seen, from this moment on.
+  for (const kind of ["input", "change", "click"])
+    document.addEventListener(kind, (event) => {
+      if (event.target.matches("#kind input")) model = event.target.value;
+      if (event.target.closest("#kind, #prevalence, [role=tab]")) setTimeout(refresh);
+    });
+  // Gives a file to Gradio's upload, whatever the first tab shows.
+  const upload = (file) => {
     if (root.dataset.check !== "empty") clear();
     const give = (tries) => {
       const input = document.querySelector("#image input[type=file]");
@@ -217,6 +253,31 @@
       input.dispatchEvent(new Event("change", { bubbles: true }));
     };
     give(20);
+  };
+  const onFirstTab = () => document.getElementById("image")?.closest("[role=tabpanel]")?.offsetParent !== null;
+  // An image can be dropped anywhere on the first tab; a browser would leave the page for it.
+  document.addEventListener("dragover", (event) => {
+    if (event.dataTransfer?.types.includes("Files")) event.preventDefault();
+  });
+  document.addEventListener(
+    "drop",
+    (event) => {
+      const file = event.dataTransfer?.files[0];
+      if (!file) return;
+      if (event.target.closest("#image")) replace(file.name, URL.createObjectURL(file));
+      else if (!event.target.closest("#files")) {
+        event.preventDefault();
+        if (onFirstTab()) upload(file);
+      }
+    },
+    true,
+  );
+  // Ctrl+V pastes an image anywhere on the first tab.
+  document.addEventListener("paste", (event) => {
+    const file = [...(event.clipboardData?.files || [])].find((one) => one.type.startsWith("image/"));
+    if (!file || !onFirstTab()) return;
+    event.preventDefault();
+    upload(file);
   });
   // Gradio's paste button fails without a word where the browser does not let it read.
   const read = navigator.clipboard?.read?.bind(navigator.clipboard);

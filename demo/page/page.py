@@ -7,6 +7,7 @@ nothing was changed meanwhile.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from demo.page import figures as page_figures
 from demo.page import prevalence, several, stability
 from demo.page.examples import SHIPPED, label_of, listed
 from demo.page.html import fill, problem
-from demo.page.marks import LatestRun, mark
+from demo.page.marks import LatestRun, mark, mark_figures
 from demo.read_upload import NOT_TAKEN, Decode, Uploads, for_visitor
 from dermhub import DermhubError, __version__
 
@@ -43,9 +44,6 @@ EACH: dict[str, Any] = {"trigger_mode": "multiple", **PRIVATE}
 By default Gradio drops a request while another is answered, and an image that was chosen meanwhile
 would never be read.
 """
-
-SETTLED = "(image) => { window.dermhub.settled(image); }"
-"""Tells the page's scripts that an example, or a row of the table, was loaded."""
 
 CALLED = "element.addEventListener('derm', (event) => trigger(event.detail))"
 """Lets the page's scripts start events of an HTML component."""
@@ -137,7 +135,7 @@ def _one_image(shared: Shared, examples: list[str], labelled: bool) -> gr.Image:
                 mirror=False, constraints={"video": {"facingMode": "environment"}}
             ),
         )
-        tried = gr.Examples(
+        gr.Examples(
             [[path] for path in examples],
             image,
             label="No image at hand? Try one of these:",
@@ -145,15 +143,17 @@ def _one_image(shared: Shared, examples: list[str], labelled: bool) -> gr.Image:
             example_labels=[label_of(path) for path in examples] if labelled else None,
             examples_per_page=12,
         )
-        _html(fill("start.html.jinja"), elem_id="start")
+        names = json.dumps([Path(path).name for path in examples])
+        _html(fill("start.html.jinja", examples=names), elem_id="start")
         _html(fill("busy.html.jinja"), elem_id="busy")
-        shown = _html("", elem_id="answer", js_on_load=CALLED)
+        nothing = mark("", "check", 0)
+        shown = _html(nothing, elem_id="answer", js_on_load=CALLED)
         checked = _html("", elem_id="stability")
 
     def read(path: str | None, kind: str, ticket: float) -> Any:
         if path is None:
-            # Of a file that could not be opened, the message stays.
-            return gr.skip() if ticket < 0 else ""
+            # Of a file that could not be opened, the message stays; and one is on its way.
+            return gr.skip() if ticket < 0 else mark("", "check", ticket)
         return mark(Api(shared.models, shared.uploads).analyse(path, kind), "check", ticket)
 
     def hold(path: str | None, kind: str, ticket: float) -> str:
@@ -179,7 +179,7 @@ def _one_image(shared: Shared, examples: list[str], labelled: bool) -> gr.Image:
     holding = shown.click(hold, given, checked, js=with_ticket, **EACH, **LIMITS)
     holding.failure(refused, shared.ticket, checked, js=latest, queue=False, **PRIVATE)
     shown.clear(None, None, image, js="() => null", **PRIVATE)
-    tried.load_input_event.then(None, image, None, js=SETTLED, **PRIVATE)
+    shown.submit(None, None, image, js="() => window.dermhub.latest()", **PRIVATE)
     return image
 
 
@@ -251,15 +251,14 @@ def _several_images(shared: Shared, image: gr.Image) -> None:
         **PRIVATE,
     )
     files.change(None, files, start, js="(files) => window.dermhub.label(files)", **PRIVATE)
-    opened = table.click(
+    table.click(
         open_row,
         [files, shared.ticket],
         image,
-        js="(files) => [files, window.dermhub.row]",
+        js="(files) => window.dermhub.loadRow(files)",
         queue=False,
-        **PRIVATE,
+        **EACH,
     )
-    opened.then(None, image, None, js=SETTLED, **PRIVATE)
 
 
 def _measured(shared: Shared, tab: gr.Tab) -> None:
@@ -278,26 +277,25 @@ def _measured(shared: Shared, tab: gr.Tab) -> None:
     means = _html("", elem_id="means")
     more = _html("", elem_id="more-figures")
 
+    # What is shown says which model and how many people it is of: page.js hides all else.
     def meaning_of(people: float, kind: str) -> str:
         try:
-            return prevalence.html(shared.models.pair(kind), people)
+            html = prevalence.html(shared.models.pair(kind), people)
         except DermhubError as error:
-            return problem(str(error))
+            html = problem(str(error))
+        return mark_figures(html, kind, people)
 
-    def measured(kind: str, people: float) -> tuple[str, str, str]:
+    def measured(kind: str) -> tuple[str, str]:
         pair = shared.models.pair(kind)
-        return page_figures.summary(pair), meaning_of(people, kind), page_figures.details(pair)
+        parts = page_figures.summary(pair), page_figures.details(pair)
+        return mark_figures(parts[0], kind), mark_figures(parts[1], kind)
 
-    slider.change(meaning_of, [slider, shared.kind], means, queue=False, **PRIVATE)
-    gr.on(
-        [tab.select, shared.kind.change],
-        measured,
-        [shared.kind, slider],
-        [shown, means, more],
-        # Right after the tick, Gradio's page can close the stream on which the answer would come.
-        queue=False,
-        **PRIVATE,
-    )
+    # Not in the queue: right after the tick, Gradio's page can close the stream on which the answer
+    # would come. Of several changes the last one counts, whatever came while another was answered.
+    last: dict[str, Any] = {"trigger_mode": "always_last", "queue": False, **PRIVATE}
+    changes = [tab.select, shared.kind.change]
+    gr.on(changes, measured, shared.kind, [shown, more], **last)
+    gr.on([*changes, slider.change], meaning_of, [slider, shared.kind], means, **last)
 
 
 def _explain_refusal(shared: Shared, area: str) -> Callable[..., str]:

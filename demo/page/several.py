@@ -11,7 +11,7 @@ from typing import Any
 from demo import reading
 from demo.models import Pair
 from demo.page.html import data_uri, fill
-from demo.page.view import whole_percent
+from demo.page.view import behind_refusal, whole_percent
 from demo.read_upload import Uploads, for_visitor
 from dermhub import DermhubError, Photo, Zone, to_cell
 
@@ -102,6 +102,7 @@ def _cells(number: int, record: dict[str, Any]) -> dict[str, Any]:
         "percent": whole_percent(record["malignancy"], cuts),
         "share": record["malignancy"],
         "summary": "" if record["refused"] else record["summary"],
+        "behind": behind_refusal(record["zone"]) if record["refused"] else "",
         "note": record["reasons"][0]["sentence"] if record["reasons"] else "",
         "picture": record["picture"],
     }

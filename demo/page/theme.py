@@ -34,6 +34,20 @@ Text needs 4.5:1, and the edge of a box 3:1 (WCAG 2.2, 1.4.3 and 1.4.11).
 """
 
 
+LETTERS = {
+    "xxs": "0.5625rem",
+    "xs": "0.625rem",
+    "sm": "0.75rem",
+    "md": "0.875rem",
+    "lg": "1rem",
+    "xl": "1.375rem",
+    "xxl": "1.625rem",
+}
+"""Sizes of Gradio's own text, which grow with the size of letters that is set in the browser.
+
+Gradio's are the same in pixels, which do not.
+"""
+
 FRONT = """<meta property="og:type" content="website">
 <meta property="og:title" content="dermhub: how suspicious does a mole look to an AI?">
 <meta property="og:description" content="Research demo for dermatoscopic images of skin lesions: \
@@ -59,6 +73,7 @@ def theme() -> dict[str, Any]:
 
     system = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
     theme = gr.themes.Default(
+        text_size=gr.themes.sizes.Size(name="text_in_rem", **LETTERS),
         primary_hue="blue",
         neutral_hue="slate",
         font=system,

@@ -72,9 +72,10 @@ class View:
 
     `zone` is "low", "suspicious" or "highly suspicious". Where `refused`, a refusal stands in
     front, and the rest is shown on demand. `record` is a sentence in three parts, the middle one
-    stressed. `shown` is the key of the map that is shown first; `choices` are the classes whose
-    maps can be chosen (code, text), and `two` the same for benign and malignant. `size` is the
-    width and height of `photo` in pixels.
+    stressed. `notes` stand above the zone, and `also` with the diagnoses, "" for nothing. `shown`
+    is the key of the map that is shown first; `choices` are the classes whose maps can be chosen
+    (code, text), and `two` the same for benign and malignant. `size` is the width and height of
+    `photo` in pixels.
     """
 
     refused: bool
@@ -85,6 +86,7 @@ class View:
     record: tuple[str, str, str] | None
     meaning: tuple[str, ...]
     notes: tuple[str, ...]
+    also: str
     likely: tuple[Row, ...]
     unlikely: tuple[Row, ...]
     photo: str
@@ -101,8 +103,11 @@ class View:
 
     @property
     def word(self) -> str:
-        """The zone as a word for a class of the style sheet."""
-        return self.zone.replace(" ", "-")
+        """The zone as a word for a class of the style sheet.
+
+        A low zone is no good news of an image that is none of a lesion: "none".
+        """
+        return "none" if self.refused and self.zone == "low" else self.zone.replace(" ", "-")
 
     @property
     def shown(self) -> str:
@@ -113,8 +118,13 @@ class View:
     def said(self) -> str:
         """The answer in a breath, for screen readers."""
         if self.refused:
-            return "This doesn't look like a dermatoscopic image."
+            return f"This doesn't look like a dermatoscopic image. {self.behind}".rstrip()
         return f"{self.title}. {self.sentence}"
+
+    @property
+    def behind(self) -> str:
+        """A sentence on the zone behind a refusal, which must not hide suspicion; "" for low."""
+        return behind_refusal(self.zone)
 
     @property
     def less_likely(self) -> str:
@@ -137,6 +147,11 @@ def whole_percent(share: float, cuts: tuple[float, ...] = ()) -> str:
     if percent <= 0:
         return "under 1%" if share > 0 else "0%"
     return "over 99%" if percent >= 100 and share < 1 else f"{percent}%"
+
+
+def behind_refusal(zone: str) -> str:
+    """Say of which zone a refused image would be; "" for low."""
+    return "" if zone == "low" else f"If it is one, the AI finds it {zone}."
 
 
 def alarm_level(cut: float) -> str:

@@ -77,6 +77,18 @@ def keep_no_names(page: gr.Blocks) -> None:
         block.temp_files = _Nothing()
 
 
+def load_every_example(page: gr.Blocks) -> None:
+    """Let a click on an example count while another example is loading.
+
+    Gradio drops it: `Examples` makes the step that loads one and takes no `trigger_mode` for it.
+    Call it before the page is mounted.
+    """
+    for step in page.fns.values():
+        sources = [page.blocks.get(block) for block, _ in step.targets if block is not None]
+        if any(isinstance(source, gr.Dataset) for source in sources):
+            step.trigger_mode = "multiple"
+
+
 def use_queue(page: gr.Blocks, queue: Queue) -> None:
     """Put a queue of our own in the place of the one that `Blocks.queue` has made.
 

@@ -142,6 +142,7 @@ class Server:
         gradio_uploads.bound_uploads()
         page = make(self.folder.path, self._why_refused, self._still_wanted).queue(api_open=False)
         gradio_inside.keep_no_names(page)
+        gradio_inside.load_every_example(page)
         gradio_inside.limit_threads(page, WORKERS)
         room = WaitingRoom(page, self.event_log, self.folder, self.settings.max_queue)
         gradio_inside.use_queue(page, room)

@@ -30,6 +30,12 @@ GAP = 0.15
 Of the validation images, 3 to 4 in 100 get the note that follows (`benchmarks/answers.py`).
 """
 
+MELANOMA = "mel"
+"""Code of the gravest class."""
+
+NAMED = 0.1
+"""Probability from which on melanoma is named behind another cancer that is likelier."""
+
 NOTES = (
     *("seen", "too-small", "blurred", "too-dark", "too-bright", "vignette"),
     *("no-lesion", "models-differ", "not-stable", "beside-lesion", "open"),
@@ -84,9 +90,13 @@ class Assessment:
         """The zone in a few words; above the lower cut it never names a benign class."""
         if self.zone is Zone.LOW:
             return "Low suspicion"
-        if self.zone is Zone.SUSPICIOUS:
-            return "Suspicious: cancer can't be ruled out"
-        return f"Highly suspicious for {self._likeliest(malignant=True).everyday}"
+        cancer = self._likeliest(malignant=True).everyday
+        if self.zone is Zone.HIGHLY_SUSPICIOUS:
+            return f"Highly suspicious for {cancer}"
+        # "Can't be ruled out" would play down a cancer that is the likeliest diagnosis.
+        if self.diagnoses[0].malignant:
+            return f"Suspicious: this may be {cancer}"
+        return "Suspicious: cancer can't be ruled out"
 
     @property
     def summary(self) -> str:
@@ -95,8 +105,14 @@ class Assessment:
         if self.zone is Zone.LOW:
             return f"Looks like {_with_percent(first)}."
         if first.malignant:
-            return f"Most likely {_with_percent(first)}."
+            melanoma = next(item for item in self.diagnoses if item.code == MELANOMA)
+            if first == melanoma or melanoma.probability < NAMED:
+                return f"Most likely {_with_percent(first)}."
+            graver = _with_percent(melanoma, "is possible ")
+            return f"Most likely {_with_percent(first)}, but {graver}."
         worst = _with_percent(self._likeliest(malignant=True), "is possible ")
+        if self.zone is Zone.HIGHLY_SUSPICIOUS:
+            return f"Cancer is likelier than {_with_percent(first)}: {worst}."
         return f"Most likely {_with_percent(first)}, but {worst}."
 
     def to_record(self) -> dict[str, Any]:
@@ -227,9 +243,14 @@ def _notes(
             "models-differ", f"Our two models differ: {low:.0%} and {high:.0%}. We show the higher."
         )
     if _is_open(lesion):
-        names = [EVERYDAY_NAMES[code] for code in lesion.conformal]
+        # The summary names the likeliest class.
+        names = [EVERYDAY_NAMES[code] for code in lesion.conformal if code != lesion.label]
         names = [", ".join(names[:-1]), *names[-1:]] if len(names) > 1 else names
-        text = f"It could be {' or '.join(names)}" if names else "It is typical of no class we know"
+        text = (
+            f"It could also be {' or '.join(names)}"
+            if names
+            else "It is typical of no class we know"
+        )
         yield Concern("open", f"{text}.")
 
 

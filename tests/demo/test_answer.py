@@ -115,7 +115,7 @@ STATES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "every class possible": (
         {"conformal": tuple(SEVEN), "conformal_level": 0.9},
-        "It could be",
+        "It could also be",
     ),
     "disagreement": ({"malignancy": 0.2}, "Our two models differ: 20% and 66%."),
 }
@@ -128,7 +128,10 @@ def test_doubt_is_a_note_beside_the_zone(state: str) -> None:
     page = page_of(**options)
     text = words(page)
     assert said in text
-    assert text.index(said) < text.index("Highly suspicious for melanoma")
+    if state == "every class possible":
+        assert text.index(said) > text.index("Possible diagnoses")
+    else:
+        assert text.index(said) < text.index("Highly suspicious for melanoma")
     assert "refused" not in " ".join(page.of("class"))
     assert any(value == "check" for value in page.of("data-do"))
 
@@ -141,7 +144,9 @@ def test_a_refusal_stands_in_front_and_offers_no_check() -> None:
     assert "derm derm-answer derm-refused" in page.of("class")
     assert "anyway" in page.of("data-do")
     assert "check" not in page.of("data-do")
-    assert page.of("data-say") == ["This doesn't look like a dermatoscopic image."]
+    said = "If it is one, the AI finds it highly suspicious."
+    assert page.of("data-say") == [f"This doesn't look like a dermatoscopic image. {said}"]
+    assert said in text
 
 
 def read_by(binary: Path, lesion: Path, image: Path | bytes | Image.Image) -> Reading:

@@ -132,8 +132,9 @@ def test_an_example_that_was_loaded_late_does_not_bring_its_answer_back(page: An
     slow_line(page, 1500)
     page.evaluate(WATCH)
     page.get_by_role("button", name="Keratosis").click()
-    # On such a line Gradio may say only now that the first example was loaded.
-    page.evaluate("window.dermhub.settled({ orig_name: '2-mole.jpg' })")
+    # On such a line Gradio may bring the first example only now: it is not asked about again.
+    late = page.evaluate("window.dermhub.begin({ orig_name: '2-mole.jpg', path: 'x' }, 'fast')")
+    assert late == [None, "fast", -1]
     page.wait_for_timeout(600)
     nothing_of_it(page)
     answered(page).wait_for()

@@ -262,6 +262,20 @@ async def test_no_names_of_files_are_kept(page: gr.Blocks) -> None:
 
 
 @pytest.mark.anyio
+async def test_a_click_on_an_example_counts_while_another_is_loading() -> None:
+    with gr.Blocks(analytics_enabled=False) as page:
+        text = gr.Textbox()
+        # What gr.Examples makes of its examples.
+        examples = gr.Dataset(components=[text], samples=[["one"], ["two"]])
+        examples.click(str, examples, text)
+        text.change(None)
+    before = [step["trigger_mode"] for step in page.get_config_file()["dependencies"]]
+    gradio_inside.load_every_example(page)
+    after = [step["trigger_mode"] for step in page.get_config_file()["dependencies"]]
+    assert (before, after) == (["once", "always_last"], ["multiple", "always_last"])
+
+
+@pytest.mark.anyio
 async def test_a_visit_ends(page: gr.Blocks) -> None:
     app = gradio_inside.mounted_app(mounted(page))
     page.is_running = True

@@ -290,6 +290,8 @@ def test_the_table_has_the_most_suspicious_first() -> None:
     # A percentage for every image that could be opened.
     assert re.findall(r">(\d+%)</span><span class=\"bar\"", text) == ["80%", "30%", "10%", "70%"]
     assert "Most likely a mole (70%), but melanoma is possible (30%)." in page.text
+    # A refusal hides no suspicion.
+    assert page.text.count("If it is one, the AI finds it highly suspicious.") == 1
 
 
 def test_the_csv(pair: Pair, sent: list[tuple[str, str]], tmp_path: Path) -> None:

@@ -138,10 +138,19 @@ def test_two_notes_stand_above_the_zone_and_others_below() -> None:
     assert all(word in shown.text for word in ("A copy.", "Blurred.", "Dark."))
 
 
+def test_a_low_zone_of_a_refused_image_is_no_good_news() -> None:
+    shown = view(0.02, concerns=(Concern("not-dermatoscopic", "No."),))
+    assert (shown.zone, shown.word, shown.record) == ("low", "none", None)
+    assert shown.said == "This doesn't look like a dermatoscopic image."
+
+
 def test_a_refusal_is_said_and_the_zone_stays_there() -> None:
     shown = view(0.9, concerns=(Concern("not-dermatoscopic", "No."),))
     assert shown.refused
-    assert shown.said == "This doesn't look like a dermatoscopic image."
+    assert shown.said == (
+        "This doesn't look like a dermatoscopic image. If it is one, the AI finds it highly "
+        "suspicious."
+    )
     assert shown.title == "Highly suspicious for melanoma"
     assert shown.text.startswith("This doesn't look like a dermatoscopic image.\nHighly suspicious")
 

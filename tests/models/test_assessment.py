@@ -64,12 +64,29 @@ def test_above_the_lower_cut_the_likeliest_malignant_class_is_explained() -> Non
     ]
 
 
+def test_a_cancer_that_is_the_likeliest_diagnosis_is_not_played_down() -> None:
+    result = assess(binary(0.3), lesion(mel=0.4, bkl=0.35))
+    assert result.zone is Zone.SUSPICIOUS
+    assert result.title == "Suspicious: this may be melanoma"
+    assert result.summary == "Most likely melanoma (40%)."
+
+
+def test_melanoma_is_named_behind_a_cancer_that_is_likelier() -> None:
+    result = assess(binary(0.6), lesion(akiec=0.4, mel=0.25))
+    assert result.title == "Highly suspicious for actinic keratosis or Bowen's disease"
+    assert result.summary == (
+        "Most likely actinic keratosis or Bowen's disease (40%), but melanoma is possible (25%)."
+    )
+    alone = assess(binary(0.6), lesion(akiec=0.6, mel=0.05))
+    assert alone.summary == "Most likely actinic keratosis or Bowen's disease (60%)."
+
+
 def test_highly_suspicious_names_the_malignant_class_even_below_a_benign_one() -> None:
     result = assess(binary(0.5), lesion(mel=0.3, bcc=0.28))
     assert (result.diagnoses[0].code, result.explained) == ("nv", "mel")
     assert result.zone is Zone.HIGHLY_SUSPICIOUS
     assert result.title == "Highly suspicious for melanoma"
-    assert result.summary == "Most likely a mole (42%), but melanoma is possible (30%)."
+    assert result.summary == "Cancer is likelier than a mole (42%): melanoma is possible (30%)."
     assert assess(binary(0.9), lesion(bcc=0.95)).summary == (
         "Most likely basal cell carcinoma (95%)."
     )
@@ -133,11 +150,11 @@ def test_notes_stand_in_their_order_once_each() -> None:
         # The most probable class, a mole, is in the set: an answer.
         (("nv",), ""),
         (("nv", "mel"), ""),
-        (("mel",), "It could be melanoma."),
-        (("mel", "bkl"), "It could be melanoma or a benign keratosis."),
+        (("mel",), "It could also be melanoma."),
+        (("mel", "bkl"), "It could also be melanoma or a benign keratosis."),
         (
             ("nv", "mel", "bkl", "bcc"),
-            "It could be a mole, melanoma, a benign keratosis or basal cell carcinoma.",
+            "It could also be melanoma, a benign keratosis or basal cell carcinoma.",
         ),
         ((), "It is typical of no class we know."),
     ],
