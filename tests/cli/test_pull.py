@@ -136,7 +136,7 @@ def test_a_killed_pull_leaves_nothing_that_the_next_trips_over(
         "shutil.copyfile = lambda *_: os.kill(os.getpid(), 9)\n"
         "hub.copy(*map(pathlib.Path, sys.argv[1:]))\n"
     )
-    arguments = [sys.executable, "-c", code, locate(NAME), to]
+    arguments = [sys.executable, "-c", code, str(locate(NAME)), str(to)]
     assert subprocess.run(arguments, cwd=ROOT, check=False).returncode == -9
     (left,) = tmp_path.iterdir()
     (tmp_path / (SCRATCH + "0" * 32)).mkdir()
