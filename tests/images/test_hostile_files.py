@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,7 +59,13 @@ def test_there_are_enough_of_them() -> None:
     assert set(MANY) < set(names)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def marked(kind: Hostile) -> Any:
+    """A kind as a parameter, slow where even the small one is encoded as a large picture."""
+    large = kind.name.endswith(("WebP, 40 megapixels", "CMYK, 63 megapixels"))
+    return pytest.param(kind, id=kind.name, marks=[pytest.mark.slow] if large else [])
+
+
+@pytest.mark.parametrize("kind", [marked(kind) for kind in KINDS])
 def test_a_small_one(kind: Hostile) -> None:
     content = kind.little()
     if kind.expected:
