@@ -8,7 +8,6 @@ import graphlib
 import importlib
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -191,17 +190,6 @@ def test_every_module_has_its_room() -> None:
     assert {path.name for path in FOLDER.iterdir() if path.is_dir()} - {"__pycache__"} == set(
         ROOMS[1:]
     )
-
-
-def test_files_that_are_no_modules_are_packaged() -> None:
-    settings = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text(encoding="utf-8"))
-    stated = settings["tool"]["setuptools"]["package-data"]
-    files = {
-        f"{'.'.join(path.relative_to(FOLDER.parent).parent.parts)}: {path.name}"
-        for path in FOLDER.glob("**/*.*")
-        if path.suffix != ".py" and path.is_file() and "__pycache__" not in path.parts
-    }
-    assert files == {f"{package}: {name}" for package, names in stated.items() for name in names}
 
 
 def test_no_room_is_crowded() -> None:

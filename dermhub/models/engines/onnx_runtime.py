@@ -165,8 +165,8 @@ def module(user: str) -> ModuleType:
     # A build for another processor or Python may raise any error.
     except Exception as error:
         raise ModelError(
-            f"{user} needs ONNX Runtime, which can't be imported ({error}): pip install -r "
-            "requirements-onnx.txt."
+            f"{user} needs ONNX Runtime, which can't be imported ({error}): pip install "
+            "onnxruntime."
         ) from None
     package: ModuleType = onnxruntime
     return package

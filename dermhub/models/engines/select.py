@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Literal, get_args
 
-from dermhub import tensors
+from dermhub import installation, tensors
 from dermhub.errors import ConfigError, ModelError, some
 from dermhub.layout import GRAPH, WEIGHTS
 from dermhub.models.engines import onnx_runtime
@@ -115,10 +115,17 @@ def _torch_engine(folder: ModelFolder) -> type[TorchEngine]:
     try:
         from dermhub.models.engines.pytorch import TorchEngine
     except ModuleNotFoundError as error:
+        install = installation.advice(error.name or "")
+        if GRAPH in folder.config.files:
+            raise ModelError(
+                f"{folder.path} needs {error.name} for this, which is not installed: {install}. "
+                f"Without it, the model answers by its {GRAPH} where ONNX Runtime is installed: "
+                "pip install onnxruntime."
+            ) from None
         raise ModelError(
-            f"{folder.path} needs {error.name} for this, which is not installed: pip install -r "
-            f"requirements.txt. Without it, models answer that are exported, or have a {GRAPH} "
-            "where ONNX Runtime is installed."
+            f"{folder.path} has no {GRAPH}, so that PyTorch alone can run it, and {error.name} is "
+            f"not installed: {install}. Without it, models with a {GRAPH} answer, such as lesion "
+            "and binary."
         ) from None
     return TorchEngine
 
