@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from dermhub.models.classifier import Classifier, load
     from dermhub.models.config import ModelConfig
     from dermhub.models.explanation import Explanation
-    from dermhub.models.prediction import Prediction
+    from dermhub.models.prediction import Prediction, Predictions
     from dermhub.tasks import BINARY, LESION, TASKS, Task, plain_name
     from dermhub.training.config import TrainConfig
     from dermhub.zones import Threshold, Zone, Zones
@@ -65,7 +65,7 @@ _HOMES = {
     "models.classifier": ("Classifier", "load"),
     "models.config": ("ModelConfig",),
     "models.explanation": ("Explanation",),
-    "models.prediction": ("Prediction",),
+    "models.prediction": ("Prediction", "Predictions"),
     "tasks": ("BINARY", "LESION", "TASKS", "Task", "plain_name"),
     "training.config": ("TrainConfig",),
     "zones": ("Threshold", "Zone", "Zones"),
@@ -92,6 +92,7 @@ __all__ = [
     "ModelError",
     "Photo",
     "Prediction",
+    "Predictions",
     "Task",
     "Threshold",
     "TrainConfig",

@@ -54,7 +54,7 @@ def locate(model: str | os.PathLike[str] | Entry) -> Path:
         except DownloadError as error:
             # A mistyped folder looks like a repository of the hub.
             raise DownloadError(f"There is no folder {name}, and {error}") from error
-    if (MODEL_CARDS / name).is_dir():
+    if any((MODEL_CARDS / name / file).is_file() for file in (WEIGHTS, GRAPH)):
         raise ModelError(
             f"The model {name!r} is not whole: {MODEL_CARDS / name} has no {CONFIG}. Install "
             "dermhub again, or restore the file with git."

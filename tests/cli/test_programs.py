@@ -56,6 +56,7 @@ def test_a_model_that_lost_its_configuration(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "lesion").mkdir()
+    (tmp_path / "lesion" / "model.onnx").touch()
     monkeypatch.setattr(catalog, "MODEL_CARDS", tmp_path)
     code, out, err = command("predict", "x.jpg")
     assert (code, out) == (2, "")
