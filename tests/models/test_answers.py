@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from dermhub.models.classifier import Classifier
 from dermhub.models.engines import onnx_runtime
 from dermhub.models.engines.pytorch import TorchEngine
 from dermhub.models.model_folder import ModelFolder
-from dermhub.models.prediction import Prediction, Predictions, csv_columns
+from dermhub.models.prediction import Prediction, Predictions, csv_columns, of_logits
 from dermhub.zones import Threshold, Zones
 from tests.support.tiny import Command, add_graph, make_model
 
@@ -237,3 +238,50 @@ def test_the_command_on_a_gpu_that_is_not_there(
 def test_copies_of_an_engine_compute_on_the_same_device(tiny_lesion_model: Path) -> None:
     engine = TorchEngine(ModelFolder(tiny_lesion_model))
     assert copy.deepcopy(engine).device == engine.device == "cpu"
+
+
+def test_the_page_counts_what_the_predictions_of_the_shipped_model_give() -> None:
+    folder = dermhub.shipped().get("lesion")
+    if folder is None:
+        pytest.skip("model_cards/ holds no model")
+    config = ModelFolder(folder).config
+    rows = pd.read_csv(folder / "predictions.csv").query("split == 'test'")
+    logits = rows[[f"logit_{name}" for name in config.task.classes]].to_numpy()
+    counts: dict[str, list[int]] = {}
+    answers = of_logits(logits, config, [()] * len(rows))
+    for answer, dx in zip(answers, rows["dx"], strict=True):
+        label = "malignant" if answer.label in config.task.positive else "benign"
+        key = f"| {label} | {str(answer.malignant).lower()} | {answer.zone} |"
+        count = counts.setdefault(key, [0, 0, 0])
+        count[0] += 1
+        count[1] += dx in config.task.positive
+        count[2] += bool(answer.abstention)
+    page = (Path(dermhub.__file__).parents[1] / "docs/answers.md").read_text(encoding="utf-8")
+    stated = re.findall(r"^(\| \w+ \| (?:true|false) \| [\w ]+ \|) ([\d |]+)\|$", page, re.M)
+    table = {key: [int(number) for number in numbers.split("|")] for key, numbers in stated}
+    assert table == counts
+    benign = sum(numbers[1] for key, numbers in counts.items() if key.startswith("| benign"))
+    missed = sum(numbers[1] for key, numbers in counts.items() if "| false |" in key)
+    malignant = sum(numbers[1] for numbers in counts.values())
+    counted = f"Of {malignant} malignant images, {benign} have a benign `label`; `malignant` is "
+    assert f"{counted}false for {missed} of them." in page
+    assert f"see the {benign - missed} images above" in page
+
+
+def test_the_snippet_with_timm_alone_gives_the_same_answer(
+    tiny_lesion_model: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(dermhub.__file__).parents[1] / "docs/using.md").read_text(encoding="utf-8")
+    (snippet,) = (
+        block for block in re.findall(r"```python\n(.*?)```", page, re.S) if "create_model" in block
+    )
+    (tmp_path / "model_cards").mkdir()
+    (tmp_path / "model_cards" / "lesion").symlink_to(tiny_lesion_model)
+    (tmp_path / "photo.jpg").write_bytes(photo.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(snippet, "using.md", "exec"), names)
+    expected = Classifier(tiny_lesion_model).predict(photo)
+    assert names["answer"] == pytest.approx(expected.probabilities, abs=1e-5)
+    assert names["malignancy"] == pytest.approx(expected.malignancy, abs=1e-5)
+    assert names["threshold"] == expected.threshold
