@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
+import urllib.request
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import dermhub
 from dermhub import installation
 from dermhub.hub import client
 from dermhub.images.drawn_lesions import draw
+from tests.support.demo_process import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -137,9 +139,9 @@ sys.exit(run())
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh virtual environment with the wheel and what it needs, and nothing else."""
-    place = tmp_path_factory.mktemp("package")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, as `python -m build` makes it."""
+    place = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(place)]
     subprocess.run([*build, str(ROOT)], check=True, capture_output=True)
     (wheel,) = place.glob("dermhub-*.whl")
@@ -148,6 +150,13 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     megabytes = wheel.stat().st_size / 1e6
     print(f"\n{wheel.name}: {megabytes:.1f} MB, {total / 1e6:.1f} MB unpacked")
     assert megabytes < 60
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh virtual environment with the wheel and what it needs, and nothing else."""
+    place = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", place / "venv"], check=True)
     pip = [str(place / "venv/bin/python"), "-m", "pip", "install", "--quiet", "--no-compile"]
     done = subprocess.run(
@@ -221,3 +230,34 @@ def test_a_package_without_a_model_file_names_it(
     assert name in done.stderr
     assert str(folder) in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_an_installed_package_serves_the_demo(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    (tmp_path / "empty").mkdir()
+    port = free_port()
+    # With the libraries of the tests, but with nothing of the clone.
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "dermhub", "serve", "--port", str(port)],
+        cwd=tmp_path / "empty",
+        env={"PYTHONPATH": str(tmp_path / "site"), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert any("dermhub is ready: open " in line for line in process.stdout)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=30) as reply:
+            health = json.load(reply)
+        assert (health["status"], health["version"]) == ("ready", dermhub.__version__)
+        assert set(health["models"]) == set(IN_WHEEL)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as reply:
+            assert b"dermhub" in reply.read()
+    finally:
+        process.terminate()
+        assert process.wait(60) == 0
+        assert process.stdout is not None
+        process.stdout.close()
+    assert not list((tmp_path / "empty").iterdir())
