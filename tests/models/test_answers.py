@@ -161,7 +161,7 @@ def test_the_heat_map_is_an_array_over_the_image(lesion: Classifier, photo: Path
 
 
 def test_an_operating_point_decides_what_is_malignant(tiny_lesion_model: Path) -> None:
-    images = [draw(seed, (80, 70), seed / 8) for seed in range(8)]
+    images = [draw(seed, (80, 70), seed / 3) for seed in range(3)]
     usual, youden = (
         dermhub.load(tiny_lesion_model, operating_point=name) for name in ("", "youden")
     )
@@ -192,6 +192,7 @@ def test_every_shipped_model_has_the_operating_point_youden() -> None:
         assert points["youden"].split == "validation", name
 
 
+@pytest.mark.slow
 def test_auto_is_the_processor_where_there_is_no_gpu(with_graph: Path, photo: Path) -> None:
     for runtime in ("torch", "onnx", "auto"):
         classifier = dermhub.load(with_graph, runtime, device="auto")
@@ -204,6 +205,7 @@ def test_auto_is_the_processor_where_there_is_no_gpu(with_graph: Path, photo: Pa
         )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 @pytest.mark.parametrize("runtime", ["torch", "onnx", "auto"])
 def test_a_gpu_that_is_not_there(with_graph: Path, runtime: str) -> None:
