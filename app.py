@@ -18,6 +18,7 @@ from demo import accounts
 from demo.decode_limits import Limits
 from demo.server import server, variables
 from demo.server.process import PortError
+from dermhub import installation
 from dermhub.cli import machine, terminal
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ def main() -> int:
         warn(str(error))
         return 2
     except ModuleNotFoundError as error:
-        warn(f"{error.name} is not installed: pip install -r requirements.txt.")
+        warn(f"{error.name} is not installed: {installation.advice('gradio')}.")
         return 2
     except PortError as error:
         warn(f"{error}: choose another --port or --host.")
@@ -257,7 +258,7 @@ def serve(
     from demo.page.page import make_page
     from demo.page.theme import FRONT, theme
 
-    models = Models(offered(given.binary, given.lesion))
+    models = Models(offered(given.binary, given.lesion, warn))
     models.pair(FAST)
     decode = decoder(processes)
     address = serving.open(

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import get_args, get_type_hints
 
-from dermhub import files
+from dermhub import files, installation
 from dermhub.cli import machine, terminal
 from dermhub.errors import ConfigError, DermhubError
 from dermhub.training import distributed, lock
@@ -137,7 +137,7 @@ def run() -> int:
         return refuse(str(error))
     except ModuleNotFoundError as error:
         return refuse(
-            f"this needs {error.name}, which is not installed: pip install -r requirements.txt."
+            f"this needs {error.name}, which is not installed: {installation.advice('torch')}."
         )
     except KeyboardInterrupt:
         if distributed.is_main():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,9 @@ FAST, ACCURATE = "fast", "accurate"
 
 NAMES = {FAST: "standard model", ACCURATE: "larger model"}
 """Kind of a pair -> its name on the page. The kinds are the names in the API, which stay."""
+
+GRAPH = "model.onnx"
+"""File of a model folder with which it answers without PyTorch."""
 
 PICTURES = {
     "figures/roc.png": "ROC curves",
@@ -136,19 +140,32 @@ class Models:
         }
 
 
-def offered(binary: str, lesion: str) -> dict[str, tuple[str, str]]:
+def offered(binary: str, lesion: str, warn: Callable[[str], None]) -> dict[str, tuple[str, str]]:
     """Return the names of the models of each kind.
 
-    There are the given ones, and accurate ones where such are shipped or lie beside the given.
+    There are the given ones, and accurate ones where such are shipped or lie beside the given. Of
+    the latter, `warn` is told in a sentence where they can't be run here.
     """
     from dermhub import shipped
 
     names = {FAST: (binary, lesion)}
     # A path may end in a slash, as shells complete it.
     accurate = (f"{binary.rstrip('/')}-accurate", f"{lesion.rstrip('/')}-accurate")
-    if all(name in shipped() or Path(name).is_dir() for name in accurate):
-        names[ACCURATE] = accurate
+    folders = [shipped().get(name, Path(name)) for name in accurate]
+    if all(folder.is_dir() for folder in folders):
+        if all(map(_runs_here, folders)):
+            names[ACCURATE] = accurate
+        else:
+            warn(
+                f"the {NAMES[ACCURATE]}s are not offered: they have no {GRAPH}, and PyTorch, which "
+                "would run them, is not installed."
+            )
     return names
+
+
+def _runs_here(folder: Path) -> bool:
+    """Tell whether a model can be run: by its graph, or by PyTorch where that is installed."""
+    return (folder / GRAPH).is_file() or importlib.util.find_spec("torch") is not None
 
 
 def load_model(option: str, name: str) -> Classifier:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from dermhub.models.classifier import Classifier, load
     from dermhub.models.config import ModelConfig
     from dermhub.models.explanation import Explanation
-    from dermhub.models.prediction import Prediction
+    from dermhub.models.prediction import Prediction, Predictions
     from dermhub.own_folder import OwnFolder
     from dermhub.tasks import BINARY, LESION, TASKS, Task, plain_name
     from dermhub.training.config import TrainConfig
@@ -66,7 +66,7 @@ _HOMES = {
     "models.classifier": ("Classifier", "load"),
     "models.config": ("ModelConfig",),
     "models.explanation": ("Explanation",),
-    "models.prediction": ("Prediction",),
+    "models.prediction": ("Prediction", "Predictions"),
     "own_folder": ("OwnFolder",),
     "tasks": ("BINARY", "LESION", "TASKS", "Task", "plain_name"),
     "training.config": ("TrainConfig",),
@@ -95,6 +95,7 @@ __all__ = [
     "OwnFolder",
     "Photo",
     "Prediction",
+    "Predictions",
     "Task",
     "Threshold",
     "TrainConfig",

@@ -210,6 +210,8 @@ def command_lines(program: str) -> list[list[str]]:
                 command = re.match(
                     rf"(?:torchrun --nproc-per-node \d |python ){program} (.+)", line
                 )
+                if program == "-m dermhub" and command is None:
+                    command = re.match("dermhub (.+)", line)
                 if command:
                     lines.append(shlex.split(command[1], comments=True))
     return lines

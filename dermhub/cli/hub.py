@@ -39,10 +39,15 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     pull.set_defaults(run=run_pull)
 
-    push = commands.add_parser("push", help="publish a model folder on the hub, as one commit")
-    push.add_argument("folder", type=Path, metavar="FOLDER", help="for example model_cards/lesion")
+    push = commands.add_parser("push", help="publish model folders on the hub, as one commit each")
     push.add_argument(
-        "--repo", required=True, metavar="USER/NAME", help="repository; made if there is none"
+        "folders", nargs="+", type=Path, metavar="FOLDER", help="for example model_cards/lesion"
+    )
+    push.add_argument(
+        "--repo",
+        required=True,
+        metavar="USER/NAME",
+        help="repository, made if there is none; in it {} stands for the name of the folder",
     )
     push.add_argument(
         "--private", action="store_true", help="a new repository that only you can see"
@@ -73,21 +78,30 @@ def run_pull(options: argparse.Namespace) -> int:
 
 
 def run_push(options: argparse.Namespace) -> int:
-    """Publish a model folder that meets the checklist; print its commit and its catalogue entry."""
+    """Publish model folders that meet the checklist; print commits and catalogue entries.
+
+    All folders are checked before the first is sent.
+    """
     from dermhub.cards import checklist
     from dermhub.models.model_folder import ModelFolder
 
-    repository = plain(options.repo)
-
-    checklist.check(options.folder)
-    verified = ModelFolder(options.folder)
-    verified.check(WEIGHTS)
-    name = options.folder.resolve().name
-    contents: dict[str, Path | bytes] = {**client.own_files(options.folder)}
-    pushed = client.push(contents, repository, "model", f"dermhub {name}", options.private)
-    report(pushed, len(contents))
-    task = verified.config.task.name
-    print(source(client.describe(options.folder, name, repository, pushed.revision, task)))
+    names = [folder.resolve().name for folder in options.folders]
+    repositories = [plain(options.repo.replace("{}", name)) for name in names]
+    if len(set(repositories)) < len(names):
+        raise ConfigError(
+            f"--repo {options.repo} is the same for {len(names)} folders: put {{}} where the name "
+            "of each belongs, as in user/dermhub-{}."
+        )
+    verified = [ModelFolder(folder) for folder in options.folders]
+    for model in verified:
+        checklist.check(model.path)
+        model.check(WEIGHTS)
+    for name, repository, model in zip(names, repositories, verified, strict=True):
+        contents: dict[str, Path | bytes] = {**client.own_files(model.path)}
+        pushed = client.push(contents, repository, "model", f"dermhub {name}", options.private)
+        report(pushed, len(contents))
+        task = model.config.task.name
+        print(source(client.describe(model.path, name, repository, pushed.revision, task)))
     return 0
 
 

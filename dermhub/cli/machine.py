@@ -62,6 +62,8 @@ def prepare() -> None:
     off.
     """
     os.environ["MPLBACKEND"] = "agg"
+    # Gradio's reader of sound looks for programs there while it is imported.
+    os.environ.setdefault("PATH", os.defpath)
     by_variable = [part for part in os.environ.get("PYTHONWARNINGS", "").split(",") if part]
     by_option = sys.warnoptions[len(by_variable) :]
     if not by_option and any(part.startswith("error") for part in by_variable):

@@ -1,4 +1,4 @@
-"""The command line: python -m dermhub COMMAND; --help lists the commands.
+"""The command line: dermhub COMMAND, or python -m dermhub COMMAND; --help lists the commands.
 
 Modules with heavy imports are imported by the command that needs them, so that --help is quick.
 """
@@ -8,17 +8,25 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 
-from dermhub.cli import cards, evaluate, hub, machine, predict, terminal
+from dermhub import __version__, installation
+from dermhub.cli import cards, completion, evaluate, hub, machine, predict, programs, terminal
 from dermhub.errors import DermhubError
+from dermhub.models import catalog
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """Make the parser with the options of every command."""
+def make_parser(program: str = "python -m dermhub") -> argparse.ArgumentParser:
+    """Make the parser with the options of every command; `program` is its name in the help."""
+    shipped = catalog.shipped()
+    models = f"The shipped models are {', '.join(shipped)}." if shipped else "No model is shipped."
     parser = argparse.ArgumentParser(
-        prog="python -m dermhub",
+        prog=program,
         description="Classify dermatoscopic images. Research software, not a medical device.",
+        epilog=f"{models} Where a model is asked for, the folder of a model and org/name of the "
+        "Hugging Face hub will do, too.",
     )
+    parser.add_argument("--version", action="version", version=f"dermhub {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     predict.add_predict(commands)
@@ -27,13 +35,26 @@ def make_parser() -> argparse.ArgumentParser:
     hub.add_parsers(commands)
     evaluate.add_overlap(commands)
     predict.add_merge(commands)
+    programs.add_parsers(commands)
+    completion.add_completion(commands, parser)
     return parser
+
+
+def _program() -> str:
+    """Return the name by which the command line was called."""
+    name = Path(sys.argv[0]).stem
+    return name if name == "dermhub" else "python -m dermhub"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; errors about the input are one sentence on stderr and exit code 2."""
+    given = sys.argv[1:] if arguments is None else arguments
     with terminal.printable_output():
-        return run(make_parser().parse_args(arguments))
+        if given and given[0] in programs.PROGRAMS:
+            options = argparse.Namespace(command=given[0], run=programs.run, arguments=given[1:])
+        else:
+            options = make_parser(_program()).parse_args(given)
+        return run(options)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -46,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"dermhub: {terminal.one_line(error)}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
-        advice = "pip install -r requirements.txt."
+        advice = f"{installation.advice(error.name or '')}."
         if options.command == "predict":
             advice += " Without it, give an export or another --model folder with a model.onnx."
         print(

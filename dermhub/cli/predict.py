@@ -13,7 +13,7 @@ import sys
 from collections import Counter
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dermhub.cli import terminal
 from dermhub.errors import ConfigError, ImageError, some
@@ -38,6 +38,13 @@ def add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     predict.add_argument(
         "--explain", type=Path, metavar="DIR", help="write a Grad-CAM overlay of each image there"
+    )
+    predict.add_argument(
+        "--device",
+        default="cpu",
+        choices=("cpu", "cuda", "auto"),
+        help="compute on the processor, on an NVIDIA GPU, or there if one can be used (default: "
+        "cpu)",
     )
     add_scoring(predict)
     predict.set_defaults(run=run_predict)
@@ -79,13 +86,12 @@ def run_predict(options: argparse.Namespace) -> int:
         raise ConfigError(
             "There is nothing to classify: give image files, or --images DIR and --out FILE."
         )
-    from dermhub.models import prediction as models_prediction
     from dermhub.models.classifier import load
 
     paths = expand(options.images)
-    classifier = load(options.model)
+    classifier = load(options.model, device=options.device)
     overlays = overlay_paths(options.explain, paths) if options.explain else {}
-    rows = []
+    answers = []
     failed = False
     for path in paths:
         try:
@@ -97,8 +103,8 @@ def run_predict(options: argparse.Namespace) -> int:
             print(f"dermhub: {terminal.one_line(error)}", file=sys.stderr)
             failed = True
         else:
-            rows.append(models_prediction.to_record(str(path), prediction))
-    show(rows, options.format or "table", classifier)
+            answers.append(prediction)
+    show(answers, options.format or "table", classifier)
     return 2 if failed else 0
 
 
@@ -142,43 +148,44 @@ def explain_to(classifier: Classifier, path: Path, out: Path) -> Prediction:
     return explanation.prediction
 
 
-def show(rows: list[dict[str, Any]], kind: str, classifier: Classifier) -> None:
-    """Print rows as a table for people, JSON or CSV."""
+def show(answers: list[Prediction], kind: str, classifier: Classifier) -> None:
+    """Print answers as a table for people, JSON or CSV."""
     if kind == "json":
-        print(json.dumps(rows, indent=2))
+        records = [{"image": answer.image, **answer.to_dict()} for answer in answers]
+        print(json.dumps(records, indent=2))
     elif kind == "csv":
-        from dermhub.models.prediction import csv_columns, to_csv_row
+        from dermhub.models.prediction import csv_columns, to_row
 
         columns = csv_columns(classifier.classes)
+        rows = [to_row(answer.image, answer) for answer in answers]
         lines = [resumable_csv.to_line(columns)]
-        lines += [
-            resumable_csv.to_line(line[name] for name in columns) for line in map(to_csv_row, rows)
-        ]
+        lines += [resumable_csv.to_line(row[name] for name in columns) for row in rows]
         sys.stdout.write(b"".join(lines).decode("utf-8", "surrogateescape"))
-    elif rows:
-        show_table(rows, classifier)
+    elif answers:
+        show_table(answers, classifier)
 
 
-def show_table(rows: list[dict[str, Any]], classifier: Classifier) -> None:
-    """Print rows for people: a line for each image, and its warnings below."""
+def show_table(answers: list[Prediction], classifier: Classifier) -> None:
+    """Print answers for people: a line for each image, and its warnings below."""
     conformal = classifier.config.conformal
-    names = [terminal.one_line(row["image"]) for row in rows]
+    names = [terminal.one_line(answer.image) for answer in answers]
     width = max(map(len, names))
     classes = " ".join(f"{code:>9}" for code in classifier.classes)
     set_heading = f"  {conformal.level:.0%} set" if conformal else ""
     print(f"{'image':{width}}  label      malignancy  {classes}{set_heading}")
-    for name, row in zip(names, rows, strict=True):
-        mark = ">=" if row["malignant"] else "< "
-        values = " ".join(f"{row[f'p_{code}']:9.4f}" for code in classifier.classes)
-        members = f"  {' '.join(row['conformal']) or 'none'}" if conformal else ""
+    for name, answer in zip(names, answers, strict=True):
+        mark = ">=" if answer.malignant else "< "
+        values = " ".join(f"{answer.probabilities[code]:9.4f}" for code in classifier.classes)
+        members = f"  {' '.join(answer.conformal) or 'none'}" if conformal else ""
         print(
-            f"{name:{width}}  {row['label']:9}  {row['malignancy']:.4f} {mark}   {values}{members}"
+            f"{name:{width}}  {answer.label:9}  {answer.malignancy:.4f} {mark}   {values}{members}"
         )
-        warnings = [row["abstention"], *(concern["sentence"] for concern in row["concerns"])]
+        warnings = [answer.abstention, *(concern.sentence for concern in answer.concerns)]
         for sentence in dict.fromkeys(warnings):
             if sentence:
                 print(f"{'':{width}}  {sentence}")
-    name, point = next(iter(classifier.config.thresholds.items()))
+    name = classifier.operating_point
+    point = classifier.config.thresholds[name]
     print(
         f"\n>=: at or above the operating point {name}, {point.value:.4f} ({point.aim}, chosen on "
         f"{point.split})."
@@ -213,7 +220,7 @@ def run_scoring(options: argparse.Namespace) -> int:
     lanes = options.workers or image_folder.cores()
     try:
         outcome = image_folder.score_folder(
-            load(options.model),
+            load(options.model, device=options.device),
             options.folder,
             options.out,
             options.shard,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from dermhub import installation
 from dermhub.errors import DownloadError, ModelError, suggest
 from dermhub.hub import client
 from dermhub.hub.pins import Entry
 from dermhub.layout import CONFIG, GRAPH, WEIGHTS
 
-MODEL_CARDS = Path(__file__).resolve().parents[2] / "model_cards"
-"""Folder of the shipped models; an installed package has none."""
+MODEL_CARDS = installation.model_cards()
+"""Folder of the shipped models; an installed package has the two default ones."""
 
 RUN_MODEL = "model"
 """Folder of a training run that holds its model."""
@@ -21,7 +22,7 @@ CATALOGUE: dict[str, Entry] = {}
 
 
 def shipped() -> dict[str, Path]:
-    """Map the id of each model that the repository ships to its folder."""
+    """Map the id of each shipped model to its folder."""
     if not MODEL_CARDS.is_dir():
         return {}
     return {path.name: path for path in sorted(MODEL_CARDS.iterdir()) if (path / CONFIG).is_file()}
@@ -53,11 +54,19 @@ def locate(model: str | os.PathLike[str] | Entry) -> Path:
         except DownloadError as error:
             # A mistyped folder looks like a repository of the hub.
             raise DownloadError(f"There is no folder {name}, and {error}") from error
+    if any((MODEL_CARDS / name / file).is_file() for file in (WEIGHTS, GRAPH)):
+        raise ModelError(
+            f"The model {name!r} is not whole: {MODEL_CARDS / name} has no {CONFIG}. Install "
+            "dermhub again, or restore the file with git."
+        )
     ids = [*folders, *(key for key in CATALOGUE if key not in folders)]
     others = f", one of {', '.join(ids)}," if ids else " (no model is shipped here)"
+    more = ""
+    if installation.is_package():
+        more = " The larger models are in a clone of the repository alone: give their folder there."
     raise ModelError(
         f"There is no model {name!r}: expected a model folder{others} or org/name of the "
-        f"hub.{suggest(name, ids)}"
+        f"hub.{suggest(name, ids)}{more}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from collections.abc import Iterator, Sequence
@@ -27,11 +28,11 @@ from dermhub.models import ood_gate
 from dermhub.models import prediction as models_prediction
 from dermhub.models.catalog import locate
 from dermhub.models.engines import select
-from dermhub.models.engines.base import Engine
+from dermhub.models.engines.base import Device, Engine
 from dermhub.models.engines.select import Runtime
 from dermhub.models.explanation import Explanation
 from dermhub.models.model_folder import ModelFolder
-from dermhub.models.prediction import Prediction
+from dermhub.models.prediction import Prediction, Predictions
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -50,38 +51,52 @@ LARGE = 2_000_000
 Several = list[ImageInput | Photo] | tuple[ImageInput | Photo, ...] | Iterator[ImageInput | Photo]
 """Several images, as `Classifier.predict` takes them."""
 
-Looked = tuple[Floats32, tuple[Concern, ...]]
-"""A photograph made ready: the input (3, size, size), and the concerns that need no model.
+Looked = tuple[Floats32, tuple[Concern, ...], str]
+"""A photograph made ready: the input (3, size, size), the concerns that need no model, its path.
 
 Its pixels need not stay in memory.
 """
 
 
 class Classifier:
-    """A model in memory, in evaluation mode on the CPU, from a model folder or an export.
+    """A model in memory, in evaluation mode, from a model folder or an export.
 
     `name` is the model's name for people, by default that of the folder. `runtime` chooses the
-    engine: "onnx" (ONNX Runtime), "torch" (PyTorch), or "auto" (see `select.Runtime`). `seen` holds
-    the images that the model has learnt from, and `gate` rejects images that are not dermatoscopic;
-    each is None where the model ships without it. Several threads may use the same classifier.
-    Raises ModelError when the folder is not a whole and matching model, and ConfigError for a
-    runtime that can't run it.
+    engine: "onnx" (ONNX Runtime), "torch" (PyTorch), or "auto" (see `select.Runtime`). `device` is
+    "cpu", "cuda" (an NVIDIA GPU) or "auto", a GPU where the engine can use one. `operating_point`
+    is the threshold behind `Prediction.malignant`, by default the model's first; zones keep theirs.
+    `seen` holds the images that the model has learnt from, and `gate` rejects images that are not
+    dermatoscopic; each is None where the model ships without it. Several threads may use the same
+    classifier. Raises ModelError when the folder is not a whole and matching model, and ConfigError
+    for a runtime that can't run it, a device that can't be used, and an unknown operating point.
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], name: str = "", runtime: Runtime = "auto"
+        self,
+        folder: str | os.PathLike[str],
+        name: str = "",
+        runtime: Runtime = "auto",
+        device: Device = "cpu",
+        operating_point: str = "",
     ) -> None:
         opened = ModelFolder(folder)
-        self._attach(select.load(opened, runtime), opened, name)
+        points = opened.config.thresholds
+        if operating_point and operating_point not in points:
+            raise ConfigError(
+                f"{folder} has no operating point {operating_point!r}, expected one of "
+                f"{', '.join(points)}.{suggest(operating_point, points)}"
+            )
+        self._attach(select.load(opened, runtime, device), opened, name, operating_point)
 
     @classmethod
     def from_engine(cls, engine: Engine) -> Classifier:
         """Make a classifier of a loaded engine, with the files that its folder states now."""
         classifier = cls.__new__(cls)
-        classifier._attach(engine, engine.folder, "")
+        classifier._attach(engine, engine.folder, "", "")
         return classifier
 
-    def _attach(self, engine: Engine, folder: ModelFolder, name: str) -> None:
+    def _attach(self, engine: Engine, folder: ModelFolder, name: str, point: str) -> None:
+        self._point = point
         self.folder = folder.path
         self.engine = engine
         self.name = name or self.folder.resolve().name.removesuffix(".onnx")
@@ -106,13 +121,23 @@ class Classifier:
         """Class names in the order of the probabilities."""
         return self.config.task.classes
 
+    @property
+    def operating_point(self) -> str:
+        """The name of the threshold behind `Prediction.malignant`."""
+        return self._point or self.config.operating_point
+
+    @property
+    def device(self) -> str:
+        """Where the model computes: "cpu" or "cuda"."""
+        return self.engine.device
+
     @overload
-    def predict(self, image: Several, *, batch: int = BATCH) -> list[Prediction]: ...
+    def predict(self, image: Several, *, batch: int = BATCH) -> Predictions: ...
     @overload
     def predict(self, image: ImageInput | Photo, *, batch: int = BATCH) -> Prediction: ...
     def predict(
         self, image: ImageInput | Photo | Several, *, batch: int = BATCH
-    ) -> Prediction | list[Prediction]:
+    ) -> Prediction | Predictions:
         """Classify an image, or each of a list, a tuple or an iterator of images.
 
         A `Photo` that two models classify is decoded and measured once. Images are taken from an
@@ -135,7 +160,7 @@ class Classifier:
         if not isinstance(image, list | tuple | Iterator):
             return self._answers([self._open_and_look(image)])[0][0]
         images = iter(image)
-        predictions: list[Prediction] = []
+        predictions = Predictions()
         # `map` lets go of an image before it takes the next, so that of each photograph only the
         # input and the concerns stay in memory.
         while looked := list(map(self._open_and_look, islice(images, batch))):
@@ -179,6 +204,31 @@ class Classifier:
         explanations = self._explanations(image, alone + contrasts)
         return {(each.target, each.versus): each for each in explanations}
 
+    def embed(self, images: ImageInput | Photo | Several, *, batch: int = BATCH) -> Floats32:
+        """Compute the features of an image or of several: (N, D), a row for each.
+
+        They are the means of the last feature maps, from which the last layer computes the logits;
+        D is 1280 in MobileNetV2. Images are given as to `predict`, which says what is raised.
+        """
+        if batch < 1:
+            raise ConfigError(f"The batch is {batch}, expected at least 1.")
+        if not isinstance(images, list | tuple | Iterator):
+            images = [images]
+        waiting = iter(images)
+        rows = []
+        spec = self.config.input
+        while arrays := [Photo.open(image).array(spec) for image in islice(waiting, batch)]:
+            rows.append(self._features(np.stack(arrays)))
+        # No image has no row, but as many columns.
+        blank = np.zeros((1, 3, spec.size, spec.size), np.float32)
+        return np.concatenate(rows) if rows else self._features(blank)[:0]
+
+    def _features(self, inputs: Floats32) -> Floats32:
+        """Average the feature maps of inputs (N, 3, size, size) over their places: (N, K)."""
+        _, maps = self.engine.forward(inputs)
+        means: Floats32 = maps.mean(axis=(2, 3))
+        return means
+
     def logits(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         """Return the raw logits of RGB images, before temperature and softmax: (N, C)."""
         if not images:
@@ -188,9 +238,9 @@ class Classifier:
         return logits
 
     def _open_and_look(self, image: ImageInput | Photo) -> Looked:
-        return self._look(Photo.open(image))
+        return self._look(Photo.open(image), _path(image))
 
-    def _look(self, photo: Photo) -> Looked:
+    def _look(self, photo: Photo, path: str = "") -> Looked:
         """Scale and measure a photograph."""
         if photo.rgb.width * photo.rgb.height < LARGE:
             # A second thread would not pay: PyTorch's own threads keep the other cores busy for
@@ -203,17 +253,23 @@ class Classifier:
                 array = photo.array(self.config.input)
                 measured = measuring.result()
         seen = self.seen.concerns(photo.hashes) if self.seen else ()
-        return array, (*seen, *quality.judge(measured))
+        return array, (*seen, *quality.judge(measured)), path
 
     def _answers(self, looked: Sequence[Looked]) -> tuple[list[Prediction], Floats32]:
         """Classify at least one image as one batch; also returns feature maps (N, K, h, w)."""
-        batch = np.stack([array for array, _ in looked])
+        batch = np.stack([array for array, _, _ in looked])
         logits, features = self.engine.forward(batch)
         concerns = [
             (*self._gate_concerns(maps, array), *of_photo)
-            for maps, (array, of_photo) in zip(features, looked, strict=True)
+            for maps, (array, of_photo, _) in zip(features, looked, strict=True)
         ]
-        return models_prediction.of_logits(logits, self.config, concerns), features
+        point = self.operating_point
+        answers = models_prediction.of_logits(logits, self.config, concerns, point)
+        named = [
+            dataclasses.replace(answer, image=path)
+            for answer, (_, _, path) in zip(answers, looked, strict=True)
+        ]
+        return named, features
 
     def _gate_concerns(self, maps: Floats32, array: Floats32) -> tuple[Concern, ...]:
         """Ask the gate, if any, about an image, by its feature maps and its input."""
@@ -227,7 +283,7 @@ class Classifier:
         An empty target stands for the predicted class, an empty `versus` for no contrast.
         """
         photo = Photo.open(image)
-        (prediction,), features = self._answers([self._look(photo)])
+        (prediction,), features = self._answers([self._look(photo, _path(image))])
         pairs = [(target or prediction.label, versus) for target, versus in pairs]
         # Directions in logit space: one-hot, or the difference of two one-hot vectors.
         directions = np.zeros((len(pairs), len(self.classes)), np.float32)
@@ -250,6 +306,11 @@ class Classifier:
                 f"{', '.join(self.classes)}.{suggest(name, self.classes)}"
             )
         return self.classes.index(name)
+
+
+def _path(image: ImageInput | Photo) -> str:
+    """Return the path of an image that was given as one, else ""."""
+    return str(image) if isinstance(image, str | os.PathLike) else ""
 
 
 def check_files(path: Path) -> None:
@@ -283,20 +344,27 @@ def _beside(
     return seen, gate
 
 
-def load(model: str | os.PathLike[str] | Entry, runtime: Runtime = "auto") -> Classifier:
+def load(
+    model: str | os.PathLike[str] | Entry,
+    runtime: Runtime = "auto",
+    *,
+    device: Device = "cpu",
+    operating_point: str = "",
+) -> Classifier:
     """Load a model from a folder, an export, the catalogue ("lesion") or the hub.
 
-    A model of the hub is given as "org/name[@revision]". `runtime` is that of `Classifier`. Labels,
-    thresholds, temperature and geometry are those of the loaded folder. Raises ModelError when
-    there is no such model, it is not whole, or its bytes are not the published ones; DownloadError
-    when it can't be fetched.
+    A model of the hub is given as "org/name[@revision]". `runtime`, `device` and `operating_point`
+    are those of `Classifier`. Labels, thresholds, temperature and geometry are those of the loaded
+    folder. Raises ModelError when there is no such model, it is not whole, or its bytes are not the
+    published ones; DownloadError when it can't be fetched; ConfigError as `Classifier` does.
     """
+    options = (runtime, device, operating_point)
     if isinstance(model, Entry):
-        return Classifier(locate(model), model.id, runtime)
+        return Classifier(locate(model), model.id, *options)
     if Path(model).exists():
-        return Classifier(locate(model), "", runtime)
+        return Classifier(locate(model), "", *options)
     # A mistyped path of an export is not looked up on the hub.
     if str(model).endswith(".onnx"):
-        return Classifier(model, "", runtime)
+        return Classifier(model, "", *options)
     # The hub's cache names a folder by its commit, so the model is named as it was asked for.
-    return Classifier(locate(model), str(model), runtime)
+    return Classifier(locate(model), str(model), *options)

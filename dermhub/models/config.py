@@ -98,6 +98,11 @@ class ModelConfig:
     files: dict[str, str] = field(default_factory=dict)
 
     @property
+    def operating_point(self) -> str:
+        """The name of the default operating point, the first of `thresholds`."""
+        return next(iter(self.thresholds))
+
+    @property
     def zones(self) -> Zones | None:
         """The zones of suspicion; None where the folder names no upper cut.
 
@@ -106,7 +111,7 @@ class ModelConfig:
         """
         if self.highly_suspicious is None:
             return None
-        return Zones(next(iter(self.thresholds.values())), self.highly_suspicious)
+        return Zones(self.thresholds[self.operating_point], self.highly_suspicious)
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of config.json: timm's own keys and one `dermhub` block."""

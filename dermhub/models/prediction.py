@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dermhub.arrays import Floats64, Ints
 from dermhub.concern import NOT_DERMATOSCOPIC, Concern
-from dermhub.errors import ModelError
+from dermhub.errors import ConfigError, ModelError
 from dermhub.models.config import ModelConfig
 from dermhub.models.conformal import abstention_reason, prediction_sets
 from dermhub.tasks import Task
 from dermhub.zones import Zone, Zones
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,13 @@ class Prediction:
     `label` is the most probable class. `probabilities` are calibrated, in the task's class order,
     and sum to 1. `malignancy` is the probability of the malignant classes together, and `malignant`
     whether it reaches `threshold`, the model's operating point named `operating_point`. `zones` has
-    the cuts of the zones of suspicion, the lower of which is `threshold`; None in a model of an
-    earlier dermhub, which has no zones.
+    the cuts of the zones of suspicion, the lower of which is the model's default operating point;
+    None in a model of an earlier dermhub, which has no zones.
 
     `conformal` is the prediction set, the most probable class first: of the lesions of each class,
     the share `conformal_level` has that class in its set (see `dermhub.models.conformal`). A level
     of 0 says that the model has no such sets. `concerns` are reasons not to rely on the answer.
+    `image` is the path that was given, "" for what was no path.
     """
 
     label: str
@@ -42,6 +46,7 @@ class Prediction:
     concerns: tuple[Concern, ...] = ()
     conformal_level: float = 0.0
     zones: Zones | None = None
+    image: str = field(default="", compare=False)
 
     @property
     def abstention(self) -> str:
@@ -74,16 +79,65 @@ class Prediction:
         """The zone of suspicion, by the probability of malignancy alone; None without zones."""
         return self.zones.of(self.malignancy) if self.zones else None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the answer as plain values, which json.dumps takes.
+
+        `probabilities` maps each class to its number, `concerns` are objects with a `code` and a
+        `sentence`, and `zone` is a word, or "" without zones.
+        """
+        return {
+            "label": self.label,
+            "probabilities": dict(self.probabilities),
+            "malignancy": self.malignancy,
+            "malignant": self.malignant,
+            "threshold": self.threshold,
+            "operating_point": self.operating_point,
+            "zone": str(self.zone or ""),
+            "conformal": list(self.conformal),
+            "conformal_level": self.conformal_level,
+            "concerns": [asdict(concern) for concern in self.concerns],
+            "abstention": self.abstention,
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the answer as a table of one row; see `Predictions.to_frame`."""
+        return Predictions([self]).to_frame()
+
+
+class Predictions(list[Prediction]):
+    """A list of answers of one model, as `Classifier.predict` returns it."""
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a pandas table with a row for each answer and the columns of `csv_columns`.
+
+        Raises ConfigError where pandas is not installed.
+        """
+        try:
+            import pandas
+        except ModuleNotFoundError:
+            raise ConfigError(
+                "to_frame needs pandas, which is not installed: pip install pandas, or use the "
+                "to_dict of each answer."
+            ) from None
+        columns = csv_columns(list(self[0].probabilities)) if self else []
+        return pandas.DataFrame([to_row(each.image, each) for each in self], columns=columns)
+
 
 def of_logits(
-    logits: NDArray[Any], config: ModelConfig, concerns: Sequence[tuple[Concern, ...]]
+    logits: NDArray[Any],
+    config: ModelConfig,
+    concerns: Sequence[tuple[Concern, ...]],
+    operating_point: str = "",
 ) -> list[Prediction]:
-    """Turn logits (N, C) of a model and the concerns about N images into predictions."""
+    """Turn logits (N, C) of a model and the concerns about N images into predictions.
+
+    `operating_point` is one of the model's thresholds, by default the first.
+    """
     classes = config.task.classes
     probabilities = softmax(logits, config.temperature)
     scores = malignancy(probabilities, config.task)
-    # The first threshold is the model's operating point.
-    operating_point, threshold = next(iter(config.thresholds.items()))
+    operating_point = operating_point or config.operating_point
+    threshold = config.thresholds[operating_point]
     zones = config.zones
     level = config.conformal.level if config.conformal else 0.0
     return [
@@ -145,26 +199,20 @@ def csv_columns(classes: Sequence[str]) -> list[str]:
     return [*answer, *probabilities, "conformal", "concerns", "abstention"]
 
 
-def to_record(image: str, prediction: Prediction) -> dict[str, Any]:
-    """Return a prediction as a flat JSON object; concerns keep their sentences."""
+def to_row(image: str, prediction: Prediction) -> dict[str, Any]:
+    """Return a prediction as a row with the columns of `csv_columns`.
+
+    The prediction set and the concerns' codes are words with blanks between them.
+    """
     return {
         "image": image,
         "label": prediction.label,
         "malignancy": prediction.malignancy,
         "malignant": prediction.malignant,
         "threshold": prediction.threshold,
-        "zone": prediction.zone or "",
+        "zone": str(prediction.zone or ""),
         **{f"p_{name}": value for name, value in prediction.probabilities.items()},
-        "conformal": list(prediction.conformal),
-        "concerns": [asdict(concern) for concern in prediction.concerns],
+        "conformal": " ".join(prediction.conformal),
+        "concerns": " ".join(concern.code for concern in prediction.concerns),
         "abstention": prediction.abstention,
     }
-
-
-def to_csv_row(row: dict[str, Any]) -> dict[str, Any]:
-    """Turn an object of `to_record` into a CSV row.
-
-    The prediction set and the concerns' codes become words with blanks between them.
-    """
-    codes = " ".join(concern["code"] for concern in row["concerns"])
-    return row | {"conformal": " ".join(row["conformal"]), "concerns": codes}

@@ -34,11 +34,14 @@ NEEDED = (
 """Keys that the front matter must have."""
 
 CODE = (
-    *("app.py", "requirements.txt", "LICENSE"),
+    *("app.py", "LICENSE"),
     *(f"demo/**/*.{suffix}" for suffix in ("py", "css", "js", "jinja", "png", "jpg", "md")),
-    *(f"dermhub/**/*.{suffix}" for suffix in ("py", "jinja", "csv")),
+    *(f"dermhub/**/*.{suffix}" for suffix in ("py", "jinja", "csv", "typed")),
 )
 """Patterns of the files that a Space runs."""
+
+REQUIREMENTS = "requirements-demo.txt"
+"""The packages of a Space: those of the demo, without PyTorch."""
 
 
 def contents(root: Path) -> dict[str, Path | bytes]:
@@ -67,6 +70,8 @@ def contents(root: Path) -> dict[str, Path | bytes]:
         for path in sorted(root.glob(pattern))
     }
     client.check_links(root, [path for path in collected.values() if isinstance(path, Path)])
+    # A Space installs requirements.txt and looks at no other list.
+    collected["requirements.txt"] = root / REQUIREMENTS
     collected["README.md"] = page(readme.read_text(encoding="utf-8"), root, published).encode()
     for name, folder in unpublished.items():
         for path, file in client.own_files(folder).items():
@@ -100,15 +105,15 @@ def page(readme: str, root: Path, published: Iterable[Entry]) -> str:
 def check(front: dict[str, Any], root: Path) -> None:
     """Raise ConfigError for front matter that the hub would refuse, or with another Gradio.
 
-    The version of Gradio must be that of requirements.txt.
+    The version of Gradio must be that of requirements-demo.txt.
     """
     if missing := [key for key in NEEDED if not front.get(key)]:
         raise ConfigError(f"README.md: the front matter lacks {some(missing)}.")
-    requirements = (root / "requirements.txt").read_text(encoding="utf-8")
+    requirements = (root / REQUIREMENTS).read_text(encoding="utf-8")
     pins = dict(re.findall(r"^(\w+)==([\w.]+)", requirements, re.MULTILINE))
     if front["sdk"] != "gradio" or front["sdk_version"] != pins.get("gradio"):
         raise ConfigError(
-            f"README.md: sdk is {front['sdk']} {front['sdk_version']}, but requirements.txt pins "
+            f"README.md: sdk is {front['sdk']} {front['sdk_version']}, but {REQUIREMENTS} pins "
             f"gradio {pins.get('gradio')}: make them equal."
         )
     if not (root / str(front["app_file"])).is_file():

@@ -35,7 +35,7 @@ EVERY = 0.5
 """Seconds between two updates of the progress on a terminal; elsewhere twenty times as many."""
 
 Row = dict[str, Any]
-"""Column -> value, as `prediction.to_csv_row` makes it, or the name and the error of a bad file."""
+"""Column -> value, as `prediction.to_row` makes it, or the name and the error of a bad file."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,14 @@ class Outcome:
 
 def describe(classifier: Classifier, listing: Sequence[str], shard: str, batch: int) -> RunManifest:
     """Describe the scores of a folder with these files: the manifest of the run."""
-    config = json.dumps(classifier.config.to_json(), sort_keys=True, allow_nan=False)
+    engine = classifier.engine
+    content = classifier.config.to_json()
+    if classifier.operating_point != classifier.config.operating_point:
+        content["operating_point"] = classifier.operating_point
+    config = json.dumps(content, sort_keys=True, allow_nan=False)
     return RunManifest(
         model=classifier.name,
-        engine=classifier.engine.runtime,
+        engine=engine.runtime if engine.device == "cpu" else f"{engine.runtime} on a GPU",
         weights_sha256=classifier.config.weights_sha256,
         config_sha256=hashlib.sha256(config.encode()).hexdigest(),
         columns=(*prediction.csv_columns(classifier.classes), ERROR),
@@ -216,7 +220,7 @@ def score_batch(
 
     answers = classifier.predict(photos(), batch=size)
     for place, answer in zip(places, answers, strict=False):
-        rows[place] = prediction.to_csv_row(prediction.to_record(chosen[place], answer))
+        rows[place] = prediction.to_row(chosen[place], answer)
     columns = (*prediction.csv_columns(classifier.classes), ERROR)
     for row, digest in zip(rows, digests, strict=True):
         row[CHECK] = stale_rows.row_digest(digest, _cells(row, columns))

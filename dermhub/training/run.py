@@ -295,6 +295,9 @@ def by_partition(table: pd.DataFrame) -> bool:
 def revision(checkout: Path) -> str:
     """The git revision of the code, with "+changes" where some are not committed, or "unknown"."""
     try:
+        # An installed package may lie in a repository of something else.
+        if Path(_git(checkout, "rev-parse", "--show-toplevel")) != checkout.resolve():
+            return "unknown"
         head = _git(checkout, "rev-parse", "HEAD")
         changed = _git(checkout, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):

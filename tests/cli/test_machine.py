@@ -30,6 +30,12 @@ def test_a_notebooks_backend_is_replaced() -> None:
     assert os.environ["MPLBACKEND"] == "agg"
 
 
+def test_a_missing_path_of_programs_is_set() -> None:
+    del os.environ["PATH"]
+    machine.prepare()
+    assert os.environ["PATH"] == os.defpath
+
+
 @pytest.mark.parametrize("value", ["many", "0", "-3", "99999", "1.5", "2,x", "²"])
 def test_numbers_of_threads_that_are_none(value: str, capsys: pytest.CaptureFixture[str]) -> None:
     os.environ["OMP_NUM_THREADS"] = value

@@ -103,7 +103,7 @@ def test_a_wrong_option_is_exit_code_2(
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     heavy = {"torch", "timm", "numpy", "pandas", "PIL", "matplotlib", "safetensors", "gradio"}
     code = (
-        f"import runpy, sys; sys.argv = ['dermhub', *{arguments}]\n"
+        f"import runpy, sys; sys.argv = ['dermhub/__main__.py', *{arguments}]\n"
         "try: runpy.run_module('dermhub', run_name='__main__')\n"
         f"finally: print('LOADED', *({heavy} & set(sys.modules)))"
     )
@@ -140,9 +140,9 @@ def test_what_is_not_installed_is_one_sentence(tiny_binary_model: Path, photo: P
     done = process("-c", WITHOUT, "predict", str(photo), "--model", str(tiny_binary_model))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"dermhub: {tiny_binary_model} needs torch for this, which is not installed: pip install "
-        "-r requirements.txt. Without it, models answer that are exported, or have a model.onnx "
-        "where ONNX Runtime is installed.\n"
+        f"dermhub: {tiny_binary_model} has no model.onnx, so that PyTorch alone can run it, and "
+        "torch is not installed: pip install -r requirements.txt. Without it, models with a "
+        "model.onnx answer, such as lesion and binary.\n"
     )
 
 

@@ -43,12 +43,14 @@ def expected_rows(model: Path, images: list[Path]) -> list[dict[str, Any]]:
         {
             "image": str(path),
             "label": said.label,
+            "probabilities": said.probabilities,
             "malignancy": said.malignancy,
             "malignant": said.malignant,
             "threshold": 0.25,
+            "operating_point": "sensitivity_95",
             "zone": said.zone,
-            **{f"p_{name}": value for name, value in said.probabilities.items()},
             "conformal": list(said.conformal),
+            "conformal_level": said.conformal_level,
             "concerns": [
                 {"code": concern.code, "sentence": concern.sentence} for concern in said.concerns
             ],
@@ -73,9 +75,7 @@ def test_predict_prints_json_of_what_the_api_says(
     assert [list(row) for row in printed] == [list(row) for row in rows]
     assert printed == rows
     for row in printed:
-        assert sum(value for name, value in row.items() if name.startswith("p_")) == pytest.approx(
-            1, abs=1e-6
-        )
+        assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-6)
 
 
 def test_predict_prints_csv_of_what_the_api_says(
@@ -85,14 +85,12 @@ def test_predict_prints_csv_of_what_the_api_says(
     code, out, err = command("predict", image, "--model", tiny_binary_model, "--format", "csv")
     assert (code, err) == (0, "")
     rows = list(csv.DictReader(io.StringIO(out)))
-    # The drawing has 72 x 64 pixels.
-    lists = {"conformal": "", "concerns": "too-small"}
-    assert rows == [
-        {
-            name: str(value)
-            for name, value in (expected_rows(tiny_binary_model, [image])[0] | lists).items()
-        }
-    ]
+    (record,) = expected_rows(tiny_binary_model, [image])
+    # Flat: a column for each class. The drawing has 72 x 64 pixels.
+    flat = {f"p_{name}": value for name, value in record.pop("probabilities").items()}
+    flat |= {"conformal": "", "concerns": "too-small"}
+    del record["operating_point"], record["conformal_level"]
+    assert rows == [{name: str(value) for name, value in (record | flat).items()}]
     assert out.splitlines()[0] == (
         "image,label,malignancy,malignant,threshold,zone,p_benign,p_malignant,conformal,concerns,"
         "abstention"
@@ -109,7 +107,7 @@ def test_predict_prints_a_table(command: Command, tiny_lesion_model: Path, folde
         lines[::2], lines[1::2], expected_rows(tiny_lesion_model, images), strict=True
     ):
         assert [below.strip()] == [concern["sentence"] for concern in row["concerns"]]
-        shown = [f"{row[f'p_{name}']:.4f}" for name in dermhub.LESION.classes]
+        shown = [f"{row['probabilities'][name]:.4f}" for name in dermhub.LESION.classes]
         mark = ">=" if row["malignancy"] >= 0.25 else "<"
         assert line.split() == [
             row["image"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import io
 import re
 from collections import Counter
@@ -44,12 +45,34 @@ def test_accurate_models_beside_the_given_ones_are_offered(tmp_path: Path, slash
     for name in ("b", "s", "b-accurate"):
         (tmp_path / name).mkdir()
     given = (f"{tmp_path / 'b'}{slash}", f"{tmp_path / 's'}{slash}")
-    assert offered(*given) == {FAST: given}
+    warnings: list[str] = []
+    assert offered(*given, warnings.append) == {FAST: given}
     (tmp_path / "s-accurate").mkdir()
-    assert offered(*given) == {
+    assert offered(*given, warnings.append) == {
         FAST: given,
         ACCURATE: (str(tmp_path / "b-accurate"), str(tmp_path / "s-accurate")),
     }
+    assert warnings == []
+
+
+def test_accurate_models_that_can_not_be_run_are_not_offered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in an environment without PyTorch.
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    given = (str(tmp_path / "b"), str(tmp_path / "s"))
+    for name in ("b-accurate", "s-accurate"):
+        (tmp_path / name).mkdir()
+    warnings: list[str] = []
+    (tmp_path / "b-accurate" / "model.onnx").touch()
+    assert offered(*given, warnings.append) == {FAST: given}
+    assert warnings == [
+        "the larger models are not offered: they have no model.onnx, and PyTorch, which would run "
+        "them, is not installed."
+    ]
+    (tmp_path / "s-accurate" / "model.onnx").touch()
+    assert offered(*given, warnings.append).keys() == {FAST, ACCURATE}
+    assert len(warnings) == 1
 
 
 def test_variants_are_what_their_names_say() -> None:

@@ -296,7 +296,7 @@ def test_without_onnx_runtime(
     code, out, error = command("predict", "x.jpg", "--model", exported)
     assert (code, out) == (2, "")
     assert error.startswith(f"dermhub: {exported} needs ONNX Runtime, which can't be imported (")
-    assert error.endswith("): pip install -r requirements-onnx.txt.\n")
+    assert error.endswith("): pip install onnxruntime.\n")
 
 
 def test_an_export_answers_on_any_machine(

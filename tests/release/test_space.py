@@ -36,7 +36,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     skip = shutil.ignore_patterns("__pycache__")
     for name in ("dermhub", "demo"):
         shutil.copytree(ROOT / name, root / name, ignore=skip)
-    for name in ("app.py", "requirements.txt", "LICENSE", "README.md"):
+    for name in ("app.py", "requirements-demo.txt", "LICENSE", "README.md"):
         shutil.copy(ROOT / name, root)
     (root / "secret.txt").write_text("not for others")
     make_model(root / "model_cards" / "binary", BINARY)
@@ -58,6 +58,8 @@ def test_it_takes_what_the_demo_needs_and_no_more(checkout: Path) -> None:
     done = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True)
     modules = {name for name in done.stdout.splitlines() if (ROOT / name).is_file()}
     assert "demo/page/page.py" in modules
+    # The light list, under the name that a Space looks for.
+    assert contents["requirements.txt"] == checkout / "requirements-demo.txt"
     model = {f"model_cards/binary/{name}" for name in ("config.json", "model.safetensors")}
     assert contents.keys() == {
         "app.py",
@@ -89,7 +91,7 @@ def test_published_models_are_named_pinned_and_not_carried(
 
 
 def test_its_gradio_is_the_pinned_one(checkout: Path) -> None:
-    requirements = (checkout / "requirements.txt").read_text()
+    requirements = (checkout / "requirements-demo.txt").read_text()
     assert f"gradio=={front(space.contents(checkout))['sdk_version']}" in requirements
 
 
@@ -99,12 +101,12 @@ def test_its_gradio_is_the_pinned_one(checkout: Path) -> None:
         (
             "sdk_version: ",
             "sdk_version: 1.",
-            r"sdk is gradio 1\.\S+, but requirements.txt pins gradio \S+: make them",
+            r"sdk is gradio 1\.\S+, but requirements-demo.txt pins gradio \S+: make them",
         ),
         (
             "sdk: gradio",
             "sdk: docker",
-            r"sdk is docker \S+, but requirements.txt pins gradio \S+: make them equal",
+            r"sdk is docker \S+, but requirements-demo.txt pins gradio \S+: make them equal",
         ),
         ("emoji: ", "emojis: ", r"the front matter lacks emoji"),
         ("app_file: app.py", "app_file: main.py", r"there is no app_file 'main.py'"),

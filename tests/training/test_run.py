@@ -20,7 +20,7 @@ import train
 from dermhub.data import tables
 from dermhub.errors import ConfigError, DataError, DermhubError, ModelError
 from dermhub.tasks import LESION
-from dermhub.training import image_hashes, lock
+from dermhub.training import image_hashes, lock, run
 from dermhub.training.config import TrainConfig
 from tests.support.tiny import TINY_RUN, run_training
 
@@ -443,3 +443,15 @@ def test_pretrained_weights_without_a_network(tiny_data: Path, tmp_path: Path) -
     )
     assert last.endswith("or give a file with --init FILE.safetensors, or use --init scratch.")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_the_revision_is_that_of_the_code_and_not_of_a_repository_around_it(tmp_path: Path) -> None:
+    author = ("-c", "user.name=x", "-c", "user.email=x@example.org")
+    for command in (("init", "-q"), (*author, "commit", "-q", "--allow-empty", "-m", "x")):
+        subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
+    assert re.fullmatch("[0-9a-f]{40}", run.revision(tmp_path))
+    # As where a virtual environment lies in somebody's project.
+    inside = tmp_path / "venv" / "programs"
+    inside.mkdir(parents=True)
+    assert run.revision(inside) == "unknown"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
 from dermhub.arrays import Floats32
-from dermhub.errors import ModelError
+from dermhub.errors import ConfigError, ModelError
 from dermhub.models.config import ModelConfig
 from dermhub.models.model_folder import ModelFolder
+
+Device = Literal["cpu", "cuda", "auto"]
+"""Where a model computes: on the processor, on an NVIDIA GPU, or there where it can be used."""
 
 
 class Engine(Protocol):
@@ -22,6 +25,9 @@ class Engine(Protocol):
 
     runtime: str
     """Name of the runtime, as the card states it."""
+
+    device: Literal["cpu", "cuda"]
+    """Where it computes; arrays come from and go to the processor's memory in both cases."""
 
     def forward(self, batch: Floats32) -> tuple[Floats32, Floats32]:
         """Compute logits (N, C) and feature maps (N, K, h, w) of images (N, 3, H, W).
@@ -37,6 +43,15 @@ class Engine(Protocol):
         2017, eqs. 1-2). A one-hot direction gives the evidence for a class; the difference of two
         one-hot vectors gives the evidence for the first class and against the second.
         """
+
+
+def no_gpu(runtime: str, build: str) -> ConfigError:
+    """Make the error of a runtime that can't use a GPU; `build` says which build of it could."""
+    return ConfigError(
+        f"The device is 'cuda', but {runtime} finds no GPU here that it can use: expected an "
+        f"NVIDIA GPU, its driver and {build}. Without device='cuda' the model computes on the "
+        "processor."
+    )
 
 
 def check_finite(folder: ModelFolder, *answers: Floats32) -> None:

@@ -9,7 +9,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,10 +18,13 @@ from dermhub.arrays import Floats32
 from dermhub.errors import ModelError, some
 from dermhub.layout import CONFIG, GRAPH, WEIGHTS
 from dermhub.models.engines import graph_check, graph_file, graph_metadata
-from dermhub.models.engines.base import check_finite
+from dermhub.models.engines.base import Device, check_finite, no_gpu
 from dermhub.models.engines.graph_file import Graph, GraphError
 from dermhub.models.engines.graph_metadata import ADVICE, FEATURES, INPUT, LOGITS
 from dermhub.models.model_folder import ModelFolder
+
+CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+"""Names of ONNX Runtime's providers."""
 
 MOST = 256
 """Largest number of threads of a session, whatever the environment says."""
@@ -32,20 +35,22 @@ class OnnxEngine:
 
     Raises ModelError when ONNX Runtime is not installed or can't read the graph, and for a graph
     that was made from other weights, has operators of another kind (`graph_check`), or does not fit
-    the configuration.
+    the configuration; ConfigError where `device` is "cuda" and no GPU can be used.
     """
 
     runtime = "ONNX Runtime"
 
-    def __init__(self, folder: ModelFolder, content: bytes) -> None:
-        # Copies and pickles are made from these two: a session can be neither copied nor saved.
+    def __init__(self, folder: ModelFolder, content: bytes, device: Device = "cpu") -> None:
+        # Copies and pickles are made from these: a session can be neither copied nor saved.
         self.folder = folder.absolute()
         self.content = content
         self.config = folder.config
         where = str(folder.path / GRAPH)
         module(where)
         graph = _read_graph(content, where)
-        self._session = _session(content, where)
+        self._session = _session(content, where, device)
+        uses_gpu = self._session.get_providers()[0] == CUDA
+        self.device: Literal["cpu", "cuda"] = "cuda" if uses_gpu else "cpu"
         metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         if metadata.get(graph_metadata.WEIGHTS) != self.config.weights_sha256:
             raise ModelError(
@@ -58,7 +63,7 @@ class OnnxEngine:
             graph_check.check_head(graph, self._head)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return OnnxEngine, (self.folder, self.content)
+        return OnnxEngine, (self.folder, self.content, self.device)
 
     def forward(self, batch: Floats32) -> tuple[Floats32, Floats32]:
         """Compute logits (N, C) and feature maps (N, K, h, w) of images (N, 3, H, W)."""
@@ -147,6 +152,11 @@ def version() -> str:
     return str(module("An ONNX model").__version__)
 
 
+def has_cuda() -> bool:
+    """Return True where ONNX Runtime is a build for CUDA; a GPU need not be there."""
+    return installed() and CUDA in module("").get_available_providers()
+
+
 def module(user: str) -> ModuleType:
     """Import onnxruntime with its telemetry off.
 
@@ -165,15 +175,18 @@ def module(user: str) -> ModuleType:
     # A build for another processor or Python may raise any error.
     except Exception as error:
         raise ModelError(
-            f"{user} needs ONNX Runtime, which can't be imported ({error}): pip install -r "
-            "requirements-onnx.txt."
+            f"{user} needs ONNX Runtime, which can't be imported ({error}): pip install "
+            "onnxruntime."
         ) from None
     package: ModuleType = onnxruntime
     return package
 
 
-def _session(content: bytes, where: str) -> Any:
-    """Load a graph into ONNX Runtime; raises ModelError for bytes that it can't read."""
+def _session(content: bytes, where: str, device: Device) -> Any:
+    """Load a graph into ONNX Runtime.
+
+    Raises ModelError for bytes that it can't read, and ConfigError for a GPU that it can't use.
+    """
     runtime = module(where)
     options = runtime.SessionOptions()
     # Only fatal errors are logged: all that matters also comes as an exception.
@@ -182,8 +195,16 @@ def _session(content: bytes, where: str) -> Any:
     threads = os.environ.get("OMP_NUM_THREADS", "")
     if threads.isdecimal():
         options.intra_op_num_threads = min(int(threads), MOST)
+    if device != "cpu" and has_cuda():
+        # Without a driver or a library some versions raise, and others compute on the processor.
+        with contextlib.suppress(Exception):
+            session = runtime.InferenceSession(content, options, providers=[CUDA, CPU])
+            if session.get_providers()[0] == CUDA:
+                return session
+    if device == "cuda":
+        raise no_gpu("ONNX Runtime", "the package onnxruntime-gpu in place of onnxruntime")
     try:
-        return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return runtime.InferenceSession(content, options, providers=[CPU])
     # ONNX Runtime's errors have no common base of their own.
     except Exception as error:
         reason = " ".join(str(error).split())[:200]

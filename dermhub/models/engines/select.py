@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Literal, get_args
 
-from dermhub import tensors
+from dermhub import installation, tensors
 from dermhub.errors import ConfigError, ModelError, some
 from dermhub.layout import GRAPH, WEIGHTS
 from dermhub.models.engines import onnx_runtime
-from dermhub.models.engines.base import Engine
+from dermhub.models.engines.base import Device, Engine
 from dermhub.models.engines.onnx_runtime import OnnxEngine
 from dermhub.models.model_folder import ModelFolder
 
@@ -27,12 +27,15 @@ has nothing but the graph, always runs on ONNX Runtime.
 """
 
 
-def load(folder: ModelFolder, runtime: Runtime = "auto") -> Engine:
+def load(folder: ModelFolder, runtime: Runtime = "auto", device: Device = "cpu") -> Engine:
     """Load a model folder into the given runtime.
 
-    Raises ConfigError for a runtime that can't run the model, and ModelError when the folder is not
-    a whole and matching model.
+    "auto" is also PyTorch where a GPU is asked for that ONNX Runtime can't use. Raises ConfigError
+    for a runtime that can't run the model and for a device that can't be used, and ModelError when
+    the folder is not a whole and matching model.
     """
+    if device not in get_args(Device):
+        raise ConfigError(f"The device is {device!r}, expected {some(get_args(Device))}.")
     if runtime not in get_args(Runtime):
         raise ConfigError(f"The runtime is {runtime!r}, expected {some(get_args(Runtime))}.")
     if folder.is_export:
@@ -43,9 +46,10 @@ def load(folder: ModelFolder, runtime: Runtime = "auto") -> Engine:
             )
         # Before the graph is read, so that the sentence about a missing runtime names the folder.
         onnx_runtime.module(str(folder.path))
-        return OnnxEngine(folder, folder.read(GRAPH))
-    if runtime == "onnx" or (runtime == "auto" and prefers_graph()):
-        engine = _load_graph(folder, demanded=runtime == "onnx")
+        return OnnxEngine(folder, folder.read(GRAPH), device)
+    needs_torch = device == "cuda" and not onnx_runtime.has_cuda()
+    if runtime == "onnx" or (runtime == "auto" and prefers_graph() and not needs_torch):
+        engine = _load_graph(folder, runtime == "onnx", device)
         if engine is not None:
             return engine
     if runtime == "onnx":
@@ -54,7 +58,7 @@ def load(folder: ModelFolder, runtime: Runtime = "auto") -> Engine:
             f"{GRAPH} in the folder. Leave the runtime out, or export the model and load the "
             "export."
         )
-    torch_engine = load_torch(folder)
+    torch_engine = load_torch(folder, device)
     if GRAPH in folder.config.files:
         # PyTorch does not need the graph, but a folder with another graph is not the one that was
         # measured.
@@ -86,17 +90,18 @@ def prefers_graph() -> bool:
     return sys.byteorder == "little"
 
 
-def load_torch(folder: ModelFolder) -> TorchEngine:
+def load_torch(folder: ModelFolder, device: Device = "cpu") -> TorchEngine:
     """Load a model folder into PyTorch, which takes seconds to import.
 
-    Raises ModelError where PyTorch is not installed, and for an export.
+    Raises ModelError where PyTorch is not installed, and for an export; ConfigError for a device
+    that can't be used.
     """
     kind = _torch_engine(folder)
     import torch
 
     # Weights made in inference mode could never be differentiated or trained.
     with torch.inference_mode(False):
-        return kind(folder)
+        return kind(folder, device)
 
 
 def torch_module(engine: Engine) -> nn.Module:
@@ -115,15 +120,22 @@ def _torch_engine(folder: ModelFolder) -> type[TorchEngine]:
     try:
         from dermhub.models.engines.pytorch import TorchEngine
     except ModuleNotFoundError as error:
+        install = installation.advice(error.name or "")
+        if GRAPH in folder.config.files:
+            raise ModelError(
+                f"{folder.path} needs {error.name} for this, which is not installed: {install}. "
+                f"Without it, the model answers by its {GRAPH} where ONNX Runtime is installed: "
+                "pip install onnxruntime."
+            ) from None
         raise ModelError(
-            f"{folder.path} needs {error.name} for this, which is not installed: pip install -r "
-            f"requirements.txt. Without it, models answer that are exported, or have a {GRAPH} "
-            "where ONNX Runtime is installed."
+            f"{folder.path} has no {GRAPH}, so that PyTorch alone can run it, and {error.name} is "
+            f"not installed: {install}. Without it, models with a {GRAPH} answer, such as lesion "
+            "and binary."
         ) from None
     return TorchEngine
 
 
-def _load_graph(folder: ModelFolder, demanded: bool) -> OnnxEngine | None:
+def _load_graph(folder: ModelFolder, demanded: bool, device: Device) -> OnnxEngine | None:
     """Load the graph of a folder; None without a graph or without ONNX Runtime.
 
     Damaged weights give None, too, so that PyTorch's engine, which knows every tensor, reports the
@@ -137,6 +149,6 @@ def _load_graph(folder: ModelFolder, demanded: bool) -> OnnxEngine | None:
         if demanded:
             raise
         return None
-    engine = OnnxEngine(folder, folder.read(GRAPH))
+    engine = OnnxEngine(folder, folder.read(GRAPH), device)
     onnx_runtime.check_weights(engine.content, weights, str(folder.path / GRAPH))
     return engine

@@ -51,7 +51,7 @@ deadlock.
 """
 
 BLOCKED = ("torch", "torchvision", "timm", "pandas")
-"""Packages that are missing where dermhub runs from its wheel with requirements-onnx.txt alone."""
+"""Packages that are missing where dermhub runs from its wheel, without the extra `train`."""
 
 
 def sha256(content: bytes) -> str:
