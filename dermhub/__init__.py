@@ -15,7 +15,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dermhub.concern import Concern
     from dermhub.data.cells import to_cell
     from dermhub.errors import (
         ConfigError,
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     )
     from dermhub.evaluation.metrics import at_prevalence
     from dermhub.hub.pins import Entry
+    from dermhub.images.concern import Concern
     from dermhub.images.drawn_lesions import draw
     from dermhub.images.photo import Photo
     from dermhub.images.view import InputSpec
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "concern": ("Concern",),
     "data.cells": ("to_cell",),
     "errors": (
         "ConfigError",
@@ -58,6 +57,7 @@ _HOMES = {
     ),
     "evaluation.metrics": ("at_prevalence",),
     "hub.pins": ("Entry",),
+    "images.concern": ("Concern",),
     "images.drawn_lesions": ("draw",),
     "images.photo": ("Photo",),
     "images.view": ("InputSpec",),

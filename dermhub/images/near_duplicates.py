@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dermhub import tensors
-from dermhub.concern import Concern
 from dermhub.errors import ModelError
+from dermhub.images.concern import Concern
 from dermhub.images.view import InputSpec, view_box
 from dermhub.layout import SEEN
 

@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 
 from dermhub.arrays import Floats64
-from dermhub.concern import Concern
 from dermhub.images import lesion as images_lesion
+from dermhub.images.concern import Concern
 from dermhub.images.lesion import Lesion
 
 SHORT = 80

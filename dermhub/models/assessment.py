@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dermhub.concern import Concern
 from dermhub.errors import ConfigError, ModelError
+from dermhub.images.concern import Concern
 from dermhub.models.conformal import abstention_reason
 from dermhub.models.explanation import Explanation
 from dermhub.models.prediction import Prediction

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from dermhub import layout
 from dermhub.arrays import Floats32
-from dermhub.concern import Concern
 from dermhub.errors import ConfigError, suggest
 from dermhub.hub.pins import Entry
 from dermhub.images import near_duplicates, quality
+from dermhub.images.concern import Concern
 from dermhub.images.decode import ImageInput
 from dermhub.images.photo import Photo
 from dermhub.images.view import to_array, view_box

@@ -38,8 +38,8 @@ from numpy.typing import NDArray
 
 from dermhub import tensors
 from dermhub.arrays import Floats32, Floats64
-from dermhub.concern import NOT_DERMATOSCOPIC, Concern
 from dermhub.errors import ModelError, some
+from dermhub.images.concern import NOT_DERMATOSCOPIC, Concern
 from dermhub.images.view import InputSpec
 
 RANK = 128

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dermhub.arrays import Floats64, Ints
-from dermhub.concern import NOT_DERMATOSCOPIC, Concern
 from dermhub.errors import ConfigError, ModelError
+from dermhub.images.concern import NOT_DERMATOSCOPIC, Concern
 from dermhub.models.config import ModelConfig
 from dermhub.models.conformal import abstention_reason, prediction_sets
 from dermhub.tasks import Task

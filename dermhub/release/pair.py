@@ -14,10 +14,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dermhub import layout
-from dermhub.concern import NOT_DERMATOSCOPIC, Concern
 from dermhub.data import partition
 from dermhub.errors import DataError
 from dermhub.evaluation import external, predictions
+from dermhub.images.concern import NOT_DERMATOSCOPIC, Concern
 from dermhub.models import prediction
 from dermhub.models.assessment import Assessment, assess
 from dermhub.models.config import ModelConfig

@@ -15,7 +15,7 @@ from PIL import Image, ImageFilter, ImageOps
 from demo.models import FAST, TrackRecord
 from demo.page import answer, html
 from demo.reading import Reading
-from dermhub.concern import Concern
+from dermhub.images.concern import Concern
 from dermhub.images.drawn_lesions import draw
 from dermhub.models.classifier import Classifier
 from dermhub.tasks import LESION

@@ -21,10 +21,10 @@ from demo.page import examples, figures, prevalence, several, stability
 from demo.page.stability import Trial
 from demo.read_upload import Uploads, for_visitor
 from demo.reading import TITLES, as_record, read, record
-from dermhub.concern import NOT_DERMATOSCOPIC, Concern
 from dermhub.errors import ConfigError, ImageError
 from dermhub.images import photo as photo_module
 from dermhub.images import quality
+from dermhub.images.concern import NOT_DERMATOSCOPIC, Concern
 from dermhub.images.drawn_lesions import draw
 from dermhub.models.assessment import assess
 from dermhub.models.catalog import shipped

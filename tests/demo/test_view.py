@@ -9,7 +9,7 @@ import pytest
 from demo.models import FAST
 from demo.page import answer
 from demo.page.view import Scale, View, alarm_level, whole_percent
-from dermhub.concern import Concern
+from dermhub.images.concern import Concern
 from dermhub.tasks import MALIGNANT
 from tests.support.readings import TRACK_RECORD, reading, shares
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from dermhub.concern import Concern
 from dermhub.errors import ModelError
+from dermhub.images.concern import Concern
 from dermhub.models.classifier import Classifier
 from dermhub.models.prediction import Prediction
 from dermhub.tasks import BINARY, LESION

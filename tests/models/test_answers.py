@@ -16,8 +16,8 @@ import pytest
 import torch
 
 import dermhub
-from dermhub.concern import Concern
 from dermhub.errors import ConfigError
+from dermhub.images.concern import Concern
 from dermhub.images.drawn_lesions import draw
 from dermhub.images.photo import Photo
 from dermhub.images.view import to_array

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from dermhub.concern import NOT_DERMATOSCOPIC, Concern
 from dermhub.errors import ConfigError, ModelError
+from dermhub.images.concern import NOT_DERMATOSCOPIC, Concern
 from dermhub.models.assessment import GAP, NOTES, Assessment, assess, stability
 from dermhub.models.prediction import Prediction
 from dermhub.tasks import DESCRIPTIONS, EVERYDAY_NAMES, LESION, LESION_NAMES

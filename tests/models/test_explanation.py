@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from dermhub.concern import NOT_DERMATOSCOPIC, Concern
 from dermhub.images import heatmap
 from dermhub.images import lesion as images_lesion
+from dermhub.images.concern import NOT_DERMATOSCOPIC, Concern
 from dermhub.images.decode import to_rgb
 from dermhub.images.drawn_lesions import draw
 from dermhub.images.lesion import Lesion

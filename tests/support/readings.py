@@ -9,7 +9,7 @@ import numpy as np
 
 from demo.models import TrackRecord
 from demo.reading import Reading
-from dermhub.concern import Concern
+from dermhub.images.concern import Concern
 from dermhub.images.drawn_lesions import draw
 from dermhub.images.lesion import Lesion
 from dermhub.models.explanation import Explanation
