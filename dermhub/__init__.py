@@ -118,3 +118,7 @@ def __getattr__(name: str) -> Any:
         if name in names:
             return getattr(importlib.import_module(f"dermhub.{module}"), name)
     raise AttributeError(f"module 'dermhub' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

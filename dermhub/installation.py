@@ -12,7 +12,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parent
 
 EXTRAS = {
-    **dict.fromkeys(("torch", "torchvision", "timm", "jinja2", "yaml"), "train"),
+    **dict.fromkeys(("torch", "torchvision", "timm", "jinja2", "yaml", "pandas"), "train"),
     **{"gradio": "demo", "mcp": "mcp", "onnx": "export", "pyarrow": "parquet"},
 }
 """Package -> the extra of dermhub that brings it, where it needs others of it, too."""

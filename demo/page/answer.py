@@ -111,16 +111,11 @@ def record_of(assessment: Assessment, counts: dict[str, int]) -> tuple[str, str,
     """Say how many of 100 test images in this zone were cancer, in three parts; None if unknown."""
     if assessment.zone not in counts:
         return None
-    where = {
-        Zone.LOW: "scored this low",
-        Zone.SUSPICIOUS: "in this zone",
-        Zone.HIGHLY_SUSPICIOUS: "scored this high",
-    }[assessment.zone]
     number = counts[assessment.zone]
     rest = {zone: counts[zone] for zone in Zone if zone in counts and zone != assessment.zone}
     others = ", ".join(f"{zone}: {count}" for zone, count in rest.items())
     middle = f"{number} {'was' if number == 1 else 'were'} cancer"
-    return f"Of 100 test images {where},", middle, f" ({others})."
+    return "Of 100 test images in this zone,", middle, f" ({others})."
 
 
 def _meaning(tested: dict[str, Any], scale: Scale) -> Iterator[str]:

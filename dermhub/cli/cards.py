@@ -113,7 +113,7 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--refit",
         action="store_true",
         help="keep weights, predictions and maps, and make zones, prediction sets, gate, figures "
-        "and card anew; the further training images may lack, and without --data the gate stays",
+        "and card anew; this needs no further training images, and without --data the gate stays",
     )
     add_workers(measure)
     measure.set_defaults(run=run_measure)

@@ -36,7 +36,7 @@ def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--split",
         default="",
         choices=("train", "validation", "test"),
-        help="only this split of HAM10000's lesions",
+        help="only this split: of the table's own column, or else of HAM10000's lesions",
     )
     evaluate.add_argument(
         "--out", type=Path, metavar="FILE", help="write the JSON there instead of printing it"

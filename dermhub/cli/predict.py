@@ -18,10 +18,14 @@ from typing import TYPE_CHECKING
 from dermhub.cli import terminal
 from dermhub.errors import ConfigError, ImageError, some
 from dermhub.scoring import merge, results, resumable_csv
+from dermhub.zones import Zone
 
 if TYPE_CHECKING:
     from dermhub.models.classifier import Classifier
     from dermhub.models.prediction import Prediction
+
+
+ZONE_WIDTH = len(Zone.HIGHLY_SUSPICIOUS.value)
 
 
 def add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -172,14 +176,16 @@ def show_table(answers: list[Prediction], classifier: Classifier) -> None:
     width = max(map(len, names))
     classes = " ".join(f"{code:>9}" for code in classifier.classes)
     set_heading = f"  {conformal.level:.0%} set" if conformal else ""
-    print(f"{'image':{width}}  label      malignancy  {classes}{set_heading}")
+    has_zones = any(answer.zones for answer in answers)
+    zone_heading = f"{'zone':{ZONE_WIDTH}}  " if has_zones else ""
+    print(f"{'image':{width}}  {zone_heading}label      malignancy  {classes}{set_heading}")
     for name, answer in zip(names, answers, strict=True):
         mark = ">=" if answer.malignant else "< "
         values = " ".join(f"{answer.probabilities[code]:9.4f}" for code in classifier.classes)
         members = f"  {' '.join(answer.conformal) or 'none'}" if conformal else ""
-        print(
-            f"{name:{width}}  {answer.label:9}  {answer.malignancy:.4f} {mark}   {values}{members}"
-        )
+        zone = "refused" if answer.rejected else str(answer.zone or "")
+        first = f"{zone:{ZONE_WIDTH}}  {answer.label:9}" if has_zones else f"{answer.label:9}"
+        print(f"{name:{width}}  {first}  {answer.malignancy:.4f} {mark}   {values}{members}")
         warnings = [answer.abstention, *(concern.sentence for concern in answer.concerns)]
         for sentence in dict.fromkeys(warnings):
             if sentence:

@@ -321,5 +321,5 @@ def _check_splits(table: pd.DataFrame, folder: Path, task: Task) -> None:
             content = f"holds only {some(sorted(classes))}" if classes else "is empty"
             raise DataError(
                 f"The {split} split of {folder} {content}: expected malignant and benign images "
-                "there."
+                "there. Add images, or say with a column of splits which ones belong there."
             )

@@ -291,8 +291,10 @@ def _checked_format(image: Image.Image, name: str) -> None:
 def _unreadable(content: bytes, name: str) -> str:
     what = kind_of(content[:HEAD])
     if not what:
-        return f"{name} is not an image that can be read; expected JPEG, PNG, WebP, TIFF or BMP."
-    return f"{name} is {what}; expected an image as JPEG, PNG, WebP, TIFF or BMP."
+        return (
+            f"{name} is not an image that can be read; expected JPEG, PNG, WebP, GIF, TIFF or BMP."
+        )
+    return f"{name} is {what}; expected an image as JPEG, PNG, WebP, GIF, TIFF or BMP."
 
 
 def _same(first: Image.Image, second: Image.Image) -> bool:

@@ -88,7 +88,7 @@ class Match:
         use = "train" if self.split == "train" else "tune"
         return Concern(
             "seen",
-            f"This image was used to {use} the model (it looks like {self.image_id}), so the "
+            f"This image looks like {self.image_id}, which was used to {use} the model, so the "
             "result proves nothing.",
         )
 

@@ -26,7 +26,7 @@ from dermhub.images.view import to_array, view_box
 from dermhub.layout import GRAPH
 from dermhub.models import ood_gate
 from dermhub.models import prediction as models_prediction
-from dermhub.models.catalog import locate
+from dermhub.models.catalog import display_name, locate
 from dermhub.models.engines import select
 from dermhub.models.engines.base import Device, Engine
 from dermhub.models.engines.select import Runtime
@@ -81,10 +81,11 @@ class Classifier:
     ) -> None:
         opened = ModelFolder(folder)
         points = opened.config.thresholds
-        if operating_point and operating_point not in points:
+        # Programs hand over numbers and lists, too.
+        if operating_point != "" and str(operating_point) not in points:
             raise ConfigError(
                 f"{folder} has no operating point {operating_point!r}, expected one of "
-                f"{', '.join(points)}.{suggest(operating_point, points)}"
+                f"{', '.join(points)}.{suggest(str(operating_point), points)}"
             )
         self._attach(select.load(opened, runtime, device), opened, name, operating_point)
 
@@ -99,7 +100,7 @@ class Classifier:
         self._point = point
         self.folder = folder.path
         self.engine = engine
-        self.name = name or self.folder.resolve().name.removesuffix(".onnx")
+        self.name = name or display_name(str(self.folder)).removesuffix(".onnx")
         self.config = engine.config
         self.seen, self.gate = _beside(folder)
 

@@ -42,14 +42,22 @@ def read_labelled(
 
     The table is of a known format, or `columns`, the option --columns, names its columns
     (`dermhub.data.sources.formats`). Images whose label is no class of the task are counted and
-    left out. `split` keeps the images of a single split of the shipped partition and needs a column
-    lesion_id. Raises DataError when no image is left.
+    left out. `split` keeps the images of a single split: of the table's own column, or else of the
+    shipped partition, which needs a column lesion_id. Raises DataError when no image is left.
     """
     notes: list[str] = []
     table = source_labels.read(labels, columns, say=notes.append)
     table = source_labels.for_task(table, task, notes.append)
     all_ids = list(table["image_id"])
-    if split:
+    if split and "split" in table:
+        splits = sorted(set(table["split"]))
+        table = table[table["split"] == split]
+        if table.empty:
+            raise DataError(
+                f"No image of {labels} is in the {split} split: its own column of splits has "
+                f"{some(splits)}."
+            )
+    elif split:
         if "lesion_id" not in table:
             raise DataError(
                 f"--split {split} needs a column lesion_id in {labels}, which has "

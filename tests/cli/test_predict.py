@@ -97,12 +97,25 @@ def test_predict_prints_csv_of_what_the_api_says(
     )
 
 
+@pytest.mark.slow
+def test_the_table_of_a_shipped_model_shows_the_zone(command: Command) -> None:
+    folder = ROOT / "demo" / "page" / "examples"
+    images = [folder / "1-melanoma.jpg", folder / "2-mole.jpg", folder / "6-not-skin.jpg"]
+    code, out, err = command("predict", *images, "--model", "lesion")
+    assert (code, err) == (0, "")
+    heading, *lines = out.splitlines()
+    assert heading.split()[:4] == ["image", "zone", "label", "malignancy"]
+    place = heading.index("zone")
+    zones = [line[place : place + 17].strip() for line in lines if line.startswith(str(folder))]
+    assert zones == ["highly suspicious", "low", "refused"]
+
+
 def test_predict_prints_a_table(command: Command, tiny_lesion_model: Path, folder: Path) -> None:
     images = [folder / "more" / "c.JPG", folder / "a.png"]
     code, out, err = command("predict", *images, "--model", tiny_lesion_model)
     assert (code, err) == (0, "")
     heading, *lines, empty, point, warning = out.splitlines()
-    assert heading.split() == ["image", "label", "malignancy", *dermhub.LESION.classes]
+    assert heading.split() == ["image", "zone", "label", "malignancy", *dermhub.LESION.classes]
     for line, below, row in zip(
         lines[::2], lines[1::2], expected_rows(tiny_lesion_model, images), strict=True
     ):
@@ -111,6 +124,7 @@ def test_predict_prints_a_table(command: Command, tiny_lesion_model: Path, folde
         mark = ">=" if row["malignancy"] >= 0.25 else "<"
         assert line.split() == [
             row["image"],
+            *row["zone"].split(),
             row["label"],
             f"{row['malignancy']:.4f}",
             mark,
@@ -155,7 +169,8 @@ def test_nothing_but_bad_images(
     code, out, err = command("predict", *bad, "--model", tiny_binary_model, "--format", kind)
     assert (code, out.count("\n")) == (2, lines)
     assert err == (
-        f"dermhub: {bad[0]} is a text file; expected an image as JPEG, PNG, WebP, TIFF or BMP.\n"
+        f"dermhub: {bad[0]} is a text file; expected an image as JPEG, PNG, WebP, GIF, TIFF or "
+        "BMP.\n"
         f"dermhub: There is no file {bad[1]}.\n"
     )
 

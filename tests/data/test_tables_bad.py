@@ -201,7 +201,8 @@ def test_only_benign_or_only_malignant_images(
 ) -> None:
     # No threshold can be chosen and no AUROC be measured on these.
     assert refused_table(folder, table[table["dx"].isin(kept)]) == (
-        f"The train split of FOLDER holds only {held}: expected malignant and benign images there."
+        f"The train split of FOLDER holds only {held}: expected malignant and benign images there. "
+        "Add images, or say with a column of splits which ones belong there."
     )
 
 
@@ -215,7 +216,8 @@ def test_a_split_that_is_empty(folder: Path, table: pd.DataFrame, split: str) ->
     others = [name for name in ("train", "validation", "test") if name != split]
     table["split"] = [others[int(name[-1]) % 2] for name in table["lesion_id"]]
     assert refused_table(folder, table) == (
-        f"The {split} split of FOLDER is empty: expected malignant and benign images there."
+        f"The {split} split of FOLDER is empty: expected malignant and benign images there. "
+        "Add images, or say with a column of splits which ones belong there."
     )
 
 

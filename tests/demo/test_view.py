@@ -76,14 +76,14 @@ def test_words_of_each_zone() -> None:
         "highly-suspicious",
     ]
     assert low.record == (
-        "Of 100 test images scored this low,",
+        "Of 100 test images in this zone,",
         "2 were cancer",
         " (suspicious: 19, highly suspicious: 74).",
     )
     assert suspicious.record is not None
     assert suspicious.record[:2] == ("Of 100 test images in this zone,", "19 were cancer")
     assert high.record is not None
-    assert high.record[:2] == ("Of 100 test images scored this high,", "74 were cancer")
+    assert high.record[:2] == ("Of 100 test images in this zone,", "74 were cancer")
 
 
 @pytest.mark.slow

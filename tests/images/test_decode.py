@@ -258,13 +258,14 @@ def test_file_cut_short_is_refused(kind: str, tmp_path: Path) -> None:
 def test_file_that_is_no_image(content: bytes, what: str) -> None:
     assert (
         refusal(content)
-        == f"the uploaded data is {what}; expected an image as JPEG, PNG, WebP, TIFF or BMP."
+        == f"the uploaded data is {what}; expected an image as JPEG, PNG, WebP, GIF, TIFF or BMP."
     )
 
 
 def test_file_that_nothing_tells_of() -> None:
     expected = (
-        "the uploaded data is not an image that can be read; expected JPEG, PNG, WebP, TIFF or BMP."
+        "the uploaded data is not an image that can be read; expected JPEG, PNG, WebP, GIF, TIFF "
+        "or BMP."
     )
     assert refusal(bytes(1000)) == refusal(b"\x80\x81" * 300) == expected
 

@@ -224,10 +224,13 @@ def test_what_is_said() -> None:
     concern = Match("ISIC_0024306", "train", 3).concern
     assert concern.code == "seen"
     assert concern.sentence == (
-        "This image was used to train the model (it looks like ISIC_0024306), so the result proves "
-        "nothing."
+        "This image looks like ISIC_0024306, which was used to train the model, so the result "
+        "proves nothing."
     )
-    assert "to tune the model (it looks like X)" in Match("X", "validation", 0).concern.sentence
+    assert (
+        "looks like X, which was used to tune the model"
+        in Match("X", "validation", 0).concern.sentence
+    )
 
 
 def test_written_and_read_back(manifest: SeenImages) -> None:
@@ -345,7 +348,7 @@ def test_a_model_says_so(tiny_lesion_model: Path, tmp_path: Path, manifest: Seen
     assert (
         said[0]
         .concerns[0]
-        .sentence.startswith("This image was used to tune the model (it looks like TEST_9), so")
+        .sentence.startswith("This image looks like TEST_9, which was used to tune the model, so")
     )
     # Nothing else about the answer changes, and it isn't withheld.
     assert [dataclasses.replace(answer, concerns=()) for answer in said] == [

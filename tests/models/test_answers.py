@@ -186,6 +186,12 @@ def test_an_unknown_operating_point(tiny_lesion_model: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("given", [0.5, None, ["youden"]])
+def test_an_operating_point_of_another_kind(tiny_lesion_model: Path, given: Any) -> None:
+    with pytest.raises(ConfigError, match=r"has no operating point .* expected one of"):
+        dermhub.load(tiny_lesion_model, operating_point=given)
+
+
 def test_every_shipped_model_has_the_operating_point_youden() -> None:
     for name, folder in dermhub.shipped().items():
         points = ModelFolder(folder).config.thresholds

@@ -208,6 +208,22 @@ def test_a_missing_column_is_named_among_the_tables_own(tiny_data: Path, tmp_pat
     )
 
 
+def test_the_split_of_a_table_is_that_of_its_own_column(tiny_data: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(tiny_data / TABLE).head(6)
+    table["set"] = ["test", "train", "test", "val", "train", "test"]
+    path = tmp_path / "own_splits.csv"
+    table.to_csv(path, index=False)
+    labelled = read_labelled(tiny_data, path, LESION, "test", "split=set")
+    assert list(labelled.table["image_id"]) == list(table["image_id"].iloc[[0, 2, 5]])
+    table["set"] = "train"
+    table.to_csv(path, index=False)
+    with pytest.raises(DataError) as caught:
+        read_labelled(tiny_data, path, LESION, "test", "split=set")
+    assert str(caught.value) == (
+        f"No image of {path} is in the test split: its own column of splits has train."
+    )
+
+
 def test_a_split_needs_lesions_of_ham10000(tiny_data: Path) -> None:
     with pytest.raises(
         DataError, match=r"^No lesion of .* is in the test split of HAM10000: leave --split out\.$"

@@ -58,7 +58,15 @@ def load(folder: ModelFolder, runtime: Runtime = "auto", device: Device = "cpu")
             f"{GRAPH} in the folder. Leave the runtime out, or export the model and load the "
             "export."
         )
-    torch_engine = load_torch(folder, device)
+    try:
+        torch_engine = load_torch(folder, device)
+    except ModelError as error:
+        if not needs_torch:
+            raise
+        raise ConfigError(
+            f"The device is 'cuda', which ONNX Runtime can't use here, and {error} Install "
+            "onnxruntime-gpu, or leave the device out to compute on the processor."
+        ) from None
     if GRAPH in folder.config.files:
         # PyTorch does not need the graph, but a folder with another graph is not the one that was
         # measured.
