@@ -110,7 +110,7 @@ def measured(app: App, kind: str, expected: str, call: Callable[[], str]) -> Res
 
 def plain(html: str) -> str:
     """Reduce an answer of the page to the sentence of a refusal, or to "answered"."""
-    if "Probability of cancer" in html:
+    if "Probability of any cancer" in html:
         return "answered"
     return sentence_of(html) or html
 

@@ -176,7 +176,7 @@ def page(shade: int = 0, share: str = "10%") -> str:
         stream, "PNG"
     )
     picture = f'<img src="data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}">'
-    return f"<h3>Probability of cancer, as the AI estimates it: {share}</h3>{picture}{picture}"
+    return f"<h3>Probability of any cancer, as the AI sees it: {share}</h3>{picture}{picture}"
 
 
 ANSWER: dict[str, Any] = {

@@ -118,7 +118,7 @@ def pages(here: str, there: str) -> list[Row]:
         re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", embedded.sub("", page))).strip()
         for page in (here, there)
     ]
-    headline = re.search(r"Probability of cancer, as the AI estimates it: [a-z ]*\d+%", words[1])
+    headline = re.search(r"Probability of any cancer, as the AI sees it: [a-z ]*\d+%", words[1])
     same = words[0] == words[1] and headline is not None
     shown = headline[0] if headline else words[1][:60]
     text = ("app.py: answer to an upload", "the same text", shown, same)
