@@ -121,7 +121,8 @@ def test_an_installed_package_has_everything_inside(
     assert installation.programs() == tmp_path / "programs"
     assert installation.advice("torch.nn") == "pip install 'dermhub[train]'"
     assert installation.advice("gradio") == "pip install 'dermhub[demo]'"
-    assert installation.advice("pandas") == "pip install pandas"
+    assert installation.advice("pandas") == "pip install 'dermhub[train]'"
+    assert installation.advice("tqdm") == "pip install tqdm"
 
 
 OFFLINE = """

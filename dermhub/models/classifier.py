@@ -100,7 +100,9 @@ class Classifier:
         self._point = point
         self.folder = folder.path
         self.engine = engine
-        self.name = name or display_name(str(self.folder)).removesuffix(".onnx")
+        own = self.folder.resolve().name.removesuffix(".onnx")
+        # The model of a run is called as the run; an export has the name that it was given.
+        self.name = name or (own if folder.is_export else display_name(str(self.folder)))
         self.config = engine.config
         self.seen, self.gate = _beside(folder)
 

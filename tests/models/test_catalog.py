@@ -22,7 +22,7 @@ def run(tiny_lesion_model: Path, tmp_path: Path) -> Path:
 
 def test_a_run_stands_for_its_model(run: Path) -> None:
     assert catalog.locate(run) == catalog.locate(run / "model") == run / "model"
-    assert load(str(run)).name == load(run / "model").name == "model"
+    assert load(str(run)).name == load(run / "model").name == "run"
 
 
 def test_a_model_that_holds_a_folder_of_that_name_is_itself(
