@@ -173,16 +173,21 @@ def test_a_changed_hash_is_found(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_rows_so_far_of_an_earlier_version_are_scored_again(
+def test_the_rows_so_far_of_an_earlier_version_are_left_alone(
     command: Command, tiny_binary_model: Path, folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "s.csv"
     part = stopped(tiny_binary_model, folder, out, 4)
-    # They had no hashes.
-    part.write_text(
-        "\n".join(line.rpartition(",")[0] for line in part.read_text().split("\n")[:-1]) + "\n"
+    # They had no hashes, and might be anybody's.
+    rows = "".join(line.rpartition(",")[0] + "\n" for line in part.read_text().splitlines())
+    part.write_text(rows)
+    options = ("--images", folder, "--out", out, "--batch", BATCH, "--workers", 1)
+    code, said, err = command("predict", "--model", tiny_binary_model, *options)
+    assert (code, said, part.read_text()) == (2, "", rows)
+    assert err == (
+        f"dermhub: {part} is there already, and is no part of this run: move it away, or give "
+        "another file with --out.\n"
     )
-    assert rescored(command, tiny_binary_model, folder, out)[0].endswith("7 of them scored now\n")
 
 
 @pytest.mark.slow

@@ -40,7 +40,7 @@ def test_a_training_on_a_table_of_isic_reaches_its_card(
     out = tmp_path / "run"
     run_training("--task", "binary", "--data", folder, "--out", out, *TINY_RUN, "--epochs", 1)
     said = capsys.readouterr()
-    assert "read as ISIC 2020: image in image_name" in said.err
+    assert "read tiny_metadata.csv as ISIC 2020: image from `image_name`" in said.err
     assert "|-- train " in said.err
     assert "10 of 49 images are of unknown lesions" in said.out
     assert verify.verify(out / "model").differences == ()
