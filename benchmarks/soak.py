@@ -64,6 +64,8 @@ class Soak:
     load: Load
     until: float
     files: list[bytes]
+    own: set[str]
+    """Files of the page itself, its examples: they stay."""
     statuses: Counter[str] = field(default_factory=Counter)
     """What hostile clients got -> number."""
     memory: list[float] = field(default_factory=list)
@@ -80,9 +82,14 @@ class Soak:
 
     @property
     def uploads(self) -> list[str]:
-        """Paths of the files that lie in the server's private folder."""
-        found = self.app.folder.glob("dermhub-uploads-*/uploads/**/*")
-        return [str(path) for path in found if path.is_file()]
+        """Paths of the visitors' files that lie in the server's private folder."""
+        return sorted(kept(self.app) - self.own)
+
+
+def kept(app: App) -> set[str]:
+    """Return the paths of all files that a server keeps."""
+    found = app.folder.glob("dermhub-uploads-*/uploads/**/*")
+    return {str(path) for path in found if path.is_file()}
 
 
 async def honest(soak: Soak) -> None:
@@ -210,11 +217,12 @@ async def run(app: App, given: argparse.Namespace) -> Soak:
     async with httpx.AsyncClient(base_url=app.url, timeout=120, limits=limits) as http:
         photo = odd_files.saved("JPEG", draw(7, (600, 450), 0.7), quality=90)
         load = Load(app, http, await function_of(http, "predict"), photo)
+        own = kept(app)
         for _ in range(20):
             await one_request(load)
         load.answers.clear()
         files = [each.large() if each.name in FULL_SIZE else each.little() for each in kinds.KINDS]
-        soak = Soak(app, load, time.perf_counter() + given.seconds, files)
+        soak = Soak(app, load, time.perf_counter() + given.seconds, files, own)
         await asyncio.gather(
             watch(soak, soak.until),
             *(honest(soak) for _ in range(given.honest)),
