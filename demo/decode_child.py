@@ -50,7 +50,7 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     requests, replies = sys.stdin.buffer, sys.stdout.buffer
     warm_up()
-    # What is there now stays, and need not be looked at after each file.
+    # The objects that are there now stay, and need not be looked at after each file.
     gc.freeze()
     send(replies, PHOTO, json.dumps({"memory": limit_memory(megabytes)}).encode())
     while head := requests.read(REQUEST.size):

@@ -277,7 +277,7 @@ def _measured(shared: Shared, tab: gr.Tab) -> None:
     means = _html("", elem_id="means")
     more = _html("", elem_id="more-figures")
 
-    # What is shown says which model and how many people it is of: page.js hides all else.
+    # Figures name their model and number of people: page.js hides those of others.
     def meaning_of(people: float, kind: str) -> str:
         try:
             html = prevalence.html(shared.models.pair(kind), people)

@@ -26,7 +26,7 @@ DX_TYPES = {"histopathology": "histo"}
 """Words for the ground truth -> those of HAM10000."""
 
 ROLES = ("image", "dx", "malignant", "lesion", "patient", "split", *ABOUT)
-"""What a column can be for, in --columns."""
+"""Roles that a column can have, in --columns."""
 
 OPTION = (
     "headings of a table that is of no known format, as in image=filename,dx=diagnosis,lesion=case "
