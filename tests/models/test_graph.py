@@ -92,6 +92,20 @@ def test_answers_import_no_pytorch(whole: Path, photo: Path) -> None:
     assert (done.stdout.strip(), done.stderr) == (Classifier(whole).predict(photo).label, "")
 
 
+def test_a_gpu_is_asked_for_without_pytorch(whole: Path) -> None:
+    code = (
+        "import sys; sys.modules |= dict.fromkeys(('torch', 'timm')); import dermhub\n"
+        f"try: dermhub.load({str(whole)!r}, device='cuda')\n"
+        "except dermhub.ConfigError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == (
+        "The device is 'cuda', which needs torch (pip install -r requirements.txt) or, for a model "
+        "with a model.onnx, onnxruntime-gpu in place of onnxruntime. Without device='cuda' the "
+        "model computes on the processor.\n"
+    )
+
+
 def test_answers_leave_nothing_behind_and_tell_nobody(
     whole: Path, photo: Path, tmp_path: Path
 ) -> None:

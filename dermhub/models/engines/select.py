@@ -58,15 +58,7 @@ def load(folder: ModelFolder, runtime: Runtime = "auto", device: Device = "cpu")
             f"{GRAPH} in the folder. Leave the runtime out, or export the model and load the "
             "export."
         )
-    try:
-        torch_engine = load_torch(folder, device)
-    except ModelError as error:
-        if not needs_torch:
-            raise
-        raise ConfigError(
-            f"The device is 'cuda', which ONNX Runtime can't use here, and {error} Install "
-            "onnxruntime-gpu, or leave the device out to compute on the processor."
-        ) from None
+    torch_engine = load_torch(folder, device)
     if GRAPH in folder.config.files:
         # PyTorch does not need the graph, but a folder with another graph is not the one that was
         # measured.
@@ -104,7 +96,7 @@ def load_torch(folder: ModelFolder, device: Device = "cpu") -> TorchEngine:
     Raises ModelError where PyTorch is not installed, and for an export; ConfigError for a device
     that can't be used.
     """
-    kind = _torch_engine(folder)
+    kind = _torch_engine(folder, device)
     import torch
 
     # Weights made in inference mode could never be differentiated or trained.
@@ -123,12 +115,22 @@ def torch_module(engine: Engine) -> nn.Module:
     return load_torch(engine.folder).model
 
 
-def _torch_engine(folder: ModelFolder) -> type[TorchEngine]:
-    """Import `TorchEngine`; raises ModelError, naming the folder, without PyTorch or timm."""
+def _torch_engine(folder: ModelFolder, device: Device = "cpu") -> type[TorchEngine]:
+    """Import `TorchEngine`.
+
+    Without PyTorch or timm it raises ModelError, naming the folder, or ConfigError where a GPU was
+    asked for.
+    """
     try:
         from dermhub.models.engines.pytorch import TorchEngine
     except ModuleNotFoundError as error:
         install = installation.advice(error.name or "")
+        if device == "cuda":
+            raise ConfigError(
+                f"The device is 'cuda', which needs {error.name} ({install}) or, for a model with "
+                f"a {GRAPH}, onnxruntime-gpu in place of onnxruntime. Without device='cuda' the "
+                "model computes on the processor."
+            ) from None
         if GRAPH in folder.config.files:
             raise ModelError(
                 f"{folder.path} needs {error.name} for this, which is not installed: {install}. "
