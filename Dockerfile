@@ -2,7 +2,7 @@
 #   docker build -t dermhub .
 #   docker run --rm -p 127.0.0.1:7860:7860 --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges dermhub
 # compose.yaml runs two of them behind nginx; deploy/linuxone/Containerfile is the one for s390x.
-FROM docker.io/library/python:3.11-slim
+FROM python:3.11-slim
 
 WORKDIR /opt/dermhub
 COPY requirements-demo.txt .
