@@ -17,16 +17,9 @@ from typing import get_args, get_type_hints
 from dermhub import files, installation
 from dermhub.cli import machine, terminal
 from dermhub.errors import ConfigError, DermhubError
+from dermhub.models.catalog import RUN_MODEL
 from dermhub.training import distributed, lock
-from dermhub.training.config import (
-    CURVES,
-    GROUPS,
-    MODEL,
-    RUN_CONFIG,
-    RUN_FILES,
-    TrainConfig,
-    flag,
-)
+from dermhub.training.config import CURVES, GROUPS, RUN_CONFIG, RUN_FILES, TrainConfig, flag
 
 
 def main() -> None:
@@ -69,9 +62,9 @@ def train(config: TrainConfig, out: Path, resumed: bool) -> None:
     if distributed.is_main():
         begun = files.read_json(out / RUN_CONFIG)
         provenance = run.provenance(fit.config, begun, fit.history, fit.table)
-        metrics = finish.finish(fit, out / MODEL, provenance)
+        metrics = finish.finish(fit, out / RUN_MODEL, provenance)
         plots.curves(out / CURVES, fit.history)
-        print(f"{out / MODEL}: {summary.headline(metrics)}")
+        print(f"{out / RUN_MODEL}: {summary.headline(metrics)}")
 
 
 def options(arguments: list[str] | None = None) -> tuple[TrainConfig, Path, bool]:

@@ -171,13 +171,9 @@ def tree(table: pd.DataFrame) -> str:
 def _of_lesions(part: pd.DataFrame) -> str:
     """Count the lesions, or else the patients, of which all images of a split are known to be."""
     if not part["lesion_id"].str.fullmatch(partition.MADE_ID).any():
-        return _of(part["lesion_id"].nunique(), "lesion")
+        return f" of {labels.count(part['lesion_id'].nunique(), 'lesion')}"
     patients = partition.patients_alone(part["lesion_id"])
-    return _of(patients, "patient") if patients else ""
-
-
-def _of(count: int, word: str) -> str:
-    return f" of {count:,} {word}{'' if count == 1 else 's'}"
+    return f" of {labels.count(patients, 'patient')}" if patients else ""
 
 
 def _source(folder: Path, columns: str, table_only: bool, say: Say) -> Layout | Path:

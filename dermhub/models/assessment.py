@@ -100,7 +100,7 @@ class Assessment:
 
     @property
     def summary(self) -> str:
-        """What the image looks like, in a sentence that fits the zone."""
+        """The likeliest diagnosis in a sentence that fits the zone."""
         first = self.diagnoses[0]
         if self.zone is Zone.LOW:
             return f"Looks like {_with_percent(first)}."

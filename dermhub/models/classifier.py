@@ -158,8 +158,7 @@ class Classifier:
             ImageError: For the first input that is no usable image.
             ConfigError: For a `batch` below 1.
         """
-        if batch < 1:
-            raise ConfigError(f"The batch is {batch}, expected at least 1.")
+        _check_batch(batch)
         if not isinstance(image, list | tuple | Iterator):
             return self._answers([self._open_and_look(image)])[0][0]
         images = iter(image)
@@ -213,8 +212,7 @@ class Classifier:
         They are the means of the last feature maps, from which the last layer computes the logits;
         D is 1280 in MobileNetV2. Images are given as to `predict`, which says what is raised.
         """
-        if batch < 1:
-            raise ConfigError(f"The batch is {batch}, expected at least 1.")
+        _check_batch(batch)
         if not isinstance(images, list | tuple | Iterator):
             images = [images]
         waiting = iter(images)
@@ -222,9 +220,10 @@ class Classifier:
         spec = self.config.input
         while arrays := [Photo.open(image).array(spec) for image in islice(waiting, batch)]:
             rows.append(self._features(np.stack(arrays)))
-        # No image has no row, but as many columns.
-        blank = np.zeros((1, 3, spec.size, spec.size), np.float32)
-        return np.concatenate(rows) if rows else self._features(blank)[:0]
+        if not rows:
+            # No image has no row, but as many columns.
+            return self._features(np.zeros((1, 3, spec.size, spec.size), np.float32))[:0]
+        return np.concatenate(rows)
 
     def _features(self, inputs: Floats32) -> Floats32:
         """Average the feature maps of inputs (N, 3, size, size) over their places: (N, K)."""
@@ -309,6 +308,11 @@ class Classifier:
                 f"{', '.join(self.classes)}.{suggest(name, self.classes)}"
             )
         return self.classes.index(name)
+
+
+def _check_batch(batch: int) -> None:
+    if batch < 1:
+        raise ConfigError(f"The batch is {batch}, expected at least 1.")
 
 
 def _path(image: ImageInput | Photo) -> str:

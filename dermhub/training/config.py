@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args, get_type_hints
 from dermhub.data.sources import formats
 from dermhub.errors import ConfigError, some, suggest
 from dermhub.layout import LARGEST_SIDE
+from dermhub.models.catalog import RUN_MODEL
 from dermhub.tasks import TASKS
 
 GROUPS = ("data", "model", "transfer", "optimiser", "augmentation", "run")
@@ -33,10 +34,7 @@ IMAGE_HASHES = "images.csv"
 DESCRIPTION, OVERVIEW, CURVES = "data.json", "data.png", "curves.png"
 """Files with figures and a picture of the data, and with the losses as curves."""
 
-MODEL = "model"
-"""Folder of the finished model."""
-
-RUN_FILES = (IMAGE_HASHES, HISTORY, STATE, DESCRIPTION, OVERVIEW, CURVES, MODEL)
+RUN_FILES = (IMAGE_HASHES, HISTORY, STATE, DESCRIPTION, OVERVIEW, CURVES, RUN_MODEL)
 """Names in a run's folder, but for its configuration: a run writes over them."""
 
 

@@ -39,6 +39,14 @@ def changed(key: str, value: Any, task: Task = LESION) -> dict[str, Any]:
     return content
 
 
+def check_refused(key: str, value: Any, message: str) -> None:
+    """Assert that a config.json with this value is refused in one sentence that matches."""
+    with pytest.raises(ModelError, match=message) as raised:
+        ModelConfig.from_json(changed(key, value), "here.json")
+    assert "\n" not in str(raised.value)
+    assert str(raised.value).endswith(".")
+
+
 @pytest.mark.parametrize("task", [BINARY, LESION], ids=lambda task: task.name)
 def test_json_round_trip(task: Task) -> None:
     config = make_config(task)
@@ -317,10 +325,7 @@ WRONG = [
     ("key", "value", "message"), WRONG, ids=[f"{key}={value!r:.12}" for key, value, _ in WRONG]
 )
 def test_garbled_configuration_is_refused(key: str, value: Any, message: str) -> None:
-    with pytest.raises(ModelError, match=message) as raised:
-        ModelConfig.from_json(changed(key, value), "here.json")
-    assert "\n" not in str(raised.value)
-    assert str(raised.value).endswith(".")
+    check_refused(key, value, message)
 
 
 def test_train_config_defaults_are_valid() -> None:

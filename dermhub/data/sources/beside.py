@@ -33,7 +33,7 @@ def complete(sheet: Sheet, kind: Format, beside: Sequence[Path], ids: list[str],
         image = _image_column(heading, kind)
         if not image or formats.fitting(heading.has):
             continue
-        roles = [(kind.lesion,), (kind.patient,), *(_names(kind, role) for role in ABOUT)]
+        roles = [(kind.lesion,), (kind.patient,), *map(kind.about_columns, ABOUT)]
         other = delimited.read(path, {image, *(name for names in roles for name in names)})
         keys = list(map(id_of, other.column(image)))
         if len(set(keys)) < len(keys):
@@ -64,10 +64,6 @@ def _image_column(heading: Sheet, kind: Format) -> str:
         return kind.image
     names = [name for name in dict.fromkeys(each.image for each in FORMATS) if heading.has(name)]
     return names[0] if len(names) == 1 else ""
-
-
-def _names(kind: Format, role: str) -> tuple[str, ...]:
-    return (kind.about[role],) if role in kind.about else ABOUT[role]
 
 
 def _rows(ids: list[str], keys: list[str]) -> list[int | None]:

@@ -41,8 +41,7 @@ QUOTED = r'"(?:[^"]|"")*"'
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of table: which column holds what. Headings are compared by
-    `delimited.fold`.
+    """A kind of table: which column holds what, by its heading (`delimited.fold`).
 
     `image` has the ids or names of files. The label is in `diagnosis` (names of diagnoses; of
     several columns all that are known agree), in `one_hot` (column -> code; a 1 in one of them), or
@@ -64,6 +63,10 @@ class Format:
     patient: str = "patient_id"
     split: str = "split"
     about: dict[str, str] = field(default_factory=dict)
+
+    def about_columns(self, role: str) -> tuple[str, ...]:
+        """List the columns that may say something about the patient: one, or all of `ABOUT`."""
+        return (self.about[role],) if role in self.about else ABOUT[role]
 
 
 LEVELS = tuple(f"diagnosis_{level}" for level in range(1, 6))

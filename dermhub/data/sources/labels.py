@@ -337,15 +337,16 @@ def _how(path: Path, kind: Format, sheet: Sheet, table: pd.DataFrame) -> str:
     for role, names in columns.items():
         headings = [f"`{sheet.name(name)}`" for name in dict.fromkeys(names) if sheet.has(name)]
         parts += [f"{role} from {', '.join(headings)}"] if headings else []
-    counts = [_count(len(table), "image")]
+    counts = [count(len(table), "image")]
     for name, word in (("lesion_id", "lesion"), ("patient_id", "patient")):
         if name in table:
-            counts.append(_count(table[name][table[name] != ""].nunique(), word))
+            counts.append(count(table[name][table[name] != ""].nunique(), word))
     named = f" as {kind.name}" if kind.name else ""
     return f"read {path.name}{named}: {', '.join(parts)}; {', '.join(counts)}."
 
 
-def _count(number: int, word: str) -> str:
+def count(number: int, word: str) -> str:
+    """Write a number with its noun, in the plural but for 1."""
     return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 

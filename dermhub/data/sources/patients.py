@@ -21,8 +21,7 @@ UNKNOWN = frozenset({"", "unknown", "unk", "u", "-", "--", "?", "not known", "no
 
 def columns(sheet: Sheet, kind: Format) -> dict[str, str]:
     """Map each of our columns about the patient to the table's, where it has one."""
-    names = {name: [kind.about[name]] if name in kind.about else ABOUT[name] for name in ABOUT}
-    found = {name: next(filter(sheet.has, theirs), "") for name, theirs in names.items()}
+    found = {name: next(filter(sheet.has, kind.about_columns(name)), "") for name in ABOUT}
     return {name: theirs for name, theirs in found.items() if theirs}
 
 
