@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -21,7 +20,7 @@ from dermhub.hub.pins import Entry
 from dermhub.images import near_duplicates, quality
 from dermhub.images.decode import ImageInput
 from dermhub.images.photo import Photo
-from dermhub.images.view import to_array, view_box
+from dermhub.images.view import view_box
 from dermhub.layout import GRAPH
 from dermhub.models import ood_gate
 from dermhub.models import prediction as models_prediction
@@ -43,9 +42,6 @@ BATCH = 8
 In larger batches a layer's maps pass 32 MB, and from there on glibc asks the system for new memory
 each time.
 """
-
-LARGE = 2_000_000
-"""Pixels from which on a photograph is measured in a second thread while it is scaled."""
 
 Several = list[ImageInput | Photo] | tuple[ImageInput | Photo, ...] | Iterator[ImageInput | Photo]
 """Several images, as `Classifier.predict` takes them."""
@@ -183,7 +179,7 @@ class Classifier:
         """Return the raw logits of RGB images, before temperature and softmax: (N, C)."""
         if not images:
             return np.zeros((0, len(self.classes)), np.float32)
-        batch = np.stack([to_array(rgb, self.config.input) for rgb in images])
+        batch = np.stack([Photo(rgb).array(self.config.input) for rgb in images])
         logits, _ = self.engine.forward(batch)
         return logits
 
@@ -192,18 +188,9 @@ class Classifier:
 
     def _look(self, photo: Photo) -> Looked:
         """Scale and measure a photograph."""
-        if photo.rgb.width * photo.rgb.height < LARGE:
-            # A second thread would not pay: PyTorch's own threads keep the other cores busy for
-            # some milliseconds after each answer.
-            array = photo.array(self.config.input)
-            measured = photo.quality
-        else:
-            with ThreadPoolExecutor(1) as pool:
-                measuring = pool.submit(lambda: photo.quality)
-                array = photo.array(self.config.input)
-                measured = measuring.result()
+        array = photo.array(self.config.input)
         seen = self.seen.concerns(photo.hashes) if self.seen else ()
-        return array, (*seen, *quality.judge(measured))
+        return array, (*seen, *quality.judge(photo.quality))
 
     def _answers(self, looked: Sequence[Looked]) -> tuple[list[Prediction], Floats32]:
         """Classify at least one image as one batch; also returns feature maps (N, K, h, w)."""
@@ -236,9 +223,9 @@ class Classifier:
             if versus:
                 direction[self._index(versus)] -= 1
         maps = self.engine.class_maps(features, directions)[0]
-        view = view_box(photo.rgb.size, self.config.input)
+        view = view_box(photo.size, self.config.input)
         return [
-            Explanation(prediction, *pair, evidence, photo.rgb, view, photo.lesion)
+            Explanation(prediction, *pair, evidence, photo, view, photo.lesion)
             for pair, evidence in zip(pairs, maps, strict=True)
         ]
 
