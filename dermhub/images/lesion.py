@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from dermhub.arrays import Floats64, Mask
 
@@ -52,6 +52,9 @@ lesion, 79.3 % have less in blue, and 75.8 % in each channel.
 
 FEWEST = 50
 """Pixels that must lie outside the surround for a search."""
+
+BINS = 256
+"""Number of levels that Otsu's method tells apart."""
 
 ROUNDED = 4
 """Steps per grey level: levels are rounded to them, so that the order of sums does not matter."""
@@ -94,7 +97,7 @@ class Lesion:
 def find_lesion(rgb: Image.Image) -> Lesion:
     """Find the central lesion of an upright RGB image.
 
-    Takes some milliseconds, and 15 for an image of 12 million pixels.
+    Takes a millisecond, once the image is small.
     """
     return segment(thumbnail(rgb))
 
@@ -103,15 +106,16 @@ def segment(pixels: NDArray[np.uint8]) -> Lesion:
     """Find the central lesion in an image that `thumbnail` made, (h, w, 3) uint8."""
     border = np.ones(pixels.shape[:2], bool)
     border[1:-1, 1:-1] = False
-    surround = flood_fill(border, pixels.max(axis=2) < DARK)
+    red, green, blue = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    surround = flood_fill(border, np.maximum(np.maximum(red, green), blue) < DARK)
     # Its edge is neither dark nor skin.
     valid = ~_widened(_widened(surround))
     if valid.sum() < FEWEST:
         return Lesion(np.zeros_like(border), surround, 0.0)
-    lesion = _search(pixels[..., 2], surround, valid)
+    lesion = _search(blue, surround, valid)
     if lesion.found:
         return lesion
-    others = (_search(pixels[..., channel], surround, valid) for channel in (1, 0))
+    others = (_search(channel, surround, valid) for channel in (green, red))
     return max((lesion, *others), key=lambda each: each.contrast)
 
 
@@ -119,8 +123,35 @@ def thumbnail(rgb: Image.Image) -> NDArray[np.uint8]:
     """Shrink an RGB image to at most `SIDE` pixels a side, without fine hair: (h, w, 3) uint8."""
     scale = SIDE / max(rgb.size)
     size = (max(round(rgb.width * scale), 3), max(round(rgb.height * scale), 3))
-    small = rgb.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
-    return np.asarray(small.filter(ImageFilter.MedianFilter(3)))
+    return median(np.asarray(rgb.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)))
+
+
+def median(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the median of each pixel and its eight neighbours, for each channel of (h, w, 3).
+
+    At the border, the outermost pixels stand for those beyond.
+    """
+    # Pillow's filter gives the same in ten times the time: it sorts nine values for each pixel.
+    # Here three neighbours in a column are sorted, for all pixels at once. The median of nine is
+    # the middle one of the largest lower, the middle middle and the smallest upper of three such
+    # columns (Paeth, "Median finding on a 3 x 3 grid", Graphics Gems, 1990).
+    padded = np.pad(pixels, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    above, level, below = padded[:-2], padded[1:-1], padded[2:]
+    low, high = np.minimum(above, below), np.maximum(above, below)
+    lower, upper = np.minimum(low, level), np.maximum(high, level)
+    middle = np.maximum(low, np.minimum(high, level))
+    return _middle(
+        np.maximum(np.maximum(lower[:, :-2], lower[:, 1:-1]), lower[:, 2:]),
+        _middle(middle[:, :-2], middle[:, 1:-1], middle[:, 2:]),
+        np.minimum(np.minimum(upper[:, :-2], upper[:, 1:-1]), upper[:, 2:]),
+    )
+
+
+def _middle(
+    first: NDArray[np.uint8], second: NDArray[np.uint8], third: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """Return the middle one of three values, for each place of three arrays."""
+    return np.maximum(np.minimum(first, second), np.minimum(np.maximum(first, second), third))
 
 
 def flood_fill(seed: Mask, within: Mask) -> Mask:
@@ -139,13 +170,19 @@ def flood_fill(seed: Mask, within: Mask) -> Mask:
 
 def otsu(values: Floats64) -> float:
     """Return the threshold with the largest variance between the two classes (Otsu 1979)."""
-    counts, edges = np.histogram(values, 256)
-    middles = (edges[:-1] + edges[1:]) / 2
+    lowest = values.min()
+    width = (values.max() - lowest) / BINS or 1.0
+    # np.histogram takes three times as long: it checks every edge.
+    bins = np.minimum(((values - lowest) / width).astype(np.intp), BINS - 1)
+    counts = np.bincount(bins, minlength=BINS)
     below = counts.cumsum()[:-1]
     above = counts.sum() - below
-    sums = (counts * middles).cumsum()
-    variance = (sums[:-1] * (below + above) - sums[-1] * below) ** 2 / np.maximum(below * above, 1)
-    return float(edges[variance.argmax() + 1])
+    # Where the middles of the bins lie, and how far apart, changes no maximum.
+    sums = (counts * np.arange(BINS)).cumsum()
+    variance = (sums[:-1] * float(counts.sum()) - sums[-1] * below) ** 2 / np.maximum(
+        below * above, 1
+    )
+    return float(lowest + (variance.argmax() + 1) * width)
 
 
 def _search(channel: NDArray[np.uint8], surround: Mask, valid: Mask) -> Lesion:
@@ -167,22 +204,23 @@ def _evenly_lit(values: Floats64, valid: Mask) -> Floats64:
 
     The light is a quadratic surface through the lighter pixels, fitted in two rounds.
     """
-    surface = _quadratic(values.shape)
+    terms = _quadratic(values.shape)
     for _ in range(2):
         skin = valid & (values > otsu(values[valid]))
-        terms = surface[skin]
+        of_skin = terms * skin.reshape(-1)
         # A little of the identity: a handful of pixels does not determine a surface.
-        weights = np.linalg.solve(terms.T @ terms + 1e-3 * np.eye(6), terms.T @ values[skin])
-        values = np.round((values - surface @ weights) * ROUNDED) / ROUNDED
+        normal = of_skin @ terms.T + 1e-3 * np.eye(6)
+        weights = np.linalg.solve(normal, of_skin @ values.reshape(-1))
+        values = np.round((values - (weights @ terms).reshape(values.shape)) * ROUNDED) / ROUNDED
     return values
 
 
 @functools.lru_cache(maxsize=16)
 def _quadratic(shape: tuple[int, int]) -> Floats64:
-    """Return the terms of a quadratic surface, (h, w, 6); shared, so nobody writes into it."""
+    """Return the terms of a quadratic surface, (6, h * w); shared, so nobody writes into it."""
     height, width = shape
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    return np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=-1)
+    return np.stack([np.ones_like(x), x, y, x * x, y * y, x * y]).reshape(6, -1)
 
 
 def _central(mask: Mask) -> Mask:

@@ -196,15 +196,15 @@ class Classifier:
         """Classify at least one image as one batch; also returns feature maps (N, K, h, w)."""
         batch = np.stack([array for array, _ in looked])
         logits, features = self.engine.forward(batch)
-        concerns = [
-            (*self._gate_concerns(maps, array), *of_photo)
-            for maps, (array, of_photo) in zip(features, looked, strict=True)
-        ]
+        refusals = self._refusals(features, batch)
+        concerns = [(*refusal, *own) for refusal, (_, own) in zip(refusals, looked, strict=True)]
         return models_prediction.of_logits(logits, self.config, concerns), features
 
-    def _gate_concerns(self, maps: Floats32, array: Floats32) -> tuple[Concern, ...]:
-        """Ask the gate, if any, about an image, by its feature maps and its input."""
-        return self.gate.concerns(maps, array, self.config.input) if self.gate else ()
+    def _refusals(self, maps: Floats32, batch: Floats32) -> list[tuple[Concern, ...]]:
+        """Ask the gate, if any, about images, by their feature maps and their inputs."""
+        if self.gate is None:
+            return [()] * len(batch)
+        return self.gate.concerns(maps, batch, self.config.input)
 
     def _explanations(
         self, image: ImageInput | Photo, pairs: Sequence[tuple[str, str]]
