@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,14 +105,12 @@ def find_lesion(rgb: Image.Image) -> Lesion:
 
 def segment(pixels: NDArray[np.uint8]) -> Lesion:
     """Find the central lesion in an image that `thumbnail` made, (h, w, 3) uint8."""
-    border = np.ones(pixels.shape[:2], bool)
-    border[1:-1, 1:-1] = False
     red, green, blue = np.ascontiguousarray(pixels.transpose(2, 0, 1))
-    surround = flood_fill(border, np.maximum(np.maximum(red, green), blue) < DARK)
+    surround = flood_fill(_border(blue.shape), np.maximum(np.maximum(red, green), blue) < DARK)
     # Its edge is neither dark nor skin.
     valid = ~_widened(_widened(surround))
     if valid.sum() < FEWEST:
-        return Lesion(np.zeros_like(border), surround, 0.0)
+        return Lesion(np.zeros_like(surround), surround, 0.0)
     lesion = _search(blue, surround, valid)
     if lesion.found:
         return lesion
@@ -123,7 +122,7 @@ def thumbnail(rgb: Image.Image) -> NDArray[np.uint8]:
     """Shrink an RGB image to at most `SIDE` pixels a side, without fine hair: (h, w, 3) uint8."""
     scale = SIDE / max(rgb.size)
     size = (max(round(rgb.width * scale), 3), max(round(rgb.height * scale), 3))
-    return median(np.asarray(rgb.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)))
+    return median(np.asarray(rgb.resize(size, Image.Resampling.BICUBIC, reducing_gap=1.0)))
 
 
 def median(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -161,6 +160,8 @@ def flood_fill(seed: Mask, within: Mask) -> Mask:
     row = within.shape[1] + 1
     allowed = _bits(within)
     reached = _bits(seed & within)
+    if not reached:
+        return np.zeros_like(within)
     while True:
         wider = (reached | reached << 1 | reached >> 1 | reached << row | reached >> row) & allowed
         if wider == reached:
@@ -187,15 +188,14 @@ def otsu(values: Floats64) -> float:
 
 def _search(channel: NDArray[np.uint8], surround: Mask, valid: Mask) -> Lesion:
     """Search the pixels `valid` (h, w) of one channel (h, w) for the central dark part."""
-    border = np.ones(channel.shape, bool)
-    border[1:-1, 1:-1] = False
     even = _evenly_lit(channel.astype(np.float64), valid)
-    if np.ptp(even[valid]) < 1:
-        return Lesion(np.zeros_like(border), surround, 0.0)
-    limit = otsu(even[valid])
-    dark, light = np.median(even[valid & (even <= limit)]), np.median(even[valid & (even > limit)])
+    levels = even[valid]
+    if levels.max() - levels.min() < 1:
+        return Lesion(np.zeros_like(surround), surround, 0.0)
+    limit = otsu(levels)
+    dark, light = _median(levels[levels <= limit]), _median(levels[levels > limit])
     mask = _central((even <= dark + (light - dark) * BETWEEN) & valid)
-    mask = ~flood_fill(border, ~mask)
+    mask = ~flood_fill(_border(mask.shape), ~mask)
     return Lesion(mask, surround, _contrast(channel, even, mask, valid & ~mask))
 
 
@@ -243,6 +243,14 @@ def _central(mask: Mask) -> Mask:
 
 
 @functools.lru_cache(maxsize=16)
+def _border(shape: tuple[int, int]) -> Mask:
+    """Return the mask (h, w) of the outermost pixels; shared, so nobody writes into it."""
+    border = np.ones(shape, bool)
+    border[1:-1, 1:-1] = False
+    return border
+
+
+@functools.lru_cache(maxsize=16)
 def _centre(shape: tuple[int, int]) -> Floats64:
     """Return how near the centre each pixel is, (h, w); shared, so nobody writes into it."""
     down, across = ((np.arange(n) - (n - 1) / 2) / n / SPREAD for n in shape)
@@ -258,7 +266,9 @@ def _heaviest(weight: Floats64) -> Mask:
 
 def _bits(mask: Mask) -> int:
     """Pack a mask (h, w) into an integer, row after row, with an empty column on the right."""
-    padded = np.pad(mask, ((0, 0), (0, 1)))
+    # np.pad would take three times as long as all the rest.
+    padded = np.zeros((mask.shape[0], mask.shape[1] + 1), bool)
+    padded[:, :-1] = mask
     return int.from_bytes(bytes(np.packbits(padded, bitorder="little")), "little")
 
 
@@ -285,5 +295,14 @@ def _contrast(channel: NDArray[np.uint8], even: Floats64, mask: Mask, skin: Mask
     """Return how much darker the lesion is than the skin, as a share of the skin's level."""
     if not mask.any() or not skin.any():
         return 0.0
-    darker = np.median(even[skin]) - np.median(even[mask])
-    return float(np.clip(darker / max(np.median(channel[skin]), 1.0), 0.0, 1.0))
+    darker = _median(even[skin]) - _median(even[mask])
+    return min(max(darker / max(_median(channel[skin]), 1.0), 0.0), 1.0)
+
+
+def _median(values: NDArray[Any]) -> float:
+    """Return the median of (N,) values, as np.median does in three times the time."""
+    half = len(values) // 2
+    if len(values) % 2:
+        return float(np.partition(values, half)[half])
+    below, above = np.partition(values, [half - 1, half])[half - 1 : half + 1]
+    return (float(below) + float(above)) / 2
