@@ -122,7 +122,7 @@ def thumbnail(rgb: Image.Image) -> NDArray[np.uint8]:
     """Shrink an RGB image to at most `SIDE` pixels a side, without fine hair: (h, w, 3) uint8."""
     scale = SIDE / max(rgb.size)
     size = (max(round(rgb.width * scale), 3), max(round(rgb.height * scale), 3))
-    return median(np.asarray(rgb.resize(size, Image.Resampling.BICUBIC, reducing_gap=1.0)))
+    return median(np.asarray(rgb.resize(size, Image.Resampling.BICUBIC, reducing_gap=1.5)))
 
 
 def median(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -134,7 +134,11 @@ def median(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     # Here three neighbours in a column are sorted, for all pixels at once. The median of nine is
     # the middle one of the largest lower, the middle middle and the smallest upper of three such
     # columns (Paeth, "Median finding on a 3 x 3 grid", Graphics Gems, 1990).
-    padded = np.pad(pixels, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    height, width, channels = pixels.shape
+    padded = np.empty((height + 2, width + 2, channels), np.uint8)
+    padded[1:-1, 1:-1] = pixels
+    padded[0], padded[-1] = padded[1], padded[-2]
+    padded[:, 0], padded[:, -1] = padded[:, 1], padded[:, -2]
     above, level, below = padded[:-2], padded[1:-1], padded[2:]
     low, high = np.minimum(above, below), np.maximum(above, below)
     lower, upper = np.minimum(low, level), np.maximum(high, level)

@@ -85,10 +85,10 @@ def measure(rgb: Image.Image) -> Quality:
     """Measure an upright RGB image."""
     pixels = images_lesion.thumbnail(rgb)
     lesion = images_lesion.segment(pixels)
-    channels = pixels.transpose(2, 0, 1)
-    if lesion.surround.any() and not lesion.surround.all():
-        channels = channels[:, ~lesion.surround]
-    red, green, blue = channels.reshape(3, -1)
+    inside = pixels.reshape(-1, 3)
+    if not lesion.surround.all():
+        inside = inside.compress(~lesion.surround.ravel(), axis=0)
+    red, green, blue = np.ascontiguousarray(inside.T)
     luminance = red * 0.299 + green * 0.587 + blue * 0.114
     # Two channels reach a level where the middle one of the three does.
     middle = np.maximum(np.minimum(red, green), np.minimum(np.maximum(red, green), blue))

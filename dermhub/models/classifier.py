@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -129,13 +130,23 @@ class Classifier:
         if batch < 1:
             raise ConfigError(f"The batch is {batch}, expected at least 1.")
         if not isinstance(image, list | tuple | Iterator):
-            return self._answers([self._open_and_look(image)])[0][0]
+            return self._answer(Photo.open(image))[0]
         images = iter(image)
+
+        def look() -> list[Looked]:
+            # `map` lets go of an image before it takes the next, so that of each photograph only
+            # the input and the concerns stay in memory.
+            return list(map(self._open_and_look, islice(images, batch)))
+
         predictions: list[Prediction] = []
-        # `map` lets go of an image before it takes the next, so that of each photograph only the
-        # input and the concerns stay in memory.
-        while looked := list(map(self._open_and_look, islice(images, batch))):
-            predictions += self._answers(looked)[0]
+        # The next images are decoded and measured beside the forward pass of these. The thread is
+        # this call's own, because an iterator may ask a model itself.
+        with ThreadPoolExecutor(1) as pool:
+            looked = look()
+            while looked:
+                following = pool.submit(look)
+                predictions += self._answers(looked)
+                looked = following.result()
         return predictions
 
     def explain(
@@ -188,17 +199,36 @@ class Classifier:
 
     def _look(self, photo: Photo) -> Looked:
         """Scale and measure a photograph."""
-        array = photo.array(self.config.input)
-        seen = self.seen.concerns(photo.hashes) if self.seen else ()
-        return array, (*seen, *quality.judge(photo.quality))
+        return photo.array(self.config.input), self._concerns(photo)
 
-    def _answers(self, looked: Sequence[Looked]) -> tuple[list[Prediction], Floats32]:
-        """Classify at least one image as one batch; also returns feature maps (N, K, h, w)."""
-        batch = np.stack([array for array, _ in looked])
-        logits, features = self.engine.forward(batch)
-        refusals = self._refusals(features, batch)
+    def _concerns(self, photo: Photo) -> tuple[Concern, ...]:
+        """Measure a photograph, and look it up among the images that the model has seen."""
+        seen = self.seen.concerns(photo.hashes) if self.seen else ()
+        return (*seen, *quality.judge(photo.quality))
+
+    def _answer(self, photo: Photo) -> tuple[Prediction, Floats32]:
+        """Classify one photograph; also returns its feature maps (1, K, h, w).
+
+        It is measured beside the forward pass, which needs no Python.
+        """
+        array = photo.array(self.config.input)
+        measuring = _measuring_threads().submit(self._concerns, photo)
+        logits, features = self.engine.forward(np.stack([array]))
+        (prediction,) = self._predictions(logits, features, [(array, measuring.result())])
+        return prediction, features
+
+    def _answers(self, looked: Sequence[Looked]) -> list[Prediction]:
+        """Classify at least one image as one batch."""
+        logits, features = self.engine.forward(np.stack([array for array, _ in looked]))
+        return self._predictions(logits, features, looked)
+
+    def _predictions(
+        self, logits: Floats32, features: Floats32, looked: Sequence[Looked]
+    ) -> list[Prediction]:
+        """Make the predictions of a batch of its logits (N, C) and feature maps (N, K, h, w)."""
+        refusals = self._refusals(features, np.stack([array for array, _ in looked]))
         concerns = [(*refusal, *own) for refusal, (_, own) in zip(refusals, looked, strict=True)]
-        return models_prediction.of_logits(logits, self.config, concerns), features
+        return models_prediction.of_logits(logits, self.config, concerns)
 
     def _refusals(self, maps: Floats32, batch: Floats32) -> list[tuple[Concern, ...]]:
         """Ask the gate, if any, about images, by their feature maps and their inputs."""
@@ -214,7 +244,7 @@ class Classifier:
         An empty target stands for the predicted class, an empty `versus` for no contrast.
         """
         photo = Photo.open(image)
-        (prediction,), features = self._answers([self._look(photo)])
+        prediction, features = self._answer(photo)
         pairs = [(target or prediction.label, versus) for target, versus in pairs]
         # Directions in logit space: one-hot, or the difference of two one-hot vectors.
         directions = np.zeros((len(pairs), len(self.classes)), np.float32)
@@ -237,6 +267,17 @@ class Classifier:
                 f"{', '.join(self.classes)}.{suggest(name, self.classes)}"
             )
         return self.classes.index(name)
+
+
+@functools.cache
+def _measuring_threads() -> ThreadPoolExecutor:
+    """Return the threads that measure photographs beside forward passes, for all classifiers.
+
+    To start one for each photograph would take as long as is saved.
+    """
+    # The threads of a process are not there in its fork.
+    os.register_at_fork(after_in_child=_measuring_threads.cache_clear)
+    return ThreadPoolExecutor(os.cpu_count() or 1, "measuring")
 
 
 def check_files(path: Path) -> None:

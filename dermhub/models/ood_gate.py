@@ -92,7 +92,7 @@ def image_statistics(images: Floats32, spec: InputSpec) -> Floats32:
     """Return statistics of the pictures behind a model's inputs (N, 3, H, W): (N, 36)."""
     mean, std = (np.array(values)[:, None, None] for values in (spec.mean, spec.std))
     # The mean of numbers that are scaled and shifted is their mean, scaled and shifted.
-    means = _averages(images.shape[2]) @ images @ _averages(images.shape[3]).T
+    means = _rows(images) @ _averages(images.shape[3]).T
     grid = means.astype(np.float64) * std + mean
     flat = grid.reshape(len(grid), 3, -1)
     # Sums over rings, of the levels and of their squares: (N, 3, R) each.
@@ -281,12 +281,22 @@ def _ring_shares() -> Floats64:
 
 def _extremes(values: Floats64) -> Floats64:
     """Return the 2nd and the 98th percentile of (N, C, P) values: (N, 2, C)."""
-    ordered = np.sort(values, axis=2)
     places = np.array(EXTREMES) * (values.shape[2] - 1)
     low = places.astype(int)
+    ordered = np.partition(values, [*low, *(low + 1)], axis=2)
     # Between two values, in proportion, as np.percentile does it in far more time.
     between = ordered[..., low] * (low + 1 - places) + ordered[..., low + 1] * (places - low)
     return between.transpose(0, 2, 1)
+
+
+def _rows(images: Floats32) -> Floats32:
+    """Average the rows of images (N, 3, H, W) in `GRID` pieces: (N, 3, GRID, W)."""
+    count, channels, height, width = images.shape
+    if height % GRID:
+        return _averages(height) @ images
+    # Sums of equal pieces take a third of the time of a product.
+    pieces = images.reshape(count, channels, GRID, height // GRID, width)
+    return np.asarray(pieces.sum(axis=3) / np.float32(height // GRID))
 
 
 @functools.cache
