@@ -114,7 +114,7 @@ def sharpness(rgb: Image.Image) -> float:
     # A small image is not enlarged, which would blur it.
     side = min(*rgb.size, SIDE)
     box = _central_square(rgb.size)
-    # Grey first: one channel is scaled in a third of the time of three.
+    # Grey first: one channel takes a third of the time of three.
     small = rgb.convert("L").resize(
         (side, side), Image.Resampling.BICUBIC, box=box, reducing_gap=2.0
     )
