@@ -23,7 +23,7 @@ that all machines find the same pixels.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,7 @@ class Lesion:
     small: Mask
     surround: Mask
     contrast: float
+    _kept: dict[Any, Mask] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def found(self) -> bool:
@@ -85,14 +86,18 @@ class Lesion:
         """The mask (height, width) for a picture of that (width, height).
 
         The picture shows the part `box` (left, top, right, bottom) of the image, in shares of its
-        sides. All False where nothing was found.
+        sides. All False where nothing was found. It is kept, for the many maps of an answer, and
+        can't be written into.
         """
-        height, width = self.small.shape
-        place = (box[0] * width, box[1] * height, box[2] * width, box[3] * height)
-        levels = Image.fromarray(self.small.astype(np.uint8) * 255)
-        return (
-            np.asarray(levels.resize(size, Image.Resampling.BILINEAR, box=place)) > 127
-        ) & self.found
+        if (size, box) not in self._kept:
+            height, width = self.small.shape
+            place = (box[0] * width, box[1] * height, box[2] * width, box[3] * height)
+            levels = Image.fromarray(self.small.astype(np.uint8) * 255)
+            scaled = np.asarray(levels.resize(size, Image.Resampling.BILINEAR, box=place))
+            mask = (scaled > 127) & self.found
+            mask.flags.writeable = False
+            self._kept[size, box] = mask
+        return self._kept[size, box]
 
 
 def find_lesion(rgb: Image.Image) -> Lesion:

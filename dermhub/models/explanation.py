@@ -59,12 +59,20 @@ class Explanation:
 
     def layer(self, width: int) -> Image.Image:
         """Draw the heat map alone as an RGBA picture of that width, to lay over the image."""
+        return Image.fromarray(self.palette[self.levels(width)])
+
+    @property
+    def palette(self) -> NDArray[np.uint8]:
+        """The RGBA colours of `levels`, (256, 4); shared, so nobody writes into it."""
+        return heatmap.palette()
+
+    def levels(self, width: int) -> NDArray[np.uint8]:
+        """The heat map over the whole image at that width, (H, width), from 0 to 255."""
         scale = width / self.photo.size[0]
         size = (width, max(round(self.photo.size[1] * scale), 1))
         left, top, right, bottom = (edge * scale for edge in self.view)
-        return heatmap.heat_layer(
-            heatmap.to_frame(self.evidence, size, (left, top, right, min(bottom, size[1])))
-        )
+        view = (left, top, right, min(bottom, size[1]))
+        return heatmap.levels(heatmap.to_frame(self.evidence, size, view))
 
     @property
     def blank(self) -> bool:
