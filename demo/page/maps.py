@@ -18,7 +18,13 @@ from demo.reading import Reading
 from dermhub import Assessment, Explanation
 
 SHOWN_WIDTH = 640
-"""Width, in pixels, of the embedded photograph."""
+"""Width, in pixels, to which a photograph is scaled before it is embedded."""
+
+WIDE_ENOUGH = 480
+"""Width, in pixels, from which on a smaller photograph is embedded as it is.
+
+It is shown at most 420 wide (`answer.css`).
+"""
 
 HEAT_WIDTH, PAIR_WIDTH = 160, 64
 """Width, in pixels, of the map of a class and of a pair.
@@ -44,17 +50,21 @@ MOST = 0.5
 """Share of a map on the lesion from which on "most of it" lies there."""
 
 
-def shrunk(image: Image.Image, width: int = SHOWN_WIDTH) -> Image.Image:
-    """Scale a photograph to the width of the page.
+def shrunk(image: Image.Image) -> Image.Image:
+    """Scale a photograph to the width of the page, unless it has about that.
 
     A small one is enlarged, so that every answer looks the same.
     """
-    return image.resize(shown_size(image.size, width), Image.Resampling.BICUBIC)
+    size = shown_size(image.size)
+    return image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
 
 
-def shown_size(size: tuple[int, int], width: int = SHOWN_WIDTH) -> tuple[int, int]:
-    """Return the size (width, height) of a photograph on the page."""
-    return width, max(round(size[1] * width / size[0]), 1)
+def shown_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Return the size (width, height) at which a photograph of another size is embedded."""
+    width, height = size
+    if WIDE_ENOUGH <= width <= SHOWN_WIDTH:
+        return size
+    return SHOWN_WIDTH, max(round(height * SHOWN_WIDTH / width), 1)
 
 
 def photograph(reading: Reading) -> tuple[str, tuple[int, int]]:

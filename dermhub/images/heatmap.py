@@ -70,7 +70,7 @@ def to_frame(
 
 
 def levels(heatmap: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return the values of a heat map in [0, 1] as levels from 0 to 255, the places in `palette`."""
+    """Return the values in [0, 1] of a heat map as levels, 0 to 255, for `palette`."""
     return np.rint(heatmap * 255).astype(np.uint8)
 
 

@@ -77,6 +77,13 @@ def test_the_photograph_is_as_wide_as_every_other() -> None:
     assert size == opened(address).size == (640, 427)
 
 
+def test_a_photograph_of_about_the_width_is_not_scaled() -> None:
+    shown = {(479, 300): (640, 401), (480, 300): (480, 300), (640, 9): (640, 9), (641, 2): (640, 2)}
+    assert {size: maps.shown_size(size) for size in shown} == shown
+    image = Image.new("RGB", (600, 450))
+    assert maps.shrunk(image) is image
+
+
 def test_the_outline_runs_around_the_lesion() -> None:
     line = np.asarray(opened(maps.outline(reading())).convert("LA"))[..., 1] > 200
     # The lesion of the drawing, 20 x 20 of 60 x 40, from (20, 10) on, in a picture of 640 x 427.
