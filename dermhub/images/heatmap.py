@@ -84,7 +84,8 @@ def palette() -> NDArray[np.uint8]:
     # A linear blend of the two colours between which a value lies.
     stops = np.linspace(0, 1, len(COLOURS))
     channels = [np.interp(values, stops, channel) for channel in COLOURS.T]
-    return np.rint(np.stack([*channels, 255 * values], axis=1)).astype(np.uint8)
+    colours = np.rint(np.stack([*channels, 255 * values], axis=1))
+    return np.asarray(colours, np.uint8)
 
 
 def heat_layer(heatmap: NDArray[np.float32]) -> Image.Image:

@@ -201,4 +201,5 @@ def _central_square(size: tuple[int, int]) -> tuple[float, float, float, float]:
 def _laplacian(grey: NDArray[Any]) -> NDArray[Any]:
     """Return the four neighbours of each inner pixel less four times itself, (h - 2, w - 2)."""
     middle = grey[1:-1, 1:-1]
-    return grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * middle
+    around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
+    return np.asarray(around - 4 * middle)

@@ -286,7 +286,7 @@ def _extremes(values: Floats64) -> Floats64:
     ordered = np.partition(values, [*low, *(low + 1)], axis=2)
     # Between two values, in proportion, as np.percentile does it in far more time.
     between = ordered[..., low] * (low + 1 - places) + ordered[..., low + 1] * (places - low)
-    return between.transpose(0, 2, 1)
+    return np.asarray(between.transpose(0, 2, 1))
 
 
 def _rows(images: Floats32) -> Floats32:

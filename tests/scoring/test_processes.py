@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,12 +97,15 @@ def test_rows_are_those_of_threads(
     classifier = Classifier(tmp_path / "m.onnx")
     in_threads = list(image_folder.score_images(classifier, tmp_path, names, 2, 2))
     monkeypatch.setattr(image_folder, "PROCESSES_FROM", 5)
-    used = []
+    used: list[int] = []
     in_order = processes.in_order
-    monkeypatch.setattr(
-        processes, "in_order", lambda *given: used.append(given) or in_order(*given)
-    )
+
+    def watched(work: Any, items: Any, count: int) -> Any:
+        used.append(count)
+        return in_order(work, items, count)
+
+    monkeypatch.setattr(processes, "in_order", watched)
     in_processes = list(image_folder.score_images(classifier, tmp_path, names, 2, 2))
-    assert len(used) == 1
+    assert used == [2]
     assert in_processes == in_threads
     assert [row["image"] for rows in in_processes for row in rows] == names
