@@ -291,6 +291,8 @@ class Fit:
             sampler=distributed.rows(self.rows, self.steps),
             num_workers=self.handover.workers,
             collate_fn=self.handover.collate,
+            # On a GPU a step leaves the cores alone.
+            worker_init_fn=handover.step_aside if self.device.type == "cpu" else None,
         )
 
     def train_step(self, views: torch.Tensor, labels: torch.Tensor, step: int) -> torch.Tensor:
