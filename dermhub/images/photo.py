@@ -104,6 +104,11 @@ class Photo:
         )
 
     @property
+    def measured(self) -> bool:
+        """True where `quality` and `hashes` are there already."""
+        return "quality" in self._kept and "hashes" in self._kept
+
+    @property
     def lesion(self) -> Lesion:
         """The central lesion, found without a model."""
         return self.quality.lesion

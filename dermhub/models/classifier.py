@@ -211,23 +211,34 @@ class Classifier:
 
         It is measured beside the forward pass, which needs no Python.
         """
-        array = photo.array(self.config.input)
-        measuring = _measuring_threads().submit(self._concerns, photo)
-        logits, features = self.engine.forward(np.stack([array]))
-        (prediction,) = self._predictions(logits, features, [(array, measuring.result())])
-        return prediction, features
+        batch = np.stack([photo.array(self.config.input)])
+        measuring = None
+        if not photo.measured:
+            measuring = _measuring_threads().submit(self._concerns, photo)
+        logits, features = self.engine.forward(batch)
+        own = self._concerns(photo) if measuring is None else measuring.result()
+        return self._predictions(batch, logits, features, [own])[0], features
 
     def _answers(self, looked: Sequence[Looked]) -> list[Prediction]:
         """Classify at least one image as one batch."""
-        logits, features = self.engine.forward(np.stack([array for array, _ in looked]))
-        return self._predictions(logits, features, looked)
+        batch = np.stack([array for array, _ in looked])
+        logits, features = self.engine.forward(batch)
+        return self._predictions(batch, logits, features, [own for _, own in looked])
 
     def _predictions(
-        self, logits: Floats32, features: Floats32, looked: Sequence[Looked]
+        self,
+        batch: Floats32,
+        logits: Floats32,
+        features: Floats32,
+        own: Sequence[tuple[Concern, ...]],
     ) -> list[Prediction]:
-        """Make the predictions of a batch of its logits (N, C) and feature maps (N, K, h, w)."""
-        refusals = self._refusals(features, np.stack([array for array, _ in looked]))
-        concerns = [(*refusal, *own) for refusal, (_, own) in zip(refusals, looked, strict=True)]
+        """Make the predictions of a batch (N, 3, H, W).
+
+        `logits` are (N, C), `features` the feature maps (N, K, h, w), and `own` the concerns about
+        each photograph that need no model.
+        """
+        refusals = self._refusals(features, batch)
+        concerns = [(*refusal, *rest) for refusal, rest in zip(refusals, own, strict=True)]
         return models_prediction.of_logits(logits, self.config, concerns)
 
     def _refusals(self, maps: Floats32, batch: Floats32) -> list[tuple[Concern, ...]]:

@@ -83,7 +83,9 @@ def test_each_figure_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None
     assert drawn.array(InputSpec(64)) is first
     assert drawn.quality is drawn.quality
     assert drawn.lesion is drawn.quality.lesion
+    assert not drawn.measured
     assert drawn.hashes is drawn.hashes
+    assert drawn.measured
     assert sorted(calls) == ["hashes", "measure", "to_array"]
     # Only the last one is kept.
     assert drawn.array(InputSpec(48)).shape == (3, 48, 48)
