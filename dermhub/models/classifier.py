@@ -47,11 +47,11 @@ a processor's caches, and a tenth more time is needed.
 Several = list[ImageInput | Photo] | tuple[ImageInput | Photo, ...] | Iterator[ImageInput | Photo]
 """Several images, as `Classifier.predict` takes them."""
 
-Looked = tuple[Floats32, tuple[Concern, ...]]
-"""A photograph made ready: the input (3, size, size), and the concerns that need no model.
+Measured = tuple[tuple[Concern, ...], Floats32]
+"""Concerns about a photograph that need no model, and its statistics (36,) for the gate."""
 
-Its pixels need not stay in memory.
-"""
+Looked = tuple[Floats32, Measured]
+"""A photograph made ready, the input (3, size, size) first; its pixels need not stay in memory."""
 
 
 class Classifier:
@@ -199,53 +199,46 @@ class Classifier:
 
     def _look(self, photo: Photo) -> Looked:
         """Scale and measure a photograph."""
-        return photo.array(self.config.input), self._concerns(photo)
+        array = photo.array(self.config.input)
+        return array, self._measure(photo, array)
 
-    def _concerns(self, photo: Photo) -> tuple[Concern, ...]:
-        """Measure a photograph, and look it up among the images that the model has seen."""
+    def _measure(self, photo: Photo, array: Floats32) -> Measured:
+        """Measure a photograph and its input, and look it up among the images seen in training."""
         seen = self.seen.concerns(photo.hashes) if self.seen else ()
-        return (*seen, *quality.judge(photo.quality))
+        statistics = ood_gate.image_statistics(array[None], self.config.input)[0]
+        return (*seen, *quality.judge(photo.quality)), statistics
 
     def _answer(self, photo: Photo) -> tuple[Prediction, Floats32]:
         """Classify one photograph; also returns its feature maps (1, K, h, w).
 
         It is measured beside the forward pass, which needs no Python.
         """
-        batch = np.stack([photo.array(self.config.input)])
+        array = photo.array(self.config.input)
         measuring = None
         if not photo.measured:
-            measuring = _measuring_threads().submit(self._concerns, photo)
-        logits, features = self.engine.forward(batch)
-        own = self._concerns(photo) if measuring is None else measuring.result()
-        return self._predictions(batch, logits, features, [own])[0], features
+            measuring = _measuring_threads().submit(self._measure, photo, array)
+        logits, features = self.engine.forward(np.stack([array]))
+        measured = self._measure(photo, array) if measuring is None else measuring.result()
+        return self._predictions(logits, features, [measured])[0], features
 
     def _answers(self, looked: Sequence[Looked]) -> list[Prediction]:
         """Classify at least one image as one batch."""
-        batch = np.stack([array for array, _ in looked])
-        logits, features = self.engine.forward(batch)
-        return self._predictions(batch, logits, features, [own for _, own in looked])
+        logits, features = self.engine.forward(np.stack([array for array, _ in looked]))
+        return self._predictions(logits, features, [measured for _, measured in looked])
 
     def _predictions(
-        self,
-        batch: Floats32,
-        logits: Floats32,
-        features: Floats32,
-        own: Sequence[tuple[Concern, ...]],
+        self, logits: Floats32, features: Floats32, measured: Sequence[Measured]
     ) -> list[Prediction]:
-        """Make the predictions of a batch (N, 3, H, W).
-
-        `logits` are (N, C), `features` the feature maps (N, K, h, w), and `own` the concerns about
-        each photograph that need no model.
-        """
-        refusals = self._refusals(features, batch)
-        concerns = [(*refusal, *rest) for refusal, rest in zip(refusals, own, strict=True)]
+        """Make the predictions of a batch of its logits (N, C) and feature maps (N, K, h, w)."""
+        refusals = self._refusals(features, np.stack([statistics for _, statistics in measured]))
+        concerns = [(*refusal, *own) for refusal, (own, _) in zip(refusals, measured, strict=True)]
         return models_prediction.of_logits(logits, self.config, concerns)
 
-    def _refusals(self, maps: Floats32, batch: Floats32) -> list[tuple[Concern, ...]]:
-        """Ask the gate, if any, about images, by their feature maps and their inputs."""
+    def _refusals(self, maps: Floats32, statistics: Floats32) -> list[tuple[Concern, ...]]:
+        """Ask the gate, if any, about images, by their feature maps and their statistics."""
         if self.gate is None:
-            return [()] * len(batch)
-        return self.gate.concerns(maps, batch, self.config.input)
+            return [()] * len(maps)
+        return self.gate.concerns(maps, statistics)
 
     def _explanations(
         self, image: ImageInput | Photo, pairs: Sequence[tuple[str, str]]
