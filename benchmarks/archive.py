@@ -27,7 +27,7 @@ from typing import Any
 
 from running import ROOT, machine, process_memory
 
-BATCHES = (4, 8, 16, 32)
+BATCHES = (1, 4, 8, 16)
 LANES = "a lane for each core"
 THREADS = "all cores in one call"
 
@@ -40,24 +40,24 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=768, help="images of the folder in each round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--side", help="(used by itself)")
-    parser.add_argument("--batch", type=int, default=8, help="(used by itself)")
+    parser.add_argument("--batch", type=int, default=4, help="(used by itself)")
     options = parser.parse_args()
     if options.side:
         print(_side(options))
         return
     print(f"{machine()}\n")
     ways = [(threading, batch) for threading in (LANES, THREADS) for batch in BATCHES]
-    tried = {way: _ask(options, *way) for way in ways}
+    tried = {way: rate(options, *way) for way in ways}
     threading, batch = max(tried, key=lambda way: tried[way])
     print(
         f"The model alone is fastest with {threading} and batches of {batch}, of {len(tried)} ways "
         "that were tried.\n"
     )
-    sides = {"decode": 8, "prepare": 8, threading: batch, "score": 8}
+    sides = {"decode": 8, "prepare": 8, threading: batch, "score": 4}
     rates: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(options.rounds):
         for name, size in sides.items():
-            rates[name].append(_ask(options, name, size))
+            rates[name].append(rate(options, name, size))
     _table({name: statistics.median(every) for name, every in rates.items()}, threading)
     _whole(options)
 
@@ -76,15 +76,18 @@ def _table(rates: dict[str, float], model: str) -> None:
         "the model's forward pass, alone": rates[model],
         "bound of decoding and model": bound("decode"),
         "bound with image quality and seen-before": bound("prepare"),
-        "archive scoring (all of it, with gate, calibration and journal)": rates["score"],
+        "archive scoring in threads (all, with gate, calibration, journal)": rates["score"],
     }
     for name, rate in rows.items():
         ratio = f"{rates['score'] / rate:.2f}" if name.startswith("bound") else ""
         print(f"| {name} | {rate:.1f} | {ratio} |")
 
 
-def _ask(options: argparse.Namespace, side: str, batch: int) -> float:
-    """Measure a side in a process of its own: files a second."""
+def rate(options: argparse.Namespace, side: str, batch: int) -> float:
+    """Measure a side in a process of its own: files a second.
+
+    `options` holds the folder `data`, the `model`, and the number of `files`.
+    """
     command = [sys.executable, __file__, "--data", str(options.data), "--model", options.model]
     command += ["--files", str(options.files), "--side", side, "--batch", str(batch)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(_cores()) if side == THREADS else "1"}

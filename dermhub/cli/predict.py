@@ -69,7 +69,7 @@ def add_scoring(predict: argparse.ArgumentParser) -> None:
         "--shard", default="1/1", metavar="I/N", help="only the I-th of N parts; see merge"
     )
     archive.add_argument(
-        "--batch", type=int, default=8, help="images that the model takes at once (default: 8)"
+        "--batch", type=int, default=4, help="images that the model takes at once (default: 4)"
     )
     archive.add_argument(
         "--workers", type=int, default=0, help="images in work side by side (default: one a core)"

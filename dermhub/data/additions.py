@@ -20,6 +20,7 @@ from dermhub.data.sources import labels
 from dermhub.errors import DataError, Say, silent, some
 from dermhub.images import near_duplicates
 from dermhub.images.decode import to_rgb
+from dermhub.images.photo import Photo
 from dermhub.images.view import InputSpec, view_box
 from dermhub.tasks import Task
 
@@ -85,10 +86,10 @@ def _copies_of(held_out: pd.DataFrame, added: pd.DataFrame) -> pd.Series:
     """Mark the rows of `added` whose image is a near-duplicate of one of `held_out`."""
     # The hashes were made for images that a model has seen, and name the split of each; here they
     # hold those that it must not see, under the name of one split for all.
-    images = (to_rgb(path) for path in held_out["path"])
+    images = (Photo.open(path).working_copy for path in held_out["path"])
     splits = ["validation"] * len(held_out)
     forbidden = near_duplicates.build(images, list(held_out["image_id"]), splits)
-    hashes = (near_duplicates.hashes(to_rgb(path)) for path in added["path"])
+    hashes = (Photo.open(path).hashes for path in added["path"])
     copies = [forbidden.find(of_image) is not None for of_image in hashes]
     return pd.Series(copies, index=added.index)
 

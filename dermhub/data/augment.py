@@ -80,7 +80,9 @@ def random_colour(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArra
     contrast, saturation = rng.uniform(0.8, 1.2, size=2)
     # A third of an epoch's work on images was here. numpy is several times as fast on whole rows of
     # numbers and in place, so each colour becomes a plane of its own.
-    values = pixels.reshape(-1) * np.tile(gains.astype(np.float32), pixels.size // 3)
+    height, width, _ = pixels.shape
+    gains_of_row = np.tile(gains.astype(np.float32), width)
+    values = (pixels.reshape(height, -1) * gains_of_row).reshape(-1)
     mean = values.mean()
     planes: NDArray[np.float32] = np.ascontiguousarray(
         values.reshape(pixels.shape).transpose(2, 0, 1)

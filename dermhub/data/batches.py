@@ -10,7 +10,7 @@ import contextlib
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
@@ -47,17 +47,27 @@ def in_order(
         yield from map(work, items)
         return
     with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[Result]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) >= AHEAD * threads:
-                    yield waiting.popleft().result()
-            while waiting:
+        yield from ahead(pool, work, items, AHEAD * threads)
+
+
+def ahead(
+    pool: Executor, work: Callable[[Item], Result], items: Iterable[Item], most: int
+) -> Generator[Result]:
+    """Yield the result of `work`, done in a pool, for each item, in the order of the items.
+
+    At most `most` results are in work or wait to be taken.
+    """
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) >= most:
                 yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
 def map_batches(

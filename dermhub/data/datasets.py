@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from dermhub.data.augment import augment
@@ -23,7 +24,7 @@ class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
     position. The view at a position depends on `key`, which is (seed, epoch), and the position
     alone. `copies` are paths of sharper copies and the probability with which each takes its
     image's place (see `additions.substitution_probability`). `size`, `min_scale` and `randaugment`
-    are those of `augment`.
+    are those of `augment`. `decode` opens a file, by default anew each time.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
         key: tuple[int, int],
         copies: tuple[list[str], NDArray[np.float64]] | None = None,
         randaugment: int = 0,
+        decode: Callable[[str], Image.Image] = to_rgb,
     ) -> None:
         self.paths = paths
         self.targets = targets
@@ -47,6 +49,7 @@ class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
         self.key = key
         self.copies = copies
         self.randaugment = randaugment
+        self.decode = decode
 
     def __len__(self) -> int:
         return len(self.order)
@@ -59,7 +62,8 @@ class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
             sharper, probabilities = self.copies
             if rng.random() < probabilities[index]:
                 path = sharper[index]
-        view = augment(to_rgb(path), self.spec, self.size, self.min_scale, rng, self.randaugment)
+        rgb = self.decode(path)
+        view = augment(rgb, self.spec, self.size, self.min_scale, rng, self.randaugment)
         return torch.from_numpy(view), int(self.targets[index])
 
 

@@ -22,6 +22,9 @@ SHARED = "/dev/shm"
 AHEAD = 2
 """Batches that each process prepares before they are asked for, as DataLoader has it."""
 
+NICE = 10
+"""What processes that decode add to their niceness, from 0 to 19."""
+
 Batch = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
@@ -62,6 +65,16 @@ def choose(batch_bytes: int, workers: int, shared: str = SHARED) -> Handover:
         "they send their batches through pipes (docker run --shm-size=1g gives more)."
     )
     return Handover(workers, through_pipe, note)
+
+
+def step_aside(_worker: int) -> None:
+    """Let the process that trains have the cores first; run in each process that decodes.
+
+    All threads of a step wait for the one whose core is taken: on two cores an epoch took 6 % less
+    time. The next batches are decoded while the step leaves a core idle.
+    """
+    if sys.platform != "win32":
+        os.nice(NICE)
 
 
 def through_pipe(rows: Sequence[tuple[torch.Tensor, int]]) -> Batch:

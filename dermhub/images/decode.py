@@ -1,6 +1,7 @@
 """Decoding of anything that may be an image into an upright RGB image, within limits.
 
-Prediction, evaluation and training all decode here, so that they see the same pixels.
+Prediction, evaluation and training all decode here. Training sees the whole picture (`to_rgb`),
+prediction and evaluation a smaller one where that serves (`ImageFile.decode`).
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import io
 import os
 import warnings
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +42,9 @@ image would take a gigabyte.
 """
 
 QUARTER = 4
+
+DRAFTS = (8, 4, 2)
+"""Whole numbers by which the JPEG decoder divides width and height, in the frequency domain."""
 
 BAND = 32
 """Rows that are converted at one time."""
@@ -85,9 +91,18 @@ def to_rgb(image: ImageInput) -> Image.Image:
     if isinstance(image, np.ndarray):
         return _checked_size(_from_array(image), "the array")
     if isinstance(image, Image.Image):
-        return _decode(image, "the image")
+        return _decode(image, "the image").rgb
+    return open_file(image).decode().rgb
+
+
+def open_file(image: str | os.PathLike[str] | bytes) -> ImageFile:
+    """Read an image file, given by its path or its bytes, without decoding it.
+
+    Raises ImageError for anything else, and for a file that can't be opened, is too long, or is
+    known by its structure to be no usable image.
+    """
     if isinstance(image, bytes | bytearray):
-        return _open(bytes(image), "the uploaded data")
+        return ImageFile(bytes(image), "the uploaded data")
     if not isinstance(image, str | os.PathLike):
         raise ImageError(
             "Expected a path, the bytes of an image file, a PIL image or a uint8 array, got "
@@ -111,7 +126,93 @@ def to_rgb(image: ImageInput) -> Image.Image:
         ) from None
     with stream:
         content = stream.read(MAX_BYTES + 1)
-    return _open(content, str(path))
+    return ImageFile(content, str(path))
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded picture `rgb`, and the (width, height) that `to_rgb` would give it."""
+
+    rgb: Image.Image
+    size: tuple[int, int]
+
+
+class ImageFile:
+    """An image file in memory, whose content may be decoded several times, at several scales.
+
+    `name` is its name in messages. Raises ImageError for bytes whose structure shows that they are
+    no usable image; all other errors come with the decoding.
+    """
+
+    def __init__(self, content: bytes, name: str) -> None:
+        if not content:
+            raise ImageError(f"{name} is empty (0 bytes), expected an image file.")
+        if len(content) > MAX_BYTES:
+            raise ImageError(
+                f"{name} has more than the {MAX_BYTES // 1_000_000} MB that are accepted; scale "
+                "the image down or save it as JPEG."
+            )
+        try:
+            still = first_still(content)
+        except RefusedError as error:
+            raise ImageError(f"{name} {error}") from None
+        if still is None:
+            raise ImageError(_unreadable(content, name))
+        self._name = name
+        self._still = still
+        self._head = content[:HEAD]
+
+    def decode(self, least: int = 0) -> Decoded:
+        """Decode the picture, upright and in RGB.
+
+        With `least`, width and height may be divided by a whole number, the largest that leaves at
+        least `least` pixels to the short side. Where the decoder of JPEG divides by itself, in the
+        frequency domain, this is much faster than decoding all pixels. Raises ImageError as
+        `to_rgb` does.
+        """
+        if not self._is_whole:
+            raise ImageError(_damaged(self._name))
+        decoded = self._pixels(self._still.content, least)
+        turn = TURNS.get(self._still.orientation)
+        if turn is None:
+            return decoded
+        rgb = decoded.rgb.transpose(turn)
+        # Turns from 5 on swap width and height.
+        size = decoded.size[::-1] if self._still.orientation >= 5 else decoded.size
+        return Decoded(rgb, size)
+
+    @cached_property
+    def _is_whole(self) -> bool:
+        """False for a file without its end of which pixels depend on what stands there."""
+        versions = ((self._still.equal, True), (self._still.unequal, False))
+        if not any(content for content, _ in versions):
+            return True
+        whole = self._pixels(self._still.content).rgb
+        return all(
+            _same(self._pixels(content).rgb, whole) is same for content, same in versions if content
+        )
+
+    def _pixels(self, content: bytes, least: int = 0) -> Decoded:
+        """Decode a file of pixels alone, without its turn."""
+        try:
+            with warnings.catch_warnings():
+                # Pillow warns about sizes, which are checked before any decoding.
+                warnings.simplefilter("ignore")
+                with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                    return _decode(image, self._name, ours=True, least=least)
+        except UnidentifiedImageError:
+            kind = self._still.kind
+            raise ImageError(
+                f"{self._name} is {kind}." if kind else _unreadable(self._head, self._name)
+            ) from None
+        except Image.DecompressionBombError:
+            raise ImageError(_too_large(self._name)) from None
+        except ImageError:
+            raise
+        # Pillow's readers raise many kinds of error on damaged data (OSError, TypeError,
+        # SyntaxError, struct.error, ...).
+        except Exception:
+            raise ImageError(_damaged(self._name)) from None
 
 
 def _from_array(array: NDArray[np.uint8]) -> Image.Image:
@@ -126,53 +227,11 @@ def _from_array(array: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(array).convert("RGB")
 
 
-def _open(content: bytes, name: str) -> Image.Image:
-    """Decode the bytes of an image file; `name` is its name in messages."""
-    if not content:
-        raise ImageError(f"{name} is empty (0 bytes), expected an image file.")
-    if len(content) > MAX_BYTES:
-        raise ImageError(
-            f"{name} has more than the {MAX_BYTES // 1_000_000} MB that are accepted; scale the "
-            "image down or save it as JPEG."
-        )
-    try:
-        still = first_still(content)
-    except RefusedError as error:
-        raise ImageError(f"{name} {error}") from None
-    if still is None:
-        raise ImageError(_unreadable(content, name))
-    unreadable = f"{name} is {still.kind}." if still.kind else _unreadable(content, name)
-    image = _pixels(still.content, name, unreadable)
-    # A file without its end is whole if no pixel depends on what stands there.
-    for other, same in ((still.equal, True), (still.unequal, False)):
-        if other and _same(_pixels(other, name, unreadable), image) is not same:
-            raise ImageError(_damaged(name))
-    turn = TURNS.get(still.orientation)
-    return image if turn is None else image.transpose(turn)
+def _decode(image: Image.Image, name: str, ours: bool = False, least: int = 0) -> Decoded:
+    """Convert an opened image to upright RGB; see `ImageFile.decode` for `least`.
 
-
-def _pixels(content: bytes, name: str, unreadable: str) -> Image.Image:
-    """Decode a file of pixels alone; `unreadable` is said if nobody knows such a file."""
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns about sizes, which are checked before any decoding.
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                return _decode(image, name, ours=True)
-    except UnidentifiedImageError:
-        raise ImageError(unreadable) from None
-    except Image.DecompressionBombError:
-        raise ImageError(_too_large(name)) from None
-    except ImageError:
-        raise
-    # Pillow's readers raise many kinds of error on damaged data (OSError, TypeError, SyntaxError,
-    # struct.error, ...).
-    except Exception:
-        raise ImageError(_damaged(name)) from None
-
-
-def _decode(image: Image.Image, name: str, ours: bool = False) -> Image.Image:
-    """Convert an opened image to upright RGB; `ours`: nobody else holds it, so it needs no copy."""
+    `ours`: nobody else holds the image, so it needs no copy.
+    """
     _checked_size(image, name)
     _checked_format(image, name)
     try:
@@ -185,7 +244,11 @@ def _decode(image: Image.Image, name: str, ours: bool = False) -> Image.Image:
             raise ImageError(f"{name} {SEVERAL}")
         # Our own files have none.
         turn = None if ours else TURNS.get(image.getexif().get(ORIENTATION, 1))
-        if image.width * image.height > LARGE:
+        width, height = image.size
+        large = width * height > LARGE
+        size = (-(-width // QUARTER), -(-height // QUARTER)) if large else (width, height)
+        _draft(image, divisor(image.size, least))
+        if large and image.size == (width, height):
             rgb = _reduced(image)
         elif ours and image.mode == "RGB" and "transparency" not in image.info:
             # A copy would cost half as much as the decoding.
@@ -193,14 +256,36 @@ def _decode(image: Image.Image, name: str, ours: bool = False) -> Image.Image:
             rgb = image
         else:
             rgb = _in_bands(image)
+        rest = divisor(rgb.size, least)
+        if rest > 1:
+            rgb = rgb.reduce(rest)
         upright = rgb if turn is None else rgb.transpose(turn)
         # The file's own metadata (its turn, too) no longer describe this image.
         upright.info.clear()
-        return upright
+        return Decoded(upright, size)
     except ImageError:
         raise
     except Exception:
         raise ImageError(_damaged(name)) from None
+
+
+def divisor(size: tuple[int, int], least: int) -> int:
+    """Return the largest whole number by which to divide (width, height).
+
+    The short side keeps at least `least` pixels; with 0, nothing is divided.
+    """
+    return max(min(size) // least, 1) if least else 1
+
+
+def _draft(image: Image.Image, number: int) -> None:
+    """Have the JPEG decoder divide the sides by at most `number`; other formats stay as they are.
+
+    Sides are rounded up.
+    """
+    for step in DRAFTS:
+        if step <= number:
+            image.draft(None, (image.width // step, image.height // step))
+            return
 
 
 def _reduced(image: Image.Image) -> Image.Image:
@@ -208,11 +293,10 @@ def _reduced(image: Image.Image) -> Image.Image:
 
     There are never two whole images in memory.
     """
-    width, height = image.size
-    # The JPEG decoder reduces by itself, in the frequency domain. All other formats leave the size
-    # as it is and are reduced band by band.
-    image.draft(None, (width // QUARTER, height // QUARTER))
-    return _in_bands(image, QUARTER if image.size == (width, height) else 1)
+    size = image.size
+    # All formats but JPEG leave the size as it is and are reduced band by band.
+    _draft(image, QUARTER)
+    return _in_bands(image, QUARTER if image.size == size else 1)
 
 
 def _in_bands(image: Image.Image, step: int = 1) -> Image.Image:
@@ -289,6 +373,7 @@ def _checked_format(image: Image.Image, name: str) -> None:
 
 
 def _unreadable(content: bytes, name: str) -> str:
+    """Say what a file with this content, or these first bytes of it, is."""
     what = kind_of(content[:HEAD])
     if not what:
         return (

@@ -5,6 +5,8 @@ The class map comes from a model (`models.engines.base.Engine.class_maps`); here
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -61,21 +63,46 @@ def to_frame(
     if peak <= 0:
         return heat
     left, top, right, bottom = (round(edge) for edge in view)
-    small = Image.fromarray((evidence / peak).astype(np.float32))
-    part = np.asarray(small.resize((right - left, bottom - top), Image.Resampling.BICUBIC))
+    small = (evidence / peak).astype(np.float32)
+    rows, columns = small.shape
+    # Two small products, because an answer has dozens of maps.
+    part = _bicubic(rows, bottom - top) @ small @ _bicubic(columns, right - left).T
     heat[top:bottom, left:right] = np.clip(part, 0.0, 1.0)
     return heat
 
 
-def heat_layer(heatmap: NDArray[np.float32]) -> Image.Image:
-    """Colour a heat map (H, W) as an RGBA picture; strong evidence covers what lies below."""
+@functools.lru_cache(maxsize=64)
+def _bicubic(count: int, size: int) -> NDArray[np.float32]:
+    """Return the matrix (size, count) that scales `count` values to `size`, as Pillow does it.
+
+    It is shared, so nobody writes into it.
+    """
+    ones = Image.fromarray(np.eye(count, dtype=np.float32))
+    return np.asarray(ones.resize((size, count), Image.Resampling.BICUBIC)).T
+
+
+def levels(heatmap: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return the values in [0, 1] of a heat map as levels, 0 to 255, for `palette`."""
+    return np.rint(heatmap * 255).astype(np.uint8)
+
+
+@functools.cache
+def palette() -> NDArray[np.uint8]:
+    """Return the RGBA colours of the levels, (256, 4); shared, so nobody writes into it.
+
+    Strong evidence covers what lies below.
+    """
+    values = np.arange(256, dtype=np.float32) / 255
     # A linear blend of the two colours between which a value lies.
-    place = heatmap[..., None] * np.float32(len(COLOURS) - 1)
-    low = np.clip(place.astype(int), 0, len(COLOURS) - 2)
-    share = place - low
-    colour = COLOURS[low[..., 0]] * (1 - share) + COLOURS[low[..., 0] + 1] * share
-    pixels = np.concatenate([colour, heatmap[..., None] * 255], axis=2)
-    return Image.fromarray(np.rint(pixels).astype(np.uint8))
+    stops = np.linspace(0, 1, len(COLOURS))
+    channels = [np.interp(values, stops, channel) for channel in COLOURS.T]
+    colours = np.rint(np.stack([*channels, 255 * values], axis=1))
+    return np.asarray(colours, np.uint8)
+
+
+def heat_layer(heatmap: NDArray[np.float32]) -> Image.Image:
+    """Colour a heat map (H, W) as an RGBA picture; see `palette`."""
+    return Image.fromarray(palette()[levels(heatmap)])
 
 
 def heat_overlay(

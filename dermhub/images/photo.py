@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,17 +14,25 @@ from PIL import Image
 from dermhub import tensors
 from dermhub.arrays import Floats32
 from dermhub.images import near_duplicates, quality
-from dermhub.images.decode import ImageInput, to_rgb
+from dermhub.images.decode import ImageFile, ImageInput, divisor, open_file, to_rgb
 from dermhub.images.lesion import Lesion
 from dermhub.images.quality import Quality
 from dermhub.images.view import InputSpec, to_array
 
+SIDE = 224
+"""Pixels that the short side of a working copy has at least: the largest input of a shipped model.
+
+A HAM10000 original of 600 x 450 pixels is halved.
+"""
+
 Value = TypeVar("Value")
 
 
-@dataclass(frozen=True, eq=False)
 class Photo:
-    """A decoded, upright RGB photograph and its measurements.
+    """An upright RGB photograph and its measurements.
+
+    All who look at it, models and measurements, look at one small `working_copy`. The whole picture
+    (`rgb`) is decoded where somebody wants to see it.
 
     Each measurement is made when it is first asked for, and kept: two models that classify the same
     photo measure it once. Several threads may use the same photo. In a race both work out the same
@@ -37,22 +44,69 @@ class Photo:
         rgb: The upright picture in mode RGB. `Photo.open` makes a photo from anything else.
     """
 
-    rgb: Image.Image
-    _kept: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    def __init__(self, rgb: Image.Image) -> None:
+        self._file: ImageFile | None = None
+        self._kept: dict[str, Any] = {"rgb": rgb}
+        self.size = rgb.size
+        """(width, height) of `rgb`."""
+
+    def __repr__(self) -> str:
+        if "rgb" in self._kept:
+            return f"Photo(rgb={self._kept['rgb']!r})"
+        return f"Photo(size={self.size})"
 
     @classmethod
     def open(cls, image: ImageInput | Photo) -> Photo:
         """Decode a path, the bytes of an image file, a PIL image or an array.
 
-        A photo is returned as it is. Raises ImageError for anything that is no usable image; see
-        `decode.to_rgb` for what is accepted.
+        A photo is returned as it is. Of a file the bytes are kept, and the working copy is decoded.
+        Raises ImageError for anything that is no usable image; see `decode.to_rgb` for what is
+        accepted.
         """
-        return image if isinstance(image, Photo) else cls(to_rgb(image))
+        if isinstance(image, Photo):
+            return image
+        if isinstance(image, Image.Image | np.ndarray):
+            return cls(to_rgb(image))
+        file = open_file(image)
+        decoded = file.decode(SIDE)
+        photo = cls(decoded.rgb)
+        if decoded.rgb.size != decoded.size:
+            photo._kept = {"working_copy": decoded.rgb}
+            photo._file, photo.size = file, decoded.size
+        return photo
+
+    @property
+    def rgb(self) -> Image.Image:
+        """The whole picture, or a sixteenth of it above `decode.LARGE` pixels."""
+        return self._once("rgb", lambda: self._decoded(0))
+
+    @property
+    def working_copy(self) -> Image.Image:
+        """The picture divided by a whole number, so that its short side has some `SIDE` pixels.
+
+        It has at least `SIDE`, and less than twice as many, unless the picture itself is smaller.
+        """
+        return self._once("working_copy", lambda: self._decoded(SIDE))
+
+    def _decoded(self, least: int) -> Image.Image:
+        """Return a copy whose short side has at least `least` pixels; 0: the whole picture."""
+        if self._file is not None:
+            return self._file.decode(least).rgb
+        rgb: Image.Image = self._kept["rgb"]
+        number = divisor(rgb.size, least)
+        return rgb if number == 1 else rgb.reduce(number)
 
     @property
     def quality(self) -> Quality:
         """Sharpness, light, size and lesion; `quality.judge` turns them into concerns."""
-        return self._once("quality", lambda: quality.measure(self.rgb))
+        return self._once(
+            "quality", lambda: replace(quality.measure(self.working_copy), size=self.size)
+        )
+
+    @property
+    def measured(self) -> bool:
+        """True where `quality` and `hashes` are there already."""
+        return "quality" in self._kept and "hashes" in self._kept
 
     @property
     def lesion(self) -> Lesion:
@@ -62,13 +116,14 @@ class Photo:
     @property
     def hashes(self) -> NDArray[np.uint64]:
         """(Q, 6) perceptual hashes by which `SeenImages.find` looks the photo up."""
-        return self._once("hashes", lambda: near_duplicates.hashes(self.rgb))
+        return self._once("hashes", lambda: near_duplicates.hashes(self.working_copy))
 
     def array(self, spec: InputSpec) -> Floats32:
         """The photo as a model sees it, (3, size, size) float32; see `view.to_array`.
 
-        It is kept for the last `spec`, so that models with equal ones share it, and can't be
-        written into.
+        It is made of the working copy, and for a model of larger input of a copy that serves it. It
+        is kept for the last `spec`, so that models with equal ones share it, and can't be written
+        into.
         """
         arrays_of_whole: dict[InputSpec, Floats32] = self._kept.get("arrays_of_whole", {})
         if spec in arrays_of_whole:
@@ -76,7 +131,8 @@ class Photo:
         kept: tuple[InputSpec, Floats32] | None = self._kept.get("array")
         if kept is not None and kept[0] == spec:
             return kept[1]
-        array = to_array(self.rgb, spec)
+        serves = spec.size <= SIDE or self.working_copy.size == self.size
+        array = to_array(self.working_copy if serves else self._decoded(spec.size), spec)
         array.flags.writeable = False
         # Both in one step: another thread must not meet the array of another specification.
         self._kept["array"] = (spec, array)
@@ -89,14 +145,12 @@ class Photo:
         hashes, and the arrays for `specs`, are those of the whole photograph, so that a model gives
         the same answer to it.
         """
-        factor = -(-max(self.rgb.size) // longest)
-        with ThreadPoolExecutor(1) as pool:
-            # A second thread does not pay for a small photo.
-            measuring = pool.submit(lambda: self.quality) if factor > 1 else None
-            arrays = {spec: self.array(spec) for spec in specs}
-            small = Photo(self.rgb if factor == 1 else self.rgb.reduce(factor))
-            measured = measuring.result() if measuring else self.quality
-        small._kept.update(quality=measured, hashes=self.hashes, arrays_of_whole=arrays)
+        number = -(-max(self.size) // longest)
+        # One pixel less, because `size` is rounded up where the picture was reduced to a sixteenth.
+        picture = self.rgb if number == 1 else self._decoded((min(self.size) - 1) // number)
+        small = Photo(picture)
+        arrays = {spec: self.array(spec) for spec in specs}
+        small._kept.update(quality=self.quality, hashes=self.hashes, arrays_of_whole=arrays)
         return small
 
     def to_bytes(self) -> bytes:

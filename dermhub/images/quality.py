@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from dermhub.arrays import Floats64
 from dermhub.images import lesion as images_lesion
 from dermhub.images.concern import Concern
 from dermhub.images.lesion import Lesion
@@ -84,15 +85,20 @@ def measure(rgb: Image.Image) -> Quality:
     """Measure an upright RGB image."""
     pixels = images_lesion.thumbnail(rgb)
     lesion = images_lesion.segment(pixels)
-    inside = pixels[~lesion.surround] if not lesion.surround.all() else pixels.reshape(-1, 3)
-    luminance = inside @ np.array([0.299, 0.587, 0.114])
+    inside = pixels.reshape(-1, 3)
+    if not lesion.surround.all():
+        inside = inside.compress(~lesion.surround.ravel(), axis=0)
+    red, green, blue = np.ascontiguousarray(inside.T)
+    luminance = red * 0.299 + green * 0.587 + blue * 0.114
     # Two channels reach a level where the middle one of the three does.
-    middle_channel = np.sort(inside, axis=1)[:, 1]
+    middle = np.maximum(np.minimum(red, green), np.minimum(np.maximum(red, green), blue))
+    # Faster than np.percentile, which also weighs two neighbours.
+    place = round(0.95 * (len(luminance) - 1))
     return Quality(
         size=rgb.size,
         sharpness=sharpness(rgb),
-        lightest=float(np.percentile(luminance, 95)),
-        burnt=float((middle_channel >= WHITE).mean()),
+        lightest=float(np.partition(luminance, place)[place]),
+        burnt=float((middle >= WHITE).mean()),
         surround=float(lesion.surround.mean()),
         lesion=lesion,
     )
@@ -108,11 +114,15 @@ def sharpness(rgb: Image.Image) -> float:
     # A small image is not enlarged, which would blur it.
     side = min(*rgb.size, SIDE)
     box = _central_square(rgb.size)
-    small = rgb.resize((side, side), Image.Resampling.BICUBIC, box=box, reducing_gap=2.0)
-    grey = np.asarray(small.convert("L"), np.float64)
+    # Grey first: one channel takes a third of the time of three.
+    small = rgb.convert("L").resize(
+        (side, side), Image.Resampling.BICUBIC, box=box, reducing_gap=2.0
+    )
+    grey = np.asarray(small, np.float32)
     down = grey[2:, 1:-1] - grey[:-2, 1:-1]
     across = grey[1:-1, 2:] - grey[1:-1, :-2]
-    gradient = np.hypot(down, across) / 2
+    # Squares of whole numbers up to 255 are exact. np.hypot takes four times as long.
+    gradient = np.sqrt(down * down + across * across) / 2
     # Half a level more, so that an image without any structure is not sharp.
     return float(np.abs(_laplacian(grey)).mean() / (gradient.mean() + 0.5))
 
@@ -188,7 +198,8 @@ def _central_square(size: tuple[int, int]) -> tuple[float, float, float, float]:
     return left, top, left + side, top + side
 
 
-def _laplacian(grey: Floats64) -> Floats64:
+def _laplacian(grey: NDArray[Any]) -> NDArray[Any]:
     """Return the four neighbours of each inner pixel less four times itself, (h - 2, w - 2)."""
     middle = grey[1:-1, 1:-1]
-    return grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * middle
+    around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
+    return np.asarray(around - 4 * middle)

@@ -22,7 +22,7 @@ from dermhub.images import near_duplicates, quality
 from dermhub.images.concern import Concern
 from dermhub.images.decode import ImageInput
 from dermhub.images.photo import Photo
-from dermhub.images.view import to_array, view_box
+from dermhub.images.view import view_box
 from dermhub.layout import GRAPH
 from dermhub.models import ood_gate
 from dermhub.models import prediction as models_prediction
@@ -38,21 +38,21 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import nn
 
-BATCH = 8
+BATCH = 4
 """Images that a model takes at once, here and wherever many images are run through it.
 
-In larger batches a layer's maps pass 32 MB, and from there on glibc asks the system for new memory
-each time.
+Of batches from 1 to 8, all up to 4 are about equally fast. With 8 the maps of a layer no longer fit
+a processor's caches, and a tenth more time is needed.
 """
-
-LARGE = 2_000_000
-"""Pixels from which on a photograph is measured in a second thread while it is scaled."""
 
 Several = list[ImageInput | Photo] | tuple[ImageInput | Photo, ...] | Iterator[ImageInput | Photo]
 """Several images, as `Classifier.predict` takes them."""
 
-Looked = tuple[Floats32, tuple[Concern, ...], str]
-"""A photograph made ready: the input (3, size, size), the concerns that need no model, its path.
+Measured = tuple[tuple[Concern, ...], Floats32]
+"""Concerns about a photograph that need no model, and its statistics (36,) for the gate."""
+
+Looked = tuple[Floats32, Measured, str]
+"""A photograph made ready: the input (3, size, size), its measurements, its path.
 
 Its pixels need not stay in memory.
 """
@@ -160,13 +160,23 @@ class Classifier:
         """
         _check_batch(batch)
         if not isinstance(image, list | tuple | Iterator):
-            return self._answers([self._open_and_look(image)])[0][0]
+            return self._answer(Photo.open(image), _path(image))[0]
         images = iter(image)
+
+        def look() -> list[Looked]:
+            # `map` lets go of an image before it takes the next, so that of each photograph only
+            # the input, the measurements and the path stay in memory.
+            return list(map(self._open_and_look, islice(images, batch)))
+
         predictions = Predictions()
-        # `map` lets go of an image before it takes the next, so that of each photograph only the
-        # input and the concerns stay in memory.
-        while looked := list(map(self._open_and_look, islice(images, batch))):
-            predictions += self._answers(looked)[0]
+        # The next images are decoded and measured beside the forward pass of these. The thread is
+        # this call's own, because an iterator may ask a model itself.
+        with ThreadPoolExecutor(1) as pool:
+            looked = look()
+            while looked:
+                following = pool.submit(look)
+                predictions += self._answers(looked)
+                looked = following.result()
         return predictions
 
     def explain(
@@ -235,47 +245,59 @@ class Classifier:
         """Return the raw logits of RGB images, before temperature and softmax: (N, C)."""
         if not images:
             return np.zeros((0, len(self.classes)), np.float32)
-        batch = np.stack([to_array(rgb, self.config.input) for rgb in images])
+        batch = np.stack([Photo(rgb).array(self.config.input) for rgb in images])
         logits, _ = self.engine.forward(batch)
         return logits
 
     def _open_and_look(self, image: ImageInput | Photo) -> Looked:
-        return self._look(Photo.open(image), _path(image))
+        """Decode, scale and measure a photograph."""
+        photo = Photo.open(image)
+        array = photo.array(self.config.input)
+        return array, self._measure(photo, array), _path(image)
 
-    def _look(self, photo: Photo, path: str = "") -> Looked:
-        """Scale and measure a photograph."""
-        if photo.rgb.width * photo.rgb.height < LARGE:
-            # A second thread would not pay: PyTorch's own threads keep the other cores busy for
-            # some milliseconds after each answer.
-            array = photo.array(self.config.input)
-            measured = photo.quality
-        else:
-            with ThreadPoolExecutor(1) as pool:
-                measuring = pool.submit(lambda: photo.quality)
-                array = photo.array(self.config.input)
-                measured = measuring.result()
+    def _measure(self, photo: Photo, array: Floats32) -> Measured:
+        """Measure a photograph and its input, and look it up among the images seen in training."""
         seen = self.seen.concerns(photo.hashes) if self.seen else ()
-        return array, (*seen, *quality.judge(measured)), path
+        statistics = ood_gate.image_statistics(array[None], self.config.input)[0]
+        return (*seen, *quality.judge(photo.quality)), statistics
 
-    def _answers(self, looked: Sequence[Looked]) -> tuple[list[Prediction], Floats32]:
-        """Classify at least one image as one batch; also returns feature maps (N, K, h, w)."""
-        batch = np.stack([array for array, _, _ in looked])
-        logits, features = self.engine.forward(batch)
-        concerns = [
-            (*self._gate_concerns(maps, array), *of_photo)
-            for maps, (array, of_photo, _) in zip(features, looked, strict=True)
-        ]
-        point = self.operating_point
-        answers = models_prediction.of_logits(logits, self.config, concerns, point)
-        named = [
-            dataclasses.replace(answer, image=path)
-            for answer, (_, _, path) in zip(answers, looked, strict=True)
-        ]
-        return named, features
+    def _answer(self, photo: Photo, path: str = "") -> tuple[Prediction, Floats32]:
+        """Classify one photograph; also returns its feature maps (1, K, h, w).
 
-    def _gate_concerns(self, maps: Floats32, array: Floats32) -> tuple[Concern, ...]:
-        """Ask the gate, if any, about an image, by its feature maps and its input."""
-        return self.gate.concerns(maps, array, self.config.input) if self.gate else ()
+        It is measured beside the forward pass, which needs no Python.
+        """
+        array = photo.array(self.config.input)
+        measuring = None
+        if not photo.measured:
+            measuring = _measuring_threads().submit(self._measure, photo, array)
+        logits, features = self.engine.forward(np.stack([array]))
+        measured = self._measure(photo, array) if measuring is None else measuring.result()
+        (prediction,) = self._predictions(logits, features, [measured])
+        return dataclasses.replace(prediction, image=path), features
+
+    def _answers(self, looked: Sequence[Looked]) -> list[Prediction]:
+        """Classify at least one image as one batch."""
+        inputs, measured, paths = zip(*looked, strict=True)
+        logits, features = self.engine.forward(np.stack(inputs))
+        predictions = self._predictions(logits, features, measured)
+        return [
+            dataclasses.replace(prediction, image=path)
+            for prediction, path in zip(predictions, paths, strict=True)
+        ]
+
+    def _predictions(
+        self, logits: Floats32, features: Floats32, measured: Sequence[Measured]
+    ) -> list[Prediction]:
+        """Make the predictions of a batch of its logits (N, C) and feature maps (N, K, h, w)."""
+        refusals = self._refusals(features, np.stack([statistics for _, statistics in measured]))
+        concerns = [(*refusal, *own) for refusal, (own, _) in zip(refusals, measured, strict=True)]
+        return models_prediction.of_logits(logits, self.config, concerns, self.operating_point)
+
+    def _refusals(self, maps: Floats32, statistics: Floats32) -> list[tuple[Concern, ...]]:
+        """Ask the gate, if any, about images, by their feature maps and their statistics."""
+        if self.gate is None:
+            return [()] * len(maps)
+        return self.gate.concerns(maps, statistics)
 
     def _explanations(
         self, image: ImageInput | Photo, pairs: Sequence[tuple[str, str]]
@@ -285,7 +307,7 @@ class Classifier:
         An empty target stands for the predicted class, an empty `versus` for no contrast.
         """
         photo = Photo.open(image)
-        (prediction,), features = self._answers([self._look(photo, _path(image))])
+        prediction, features = self._answer(photo, _path(image))
         pairs = [(target or prediction.label, versus) for target, versus in pairs]
         # Directions in logit space: one-hot, or the difference of two one-hot vectors.
         directions = np.zeros((len(pairs), len(self.classes)), np.float32)
@@ -294,9 +316,9 @@ class Classifier:
             if versus:
                 direction[self._index(versus)] -= 1
         maps = self.engine.class_maps(features, directions)[0]
-        view = view_box(photo.rgb.size, self.config.input)
+        view = view_box(photo.size, self.config.input)
         return [
-            Explanation(prediction, *pair, evidence, photo.rgb, view, photo.lesion)
+            Explanation(prediction, *pair, evidence, photo, view, photo.lesion)
             for pair, evidence in zip(pairs, maps, strict=True)
         ]
 
@@ -318,6 +340,17 @@ def _check_batch(batch: int) -> None:
 def _path(image: ImageInput | Photo) -> str:
     """Return the path of an image that was given as one, else ""."""
     return str(image) if isinstance(image, str | os.PathLike) else ""
+
+
+@functools.cache
+def _measuring_threads() -> ThreadPoolExecutor:
+    """Return the threads that measure photographs beside forward passes, for all classifiers.
+
+    To start one for each photograph would take as long as is saved.
+    """
+    # The threads of a process are not there in its fork.
+    os.register_at_fork(after_in_child=_measuring_threads.cache_clear)
+    return ThreadPoolExecutor(os.cpu_count() or 1, "measuring")
 
 
 def check_files(path: Path) -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 from dermhub.arrays import Mask
 from dermhub.images import heatmap
 from dermhub.images.lesion import Lesion
+from dermhub.images.photo import Photo
 from dermhub.models.prediction import Prediction
 
 WHOLE = 0.95
@@ -26,7 +27,7 @@ class Explanation:
     """A Grad-CAM map: the places in an image where a model found evidence for a class.
 
     `evidence` is the class map (h, w), at least 0, over the box `view` (left, top, right, bottom)
-    of the upright RGB `image`. `versus` is the class that `target` was contrasted with, or "".
+    of the picture of `photo`. `versus` is the class that `target` was contrasted with, or "".
     `lesion` was segmented without the model; it judges the map (`verdict`).
     """
 
@@ -34,9 +35,14 @@ class Explanation:
     target: str
     versus: str
     evidence: NDArray[np.float32]
-    image: Image.Image
+    photo: Photo
     view: tuple[float, float, float, float]
     lesion: Lesion
+
+    @property
+    def image(self) -> Image.Image:
+        """The upright RGB picture, decoded when it is first asked for."""
+        return self.photo.rgb
 
     @property
     def heatmap(self) -> NDArray[np.float32]:
@@ -44,7 +50,7 @@ class Explanation:
 
         1 is the strongest evidence; 0 lies where there is none or the model did not look.
         """
-        return heatmap.to_frame(self.evidence, self.image.size, self.view)
+        return heatmap.to_frame(self.evidence, self.photo.size, self.view)
 
     @property
     def overlay(self) -> Image.Image:
@@ -53,12 +59,20 @@ class Explanation:
 
     def layer(self, width: int) -> Image.Image:
         """Draw the heat map alone as an RGBA picture of that width, to lay over the image."""
-        scale = width / self.image.width
-        size = (width, max(round(self.image.height * scale), 1))
+        return Image.fromarray(self.palette[self.levels(width)])
+
+    @property
+    def palette(self) -> NDArray[np.uint8]:
+        """The RGBA colours of `levels`, (256, 4); shared, so nobody writes into it."""
+        return heatmap.palette()
+
+    def levels(self, width: int) -> NDArray[np.uint8]:
+        """The heat map over the whole image at that width, (H, width), from 0 to 255."""
+        scale = width / self.photo.size[0]
+        size = (width, max(round(self.photo.size[1] * scale), 1))
         left, top, right, bottom = (edge * scale for edge in self.view)
-        return heatmap.heat_layer(
-            heatmap.to_frame(self.evidence, size, (left, top, right, min(bottom, size[1])))
-        )
+        view = (left, top, right, min(bottom, size[1]))
+        return heatmap.levels(heatmap.to_frame(self.evidence, size, view))
 
     @property
     def blank(self) -> bool:
@@ -120,7 +134,7 @@ class Explanation:
     @cached_property
     def _lesion_seen(self) -> Mask:
         """The lesion's mask over the view, (GRID, GRID)."""
-        width, height = self.image.size
+        width, height = self.photo.size
         left, top, right, bottom = self.view
         shares = (left / width, top / height, right / width, bottom / height)
         return self.lesion.over((heatmap.GRID, heatmap.GRID), shares)

@@ -18,7 +18,7 @@ from dermhub.arrays import Floats32
 from dermhub.data import partition, tables
 from dermhub.evaluation import calibration
 from dermhub.images import near_duplicates
-from dermhub.images.decode import to_rgb
+from dermhub.images.photo import Photo
 from dermhub.layout import GRAPH, OOD_GATE, SEEN
 from dermhub.models import conformal, export, ood_gate, prediction
 from dermhub.models.config import ModelConfig
@@ -86,7 +86,7 @@ def fit(
     content of each file.
     """
     learnt = table[table["split"] != "test"]
-    images = (to_rgb(path) for path in learnt["path"])
+    images = (Photo.open(path).working_copy for path in learnt["path"])
     seen = near_duplicates.build(images, list(learnt["image_id"]), list(learnt["split"]))
     validation = table[table["split"] == "validation"]
     malignant = is_malignant(validation, config.task)

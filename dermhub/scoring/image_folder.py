@@ -1,8 +1,8 @@
 """Scoring of a whole folder in parallel lanes, with rows that survive a killed process.
 
-Each lane is a thread that takes a batch, decodes it and runs the model on it with a single thread,
-so that a lane decodes while another computes, and no core waits for another. Pillow, PyTorch and
-ONNX Runtime release Python's lock meanwhile.
+Each lane takes a batch, decodes it and runs the model on it with a single thread, so that a lane
+decodes while another computes, and no core waits for another. Lanes are threads, and for many files
+processes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
@@ -26,13 +27,21 @@ from dermhub.images.decode import MIN_SIDE
 from dermhub.images.photo import Photo
 from dermhub.models import prediction
 from dermhub.models.classifier import Classifier
-from dermhub.scoring import results, resumable_csv, stale_rows
+from dermhub.models.engines.onnx_runtime import OnnxEngine
+from dermhub.scoring import processes, results, resumable_csv, stale_rows
 from dermhub.scoring.results import ERROR, RunManifest
 from dermhub.scoring.resumable_csv import ResumableCsv
 from dermhub.scoring.stale_rows import CHECK
 
 EVERY = 0.5
 """Seconds between two updates of the progress on a terminal; elsewhere twenty times as many."""
+
+PROCESSES_FROM = 1000
+"""Files from which on lanes are processes: these save the second that they take to start.
+
+They serve ONNX Runtime on the CPU alone. With PyTorch a process takes several times the memory, and the larger
+models compute for so long that Python's lock matters little.
+"""
 
 Row = dict[str, Any]
 """Column -> value, as `prediction.to_row` makes it, or the name and the error of a bad file."""
@@ -178,14 +187,16 @@ def score_images(
     """Yield the rows of the files, a batch at a time and in their order.
 
     `starts` are the places of the batches' first files, by default of all. At most `batches.AHEAD`
-    batches per lane are in memory.
+    batches per lane are in memory. Raises ConfigError where the process of a lane is ended.
     """
-
-    def score(start: int) -> list[Row]:
-        return score_batch(classifier, folder, chosen[start : start + batch], batch)
-
     every = range(0, len(chosen), batch) if starts is None else starts
-    return batches.in_order(score, every, lanes)
+    names = (chosen[start : start + batch] for start in every)
+    score = partial(score_batch, classifier, folder, size=batch)
+    many = lanes > 1 and len(every) * batch >= PROCESSES_FROM
+    on_cpu = classifier.engine.runtime == OnnxEngine.runtime and classifier.device == "cpu"
+    if many and on_cpu and processes.available():
+        return processes.in_order(score, names, lanes)
+    return batches.in_order(score, names, lanes)
 
 
 def score_batch(

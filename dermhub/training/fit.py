@@ -25,8 +25,10 @@ from tqdm import tqdm
 from dermhub import files
 from dermhub.data import additions, batches, datasets, handover, tables
 from dermhub.data.datasets import one_sentence
+from dermhub.data.decoded import decoded_images
 from dermhub.errors import ConfigError, DataError
 from dermhub.evaluation import calibration, metrics
+from dermhub.images.decode import to_rgb
 from dermhub.images.view import InputSpec
 from dermhub.models import backbone, prediction
 from dermhub.tasks import TASKS
@@ -157,6 +159,9 @@ class Fit:
                 list(self.train[additions.SHARPER]),
                 additions.substitution_probability(self.train),
             )
+        sharper = self.copies[0] if self.copies else []
+        paths = [path for path in (*self.train["path"], *sharper) if path]
+        self.decoded = decoded_images(paths, distributed.world())
         self.rows = min(config.batch_size, len(self.train))
         self.steps = len(self.train) // self.rows
         distributed.check_rows(self.rows)
@@ -277,6 +282,7 @@ class Fit:
             key,
             self.copies,
             config.randaugment,
+            to_rgb if self.decoded is None else self.decoded.open,
         )
         return DataLoader(
             images,
@@ -284,6 +290,8 @@ class Fit:
             sampler=distributed.rows(self.rows, self.steps),
             num_workers=self.handover.workers,
             collate_fn=self.handover.collate,
+            # On a GPU a step leaves the cores alone.
+            worker_init_fn=handover.step_aside if self.device.type == "cpu" else None,
         )
 
     def train_step(self, views: torch.Tensor, labels: torch.Tensor, step: int) -> torch.Tensor:

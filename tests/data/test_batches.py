@@ -23,7 +23,7 @@ from tests.support.tiny import TINY_SPEC
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Nineteen drawn images: two batches of eight, and three more. Read only."""
+    """Nineteen drawn images: four batches of four, and three more. Read only."""
     folder = tmp_path_factory.mktemp("batches")
     for number in range(19):
         draw(number, (48 + number, 40)).save(folder / f"{number:02d}.png")
@@ -59,7 +59,7 @@ def test_no_more_is_done_than_is_taken() -> None:
 
 
 @pytest.mark.parametrize("threads", [0, 2])
-def test_batches_are_of_eight_and_hold_what_predict_sees(paths: list[str], threads: int) -> None:
+def test_batches_are_of_four_and_hold_what_predict_sees(paths: list[str], threads: int) -> None:
     caller = threading.get_ident()
     threads_of_views, threads_of_answers = set(), set()
 
@@ -72,7 +72,7 @@ def test_batches_are_of_eight_and_hold_what_predict_sees(paths: list[str], threa
         return views
 
     found = batches.map_batches(answer, paths, view, threads)
-    assert [len(views) for views in found] == [8, 8, 3]
+    assert [len(views) for views in found] == [4, 4, 4, 4, 3]
     assert [one for views in found for one in views] == [(n, 48 + n) for n in range(19)]
     assert threads_of_answers == {caller}
     assert (caller in threads_of_views) == (threads == 0)

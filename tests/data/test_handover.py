@@ -16,6 +16,16 @@ from dermhub.data.datasets import one_sentence
 from dermhub.errors import ConfigError
 
 
+class Niceness(Dataset[int]):
+    """The niceness of the process that is asked."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        return os.nice(0)
+
+
 class Numbers(Dataset[tuple[torch.Tensor, int]]):
     """Six views of 2 x 2 pixels, with their numbers as labels."""
 
@@ -94,3 +104,8 @@ def test_a_process_that_is_ended_is_one_sentence() -> None:
 def test_an_error_in_our_own_code_stays_what_it_is() -> None:
     with pytest.raises(ZeroDivisionError):
         list(one_sentence(DataLoader(Fails(), 1, num_workers=1)))
+
+
+def test_a_process_that_decodes_steps_aside() -> None:
+    loader = DataLoader(Niceness(), None, num_workers=1, worker_init_fn=handover.step_aside)
+    assert list(loader) == [min(os.nice(0) + 10, 19)]

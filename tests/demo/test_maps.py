@@ -14,6 +14,7 @@ from demo.page import maps
 from demo.page.view import ClassMap
 from demo.reading import Reading
 from dermhub.images.drawn_lesions import draw
+from dermhub.images.photo import Photo
 from dermhub.models.explanation import Explanation
 from tests.support.readings import SEVEN, reading, shares
 
@@ -105,12 +106,19 @@ def resized(given: Reading, size: tuple[int, int]) -> Reading:
     """A reading of an image of another size, all of which its models saw."""
 
     def of_size(each: Explanation) -> Explanation:
-        return replace(each, image=draw(3, size, 0.5), view=(0, 0, *size))
+        return replace(each, photo=Photo(draw(3, size, 0.5)), view=(0, 0, *size))
 
     return Reading(
         {key: of_size(each) for key, each in given.binary.items()},
         {key: of_size(each) for key, each in given.lesion.items()},
     )
+
+
+def test_a_photograph_of_about_the_width_is_not_scaled() -> None:
+    shown = {(479, 300): (640, 401), (480, 300): (480, 300), (640, 9): (640, 9), (641, 2): (640, 2)}
+    assert {size: maps.shown_size(size) for size in shown} == shown
+    image = Image.new("RGB", (600, 450))
+    assert maps.shrunk(image) is image
 
 
 def test_the_outline_runs_around_the_lesion() -> None:

@@ -123,7 +123,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         monkeypatch.setattr(module, name, wrapped)
 
-    counting(photo_module, "to_rgb")
+    counting(photo_module, "open_file")
     counting(photo_module, "to_array")
     counting(quality, "measure")
     return calls
@@ -135,16 +135,16 @@ def test_both_models_share_one_look_at_an_upload(
     assert pair.binary.config.input == pair.lesion.config.input
     content = photo.read_bytes()
     read(pair, content)
-    assert counted == {"to_rgb": 1, "to_array": 1, "measure": 1}
+    assert counted == {"open_file": 1, "to_array": 1, "measure": 1}
     counted.clear()
     record(pair, content)
-    assert counted == {"to_rgb": 1, "to_array": 1, "measure": 1}
+    assert counted == {"open_file": 1, "to_array": 1, "measure": 1}
 
 
 def test_each_variant_is_looked_at_once(pair: Pair, photo: Path, counted: Counter[str]) -> None:
     # The image itself and ten variants, by both models.
     stability.trials(pair, photo.read_bytes())
-    assert counted == {"to_rgb": 1, "to_array": 11, "measure": 11}
+    assert counted == {"open_file": 1, "to_array": 11, "measure": 11}
 
 
 def trial(name: str, **malignant: float) -> Trial:

@@ -18,6 +18,7 @@ from dermhub.images.decode import to_rgb
 from dermhub.images.drawn_lesions import draw
 from dermhub.images.photo import Photo
 from dermhub.images.view import InputSpec, to_array
+from tests.support import odd_files
 
 
 def jpeg(image: Image.Image) -> bytes:
@@ -82,7 +83,9 @@ def test_each_figure_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None
     assert drawn.array(InputSpec(64)) is first
     assert drawn.quality is drawn.quality
     assert drawn.lesion is drawn.quality.lesion
+    assert not drawn.measured
     assert drawn.hashes is drawn.hashes
+    assert drawn.measured
     assert sorted(calls) == ["hashes", "measure", "to_array"]
     # Only the last one is kept.
     assert drawn.array(InputSpec(48)).shape == (3, 48, 48)
@@ -148,15 +151,80 @@ def test_a_reduced_photo_has_the_measurements_of_the_whole(
     size: tuple[int, int], reduced: tuple[int, int]
 ) -> None:
     rgb, specs = draw(3, (200, 150), 0.8).resize(size), [InputSpec(64), InputSpec(48, "squash")]
-    small = Photo(rgb).reduced(640, specs)
+    whole = Photo(rgb)
+    small = whole.reduced(640, specs)
     assert small.rgb.size == reduced
     assert small.quality.size == size
-    assert small.quality.sharpness == quality.measure(rgb).sharpness
-    assert np.array_equal(small.hashes, near_duplicates.hashes(rgb))
+    assert small.quality.sharpness == whole.quality.sharpness
+    assert np.array_equal(small.hashes, whole.hashes)
     for spec in specs:
-        assert np.array_equal(small.array(spec), to_array(rgb, spec))
-    # Of another specification, it is made of the picture that is left.
-    assert np.array_equal(small.array(InputSpec(32)), to_array(small.rgb, InputSpec(32)))
+        assert np.array_equal(small.array(spec), whole.array(spec))
+    # Of another specification, it is made of the picture that is left, as any photo is.
+    assert np.array_equal(small.array(InputSpec(32)), Photo(small.rgb).array(InputSpec(32)))
+
+
+@pytest.mark.parametrize(
+    ("size", "copy"),
+    [
+        # Halved: 447 // 224 is 1 and 448 // 224 is 2, and odd sides are rounded up.
+        ((600, 447), (600, 447)),
+        ((600, 448), (300, 224)),
+        ((451, 601), (226, 301)),
+        # The decoder of JPEG divides by 4, and 281 // 224 is 1; other pictures are divided by 5.
+        ((1500, 1124), (375, 281)),
+    ],
+)
+def test_the_working_copy_is_decoded_small(size: tuple[int, int], copy: tuple[int, int]) -> None:
+    rgb = draw(3, (200, 150), 0.8).resize(size)
+    opened = Photo.open(jpeg(rgb))
+    assert opened.working_copy.size == copy
+    assert opened.size == opened.quality.size == size
+    assert repr(opened).startswith("Photo(")
+    assert opened.rgb.size == size
+    assert np.array_equal(np.asarray(opened.rgb), np.asarray(to_rgb(jpeg(rgb))))
+    assert opened.quality.size == size
+    # Any other way to divide gives nearly the same pixels.
+    divided = Photo(opened.rgb).working_copy.resize(copy)
+    levels = np.abs(np.asarray(divided, int) - np.asarray(opened.working_copy, int))
+    assert levels.mean() < 1.5
+    assert np.array_equal(
+        opened.array(InputSpec(192)), to_array(opened.working_copy, InputSpec(192))
+    )
+
+
+def test_a_larger_model_sees_a_larger_copy() -> None:
+    opened = Photo.open(jpeg(draw(3, (200, 150), 0.8).resize((1024, 768))))
+    assert opened.working_copy.size == (512, 384)
+    # The copy of 512 x 384 pixels has too few, and the next larger is the whole.
+    assert np.array_equal(opened.array(InputSpec(400)), to_array(opened.rgb, InputSpec(400)))
+    # 768 // 256 is 3; the decoder can halve, and 384 // 256 is 1.
+    assert np.array_equal(
+        opened.array(InputSpec(256)), to_array(opened.working_copy, InputSpec(256))
+    )
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+def test_a_turned_file_is_turned_at_every_scale(number: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = number
+    content = odd_files.saved("JPEG", draw(3, (960, 720), 0.8), exif=exif)
+    opened = Photo.open(content)
+    assert opened.size == to_rgb(content).size
+    assert opened.working_copy.size == (tuple(side // 2 for side in opened.size))
+    assert np.array_equal(np.asarray(opened.rgb), np.asarray(to_rgb(content)))
+    small = np.asarray(opened.rgb.reduce(2), int)
+    assert np.abs(small - np.asarray(opened.working_copy, int)).mean() < 3
+
+
+def test_a_large_file_is_shown_at_most_that_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Above `LARGE` pixels the whole picture is a quarter of each side, rounded up.
+    monkeypatch.setattr("dermhub.images.decode.LARGE", 100_000)
+    opened = Photo.open(jpeg(draw(3, (200, 150), 0.8).resize((2401, 1801))))
+    assert opened.size == (601, 451)
+    assert opened.rgb.size == (601, 451)
+    assert opened.working_copy.size == (301, 226)
+    assert max(opened.reduced(200).rgb.size) <= 200
+    assert opened.reduced(601).rgb.size == (601, 451)
 
 
 def test_a_photo_survives_as_bytes() -> None:

@@ -20,6 +20,7 @@ from dermhub.images.concern import NOT_DERMATOSCOPIC, Concern
 from dermhub.images.decode import to_rgb
 from dermhub.images.drawn_lesions import draw
 from dermhub.images.lesion import Lesion
+from dermhub.images.photo import Photo
 from dermhub.images.view import to_array
 from dermhub.models import backbone
 from dermhub.models.classifier import Classifier
@@ -179,9 +180,8 @@ def explained(
 ) -> Explanation:
     """Make an explanation with a given map."""
     prediction = Prediction("mel", {"mel": 1.0}, 1.0, 0.5, "youden")
-    return Explanation(
-        prediction, "mel", "", evidence, Image.new("RGB", size, (200, 150, 120)), view, NOWHERE
-    )
+    photo = Photo(Image.new("RGB", size, (200, 150, 120)))
+    return Explanation(prediction, "mel", "", evidence, photo, view, NOWHERE)
 
 
 def test_heat_map_lies_over_the_part_that_the_model_saw(lesion: Classifier) -> None:
@@ -287,8 +287,8 @@ def held(
     """Make an explanation with a given map of a square image, and a given lesion."""
     lesion = Lesion(mask, np.zeros_like(mask), 0.5)
     prediction = Prediction("mel", {"mel": 1.0, "nv": 0.0}, 1.0, 0.5, "youden", concerns=concerns)
-    image = Image.new("RGB", (80, 40), (200, 150, 120))
-    return Explanation(prediction, target, "", evidence, image, (20, 0, 60, 40), lesion)
+    photo = Photo(Image.new("RGB", (80, 40), (200, 150, 120)))
+    return Explanation(prediction, target, "", evidence, photo, (20, 0, 60, 40), lesion)
 
 
 HALF = np.zeros((64, 128), bool)

@@ -270,7 +270,7 @@ def test_other_models_options_and_files_do_not_go_on(
         (["--model", tiny_binary_model], "another model (tiny-lesion, now tiny-binary)"),
         (["--model", other], "other weights ("),
         (["--model", warmer], "another configuration of the model ("),
-        (["--model", tiny_lesion_model, "--batch", 4], "another --batch (8, now 4)"),
+        (["--model", tiny_lesion_model, "--batch", 8], "another --batch (4, now 8)"),
         (["--model", tiny_lesion_model, "--shard", "1/2"], "another --shard (1/1, now 1/2)"),
     ):
         code, printed, err = command(*start, *options)

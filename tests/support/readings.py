@@ -12,6 +12,7 @@ from demo.reading import Reading
 from dermhub.images.concern import Concern
 from dermhub.images.drawn_lesions import draw
 from dermhub.images.lesion import Lesion
+from dermhub.images.photo import Photo
 from dermhub.models.explanation import Explanation
 from dermhub.models.prediction import Prediction
 from dermhub.tasks import MALIGNANT
@@ -110,9 +111,8 @@ def explanation(
     """An explanation of a drawing: the map is a diagonal or empty, the lesion under it or not."""
     evidence = np.eye(3, dtype=np.float32) * (not blank)
     lesion = Lesion(CORNER if outside else CENTRE, np.zeros((40, 60), bool), 0.5)
-    return Explanation(
-        predicted, target, versus, evidence, draw(3, (60, 40), 0.5), (10, 0, 50, 40), lesion
-    )
+    photo = Photo(draw(3, (60, 40), 0.5))
+    return Explanation(predicted, target, versus, evidence, photo, (10, 0, 50, 40), lesion)
 
 
 def reading(

@@ -191,6 +191,9 @@ def _session(content: bytes, where: str, device: Device) -> Any:
     options = runtime.SessionOptions()
     # Only fatal errors are logged: all that matters also comes as an exception.
     options.log_severity_level = 4
+    # Threads that wait for work keep their cores busy. That saves time between two layers, but from
+    # the end of an answer on it only slows down what comes next.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     # PyTorch heeds this variable, too; without it ONNX Runtime takes every core.
     threads = os.environ.get("OMP_NUM_THREADS", "")
     if threads.isdecimal():
