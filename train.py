@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import sys
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import get_type_hints
 
 from dermhub import files, installation
 from dermhub.cli import machine, terminal
@@ -105,11 +105,9 @@ def _parser() -> argparse.ArgumentParser:
     groups = {name: parser.add_argument_group(name) for name in GROUPS}
     hints = get_type_hints(TrainConfig)
     for field in dataclasses.fields(TrainConfig):
-        choices = get_args(hints[field.name]) or None
         groups[field.metadata["group"]].add_argument(
             flag(field.name),
-            type=str if choices else hints[field.name],
-            choices=choices,
+            type=hints[field.name],
             default=field.default,
             help=field.metadata["help"].replace("%", "%%"),
         )

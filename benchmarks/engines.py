@@ -148,8 +148,7 @@ def table(saved: Classifier, compiled: bool, best: float, half: float) -> None:
         engines, notes = sides(saved, exported, images, compiled)
         of_graph = peak.profile_graph(exported / GRAPH, images)
     answers = {
-        name: prediction.softmax(run(images), saved.config.temperature)
-        for name, run in engines.items()
+        name: prediction.calibrated(run(images), saved.config) for name, run in engines.items()
     }
     medians = {name: float(np.median(rounds)) for name, rounds in measure(engines, images).items()}
     eager = medians["timm, eager"]

@@ -45,6 +45,10 @@ MALIGNANT = frozenset({"akiec", "bcc", "mel"})
 """Diagnoses counted as malignant (ISIC convention; akiec includes Bowen's disease)."""
 
 
+COARSE = ("benign", "malignant")
+"""Words of a label that names no diagnosis."""
+
+
 @dataclass(frozen=True)
 class Task:
     """One classification task.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dermhub.cli import terminal
 from dermhub.cli.workers import add_workers, check_workers
-from dermhub.errors import ConfigError, DataError, DermhubError
+from dermhub.errors import ConfigError, DataError, DermhubError, note
 from dermhub.layout import CONFIG, GRAPH, METRICS, WEIGHTS
 
 if TYPE_CHECKING:
@@ -101,7 +101,10 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     measure.add_argument("--data", type=Path, metavar="DIR", help="the images it was trained on")
     measure.add_argument(
-        "--extra", type=Path, metavar="DIR", help="the further images it was trained on"
+        "--extra",
+        default="",
+        metavar="DIR",
+        help="the further images it was trained on; several folders with commas between them",
     )
     measure.add_argument(
         "--ph2", type=Path, metavar="DIR", help="the external test: PH2 with a labels.csv"
@@ -112,8 +115,9 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     measure.add_argument(
         "--refit",
         action="store_true",
-        help="keep weights, predictions and maps, and make zones, prediction sets, gate, figures "
-        "and card anew; this needs no further training images, and without --data the gate stays",
+        help="keep weights and predictions, and make calibration, thresholds, zones, prediction "
+        "sets, gate, figures and card anew; this needs no further training images, and without "
+        "--data the gate stays",
     )
     add_workers(measure)
     measure.set_defaults(run=run_measure)
@@ -182,14 +186,14 @@ def run_measure(options: argparse.Namespace) -> int:
 
 
 def run_refit(options: argparse.Namespace, folder: ModelFolder) -> dict[str, Any]:
-    """Make zones, prediction sets and gate anew; raises ConfigError for options against it."""
+    """Make all that rests on validation anew; raises ConfigError for options against it."""
     from dermhub.release import external, refit
 
     if options.extra or options.masks:
         raise ConfigError("--refit goes without --extra and --masks.")
     if options.ph2:
         external.read_table(options.ph2)
-    return refit.refit(folder, options.data, options.ph2, options.workers)
+    return refit.refit(folder, options.data, options.ph2, options.workers, note)
 
 
 def run_verify(options: argparse.Namespace) -> int:

@@ -1,6 +1,6 @@
 """Measurement of a saved model: from its folder and a table of images to figures and card.
 
-Temperature, thresholds and weights stay as they are. What is fitted on training and validation
+Calibration, thresholds and weights stay as they are. What is fitted on training and validation
 images alone (prediction sets, zones, and the files beside the weights) is fitted anew
 (`dermhub.release.sidecars`). `dermhub.release.refit` does without the training images.
 """
@@ -78,7 +78,7 @@ def measure(
     saved = Classifier(folder.path)
     _write_predictions(saved, folder.path, splits, outputs, workers)
     external.write(folder.path, saved, ph2, before.external, workers)
-    called = outputs["test"].logits.argmax(axis=1)
+    called = prediction.calibrated(outputs["test"].logits, config).argmax(axis=1)
     keeps_maps = before.cascade is not None
     class_maps.write(folder.path, saved, test, called, masks, keeps_maps, workers)
     cascade = randomisation.cascade(engine, test, workers) if masks else before.cascade
@@ -103,12 +103,12 @@ def measure(
     return content
 
 
-def read_table(config: ModelConfig, folder: Path, more: Path | None = None) -> pd.DataFrame:
+def read_table(config: ModelConfig, folder: Path, more: str = "") -> pd.DataFrame:
     """Read the table that a model was trained on, from the folder of its images.
 
-    `more` is the folder of the further training images, those of --extra. Raises DataError for
-    another table, naming both fingerprints, and what `tables.read_table` and `additions.add_images`
-    raise.
+    `more` names the folders of the further training images, as the --extra of training did. Raises
+    DataError for another table, naming both fingerprints, and what `tables.read_table` and
+    `additions.add_all` raise.
     """
     stated = config.provenance.get("data") or {}
     if more and stated and "extra" not in stated:
@@ -122,7 +122,7 @@ def read_table(config: ModelConfig, folder: Path, more: Path | None = None) -> p
     columns = (config.provenance.get("options") or {}).get("columns", "")
     table = tables.read_table(folder, config.task, columns, bool(more), silent)
     if more:
-        table, _ = additions.add_images(table, more, config.task, columns, silent)
+        table, _ = additions.add_all(table, additions.folders(more), config.task, columns, silent)
     expected = stated.get("table_sha256")
     fingerprint = partition.fingerprint(table)
     if fingerprint != expected:
@@ -162,8 +162,8 @@ def _write_predictions(
     if saved.gate:
         for rows, split in ((validation, "validation"), (test, "test")):
             rows[predictions.GATE] = saved.gate.score(outputs[split].described)
-    traits = _traits(saved, list(splits["test"]["path"]), workers)
-    table = pd.concat([validation, pd.concat([test, traits], axis=1)])
+    about = traits(saved, list(splits["test"]["path"]), workers)
+    table = pd.concat([validation, pd.concat([test, about], axis=1)])
     files.write_text(folder / layout.PREDICTIONS, predictions.to_csv(table))
 
 
@@ -175,7 +175,7 @@ def _predictions(part: pd.DataFrame, outputs: Outputs, task: Task) -> pd.DataFra
     return pd.concat([part[columns].reset_index(drop=True), logits], axis=1)
 
 
-def _traits(saved: Classifier, paths: list[str], workers: int) -> pd.DataFrame:
+def traits(saved: Classifier, paths: list[str], workers: int) -> pd.DataFrame:
     """Measure the skin tone and sharpness of test images, and their malignancy at other sizes.
 
     `dermhub.evaluation.robustness` reports figures by these columns.
@@ -192,16 +192,16 @@ def _traits(saved: Classifier, paths: list[str], workers: int) -> pd.DataFrame:
         views: list[tuple[tuple[float | None, float], list[Floats32]]],
     ) -> tuple[Floats64, Floats32]:
         """Return traits (B, 2) and logits (scales, B, C) of a batch of views."""
-        traits, scaled = zip(*views, strict=True)
+        measured, scaled = zip(*views, strict=True)
         # One batch for each scale.
         logits = [saved.engine.forward(np.stack(batch))[0] for batch in zip(*scaled, strict=True)]
-        return np.array(traits, float), np.stack(logits)
+        return np.array(measured, float), np.stack(logits)
 
-    traits, logits = zip(*batches.map_batches(answer, paths, view, workers), strict=True)
-    angles, sharpness = np.concatenate(traits).T
+    measured, logits = zip(*batches.map_batches(answer, paths, view, workers), strict=True)
+    angles, sharpness = np.concatenate(measured).T
     columns: dict[str, Any] = {"ita": angles, "sharpness": sharpness}
     for name, of_scale in zip(robustness.SCALES, np.concatenate(logits, axis=1), strict=True):
-        probabilities = prediction.softmax(of_scale, config.temperature)
+        probabilities = prediction.calibrated(of_scale, config)
         columns[f"malignancy_{name}"] = prediction.malignancy(probabilities, config.task)
     return pd.DataFrame(columns)
 
@@ -218,18 +218,23 @@ def _draw(
     folder: Path, table: pd.DataFrame, config: ModelConfig, history: Sequence[dict[str, Any]]
 ) -> None:
     """Draw the pictures of a card, from the predictions in its folder."""
+    draw_results(folder, config)
+    plots.overview(folder / layout.FIGURES / "data.png", table)
+    if history:
+        plots.curves(folder / layout.FIGURES / "curves.png", list(history))
+
+
+def draw_results(folder: Path, config: ModelConfig) -> None:
+    """Draw the pictures of a card's figures on test, from the predictions in its folder."""
     task = config.task
     figures = folder / layout.FIGURES
     rows = predictions.read_predictions(folder / layout.PREDICTIONS, task)
     test = rows[rows["split"] == "test"]
     true: NDArray[np.int64] = tables.targets(test, task)
-    probabilities = prediction.softmax(predictions.logits_of(test, task), config.temperature)
+    probabilities = prediction.calibrated(predictions.logits_of(test, task), config)
     matrix = metrics.confusion_matrix(true, probabilities.argmax(axis=1), len(task.classes))
     thresholds = {name: threshold.value for name, threshold in config.thresholds.items()}
     title = f"test, n = {len(true)}"
     plots.confusion(figures / "confusion_matrix.png", matrix.tolist(), task, title)
     plots.roc(figures / "roc.png", probabilities, true, task, thresholds)
     plots.reliability(figures / "reliability.png", probabilities, true, task, title)
-    plots.overview(figures / "data.png", table)
-    if history:
-        plots.curves(figures / "curves.png", list(history))

@@ -1,12 +1,14 @@
-"""Zones, prediction sets and gate of a saved model made anew; all else stays as it is.
+"""Calibration, thresholds, zones, prediction sets and gate of a saved model made anew.
 
 They rest on validation images, and the gate on training images, too, of which those at hand will
-do. Weights, graph, the list of seen images, the logits in predictions.csv, the maps, and what was
-measured of size and speed stay.
+do. Weights, graph, the list of seen images, the logits in predictions.csv, and what was measured of
+size and speed stay. So do the maps and the answers to scaled images, where probabilities stay.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +19,36 @@ from dermhub import files, layout
 from dermhub.arrays import Floats32, Floats64
 from dermhub.cards import render
 from dermhub.data import partition, tables
-from dermhub.errors import DataError, ModelError, some
-from dermhub.evaluation import predictions
+from dermhub.errors import DataError, ModelError, Say, silent, some
+from dermhub.evaluation import predictions, robustness, summary
 from dermhub.models import ood_gate, prediction
 from dermhub.models.classifier import Classifier
+from dermhub.models.config import ModelConfig
 from dermhub.models.model_folder import ModelFolder
 from dermhub.models.ood_gate import OodGate
-from dermhub.release import external, sidecars, verify
+from dermhub.release import external, measure, sidecars, verify
 from dermhub.release.previous import Previous
 from dermhub.scoring import inference
+from dermhub.tasks import Task
 
 
 def refit(
-    folder: ModelFolder, images: Path | None = None, ph2: Path | None = None, workers: int = 0
+    folder: ModelFolder,
+    images: Path | None = None,
+    ph2: Path | None = None,
+    workers: int = 0,
+    say: Say = silent,
 ) -> dict[str, Any]:
-    """Choose zones and prediction sets anew, fit the gate anew, and write figures and card.
+    """Choose anew all that is chosen on validation, fit the gate anew, and write figures and card.
 
     `images` is a folder of training, validation and test images, as `tables.read_table` reads it;
     further training images may lack. Without it, the gate stays as it is, and all else comes from
     the predictions. Without `ph2`, the external test keeps its earlier predictions, but for the
     scores of a gate that is no more.
+
+    Another calibration changes the probabilities. What rests on them and can't be worked out from
+    the logits is measured on `images`, or left out, with a line by `say`: the answers to test
+    images at other sizes, and, where other classes are answered, the class maps.
 
     Returns the content of metrics.json. Raises ModelError when the folder was never measured with
     its weights, LeakError when a training image shows a lesion that is held out, and DataError when
@@ -48,28 +60,55 @@ def refit(
     rows = verify.read_table(folder)
     part = (rows["split"] == "validation").to_numpy(bool)
     logits = predictions.logits_of(rows, folder.config.task)
-    config = sidecars.chosen(folder.config, rows[part], logits[part])
+    prior = folder.config.prior or summary.training_shares(content, folder.config) or {}
+    config = dataclasses.replace(folder.config, prior=prior)
+    config, selection = sidecars.calibrate(config, rows[part], logits[part])
+    config = sidecars.chosen(config, rows[part], logits[part])
     contents = {}
-    if images:
-        gate, rows[predictions.GATE] = _gate(folder, rows, images, workers)
+    located = _located(rows, images, folder.config.task) if images else None
+    if located is not None:
+        gate, rows[predictions.GATE] = _gate(folder, located, workers)
         contents[layout.OOD_GATE] = gate.to_bytes()
+    earlier = folder.config
     folder = folder.write(config, contents)
+    if (config.temperature, config.bias) != (earlier.temperature, earlier.bias):
+        rows = _with_traits(folder, rows, located, say, workers)
+        if _other_answers(logits[~part], earlier, config):
+            _drop_maps(folder, say)
     files.write_text(folder.path / layout.PREDICTIONS, predictions.to_csv(rows))
     if images or ph2:
         external.write(folder.path, Classifier(folder.path), ph2, before.external, workers)
 
     figures = verify.recompute(folder)
-    content |= {name: figures[name] for name in ("validation", "test", "external")}
+    cascade = content["maps"]["cascade"] if content.get("maps") else None
+    content |= {name: figures[name] for name in ("validation", "test", "external", "maps")}
+    if content["maps"]:
+        content["maps"]["cascade"] = cascade
+    content["selection"] = before.selection | selection
+    if not config.bias:
+        content["selection"].pop("bias", None)
+    if (config.temperature, config.bias) != (earlier.temperature, earlier.bias):
+        measure.draw_results(folder.path, config)
     files.write_json(folder.path / layout.METRICS, content)
     files.write_text(folder.path / layout.CARD, render.render(folder.config, content))
     return content
 
 
-def _gate(
-    folder: ModelFolder, rows: pd.DataFrame, images: Path, workers: int
-) -> tuple[OodGate, Floats64]:
-    """Fit a gate for a model, and return it with its scores (N,) of the rows of predictions."""
-    task = folder.config.task
+@dataclass(frozen=True)
+class Located:
+    """The images at hand of a model's data.
+
+    `folder` is where they lie. `rows` are those of predictions.csv with a column `path`, and
+    `train` those of a table of training images.
+    """
+
+    folder: Path
+    rows: pd.DataFrame
+    train: pd.DataFrame
+
+
+def _located(rows: pd.DataFrame, images: Path, task: Task) -> Located:
+    """Look for the images of the rows of predictions, and for training images."""
     table = tables.read_table(images, task)
     located = rows.merge(table[["image_id", "path"]], on="image_id", how="left")
     if absent := list(located["image_id"][located["path"].isna()]):
@@ -79,18 +118,65 @@ def _gate(
         )
     train = table[~table["image_id"].isin(rows["image_id"])].assign(split="train")
     partition.check(pd.concat([rows, train]))
+    return Located(images, located, train)
+
+
+def _gate(folder: ModelFolder, located: Located, workers: int) -> tuple[OodGate, Floats64]:
+    """Fit a gate for a model, and return it with its scores (N,) of the rows of predictions."""
+    task = folder.config.task
+    rows = located.rows
     saved = Classifier(folder.path)
-    outputs = inference.outputs(saved, list(located["path"]), workers)
-    stated = predictions.logits_of(rows, task)
-    _check(outputs.logits, stated, folder.config.temperature, images)
+    outputs = inference.outputs(saved, list(rows["path"]), workers)
+    _check(outputs.logits, predictions.logits_of(rows, task), folder.config, located.folder)
     part = (rows["split"] == "validation").to_numpy(bool)
-    paths = list(sidecars.gate_images(train)["path"])
+    paths = list(sidecars.gate_images(located.train)["path"])
     gate = ood_gate.fit(
         inference.varied_outputs(saved, paths, workers).described,
         outputs.described[part],
         sidecars.is_malignant(rows[part], task),
     )
     return gate, gate.score(outputs.described)
+
+
+def _with_traits(
+    folder: ModelFolder, rows: pd.DataFrame, located: Located | None, say: Say, workers: int
+) -> pd.DataFrame:
+    """Measure the test images at other sizes, or leave the columns of an earlier calibration out.
+
+    Returns the rows of predictions.
+    """
+    columns = [f"malignancy_{name}" for name in robustness.SCALES if f"malignancy_{name}" in rows]
+    if not columns:
+        return rows
+    if located is None:
+        say(
+            f"{folder.path}: the answers at other sizes rest on the earlier calibration and are "
+            "left out: name the images with --data to measure them again."
+        )
+        return rows.drop(columns=columns)
+    test = (rows["split"] == "test").to_numpy(bool)
+    measured = measure.traits(Classifier(folder.path), list(located.rows["path"][test]), workers)
+    rows = rows.copy()
+    for name in columns:
+        rows.loc[test, name] = measured[name].to_numpy()
+    return rows
+
+
+def _other_answers(logits: Floats32, earlier: ModelConfig, config: ModelConfig) -> bool:
+    """Tell if two configurations answer another class for a row of logits (N, C)."""
+    before, now = (prediction.calibrated(logits, each).argmax(axis=1) for each in (earlier, config))
+    return bool((before != now).any())
+
+
+def _drop_maps(folder: ModelFolder, say: Say) -> None:
+    """Remove maps.csv, whose maps are of the classes that were answered before."""
+    path = folder.path / layout.MAPS
+    if path.is_file():
+        path.unlink()
+        say(
+            f"{folder.path}: the class maps are of other answers and are left out: measure the "
+            "model with --masks."
+        )
 
 
 def _earlier(folder: ModelFolder) -> dict[str, Any]:
@@ -108,11 +194,11 @@ def _earlier(folder: ModelFolder) -> dict[str, Any]:
     return dict(content)
 
 
-def _check(due: Floats32, stated: Floats32, temperature: float, images: Path) -> None:
+def _check(due: Floats32, stated: Floats32, config: ModelConfig, images: Path) -> None:
     """Raise DataError where logits (N, C) of images give other probabilities than those stated."""
-    apart = np.abs(
-        prediction.softmax(due, temperature) - prediction.softmax(stated, temperature)
-    ).max(axis=1)
+    apart = np.abs(prediction.calibrated(due, config) - prediction.calibrated(stated, config)).max(
+        axis=1
+    )
     # Negated, so that a difference that is no number counts, too.
     far = int((~(apart <= verify.PROBABILITY_TOLERANCE)).sum())
     if far:

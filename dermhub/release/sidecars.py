@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from dermhub.arrays import Floats32
 from dermhub.data import partition, tables
-from dermhub.evaluation import calibration
+from dermhub.evaluation import calibration, metrics
 from dermhub.images import near_duplicates
 from dermhub.images.photo import Photo
 from dermhub.layout import GRAPH, OOD_GATE, SEEN
@@ -96,9 +97,36 @@ def fit(
     return chosen(config, validation, held_out.logits), contents
 
 
+def calibrate(
+    config: ModelConfig, validation: pd.DataFrame, logits: Floats32
+) -> tuple[ModelConfig, dict[str, Any]]:
+    """Choose temperature, bias and thresholds on the validation rows of a table, for their logits.
+
+    Returns the configuration, and the block `selection` of metrics.json.
+    """
+    task = config.task
+    targets = tables.targets(validation, task)
+    lesions = partition.canonical(validation["lesion_id"]).to_numpy(str)
+    chosen = calibration.choose(logits, targets, lesions, task)
+    bias = {} if chosen.bias is None else dict(zip(task.classes, chosen.bias.tolist(), strict=True))
+    config = dataclasses.replace(config, temperature=chosen.temperature, bias=bias)
+    score = prediction.malignancy(prediction.calibrated(logits, config), task)
+    thresholds = calibration.choose_thresholds(score, is_malignant(validation, task))
+    selection = {
+        "split": "validation",
+        "temperature": chosen.temperature,
+        **({"bias": bias} if bias else {}),
+        "cross_validation": chosen.scores,
+        "ece_before_temperature": metrics.expected_calibration_error(
+            prediction.softmax(logits), targets
+        ),
+    }
+    return dataclasses.replace(config, thresholds=thresholds), selection
+
+
 def chosen(config: ModelConfig, validation: pd.DataFrame, logits: Floats32) -> ModelConfig:
     """Choose prediction sets and zones on the validation rows of a table, for their logits."""
-    probabilities = prediction.softmax(logits, config.temperature)
+    probabilities = prediction.calibrated(logits, config)
     lesions = partition.canonical(validation["lesion_id"]).to_numpy(str)
     targets = tables.targets(validation, config.task)
     cut = calibration.choose_highly_suspicious(

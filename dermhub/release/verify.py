@@ -52,7 +52,7 @@ NOT_RECOMPUTED = {
 }
 """Part of metrics.json that needs images, time or the run -> its description."""
 
-CHOSEN = {"temperature": 0.002, "thresholds": 2e-5, "least": 2e-5, "ece": 0.005}
+CHOSEN = {"temperature": 0.002, "bias": 0.005, "thresholds": 2e-5, "least": 2e-5, "ece": 0.005}
 """Choice on validation -> largest difference that the logits of another engine make to it.
 
 An ECE jumps where a probability crosses the border of a bin.
@@ -91,6 +91,7 @@ def verify(path: Path) -> Report:
         for triple in _leaves(content.get(block), due, block)
     ]
     choices = list(_choices(validation, config))
+    shares = list(_shares(content, config))
     selection = list(_selection(content.get("selection"), validation, config))
 
     differences = [
@@ -105,6 +106,11 @@ def verify(path: Path) -> Report:
         if abs(stated - due) > tolerance
     ]
     differences += [
+        f"{CONFIG} has {place} {stated!r}, the counts of {METRICS} give {due!r}"
+        for place, stated, due in shares
+        if not same(stated, due)
+    ]
+    differences += [
         f"{METRICS} has selection.{key} {stated!r}, expected {due!r}"
         for key, stated, due, agrees in selection
         if not agrees
@@ -113,7 +119,8 @@ def verify(path: Path) -> Report:
         # Only then: the card of wrong figures is wrong in the same places.
         sentence = comparison.difference(comparison.read_card(path), config, content)
         differences += [sentence] if sentence else []
-    return Report(path, len(figures) + len(choices) + len(selection), tuple(differences))
+    compared = len(figures) + len(choices) + len(shares) + len(selection)
+    return Report(path, compared, tuple(differences))
 
 
 def check_logits(folder: Path, images: Path, workers: int = 0) -> tuple[int, list[str]]:
@@ -126,12 +133,12 @@ def check_logits(folder: Path, images: Path, workers: int = 0) -> tuple[int, lis
     """
     classifier = Classifier(folder)
     task = classifier.config.task
-    temperature = classifier.config.temperature
+    config = classifier.config
     table = predictions.read_predictions(folder / layout.PREDICTIONS, task)
     table = tables.attach_paths(table, images)
     logits = inference.logits(classifier, list(table["path"]), workers)
-    due = prediction.softmax(logits, temperature)
-    stated = prediction.softmax(predictions.logits_of(table, task), temperature)
+    due = prediction.calibrated(logits, config)
+    stated = prediction.calibrated(predictions.logits_of(table, task), config)
     apart = np.abs(due - stated).max(axis=1)
     # Negated, so that a difference that is no number counts, too.
     far = np.flatnonzero(~(apart <= PROBABILITY_TOLERANCE))
@@ -254,10 +261,15 @@ def _choices(
     """Yield (place, stated, due, tolerance) for every choice on validation in config.json."""
     logits = predictions.logits_of(validation, config.task)
     true = prediction.class_indices(validation["dx"], config.task)
-    temperature = calibration.fit_temperature(logits, true)
+    if config.bias:
+        temperature, bias = calibration.fit_bias(logits, true)
+        for name, due in zip(config.task.classes, bias, strict=True):
+            yield f"bias.{name}", config.bias[name], float(due), CHOSEN["bias"]
+    else:
+        temperature = calibration.fit_temperature(logits, true)
     yield "temperature", config.temperature, temperature, CHOSEN["temperature"]
 
-    probabilities = prediction.softmax(logits, config.temperature)
+    probabilities = prediction.calibrated(logits, config)
     score = prediction.malignancy(probabilities, config.task)
     malignant = np.isin(true, config.task.positive_indices)
     thresholds = calibration.choose_thresholds(score, malignant)
@@ -279,6 +291,15 @@ def _choices(
             yield f"conformal.least.{name}", stated.least[name], least, CHOSEN["least"]
 
 
+def _shares(content: dict[str, Any], config: ModelConfig) -> Iterator[tuple[str, Any, Any]]:
+    """Yield (place, stated, due) for each share of the prior in config.json."""
+    if not config.prior:
+        return
+    due = summary.training_shares(content, config) or {}
+    for name, share in config.prior.items():
+        yield f"prior.{name}", share, due.get(name)
+
+
 def _selection(
     stated: Any, validation: pd.DataFrame, config: ModelConfig
 ) -> Iterator[tuple[str, Any, Any, bool]]:
@@ -290,11 +311,33 @@ def _selection(
     temperature = stated.get("temperature")
     yield "temperature", temperature, config.temperature, same(temperature, config.temperature)
 
-    ece = stated.get("ece_before_temperature")
+    logits = predictions.logits_of(validation, config.task)
     true = prediction.class_indices(validation["dx"], config.task)
-    uncalibrated = prediction.softmax(predictions.logits_of(validation, config.task))
+    if config.bias or "bias" in stated or "cross_validation" in stated:
+        bias = stated.get("bias", {})
+        yield "bias", bias, config.bias, bias == config.bias
+        scores = stated.get("cross_validation")
+        lesions = partition.canonical(validation["lesion_id"]).to_numpy(str)
+        due_scores = calibration.cross_validate(logits, true, lesions, config.task)
+        near = _near(scores, due_scores)
+        yield "cross_validation", scores, due_scores, near
+        if near:
+            helps = calibration.helps(scores)
+            yield "bias", bool(bias), helps, bool(bias) == helps
+
+    ece = stated.get("ece_before_temperature")
+    uncalibrated = prediction.softmax(logits)
     due = metrics.expected_calibration_error(uncalibrated, true)
     yield "ece_before_temperature", ece, due, type(ece) is float and abs(ece - due) <= CHOSEN["ece"]
+
+
+def _near(scores: Any, due: dict[str, dict[str, float]]) -> bool:
+    """Tell if stated scores of cross-validation are those that another engine's logits give."""
+    leaves = list(_leaves(scores, due, ""))
+    return all(
+        type(stated) is float and type(value) is float and abs(stated - value) <= CHOSEN["ece"]
+        for _, stated, value in leaves
+    )
 
 
 def _file_differences(folder: ModelFolder, content: dict[str, Any]) -> Iterator[str]:
