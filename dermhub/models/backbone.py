@@ -35,10 +35,10 @@ def build(architecture: str, num_classes: int, dropout: float = 0.0) -> nn.Modul
     """Build a timm CNN with random weights, in training mode.
 
     Raises ConfigError for a name that timm does not have (with the nearest one), for models that
-    are too large or not CNNs, and for ones that take no dropout.
+    are too large, and for ones that are no CNNs.
     """
     skeleton(architecture, num_classes, dropout)
-    model = _create(architecture, num_classes, dropout)
+    model = timm.create_model(architecture, num_classes=num_classes, drop_rate=dropout)
     # timm draws the classifier so wide that the first loss of a few classes is above 10, which
     # disturbs the backbone.
     last = classifier(model)
@@ -59,7 +59,7 @@ def skeleton(architecture: str, num_classes: int, dropout: float = 0.0) -> nn.Mo
             f"timm has no model {architecture!r}.{suggest(architecture, timm.list_models())}"
         )
     with torch.device("meta"):
-        model = _create(architecture, num_classes, dropout)
+        model = timm.create_model(architecture, num_classes=num_classes, drop_rate=dropout)
     size = 4 * sum(parameter.numel() for parameter in model.parameters())
     most = regular_files.largest_weights()
     if size > most:
@@ -205,17 +205,6 @@ def classifier_names(model: nn.Module) -> set[str]:
     last = classifier(model)
     (name,) = (name for name, module in model.named_modules() if module is last)
     return {f"{name}.{key}" for key in last.state_dict()}
-
-
-def _create(architecture: str, num_classes: int, dropout: float) -> nn.Module:
-    """Create a timm model; raises ConfigError where it takes no dropout."""
-    try:
-        model: nn.Module = timm.create_model(
-            architecture, num_classes=num_classes, drop_rate=dropout
-        )
-    except TypeError as error:
-        raise ConfigError(f"{architecture} takes no --dropout ({error}).") from error
-    return model
 
 
 def _check_cnn(model: nn.Module, architecture: str) -> None:

@@ -62,7 +62,15 @@ def refit(
     logits = predictions.logits_of(rows, folder.config.task)
     prior = folder.config.prior or summary.training_shares(content, folder.config) or {}
     config = dataclasses.replace(folder.config, prior=prior)
-    config, selection = sidecars.calibrate(config, rows[part], logits[part])
+    fitted, selection = sidecars.calibrate(config, rows[part], logits[part])
+    if verify.calibrated_alike(folder.config, fitted):
+        # Another engine's logits, from which training chose, differ by rounding.
+        stated = {"temperature": config.temperature}
+        selection = selection | stated | ({"bias": config.bias} if config.bias else {})
+        if "cross_validation" in before.selection:
+            selection = before.selection
+    else:
+        config = fitted
     config = sidecars.chosen(config, rows[part], logits[part])
     contents = {}
     located = _located(rows, images, folder.config.task) if images else None

@@ -190,6 +190,19 @@ def read_table(folder: ModelFolder) -> pd.DataFrame:
     return table
 
 
+def calibrated_alike(stated: ModelConfig, due: ModelConfig) -> bool:
+    """Tell if two calibrations differ by no more than the logits of another engine make."""
+    if stated.bias.keys() != due.bias.keys() or stated.thresholds.keys() != due.thresholds.keys():
+        return False
+    pairs = [(stated.temperature, due.temperature, CHOSEN["temperature"])]
+    pairs += [(stated.bias[name], due.bias[name], CHOSEN["bias"]) for name in stated.bias]
+    pairs += [
+        (stated.thresholds[name].value, due.thresholds[name].value, CHOSEN["thresholds"])
+        for name in stated.thresholds
+    ]
+    return all(abs(left - right) <= tolerance for left, right, tolerance in pairs)
+
+
 def same(stated: Any, due: Any) -> bool:
     """Tell if two values are one figure: equal, or numbers that differ by rounding alone."""
     numbers = all(type(value) in (int, float) for value in (stated, due))

@@ -109,9 +109,9 @@ def check_unseen(
         return
     if layout.SEEN not in folder.config.files:
         raise LeakError(
-            f"--init {place} was trained on another table, and has no {layout.SEEN} that would "
-            "tell which images it has seen: give a model that was trained on the same data, or "
-            "measure it with this dermhub first."
+            f"--init {place} was trained on another table, and may have seen the lesions that this "
+            f"run is tested on: it has no {layout.SEEN}, which would tell. Give a model that was "
+            "trained on the same data, or measure it first."
         )
     where = str(folder.path / layout.SEEN)
     seen = near_duplicates.SeenImages.from_bytes(folder.read(layout.SEEN), where)

@@ -105,6 +105,9 @@ def test_the_command(folder: Path, command: Command) -> None:
         (("overlap",), 1),
         (("selection", "split"), "test"),
         (("selection", "temperature"), 9.0),
+        (("selection", "cross_validation"), {}),
+        (("test", "rules", "balanced_label", "balanced_accuracy"), 0.999),
+        (("validation", "rules", "label", "melanoma_recall"), 0.123),
         (("selection", "ece_before_temperature"), 0.9),
         (("weights", "megabytes"), 9.5),
     ],
@@ -119,6 +122,47 @@ def test_each_figure_is_compared(folder: Path, place: tuple[str, ...], value: ob
 
     change(folder / "metrics.json", edit)
     assert first(folder).startswith(f"metrics.json has {'.'.join(place)}")
+
+
+def test_a_bias_is_compared(folder: Path) -> None:
+    def edit(content: dict[str, Any]) -> None:
+        content["dermhub"]["bias"] = dict.fromkeys(LESION.classes, 0.0) | {"nv": 9.0}
+
+    change(folder / "config.json", edit)
+    differences = verify.verify(folder).differences
+    assert any(
+        re.match(r"config\.json has bias\.nv 9\.0, the validation images give ", sentence)
+        for sentence in differences
+    )
+    assert any("metrics.json has selection.bias {}, expected {" in each for each in differences)
+
+
+def test_a_prior_is_compared_with_the_counts(folder: Path) -> None:
+    def edit(content: dict[str, Any]) -> None:
+        content["dermhub"]["prior"] |= {"nv": 0.2, "mel": 3 / 35 - 1 / 35 + 1 / 7 - 2 / 35}
+        shares = content["dermhub"]["prior"]
+        shares["bcc"] += 1 - sum(shares.values())
+
+    change(folder / "config.json", edit)
+    assert any(
+        sentence.startswith("config.json has prior.nv 0.2, the counts of metrics.json give 0.142")
+        for sentence in verify.verify(folder).differences
+    )
+
+
+def test_a_folder_of_an_earlier_version_has_no_such_figures(folder: Path) -> None:
+    # One temperature, no prior and no rules, as dermhub wrote them before.
+    change(folder / "config.json", lambda c: c["dermhub"].pop("prior"))
+
+    def edit(content: dict[str, Any]) -> None:
+        content["selection"].pop("cross_validation")
+        for split in ("validation", "test"):
+            content[split].pop("rules")
+
+    change(folder / "metrics.json", edit)
+    (sentence,) = verify.verify(folder).differences
+    # The card is that of the newer figures.
+    assert sentence.startswith("README.md has in line ")
 
 
 @pytest.mark.parametrize("place", ["accuracy", "per_class", "intervals"])

@@ -42,8 +42,8 @@ TINY_RUN = (
         0.01,
         "--ema",
         0.9,
-        "--warmup",
-        0.5,
+        "--mixup",
+        0,
     ),
 )
 """Options of train.py for a run of a second that does learn something."""
