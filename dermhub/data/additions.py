@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from dermhub.data import partition, tables
-from dermhub.data.sources import labels
+from dermhub.data.sources import formats, labels
 from dermhub.errors import ConfigError, DataError, Say, silent, some
 from dermhub.images import near_duplicates
 from dermhub.images.photo import Photo
@@ -91,7 +91,7 @@ def add_images(
             f"All {len(added)} images of {folder} are known already, or of lesions that are held "
             "out: expected others."
         )
-    collections = kept.get(labels.COLLECTION, pd.Series("", index=kept.index))
+    collections = kept.get(formats.COLLECTION, pd.Series("", index=kept.index))
     places = [f"{folder.resolve().name} {name}".strip() for name in collections]
     shared = [name for name in kept if name in table and name not in ("extra", SOURCE)]
     before = table if "extra" in table else table.assign(extra=False, **{SOURCE: ""})

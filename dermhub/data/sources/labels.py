@@ -25,9 +25,6 @@ from dermhub.tasks import LESION_NAMES, MALIGNANT, Task
 MALIGNANCY = "malignancy"
 """Column with "benign", "malignant" or "": what a table says beside the name of the diagnosis."""
 
-COLLECTION = "collection"
-"""Column with the part of an archive that an image is from, in tables that have one."""
-
 NUMBERED_ANEW = 0.1
 """Share of lesion ids with several patients from which on lesions are numbered by patient."""
 
@@ -47,8 +44,8 @@ def read(
 
     Returns the columns image_id, dx (a code, or the diagnosis' name in lower case), `MALIGNANCY`,
     and where the table has them lesion_id, patient_id ("" for unknown ones), split, age, sex,
-    localization, dx_type and `COLLECTION`. Raises DataError for a file that is no table, missing
-    columns, empty cells, labels that contradict each other and ids that stand twice.
+    localization, dx_type and `formats.COLLECTION`. Raises DataError for a file that is no table,
+    missing columns, empty cells, labels that contradict each other and ids that stand twice.
     """
     sheet = delimited.read(path, formats.columns(columns))
     kinds = formats.fitting(sheet.has)
@@ -77,8 +74,8 @@ def read(
         splits = {word: split for split, words in partition.SPLIT_WORDS.items() for word in words}
         cells = map(str.lower, _filled(sheet, kind.split))
         table["split"] = [splits.get(cell, cell) for cell in cells]
-    if joined.has(COLLECTION):
-        table[COLLECTION] = joined.column(COLLECTION)
+    if sheet.has(formats.COLLECTION):
+        table[formats.COLLECTION] = sheet.column(formats.COLLECTION)
     about = patients.columns(joined, kind)
     for name, column in about.items():
         table[name] = patients.read(joined, name, column, say)
