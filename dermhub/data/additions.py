@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from dermhub.data import partition, tables
@@ -44,8 +45,9 @@ def add_all(
 ) -> tuple[pd.DataFrame, int]:
     """Add the images of several folders by `add_images`, which says what is returned and raised."""
     left_out = 0
+    table = _marked(table) if folders else table
     for folder in folders:
-        table, more = add_images(table, folder, task, columns, say)
+        table, more = _add(table, folder, task, columns, say)
         left_out += more
     return table, left_out
 
@@ -68,9 +70,22 @@ def add_images(
     Raises DataError where nothing is left or the folder can't be read, and ImageError for an image
     that can't.
     """
+    return _add(_marked(table), folder, task, columns, say)
+
+
+def _marked(table: pd.DataFrame) -> pd.DataFrame:
+    """Mark a table's images as its own; columns of the data that are called so mean nothing."""
+    return table.assign(extra=False, **{SOURCE: ""})
+
+
+def _add(
+    table: pd.DataFrame, folder: Path, task: Task, columns: str, say: Say
+) -> tuple[pd.DataFrame, int]:
+    """Add the images of a folder to a table that is marked; see `add_images`."""
     added = tables.read_folder(folder, columns, columns_may_lack=True, say=say)
     added = labels.for_task(added, task, say)
-    named = added["dx"].isin(COARSE) | [task.class_of(dx) is not None for dx in added["dx"]]
+    has_class = np.array([task.class_of(dx) is not None for dx in added["dx"]], bool)
+    named = has_class | added["dx"].isin(COARSE)
     unknown = ~named & (added[labels.MALIGNANCY] != "")
     tables.check_classes(added[~unknown & ~added["dx"].isin(COARSE)], folder, task)
     if unknown.any():
@@ -94,9 +109,8 @@ def add_images(
     collections = kept.get(formats.COLLECTION, pd.Series("", index=kept.index))
     places = [f"{folder.resolve().name} {name}".strip() for name in collections]
     shared = [name for name in kept if name in table and name not in ("extra", SOURCE)]
-    before = table if "extra" in table else table.assign(extra=False, **{SOURCE: ""})
     joined = pd.concat(
-        [before, kept[shared].assign(extra=True, **{SOURCE: places})], ignore_index=True
+        [table, kept[shared].assign(extra=True, **{SOURCE: places})], ignore_index=True
     )
     partition.check(joined)
     return joined, len(added) - len(kept)

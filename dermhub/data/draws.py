@@ -80,6 +80,8 @@ def of_sources(images: Ints, weights: Floats64, number: int) -> Ints:
     proportion to `weights` (S,), but none more often than `MOST_REPEATS` times its images, unless
     that leaves draws over.
     """
+    if number == 0:
+        return np.zeros(len(images), np.int64)
     limit = MOST_REPEATS * images.astype(float)
     if limit.sum() <= number:
         return _whole(images.astype(float), number)

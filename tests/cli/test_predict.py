@@ -43,6 +43,7 @@ def expected_rows(model: Path, images: list[Path]) -> list[dict[str, Any]]:
         {
             "image": str(path),
             "label": said.label,
+            "balanced_label": said.balanced_label,
             "probabilities": said.probabilities,
             "malignancy": said.malignancy,
             "malignant": said.malignant,
@@ -92,8 +93,8 @@ def test_predict_prints_csv_of_what_the_api_says(
     del record["operating_point"], record["conformal_level"]
     assert rows == [{name: str(value) for name, value in (record | flat).items()}]
     assert out.splitlines()[0] == (
-        "image,label,malignancy,malignant,threshold,zone,p_benign,p_malignant,conformal,concerns,"
-        "abstention"
+        "image,label,balanced_label,malignancy,malignant,threshold,zone,p_benign,p_malignant,"
+        "conformal,concerns,abstention"
     )
 
 
