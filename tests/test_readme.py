@@ -237,7 +237,7 @@ def test_options_of_training_exist() -> None:
         return {word for arguments in lines for word in arguments if word.startswith("--")}
 
     now = [page for page in PAGES if page != EXPERIMENTS]
-    assert {"--task", "--data", "--resume", "--extra"} <= used(*now) <= options
+    assert {"--task", "--data", "--resume", "--init"} <= used(*now) <= options
     # Commands of earlier versions, which had more options.
     assert used(EXPERIMENTS) <= options | set(map(flag, RETIRED))
 

@@ -271,6 +271,8 @@ def test_the_saved_model_has_the_figures_of_its_metrics(
             "operating_points",
         ):
             assert again[name] == written[split][name], name
+        for name, row in again["rules"].items():
+            assert row.items() <= written[split]["rules"][name].items()
 
 
 def test_the_shipped_predictions_give_the_same_figures(finished_run: Path) -> None:
