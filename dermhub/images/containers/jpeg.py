@@ -145,10 +145,11 @@ class _Scans:
         return len(self.exact) == 64 * len(self.samples) > 0
 
 
-def still(content: bytes) -> Still:
+def still(content: bytes, colours: bytes = b"") -> Still:
     """Reduce a JPEG to the tables, the frame and the scans of its first image.
 
-    Of the application segments, those two are kept by which a decoder knows the colours.
+    Of the application segments, those two are kept by which a decoder knows the colours; `colours`
+    takes their place in a JPEG without them.
     """
     kept: list[bytes] = [START]
     exif: list[bytes] = []
@@ -187,7 +188,7 @@ def still(content: bytes) -> Still:
             kept.append(content[place - 2 : place + 2])
             break
         kept.append(content[place - 2 : end])
-    kept[1:1] = [jfif, adobe]
+    kept[1:1] = [jfif, adobe] if jfif or adobe else [colours]
     whole = b"".join(kept)
     turn = orientation(b"".join(exif), xmp)
     if ended:
