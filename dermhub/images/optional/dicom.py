@@ -93,8 +93,7 @@ def still(content: bytes) -> Still:
 
 
 def _still(elements: Elements, content: bytes) -> Still:
-    if elements.pixels is None:
-        raise RefusedError(f"is a DICOM file without pixels; expected a photograph: {_ADVICE}")
+    assert elements.pixels is not None
     begin, end = elements.pixels
     syntax = elements.text(dicom_elements.SYNTAX)
     if syntax in UNCOMPRESSED:
@@ -126,6 +125,8 @@ def _check(elements: Elements) -> None:
             f"is a DICOM file of the kind {_shown(iod)}; expected VL Photographic Image, "
             f"Dermoscopic Photography or Secondary Capture: {_ADVICE}"
         )
+    if elements.pixels is None:
+        raise RefusedError(f"is a DICOM file without pixels; expected a photograph: {_ADVICE}")
     frames = elements.text(FRAMES)
     if frames.strip() not in ("", "1"):
         number = f" of {int(frames)} frames" if re.fullmatch(r" *[0-9]{1,9}", frames) else ""
