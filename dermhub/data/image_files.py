@@ -50,9 +50,7 @@ HIDDEN = "file(s) or folder(s) of other programs (hidden, thumbnails, copies) pa
 CALLED_LIKE_IMAGES = "folder(s) called like an image passed over"
 NOT_READ = "file(s) in formats that are not read passed over: save them as JPEG or PNG"
 PACKED = "archive(s) passed over: unpack what you need"
-WITHOUT_SUFFIX = (
-    "image(s) without an image's ending passed over: rename them, such as to .jpg or .dcm"
-)
+WITHOUT_SUFFIX = "image(s) without an image's ending passed over: rename them (.jpg, .dcm)"
 CLOSED = "folder(s) or link(s) that can't be entered"
 OUTSIDE = "link(s) to a folder above not entered"
 

@@ -53,7 +53,7 @@ def test_every_suffix_that_is_read_when_named_is_taken(tmp_path: Path, capsys: C
         ("b.jpg/c.jpg", "folder(s) called like an image passed over (b.jpg)"),
         ("b.NEF", "file(s) in formats that are not read passed over: save them as JPEG or PNG"),
         ("b.zip", "archive(s) passed over: unpack what you need (b.zip)"),
-        ("IMG_1", "image(s) without an image's ending passed over: rename them, such as to .jpg"),
+        ("IMG_1", "image(s) without an image's ending passed over: rename them (.jpg, .dcm)"),
         ("b.jpg_large", "image(s) without an image's ending passed over: rename them"),
     ],
 )

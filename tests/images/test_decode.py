@@ -263,8 +263,8 @@ def test_file_that_is_no_image(content: bytes, what: str) -> None:
 
 def test_file_that_nothing_tells_of() -> None:
     expected = (
-        "the uploaded data is not an image that can be read; expected JPEG, PNG, WebP, GIF, TIFF "
-        "or BMP."
+        "the uploaded data is not an image that can be read; expected JPEG, PNG, WebP, GIF, TIFF, "
+        "BMP, HEIC, AVIF or DICOM."
     )
     assert refusal(bytes(1000)) == refusal(b"\x80\x81" * 300) == expected
 

@@ -28,9 +28,11 @@ JPEG_2000 = "1.2.840.10008.1.2.4.90"
 NAME = "Musterfrau^Erika"
 """The patient of all these files."""
 
-ABOUT = ("PatientName", "PatientID", "PatientComments", "OtherPatientNames", "PatientAddress")
-ABOUT += ("ReferringPhysicianName", "InstitutionName", "StudyDescription", "ImageComments")
-ABOUT += ("OperatorsName", "RequestedProcedureDescription", "AccessionNumber", "DeviceSerialNumber")
+ABOUT = (
+    *("PatientName", "PatientID", "PatientComments", "OtherPatientNames", "PatientAddress"),
+    *("ReferringPhysicianName", "InstitutionName", "StudyDescription", "ImageComments"),
+    *("OperatorsName", "RequestedProcedureDescription", "AccessionNumber", "DeviceSerialNumber"),
+)
 
 
 def dicom(
@@ -86,7 +88,12 @@ def packed(kind: str, image: Image.Image | None = None, **options: Any) -> bytes
     """The photograph as JPEG or JPEG 2000, in one fragment."""
     stream = io.BytesIO()
     (image or photograph()).save(stream, kind, **options)
-    return bytes(encapsulate([stream.getvalue()]))
+    return fragment(stream.getvalue())
+
+
+def fragment(content: bytes) -> bytes:
+    """A fragment of packed pixels, as it lies in a file."""
+    return bytes(encapsulate([content]))
 
 
 def plain(**attributes: Any) -> bytes:
@@ -104,4 +111,4 @@ def run_lengths(planes: list[bytes]) -> bytes:
         segments.append(segment + b"\0" * (len(segment) % 2))
     starts = [64 + sum(map(len, segments[:number])) for number in range(len(segments))]
     head = np.array([len(segments), *starts] + [0] * (15 - len(starts)), "<u4").tobytes()
-    return bytes(encapsulate([b"".join([head, *segments])]))
+    return fragment(b"".join([head, *segments]))

@@ -115,6 +115,8 @@ def _check(elements: Elements) -> None:
     """Refuse a file whose description no reader of this module serves."""
     syntax = elements.text(dicom_elements.SYNTAX)
     iod = elements.text(dicom_elements.OF_DATA) or elements.text(dicom_elements.OF_META)
+    if not syntax:
+        raise RefusedError(DAMAGED)
     if syntax not in COLOURS:
         raise RefusedError(
             f"is a DICOM file in the transfer syntax {_shown(syntax)}; expected uncompressed "

@@ -177,7 +177,7 @@ def test_a_jpeg_without_marks_has_the_colours_that_the_file_states(in_rgb: bool)
         body = body.replace(bytes([old]), bytes([new]))
     bare = bare[:scan] + body + bare[scan + 14 :]
     said = "RGB" if in_rgb else "YBR_FULL"
-    content = files.dicom(bytes(files.encapsulate([bare])), SIZE, said, files.JPEG)
+    content = files.dicom(files.fragment(bare), SIZE, said, files.JPEG)
     assert furthest(content, PIXELS) < 20
 
 

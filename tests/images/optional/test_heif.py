@@ -7,9 +7,11 @@ import io
 import struct
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image, features
 
 from dermhub import installation
@@ -21,8 +23,9 @@ from dermhub.images.optional.heif import MOST_PIXELS
 pytest.importorskip("pillow_heif", reason="pillow-heif is not installed: pip install pillow-heif")
 
 from tests.support import heif_files as files
+from tests.support.odd_files import lesion
 
-LESION = np.asarray(files.lesion()).astype(int)
+LESION = np.asarray(lesion()).astype(int)
 
 CUT = "is damaged or cut short and can't be decoded; expected a whole image: copy or save it anew."
 
@@ -47,7 +50,7 @@ def refusal(content: bytes) -> str:
     return text.removeprefix("the uploaded data ")
 
 
-def distance(content: bytes, expected: np.ndarray = LESION) -> float:  # type: ignore[type-arg]
+def distance(content: bytes, expected: NDArray[Any] = LESION) -> float:
     """The mean difference of a file's pixels from others."""
     decoded = np.asarray(to_rgb(content)).astype(int)
     assert decoded.shape == expected.shape
@@ -72,7 +75,7 @@ def test_pixels(kind: str, tmp_path: Path) -> None:
 def test_turned_once(kind: str, orientation: int) -> None:
     content = files.turned(kind, orientation)
     turn = TURNS.get(orientation)
-    upright = files.lesion() if turn is None else files.lesion().transpose(turn)
+    upright = lesion() if turn is None else lesion().transpose(turn)
     assert distance(content, np.asarray(upright).astype(int)) < 2
     decoded = open_file(content).decode(75)
     assert decoded.size == upright.size
@@ -87,7 +90,7 @@ def test_10_bits() -> None:
 @pytest.mark.slow
 @both
 def test_transparent_pixels_are_laid_over_white(kind: str) -> None:
-    image = files.lesion().convert("RGBA")
+    image = lesion().convert("RGBA")
     image.putalpha(0)
     assert np.asarray(to_rgb(files.saved(kind, image))).min() > 250
 
@@ -96,14 +99,14 @@ def test_transparent_pixels_are_laid_over_white(kind: str) -> None:
 @both
 @pytest.mark.parametrize("mode", ["L", "LA"])
 def test_grey(kind: str, mode: str) -> None:
-    grey = files.lesion().convert("L")
+    grey = lesion().convert("L")
     expected = np.asarray(grey.convert("RGB")).astype(int)
     assert distance(files.saved(kind, grey.convert(mode)), expected) < 2
 
 
 @pytest.mark.slow
 def test_a_picture_of_tiles() -> None:
-    image = files.lesion().resize((192, 128))
+    image = lesion().resize((192, 128))
     tiles = [image.crop((x, y, x + 64, y + 64)) for y in (0, 64) for x in (0, 64, 128)]
     assert distance(files.grid(tiles, 3, (192, 128)), np.asarray(image).astype(int)) < 2
     # The last tiles may reach beyond the picture.
@@ -114,7 +117,7 @@ def test_a_picture_of_tiles() -> None:
 @pytest.mark.slow
 @both
 def test_a_preview_is_never_taken_for_the_picture(kind: str) -> None:
-    image = files.lesion().resize((400, 300))
+    image = lesion().resize((400, 300))
     content = files.saved(kind, image, thumbnails=[200])
     rgb = open_file(content).decode(75).rgb
     expected = np.asarray(to_rgb(content).reduce(4)).astype(int)
@@ -183,8 +186,8 @@ def test_a_size_among_the_pixels_counts() -> None:
 @pytest.mark.slow
 @both
 def test_several_pictures(kind: str) -> None:
-    options = {"save_all": True, "append_images": [files.lesion().rotate(180)]}
-    assert refusal(files.saved(kind, **options)) == SEVERAL
+    others = [lesion().rotate(180)]
+    assert refusal(files.saved(kind, save_all=True, append_images=others)) == SEVERAL
 
 
 @pytest.mark.slow
@@ -231,7 +234,7 @@ def test_forged_numbers() -> None:
 @pytest.mark.slow
 def test_many_items_and_boxes() -> None:
     picture = files.coded(Image.new("RGB", (64, 64)))
-    empty = [(b"none", b"", [])] * 2001
+    empty: list[tuple[bytes, bytes, list[bytes]]] = [(b"none", b"", [])] * 2001
     assert refusal(files.made([picture, *empty])).startswith("is a HEIF of more than 2,000 items")
     reference = files.box(b"cdsc", struct.pack(">HH", 1, 10_001), bytes(20_002))
     content = files.made([picture], [reference])
@@ -273,7 +276,7 @@ def test_a_file_cut_anywhere_is_refused(kind: str) -> None:
 @pytest.mark.slow
 @both
 def test_changed_bytes_never_end_in_another_error(kind: str) -> None:
-    content = files.saved(kind, files.lesion().resize((64, 64)))
+    content = files.saved(kind, lesion().resize((64, 64)))
     random = np.random.default_rng(3)
     for _ in range(60):
         changed = bytearray(content)
