@@ -240,7 +240,7 @@ def _decode(image: Image.Image, name: str, ours: bool = False, least: int = 0) -
         if image.format == "TIFF" and not ours:
             # Pillow turns a TIFF while it loads its pixels, and then no longer states a turn.
             image.load()
-        # An MPO is a phone's JPEG with a preview behind it, and tiles of a HEIC count as frames. Any
+        # An MPO is a phone's JPEG with a preview behind it, and a HEIC's tiles count as frames. Any
         # other second frame belongs to an animation.
         if getattr(image, "is_animated", False) and image.format not in ("MPO", "HEIF"):
             raise ImageError(f"{name} {SEVERAL}")
