@@ -142,8 +142,9 @@ class Decoded:
 class ImageFile:
     """An image file in memory, whose content may be decoded several times, at several scales.
 
-    `name` is its name in messages. Raises ImageError for bytes whose structure shows that they are
-    no usable image; all other errors come with the decoding.
+    `name` is its name in messages, and `compressed` "JPEG" or "WebP" for one that is compressed
+    strongly (`containers.compression`), else "". Raises ImageError for bytes whose structure shows
+    that they are no usable image; all other errors come with the decoding.
     """
 
     def __init__(self, content: bytes, name: str) -> None:
@@ -160,6 +161,7 @@ class ImageFile:
             raise ImageError(f"{name} {error}") from None
         if still is None:
             raise ImageError(refusal(content, name))
+        self.compressed = still.compressed
         self._name = name
         self._still = still
         self._head = content[:HEAD]

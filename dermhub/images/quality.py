@@ -70,7 +70,8 @@ class Quality:
 
     `size` is (width, height) in pixels; `sharpness` is at least 0; `lightest` is a luminance from 0
     to 255; `burnt` is a share of the pixels outside the surround, and `surround` one of all pixels;
-    `lesion` is the central lesion.
+    `lesion` is the central lesion; `compressed` is "JPEG" or "WebP" for a file that is compressed
+    strongly (`containers.compression`), else "".
     """
 
     size: tuple[int, int]
@@ -79,6 +80,7 @@ class Quality:
     burnt: float
     surround: float
     lesion: Lesion
+    compressed: str = ""
 
 
 def measure(rgb: Image.Image) -> Quality:

@@ -29,6 +29,7 @@ class Still:
         equal, unequal: For a file without its end, two further versions of `content`, else "".
             `equal` decodes to the same pixels where none is missing, and `unequal` to others where
             nothing but pixels stands at the end.
+        compressed: "JPEG" or "WebP" for one that is compressed strongly, else "".
         opener: Opens `content` without decoding it, where Pillow alone does not read it. Raises
             RefusedError where a package is missing.
     """
@@ -38,6 +39,7 @@ class Still:
     kind: str = ""
     equal: bytes = b""
     unequal: bytes = b""
+    compressed: str = ""
     opener: Callable[[bytes], Image.Image] | None = None
 
 
