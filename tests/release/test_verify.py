@@ -252,7 +252,7 @@ def test_training_lesions_among_the_test_images_of_ham10000_are_refused(folder: 
         (lambda t: t.loc.__setitem__((3, "age"), "old"), r"has line\(s\) 5 with "),
         (lambda t: t.loc.__setitem__((len(t) - 1, "sharpness"), "abc"), r"has line\(s\) \d+ with "),
         (
-            lambda t: t.loc.__setitem__((len(t) - 1, "label_webp_50"), 3),
+            lambda t: t.loc.__setitem__((len(t) - 1, "label_jpeg_50"), "x"),
             r"has line\(s\) \d+ with ",
         ),
         (lambda t: t[t["split"] != "test"], r"has no image of the split\(s\) test: "),
