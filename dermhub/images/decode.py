@@ -292,12 +292,12 @@ def divisor(size: tuple[int, int], least: int) -> int:
 
 
 def _draft(image: Image.Image, number: int) -> None:
-    """Have the JPEG decoder divide the sides by at most `number`; other formats stay as they are.
+    """Have the JPEG decoders divide the sides by at most `number`; other formats stay as they are.
 
     Sides are rounded up.
     """
     # A HEIC would be exchanged for its preview.
-    if image.format not in ("JPEG", "MPO"):
+    if image.format not in ("JPEG", "MPO", "JPEG2000"):
         return
     for step in DRAFTS:
         if step <= number:

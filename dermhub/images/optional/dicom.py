@@ -15,6 +15,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 
 from dermhub import installation
 from dermhub.images.containers import jpeg
@@ -22,14 +23,14 @@ from dermhub.images.containers.still import DAMAGED, TWO_SIZES, RefusedError, St
 from dermhub.images.optional import dicom_elements
 from dermhub.images.optional.dicom_elements import Elements, fragments
 
-MOST_PIXELS = 16_000_000
-"""Accepted pixels, uncompressed or in RLE: they lie in memory five times, at three bytes each.
+MOST_PIXELS = 12_500_000
+"""Accepted pixels: uncompressed, they lie in memory five times, at three bytes each.
 
-Those of a JPEG have the bounds of any JPEG.
+A million pixels of JPEG 2000 take its decoder 0.4 seconds, where nobody is content with less. Those
+of a JPEG have the bounds of any JPEG.
 """
-
-MOST_OF_JPEG_2000 = 6_000_000
-"""Accepted pixels of a JPEG 2000: a million take its decoder 0.4 seconds."""
+MOST_IN_RLE = 8_000_000
+"""Accepted pixels in RLE, which lie in memory once more."""
 
 IODS = {
     "1.2.840.10008.5.1.4.1.1.77.1.4": "VL Photographic Image",
@@ -66,6 +67,12 @@ PALETTES = ((0x0028_1101, 0x0028_1201), (0x0028_1102, 0x0028_1202), (0x0028_1103
 
 MOST_TILES = 1000
 """Accepted tiles of a JPEG 2000."""
+
+MOST_MARKERS = 100
+"""Accepted markers of a JPEG 2000 before the style of coding, which is nearly always the second."""
+
+_CODING = 0x52
+"""Second byte of the marker before the style of coding, in JPEG 2000."""
 
 _UID = re.compile(r"[0-9.]{1,64}")
 
@@ -107,8 +114,8 @@ def _still(elements: Elements, content: bytes) -> Still:
     if syntax in JPEGS:
         in_rgb = elements.text(PHOTOMETRIC) == "RGB"
         return replace(jpeg.still(packed, _adobe(in_rgb)), orientation=1, opener=opener)
-    _check_jpeg_2000(packed, elements)
-    return Still(packed, opener=opener)
+    levels = _check_jpeg_2000(packed, elements)
+    return Still(packed, opener=partial(_open_jpeg_2000, levels=levels, elements=elements))
 
 
 def _check(elements: Elements) -> None:
@@ -157,9 +164,8 @@ def _check(elements: Elements) -> None:
             f"{photometric}: {_ADVICE}"
         )
     width, height = _size(elements)
-    most = MOST_OF_JPEG_2000 if syntax in JPEGS_2000 else MOST_PIXELS
+    most, kind = (MOST_IN_RLE, "DICOM in RLE") if syntax == RLE else (MOST_PIXELS, "DICOM")
     if width * height > most and syntax not in JPEGS:
-        kind = "JPEG 2000" if syntax in JPEGS_2000 else "DICOM"
         raise RefusedError(
             f"({width} x {height} pixels) has more than the {most // 1_000_000} million pixels "
             f"that are accepted of a {kind}; scale it down first."
@@ -271,10 +277,39 @@ def _open_pixels(content: bytes, elements: Elements) -> Image.Image:
 
 
 def _open_image(content: bytes, elements: Elements) -> Image.Image:
-    """Open a JPEG or JPEG 2000 by Pillow, without decoding it."""
-    image = Image.open(io.BytesIO(content), formats=("JPEG", "JPEG2000"))
+    """Open a JPEG by Pillow, without decoding it."""
+    image = Image.open(io.BytesIO(content), formats=("JPEG",))
     if image.size != _size(elements):
         raise RefusedError(TWO_SIZES)
+    photometric = elements.text(PHOTOMETRIC)
+    return _finished(image, photometric) if photometric == GREY[0] else image
+
+
+class _Jpeg2000(Jpeg2KImageFile):
+    """A JPEG 2000 that can be decoded at a smaller scale, as Pillow has it for a JPEG.
+
+    `levels` is how often its sides can be halved.
+    """
+
+    levels = 0
+
+    def draft(self, mode: str | None, size: tuple[int, int] | None) -> None:
+        """Decode at the smallest scale whose sides are no shorter than `size`."""
+        assert mode is None
+        assert size
+        halved = 0
+        while halved < self.levels and self.width >> halved + 1 >= size[0]:
+            halved += 1
+        self._reduce = halved
+        self.load()
+        # While it is set, it takes the place of the method `reduce`.
+        self._reduce = 0
+
+
+def _open_jpeg_2000(content: bytes, levels: int, elements: Elements) -> Image.Image:
+    """Open a JPEG 2000 by Pillow, without decoding it."""
+    image = _Jpeg2000(io.BytesIO(content))
+    image.levels = levels
     photometric = elements.text(PHOTOMETRIC)
     return _finished(image, photometric) if photometric == GREY[0] else image
 
@@ -309,8 +344,11 @@ def _palette(elements: Elements) -> bytes:
     return np.stack(columns, axis=1).astype(np.uint8).tobytes()
 
 
-def _check_jpeg_2000(content: bytes, elements: Elements) -> None:
-    """Refuse a JPEG 2000 that states another size, or many tiles (ITU-T T.800, A.5.1)."""
+def _check_jpeg_2000(content: bytes, elements: Elements) -> int:
+    """Refuse a JPEG 2000 that states another size, or many tiles (ITU-T T.800, A.5.1).
+
+    Returns how often its sides can be halved (A.6.1).
+    """
     if content[:4] != b"\xff\x4f\xff\x51":
         raise RefusedError(DAMAGED)
     right, lower, left, upper, wide, high, *_ = struct.unpack_from(">8I", content, 8)
@@ -322,6 +360,12 @@ def _check_jpeg_2000(content: bytes, elements: Elements) -> None:
     # Bits of a sample, less one; the highest bit is a sign.
     if any(content[42 + 3 * number] != 7 for number in range(samples)):
         raise RefusedError(f"is a JPEG 2000 of more or less than 8 bits a sample: {_ADVICE}")
+    place = 2
+    for _ in range(MOST_MARKERS):
+        if content[place + 1] == _CODING:
+            return content[place + 9]
+        place += 2 + int.from_bytes(content[place + 2 : place + 4])
+    raise costly(f"a JPEG 2000 of more than {MOST_MARKERS} markers")
 
 
 def _adobe(in_rgb: bool) -> bytes:

@@ -183,7 +183,26 @@ def test_a_jpeg_without_marks_has_the_colours_that_the_file_states(in_rgb: bool)
 
 def test_jpeg_2000() -> None:
     pixels = files.packed("JPEG2000", no_jp2=True)
-    assert furthest(files.dicom(pixels, SIZE, "YBR_RCT", files.JPEG_2000), PIXELS) == 0
+    content = files.dicom(pixels, SIZE, "YBR_RCT", files.JPEG_2000)
+    assert furthest(content, PIXELS) == 0
+    # Its decoder halves the sides, and the rest is divided afterwards.
+    decoded = open_file(content).decode(HEIGHT // 3)
+    assert (decoded.rgb.size, decoded.size) == ((WIDTH // 2, HEIGHT // 2), SIZE)
+    expected = np.asarray(files.photograph().reduce(2)).astype(int)
+    assert np.abs(np.asarray(decoded.rgb) - expected).mean() < 3
+
+
+def test_a_jpeg_2000_that_can_not_be_halved() -> None:
+    pixels = files.packed("JPEG2000", no_jp2=True, num_resolutions=1)
+    content = files.dicom(pixels, SIZE, "YBR_RCT", files.JPEG_2000)
+    decoded = open_file(content).decode(HEIGHT // 2)
+    assert np.array_equal(np.asarray(decoded.rgb), np.asarray(files.photograph().reduce(2)))
+    grey = files.packed("JPEG2000", Image.fromarray(255 - GREY), no_jp2=True)
+    content = files.dicom(grey, SIZE, "MONOCHROME1", files.JPEG_2000)
+    assert furthest(content, np.repeat(GREY[..., None], 3, axis=2)) == 0
+    grey = files.packed("JPEG2000", Image.fromarray(GREY), no_jp2=True)
+    content = files.dicom(grey, SIZE, "MONOCHROME2", files.JPEG_2000)
+    assert open_file(content).decode(HEIGHT // 4).rgb.size == (WIDTH // 4, -(-HEIGHT // 4))
 
 
 def test_a_jpeg_is_not_turned_by_its_exif() -> None:
@@ -244,8 +263,13 @@ def test_a_jpeg_is_not_turned_by_its_exif() -> None:
         ),
         (
             {"Rows": 60_000, "Columns": 60_000},
-            "(60000 x 60000 pixels) has more than the 16 million pixels that are accepted of a "
+            "(60000 x 60000 pixels) has more than the 12 million pixels that are accepted of a "
             "DICOM; scale it down first.",
+        ),
+        (
+            {"Rows": 2829, "Columns": 2829, "syntax": files.RLE, "pixels": files.packed("PNG")},
+            "(2829 x 2829 pixels) has more than the 8 million pixels that are accepted of a DICOM "
+            "in RLE; scale it down first.",
         ),
         ({"Rows": HEIGHT + 1}, CUT),
         ({"Rows": HEIGHT - 1}, CUT),
