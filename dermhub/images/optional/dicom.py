@@ -29,8 +29,11 @@ MOST_PIXELS = 12_500_000
 A million pixels of JPEG 2000 take its decoder 0.4 seconds, where nobody is content with less. Those
 of a JPEG have the bounds of any JPEG.
 """
-MOST_IN_RLE = 8_000_000
-"""Accepted pixels in RLE, which lie in memory once more."""
+MOST_IN_RLE = 6_000_000
+"""Accepted pixels in RLE, which lie in memory once more, and take up to a second and a half."""
+
+MOST_RLE_BYTES = 1.1
+"""Accepted bytes of RLE for each sample; an encoder adds one to 128 at most, and heads."""
 
 IODS = {
     "1.2.840.10008.5.1.4.1.1.77.1.4": "VL Photographic Image",
@@ -109,6 +112,9 @@ def _still(elements: Elements, content: bytes) -> Still:
         raise RefusedError(DAMAGED)
     packed = b"".join(fragments(content, begin))
     if syntax == RLE:
+        width, height = _size(elements)
+        if len(packed) > MOST_RLE_BYTES * width * height * elements.number(SAMPLES) + 1024:
+            raise costly("a DICOM in RLE of more bytes than its pixels need")
         return Still(_file(elements, packed), opener=partial(_open_pixels, elements=elements))
     opener = partial(_open_image, elements=elements)
     if syntax in JPEGS:
