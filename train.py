@@ -16,7 +16,7 @@ from typing import get_type_hints
 
 from dermhub import files, installation
 from dermhub.cli import machine, terminal
-from dermhub.errors import ConfigError, DermhubError
+from dermhub.errors import ConfigError, DermhubError, program
 from dermhub.models.catalog import RUN_MODEL
 from dermhub.training import distributed, lock
 from dermhub.training.config import CURVES, GROUPS, RUN_CONFIG, RUN_FILES, TrainConfig, flag
@@ -133,7 +133,8 @@ def run() -> int:
     except KeyboardInterrupt:
         if distributed.is_main():
             print(
-                "\ntrain.py: stopped; --resume RUN goes on after the last complete epoch.",
+                f"\n{program('train.py')}: stopped; --resume RUN goes on after the last complete "
+                "epoch.",
                 file=sys.stderr,
             )
         return 130
@@ -147,7 +148,7 @@ def run() -> int:
 def refuse(problem: str) -> int:
     """Print a sentence on stderr, of several processes once, and return the exit code."""
     if distributed.reports_errors():
-        print(f"train.py: {terminal.one_line(problem)}", file=sys.stderr)
+        print(f"{program('train.py')}: {terminal.one_line(problem)}", file=sys.stderr)
     return 2
 
 

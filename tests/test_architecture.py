@@ -52,6 +52,8 @@ ONLY_IN = {
     "pyarrow": {"scoring.results"},
     "torchvision": set(),
     "sklearn": set(),
+    "pydicom": {"images.optional.dicom"},
+    "pillow_heif": {"images.optional.heif"},
 }
 """Libraries that one module wraps for all others, or that only the demo and the tests use."""
 

@@ -44,6 +44,8 @@
     image.preview = address;
     for (const picture of document.querySelectorAll("[data-fill=preview]")) {
       picture.hidden = !address;
+      // A browser shows no HEIC, DICOM or TIFF; the answer brings the picture that the server decoded.
+      picture.onerror = () => (picture.hidden = true);
       if (address) picture.src = address;
     }
   };
@@ -152,8 +154,15 @@
     },
   };
 
+  // Files that a browser may not call images: Gradio would refuse them before the server sees them.
+  // Archives of clinics name files without an ending.
+  const more = ".heic,.heif,.hif,.avif,.dcm,.dicom";
+  const uncalled = (file) => !file.type.startsWith("image/") && /(\.(heic|heif|hif|avif|dcm|dicom)|^[^.]+)$/i.test(file.name);
+
   // Show what belongs to the latest change, hide all else.
   const refresh = () => {
+    for (const input of document.querySelectorAll("#image input[type=file]"))
+      if (!input.accept.endsWith(more)) input.accept += `,${more}`;
     const people = document.querySelector("#prevalence input[type=range]")?.value;
     for (const one of document.querySelectorAll("[data-of]")) {
       const other = (model && one.dataset.of !== model) || (one.dataset.people && one.dataset.people !== people);
@@ -219,8 +228,11 @@
   document.addEventListener(
     "change",
     (event) => {
-      if (event.target.matches("#image input[type=file]") && event.target.files.length)
-        replace(event.target.files[0].name, URL.createObjectURL(event.target.files[0]));
+      if (!event.target.matches("#image input[type=file]") || !event.target.files.length) return;
+      if (uncalled(event.target.files[0])) {
+        event.stopPropagation();
+        upload(event.target.files[0]);
+      } else replace(event.target.files[0].name, URL.createObjectURL(event.target.files[0]));
     },
     true,
   );
@@ -248,7 +260,7 @@
       const input = document.querySelector("#image input[type=file]");
       if (!input) return tries && setTimeout(give, 50, tries - 1);
       const carrier = new DataTransfer();
-      carrier.items.add(file);
+      carrier.items.add(uncalled(file) ? new File([file], file.name, { type: "image/x-other" }) : file);
       input.files = carrier.files;
       input.dispatchEvent(new Event("change", { bubbles: true }));
     };
@@ -264,7 +276,11 @@
     (event) => {
       const file = event.dataTransfer?.files[0];
       if (!file) return;
-      if (event.target.closest("#image")) replace(file.name, URL.createObjectURL(file));
+      if (event.target.closest("#image") && uncalled(file)) {
+        event.preventDefault();
+        event.stopPropagation();
+        upload(file);
+      } else if (event.target.closest("#image")) replace(file.name, URL.createObjectURL(file));
       else if (!event.target.closest("#files")) {
         event.preventDefault();
         if (onFirstTab()) upload(file);

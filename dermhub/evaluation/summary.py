@@ -156,6 +156,9 @@ def break_down(part: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:
         content["rules"] = rule_figures(part, probabilities, config, resamples)
     if config.zones:
         content["zones"] = zones.zone_figures(score, malignant, config.zones, resamples)
+    compression = robustness.compression_figures(part, probabilities, malignant, lesions, config)
+    if compression:
+        content["compression"] = compression
     return content | robustness.robustness_figures(part, score, malignant, resamples)
 
 

@@ -7,6 +7,7 @@ images alone (prediction sets, zones, and the files beside the weights) is fitte
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from dermhub.data import additions, batches, partition, tables
 from dermhub.errors import DataError, silent
 from dermhub.evaluation import metrics, plots, predictions, robustness, summary
 from dermhub.images import quality, skin_tone
+from dermhub.images.containers import webp
 from dermhub.images.photo import Photo
 from dermhub.models import prediction
 from dermhub.models.classifier import Classifier
@@ -162,7 +164,7 @@ def _write_predictions(
     if saved.gate:
         for rows, split in ((validation, "validation"), (test, "test")):
             rows[predictions.GATE] = saved.gate.score(outputs[split].described)
-    about = traits(saved, list(splits["test"]["path"]), workers)
+    about = traits(saved, splits["test"], workers)
     table = pd.concat([validation, pd.concat([test, about], axis=1)])
     files.write_text(folder / layout.PREDICTIONS, predictions.to_csv(table))
 
@@ -175,11 +177,18 @@ def _predictions(part: pd.DataFrame, outputs: Outputs, task: Task) -> pd.DataFra
     return pd.concat([part[columns].reset_index(drop=True), logits], axis=1)
 
 
-def traits(saved: Classifier, paths: list[str], workers: int) -> pd.DataFrame:
-    """Measure the skin tone and sharpness of test images, and their malignancy at other sizes.
+def traits(saved: Classifier, test: pd.DataFrame, workers: int) -> pd.DataFrame:
+    """Measure the skin tone and sharpness of test images, and answers to them when changed.
 
-    `dermhub.evaluation.robustness` reports figures by these columns.
+    They are scaled, and some are saved anew with losses. `dermhub.evaluation.robustness` reports
+    figures by these columns.
     """
+    scaled = _scaled(saved, list(test["path"]), workers)
+    return pd.concat([scaled, _compressed(saved, test, workers)], axis=1)
+
+
+def _scaled(saved: Classifier, paths: list[str], workers: int) -> pd.DataFrame:
+    """Measure the skin tone and sharpness of images, and their malignancy at other sizes."""
     config = saved.config
     spec = config.input
 
@@ -204,6 +213,46 @@ def traits(saved: Classifier, paths: list[str], workers: int) -> pd.DataFrame:
         probabilities = prediction.calibrated(of_scale, config)
         columns[f"malignancy_{name}"] = prediction.malignancy(probabilities, config.task)
     return pd.DataFrame(columns)
+
+
+def _compressed(saved: Classifier, test: pd.DataFrame, workers: int) -> pd.DataFrame:
+    """Classify some test images again, each saved anew with losses.
+
+    The columns are those of `robustness.COMPRESSIONS`, empty for the other images.
+    """
+    config = saved.config
+    places = robustness.chosen(test["image_id"].to_numpy(str))
+    paths = [str(path) for path in test["path"].to_numpy()[places]]
+
+    def view(photo: Photo, _: int) -> list[Floats32]:
+        """Return the image as an array in each format."""
+        formats = robustness.COMPRESSIONS.values()
+        return [_saved_anew(photo, *entry).array(config.input) for entry in formats]
+
+    def answer(views: list[list[Floats32]]) -> Floats32:
+        """Return the logits (formats, B, C) of a batch of views."""
+        batches_of_formats = zip(*views, strict=True)
+        return np.stack([saved.engine.forward(np.stack(b))[0] for b in batches_of_formats])
+
+    logits = np.concatenate(batches.map_batches(answer, paths, view, workers), axis=1)
+    classes = np.array(config.task.classes)
+    columns: dict[str, Any] = {}
+    for name, of_format in zip(robustness.COMPRESSIONS, logits, strict=True):
+        probabilities = prediction.calibrated(of_format, config)
+        columns[f"malignancy_{name}"] = prediction.malignancy(probabilities, config.task)
+        columns[f"label_{name}"] = classes[probabilities.argmax(axis=1)]
+    return pd.DataFrame(columns, index=places).reindex(range(len(test)))
+
+
+def _saved_anew(photo: Photo, kind: str, quality_setting: int) -> Photo:
+    """Save a photo in a format with losses, and open it again."""
+    rgb = photo.rgb
+    # A WebP may have no more pixels.
+    while rgb.width * rgb.height > webp.MOST_PIXELS:
+        rgb = rgb.reduce(2)
+    stream = io.BytesIO()
+    rgb.save(stream, kind, quality=quality_setting)
+    return Photo.open(stream.getvalue())
 
 
 def _describe(table: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:

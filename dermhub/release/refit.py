@@ -79,8 +79,9 @@ def refit(
         contents[layout.OOD_GATE] = gate.to_bytes()
     earlier = folder.config
     folder = folder.write(config, contents)
-    if (config.temperature, config.bias) != (earlier.temperature, earlier.bias):
-        rows = _with_traits(folder, rows, located, say, workers)
+    recalibrated = (config.temperature, config.bias) != (earlier.temperature, earlier.bias)
+    rows = _with_traits(folder, rows, located, recalibrated, say, workers)
+    if recalibrated:
         if _other_answers(logits[~part], earlier, config):
             _drop_maps(folder, say)
     files.write_text(folder.path / layout.PREDICTIONS, predictions.to_csv(rows))
@@ -95,7 +96,7 @@ def refit(
     content["selection"] = before.selection | selection
     if not config.bias:
         content["selection"].pop("bias", None)
-    if (config.temperature, config.bias) != (earlier.temperature, earlier.bias):
+    if recalibrated:
         measure.draw_results(folder.path, config)
     files.write_json(folder.path / layout.METRICS, content)
     files.write_text(folder.path / layout.CARD, render.render(folder.config, content))
@@ -147,27 +148,32 @@ def _gate(folder: ModelFolder, located: Located, workers: int) -> tuple[OodGate,
 
 
 def _with_traits(
-    folder: ModelFolder, rows: pd.DataFrame, located: Located | None, say: Say, workers: int
+    folder: ModelFolder,
+    rows: pd.DataFrame,
+    located: Located | None,
+    recalibrated: bool,
+    say: Say,
+    workers: int,
 ) -> pd.DataFrame:
-    """Measure the test images at other sizes, or leave the columns of an earlier calibration out.
+    """Measure the answers to changed test images where they lack or rest on another calibration.
 
-    Returns the rows of predictions.
+    Without images the latter are left out. Returns the rows of predictions.
     """
-    columns = [f"malignancy_{name}" for name in robustness.SCALES if f"malignancy_{name}" in rows]
-    if not columns:
+    columns = [*robustness.TRAITS, *robustness.LABELS]
+    stated = [name for name in columns if name in rows]
+    if located is not None and (recalibrated or len(stated) < len(columns)):
+        test = located.rows[(rows["split"] == "test").to_numpy(bool)].reset_index(drop=True)
+        measured = measure.traits(Classifier(folder.path), test, workers)
+        measured = measured.set_index(test["image_id"])
+        return rows.drop(columns=stated).join(measured[columns], on="image_id")
+    answers = [name for name in stated if name not in ("ita", "sharpness")]
+    if not recalibrated or not answers:
         return rows
-    if located is None:
-        say(
-            f"{folder.path}: the answers at other sizes rest on the earlier calibration and are "
-            "left out: name the images with --data to measure them again."
-        )
-        return rows.drop(columns=columns)
-    test = (rows["split"] == "test").to_numpy(bool)
-    measured = measure.traits(Classifier(folder.path), list(located.rows["path"][test]), workers)
-    rows = rows.copy()
-    for name in columns:
-        rows.loc[test, name] = measured[name].to_numpy()
-    return rows
+    say(
+        f"{folder.path}: the answers to scaled and compressed images rest on the earlier "
+        "calibration and are left out: name the images with --data to measure them again."
+    )
+    return rows.drop(columns=answers)
 
 
 def _other_answers(logits: Floats32, earlier: ModelConfig, config: ModelConfig) -> bool:

@@ -25,7 +25,7 @@ from dermhub import files
 from dermhub.data import batches, datasets, draws, handover, tables
 from dermhub.data.datasets import one_sentence
 from dermhub.data.decoded import decoded_images
-from dermhub.errors import ConfigError, DataError
+from dermhub.errors import ConfigError, DataError, program
 from dermhub.evaluation import metrics
 from dermhub.images.decode import to_rgb
 from dermhub.images.view import InputSpec
@@ -186,7 +186,7 @@ class Fit:
         """
         self.parallel = distributed.parallel(self.model)
         if self.handover.note and distributed.is_main():
-            tqdm.write(f"train.py: {self.handover.note}", sys.stderr)
+            tqdm.write(f"{program('train.py')}: {self.handover.note}", sys.stderr)
         for epoch in range(self.done, self.config.epochs):
             row = {"epoch": epoch + 1, **self.train_epoch(epoch)}
             if distributed.is_main():

@@ -269,3 +269,32 @@ def test_a_shipped_model_and_one_that_is_not(
         "dermhub: There is no model 'leison': expected a model folder, one of lesion, or org/name "
         "of the hub. Did you mean 'lesion'?\n"
     )
+
+
+def test_another_operating_point(
+    command: Command, tiny_lesion_model: Path, folder: Path, tmp_path: Path
+) -> None:
+    config = json.loads((tiny_lesion_model / "config.json").read_text())
+    value = config["dermhub"]["thresholds"]["youden"]["value"]
+    given = ["--model", tiny_lesion_model, "--operating-point", "youden"]
+    code, out, err = command("predict", folder, *given, "--format", "json")
+    assert (code, err) == (0, "")
+    for row in json.loads(out):
+        assert (row["operating_point"], row["threshold"]) == ("youden", value)
+        assert row["malignant"] == (row["malignancy"] >= value)
+    code, out, err = command("predict", "--images", folder, "--out", tmp_path / "a.csv", *given)
+    assert (code, err) == (0, "")
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "a.csv").read_text())))
+    assert len(rows) == 3
+    for row in rows:
+        assert row["malignant"] == str(float(row["malignancy"]) >= value)
+
+
+def test_an_unknown_operating_point(command: Command, tiny_lesion_model: Path) -> None:
+    given = ["--model", tiny_lesion_model, "--operating-point", "yuden"]
+    assert command("predict", "a.jpg", *given) == (
+        2,
+        "",
+        f"dermhub: {tiny_lesion_model} has no operating point 'yuden', expected one of "
+        "sensitivity_95, youden. Did you mean 'youden'?\n",
+    )

@@ -98,6 +98,8 @@ def test_the_command(folder: Path, command: Command) -> None:
         (("test", "retest", "lesions"), 5),
         (("test", "skin", "dark"), 3),
         (("test", "resolution", "half", "auroc"), 0.987),
+        (("test", "compression", "webp_80", "auroc"), 0.987),
+        (("test", "compression", "jpeg_50", "labels_changed", "share"), 0.987),
         (("test", "conformal", "coverage"), 0.9001),
         (("validation", "ece"), 0.0),
         (("data", "test", "images"), 8),
@@ -293,6 +295,10 @@ def test_training_lesions_among_the_test_images_of_ham10000_are_refused(folder: 
         (lambda t: t.loc.__setitem__((3, "image_id"), t["image_id"][0]), r"has line\(s\) 5 with "),
         (lambda t: t.loc.__setitem__((3, "age"), "old"), r"has line\(s\) 5 with "),
         (lambda t: t.loc.__setitem__((len(t) - 1, "sharpness"), "abc"), r"has line\(s\) \d+ with "),
+        (
+            lambda t: t.loc.__setitem__((len(t) - 1, "label_jpeg_50"), "x"),
+            r"has line\(s\) \d+ with ",
+        ),
         (lambda t: t[t["split"] != "test"], r"has no image of the split\(s\) test: "),
     ],
     ids=[
@@ -305,6 +311,7 @@ def test_training_lesions_among_the_test_images_of_ham10000_are_refused(folder: 
         "twice",
         "age",
         "sharpness",
+        "label",
         "no test",
     ],
 )
