@@ -81,9 +81,8 @@ def refit(
     folder = folder.write(config, contents)
     recalibrated = (config.temperature, config.bias) != (earlier.temperature, earlier.bias)
     rows = _with_traits(folder, rows, located, recalibrated, say, workers)
-    if recalibrated:
-        if _other_answers(logits[~part], earlier, config):
-            _drop_maps(folder, say)
+    if recalibrated and _other_answers(logits[~part], earlier, config):
+        _drop_maps(folder, say)
     files.write_text(folder.path / layout.PREDICTIONS, predictions.to_csv(rows))
     if images or ph2:
         external.write(folder.path, Classifier(folder.path), ph2, before.external, workers)

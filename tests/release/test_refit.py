@@ -140,7 +140,8 @@ def test_without_images_what_rests_on_earlier_probabilities_goes(
     code, _, err = command("measure", miscalibrated, "--refit")
     assert (code, err) == (
         0,
-        f"dermhub: {miscalibrated}: the answers at other sizes rest on the earlier calibration and "
+        f"dermhub: {miscalibrated}: the answers to scaled and compressed images rest on the "
+        "earlier calibration and "
         "are left out: name the images with --data to measure them again.\n"
         f"dermhub: {miscalibrated}: the class maps are of other answers and are left out: measure "
         "the model with --masks.\n",
