@@ -170,8 +170,8 @@ def test_nothing_but_bad_images(
     code, out, err = command("predict", *bad, "--model", tiny_binary_model, "--format", kind)
     assert (code, out.count("\n")) == (2, lines)
     assert err == (
-        f"dermhub: {bad[0]} is a text file; expected an image as JPEG, PNG, WebP, GIF, TIFF or "
-        "BMP.\n"
+        f"dermhub: {bad[0]} is a text file; expected an image as JPEG, PNG, WebP, GIF, TIFF, "
+        "BMP, HEIC, AVIF or DICOM.\n"
         f"dermhub: There is no file {bad[1]}.\n"
     )
 
