@@ -24,19 +24,25 @@ from dermhub.models.classifier import Classifier
 from dermhub.models.model_folder import ModelFolder
 from dermhub.models.ood_gate import OodGate
 from dermhub.release import external, sidecars, verify
+from dermhub.release.cases import write as case_files
 from dermhub.release.previous import Previous
 from dermhub.scoring import inference
 
 
 def refit(
-    folder: ModelFolder, images: Path | None = None, ph2: Path | None = None, workers: int = 0
+    folder: ModelFolder,
+    images: Path | None = None,
+    ph2: Path | None = None,
+    workers: int = 0,
+    cases: Path | None = None,
 ) -> dict[str, Any]:
     """Choose zones and prediction sets anew, fit the gate anew, and write figures and card.
 
     `images` is a folder of training, validation and test images, as `tables.read_table` reads it;
     further training images may lack. Without it, the gate stays as it is, and all else comes from
     the predictions. Without `ph2`, the external test keeps its earlier predictions, but for the
-    scores of a gate that is no more.
+    scores of a gate that is no more. With `cases` and `images`, the index of similar cases is made
+    anew, of the training images that lie below `cases`; otherwise it stays.
 
     Returns the content of metrics.json. Raises ModelError when the folder was never measured with
     its weights, LeakError when a training image shows a lesion that is held out, and DataError when
@@ -51,26 +57,32 @@ def refit(
     config = sidecars.chosen(folder.config, rows[part], logits[part])
     contents = {}
     if images:
-        gate, rows[predictions.GATE] = _gate(folder, rows, images, workers)
+        located, train = _images(folder, rows, images)
+        gate, rows[predictions.GATE] = _gate(folder, located, train, images, workers)
         contents[layout.OOD_GATE] = gate.to_bytes()
     folder = folder.write(config, contents)
     files.write_text(folder.path / layout.PREDICTIONS, predictions.to_csv(rows))
     if images or ph2:
         external.write(folder.path, Classifier(folder.path), ph2, before.external, workers)
 
+    if images and cases:
+        table = pd.concat([located, train], ignore_index=True)
+        folder = case_files.write(folder, table, cases, ph2, workers)
+        content["cases"] = None
+
     figures = verify.recompute(folder)
     content |= {name: figures[name] for name in ("validation", "test", "external")}
+    content["cases"] = case_files.with_latency(figures["cases"], content.get("cases"), folder.path)
     files.write_json(folder.path / layout.METRICS, content)
     files.write_text(folder.path / layout.CARD, render.render(folder.config, content))
     return content
 
 
-def _gate(
-    folder: ModelFolder, rows: pd.DataFrame, images: Path, workers: int
-) -> tuple[OodGate, Floats64]:
-    """Fit a gate for a model, and return it with its scores (N,) of the rows of predictions."""
-    task = folder.config.task
-    table = tables.read_table(images, task)
+def _images(
+    folder: ModelFolder, rows: pd.DataFrame, images: Path
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows of predictions with the paths of their images, and the training images."""
+    table = tables.read_table(images, folder.config.task)
     located = rows.merge(table[["image_id", "path"]], on="image_id", how="left")
     if absent := list(located["image_id"][located["path"].isna()]):
         raise DataError(
@@ -79,8 +91,16 @@ def _gate(
         )
     train = table[~table["image_id"].isin(rows["image_id"])].assign(split="train")
     partition.check(pd.concat([rows, train]))
+    return located, train
+
+
+def _gate(
+    folder: ModelFolder, rows: pd.DataFrame, train: pd.DataFrame, images: Path, workers: int
+) -> tuple[OodGate, Floats64]:
+    """Fit a gate for a model, and return it with its scores (N,) of the rows of predictions."""
+    task = folder.config.task
     saved = Classifier(folder.path)
-    outputs = inference.outputs(saved, list(located["path"]), workers)
+    outputs = inference.outputs(saved, list(rows["path"]), workers)
     stated = predictions.logits_of(rows, task)
     _check(outputs.logits, stated, folder.config.temperature, images)
     part = (rows["split"] == "validation").to_numpy(bool)
