@@ -24,6 +24,7 @@ from dermhub.models.classifier import Classifier
 from dermhub.models.model_folder import ModelFolder
 from dermhub.models.ood_gate import OodGate
 from dermhub.release import external, sidecars, verify
+from dermhub.release.cases import build
 from dermhub.release.cases import write as case_files
 from dermhub.release.previous import Previous
 from dermhub.scoring import inference
@@ -58,6 +59,9 @@ def refit(
     contents = {}
     if images:
         located, train = _images(folder, rows, images)
+        if cases:
+            # Before minutes go into the images.
+            build.shareable(train, cases)
         gate, rows[predictions.GATE] = _gate(folder, located, train, images, workers)
         contents[layout.OOD_GATE] = gate.to_bytes()
     folder = folder.write(config, contents)

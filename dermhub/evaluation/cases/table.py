@@ -45,8 +45,8 @@ def read(path: Path, index: CaseIndex) -> pd.DataFrame:
     """Read cases.csv; raises DataError where it is damaged or does not fit the index."""
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        numbers = table["all_precision"].replace("", "nan")
-        table["all_precision"] = pd.to_numeric(numbers)
+        cells = table["all_precision"]
+        table["all_precision"] = pd.to_numeric(cells.where(cells != "", None))
         lengths = {len(base64.b64decode(text, validate=True)) for text in table["code"]}
     except (OSError, ValueError, KeyError, binascii.Error) as error:
         raise DataError(

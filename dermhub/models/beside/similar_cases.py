@@ -172,6 +172,11 @@ class SimilarCases:
             "diagnosis here: it is less certain than the number says."
         )
 
+    @property
+    def caution(self) -> str:
+        """A sentence on what the cases prove."""
+        return CAUTION
+
     def to_dict(self, pictures: bool = False) -> dict[str, Any]:
         """Return the cases as plain values; with `pictures`, thumbnails as data URIs, too."""
         return {
@@ -179,7 +184,7 @@ class SimilarCases:
             "counts": self.counts,
             "summary": self.summary,
             "note": self.note,
-            "caution": CAUTION,
+            "caution": self.caution,
             "credit": self.credit,
         }
 
