@@ -48,6 +48,7 @@ def copy(indexed: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(indexed, tmp_path / "model"))
 
 
+@pytest.mark.slow
 def test_the_index_holds_a_photograph_of_each_training_lesion(
     indexed: Path, table: pd.DataFrame
 ) -> None:
@@ -65,6 +66,7 @@ def test_the_index_holds_a_photograph_of_each_training_lesion(
     assert index.credit == ""
 
 
+@pytest.mark.slow
 def test_figures_and_card_are_what_verify_works_out(
     indexed: Path, command: Command, tmp_path: Path
 ) -> None:
@@ -86,6 +88,7 @@ def test_figures_and_card_are_what_verify_works_out(
     assert "metrics.json has cases.test." in out
 
 
+@pytest.mark.slow
 def test_precision_is_counted_by_hand(indexed: Path, table: pd.DataFrame, tiny_data: Path) -> None:
     classifier = Classifier(indexed)
     assert classifier.cases is not None
@@ -107,6 +110,7 @@ def test_precision_is_counted_by_hand(indexed: Path, table: pd.DataFrame, tiny_d
     assert block["map"] == pytest.approx(np.mean(averages))
 
 
+@pytest.mark.slow
 def test_a_training_image_never_finds_its_own_lesion(
     indexed: Path, table: pd.DataFrame, tiny_data: Path
 ) -> None:
@@ -127,6 +131,7 @@ def test_a_training_image_never_finds_its_own_lesion(
             assert len(similar.cases) == len(classifier.cases or ()) - 1
 
 
+@pytest.mark.slow
 def test_an_index_stays_and_goes_with_the_weights(
     indexed: Path, tiny_data: Path, command: Command, tmp_path: Path
 ) -> None:
@@ -141,6 +146,7 @@ def test_an_index_stays_and_goes_with_the_weights(
         Classifier(folder)
 
 
+@pytest.mark.slow
 def test_only_images_that_may_be_shown(
     finished_run: Path, tiny_data: Path, table: pd.DataFrame, command: Command, tmp_path: Path
 ) -> None:
@@ -217,6 +223,7 @@ def test_as_many_lesions_as_the_files_hold(tmp_path: Path, monkeypatch: pytest.M
         assert pictures.picture(place) == expected
 
 
+@pytest.mark.slow
 def test_numbers_out_of_range(indexed: Path, photo: Path, tiny_lesion_model: Path) -> None:
     classifier = Classifier(indexed)
     for number in (0, 51, -1, 2.0, True, "6", None):
