@@ -16,7 +16,9 @@ def gallery(reading: Reading) -> Gallery | None:
         CaseView(case.name, case.proof, case.malignant, case.data_uri, case.image_id, case.page)
         for case in similar.cases
     )
-    return Gallery(similar.summary, similar.note, similar.caution, similar.credit, items)
+    return Gallery(
+        similar.summary, similar.note, f"{similar.proofs} {similar.caution}", similar.credit, items
+    )
 
 
 def as_line(similar: SimilarCases | None) -> list[str]:

@@ -80,10 +80,10 @@ def write(classifier: Classifier, path: Path, sheet: Path, options: argparse.Nam
     if refused is not None and not options.anyway:
         return f"{refused.sentence} --anyway shows similar cases all the same."
     table = case_sheet.table(str(path), similar.cases)
-    files.write_bytes(sheet, case_sheet.sheet(str(path), photo, similar))
+    files.write_bytes(sheet, case_sheet.sheet(path.name, photo, similar))
     files.write_bytes(sheet.with_suffix(".csv"), table)
     note = f" {similar.note}" if similar.note else ""
-    return f"{similar.summary}.{note} See {terminal.one_line(sheet)}"
+    return f"{similar.summary}. {similar.proofs}{note} See {terminal.one_line(sheet)}"
 
 
 def check_ours(path: Path, start: bytes) -> None:

@@ -77,7 +77,7 @@ def sheet(image: str, photo: Photo, similar: SimilarCases) -> bytes:
         f"<h1>Similar cases</h1><p>{name}</p>",
         f'<figure><img src="{_photograph(photo)}" alt="The image"></figure>',
         *(f"<p>{escape(sentence)}</p>" for sentence in said),
-        f"<h2>{escape(similar.summary)}</h2><p>{escape(CAUTION)}</p><ol>",
+        f"<h2>{escape(similar.summary)}</h2><p>{escape(similar.proofs)} {escape(CAUTION)}</p><ol>",
         *map(_item, similar.cases),
         "</ol>",
         f'<p class="small">Images: {escape(similar.credit)}.</p>' if similar.credit else "",

@@ -1,4 +1,4 @@
-"""Similar cases: the nearest lesions of an index, never the image's own, and what is said of them."""
+"""Similar cases: the nearest lesions of an index, never the image's own, and words for them."""
 
 from __future__ import annotations
 
@@ -256,6 +256,20 @@ def test_cases_of_a_binary_model_count_as_its_classes() -> None:
     assert SimilarCases(answer, cases, "").note == ""
     cases = tuple(map(case, ("bcc", "nv", "mel")))
     assert SimilarCases(answer, cases, "").note.startswith("Only 1 of the 3 most similar cases is ")
+
+
+def test_biopsies_are_counted() -> None:
+    answer = prediction(SEVEN, 0.6)
+
+    def proofs(*words: str) -> str:
+        return SimilarCases(answer, tuple(case("nv", word) for word in words), "").proofs
+
+    assert proofs("histo", "follow_up", "histo") == "2 of the 3 are biopsy-proven."
+    assert proofs("histo", "follow_up") == "1 of the 2 is biopsy-proven."
+    assert proofs("histo", "histo") == "All 2 are biopsy-proven."
+    assert proofs("", "follow_up") == "None of the 2 are biopsy-proven."
+    assert (proofs("histo"), proofs("")) == ("It is biopsy-proven.", "It is not biopsy-proven.")
+    assert proofs() == ""
 
 
 def test_names_proofs_and_pages() -> None:
