@@ -88,13 +88,12 @@ def write(classifier: Classifier, path: Path, sheet: Path, options: argparse.Nam
 
 def check_ours(path: Path, start: bytes) -> None:
     """Raise ConfigError for a file that does not begin as what this command writes there."""
-    try:
-        if not path.is_file() or path.open("rb").read(len(start)) == start:
-            return
-    except OSError:
-        # Writing says what is wrong.
+    if not path.is_file():
         return
-    raise ConfigError(
-        f"{path} is not a file that this command wrote, and is left alone: choose another folder "
-        "with --to, or take it away."
-    )
+    with path.open("rb") as stream:
+        begins = stream.read(len(start))
+    if begins != start:
+        raise ConfigError(
+            f"{path} is not a file that this command wrote, and is left alone: choose another "
+            "folder with --to, or take it away."
+        )

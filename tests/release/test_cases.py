@@ -133,7 +133,7 @@ def test_a_training_image_never_finds_its_own_lesion(
 
 @pytest.mark.slow
 def test_an_index_stays_and_goes_with_the_weights(
-    indexed: Path, tiny_data: Path, command: Command, tmp_path: Path
+    indexed: Path, command: Command, tmp_path: Path
 ) -> None:
     folder = copy(indexed, tmp_path)
     before = {name: (folder / name).read_bytes() for name in (layout.CASES, layout.THUMBNAILS)}
