@@ -244,7 +244,9 @@ def _cases(folder: ModelFolder, table: pd.DataFrame) -> dict[str, Any] | None:
     index = CaseIndex.from_bytes(folder.read(layout.CASES), str(folder.path / layout.CASES))
     other = folder.path / layout.EXTERNAL
     rows = external.read_external(other, folder.config.task) if other.is_file() else None
-    return case_figures(index, read_cases(path, index), table, rows, folder.config)
+    sizes = [(folder.path / name).stat().st_size for name in (layout.CASES, layout.THUMBNAILS)]
+    figures = case_figures(index, read_cases(path, index), table, rows, folder.config)
+    return {"megabytes": round(sum(sizes) / 1e6, 1), **figures}
 
 
 def _leaves(stated: Any, due: Any, place: str) -> Iterator[tuple[str, Any, Any]]:

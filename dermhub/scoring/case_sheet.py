@@ -36,7 +36,7 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 1em auto; padding: 0 1em; }
 ol { display: grid; grid-template-columns: repeat(auto-fill, minmax(9em, 1fr)); gap: 1em; }
 ol { list-style: none; padding: 0; }
-li img { width: 100%; max-width: 192px; border-radius: 6px; display: block; }
+li img { width: 100%; max-width: 192px; height: auto; border-radius: 6px; display: block; }
 figure { margin: 1em 0; }
 figure img { max-width: 100%; border-radius: 6px; }
 strong, .tag { display: block; }
@@ -62,7 +62,7 @@ def sheet(image: str, photo: Photo, similar: SimilarCases) -> bytes:
     answer = similar.prediction
     refused = [answer.rejected.sentence] if answer.rejected else []
     label = f"{plain_name(answer.label)} ({answer.probabilities[answer.label]:.0%})"
-    zone = f"Suspicion: {answer.zone}. " if answer.zone else ""
+    zone = f"Zone of suspicion: {answer.zone}. " if answer.zone else ""
     said = [
         *refused,
         f"{zone}Likeliest diagnosis: {label}; probability of cancer: {answer.malignancy:.0%}.",
