@@ -10,6 +10,7 @@ import io
 from collections.abc import Sequence
 from html import escape
 
+import numpy as np
 from PIL import Image
 
 from dermhub.images.photo import Photo
@@ -104,7 +105,7 @@ def _photograph(photo: Photo) -> str:
     """Return the photograph as an address that holds it: pixels alone, at most `WIDTH` wide."""
     small = photo.rgb.copy()
     small.thumbnail((WIDTH, 2 * WIDTH), Image.Resampling.BICUBIC)
-    bare = Image.frombytes("RGB", small.size, small.tobytes())
+    bare = Image.fromarray(np.asarray(small))
     stream = io.BytesIO()
     bare.save(stream, "JPEG", quality=88)
     return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"

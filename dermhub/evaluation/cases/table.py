@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dermhub import tensors
 from dermhub.errors import DataError, some
 from dermhub.models.beside.case_index import CaseIndex, Codes
 
@@ -23,7 +24,7 @@ COLUMNS = ("split", "image_id", "code", "all_nearest", "all_precision")
 
 def to_rows(split: str, ids: pd.Series, codes: Codes) -> pd.DataFrame:
     """Make the rows of images (N) with codes (N, D), without the comparison."""
-    texts = [base64.b64encode(code.tobytes()).decode() for code in codes]
+    texts = [base64.b64encode(bytes(np.ascontiguousarray(code))).decode() for code in codes]
     return pd.DataFrame(
         {
             "split": split,
@@ -37,8 +38,7 @@ def to_rows(split: str, ids: pd.Series, codes: Codes) -> pd.DataFrame:
 
 def codes_of(table: pd.DataFrame) -> Codes:
     """Return the codes of the rows: (N, D)."""
-    rows = [np.frombuffer(base64.b64decode(text), np.int8) for text in table["code"]]
-    return np.stack(rows)
+    return np.stack([tensors.numbers(base64.b64decode(text), "|i1") for text in table["code"]])
 
 
 def read(path: Path, index: CaseIndex) -> pd.DataFrame:

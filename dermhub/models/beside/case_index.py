@@ -128,7 +128,7 @@ class CaseIndex:
             "axes": self.axes,
             "scale": np.array([self.scale], np.float64),
             "codes": self.codes,
-            "entries": np.frombuffer(zlib.compress(rows.encode(), 9), np.uint8),
+            "entries": tensors.numbers(zlib.compress(rows.encode(), 9), "|u1"),
         }
         return tensors.write(arrays, {"format": FORMAT, "credit": self.credit})
 
@@ -193,7 +193,7 @@ def _unpack(packed: NDArray[Any], count: int) -> list[Entry]:
         raise ValueError("its entries are no bytes")
     # A file that claims little and unpacks to gigabytes is refused: the reader stops at the limit.
     reader = zlib.decompressobj()
-    text = reader.decompress(packed.tobytes(), 4096 * (count + 1))
+    text = reader.decompress(bytes(packed), 4096 * (count + 1))
     rows = json.loads(text.decode()) if reader.eof else None
     if not isinstance(rows, list) or len(rows) != count:
         raise ValueError(f"its entries are no list of {count} cases")

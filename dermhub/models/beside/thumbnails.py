@@ -48,7 +48,7 @@ class Thumbnails:
 
     def to_bytes(self) -> bytes:
         """Return the content of thumbnails.safetensors: `pictures` (M,) uint8 and `ends` (N,)."""
-        pictures = np.frombuffer(self._content, np.uint8)
+        pictures = tensors.numbers(self._content, "|u1")
         return tensors.write({"pictures": pictures, "ends": self._ends.astype(np.int64)})
 
     @classmethod
@@ -63,7 +63,7 @@ class Thumbnails:
             whole = pictures.dtype == np.uint8 and pictures.ndim == 1 and ends.dtype == np.int64
             sizes = np.diff(ends, prepend=0) if ends.shape == (count,) else np.zeros(1)
             if whole and (sizes > 0).all() and ends[-1] == len(pictures):
-                thumbnails = cls(pictures.tobytes(), ends)
+                thumbnails = cls(bytes(pictures), ends)
                 if all(_is_webp(thumbnails.picture(place)) for place in range(count)):
                     return thumbnails
         raise ModelError(
@@ -80,7 +80,7 @@ def make(rgb: Image.Image) -> bytes:
     box = view_box(rgb.size, InputSpec(SIDE))
     small = rgb.resize((SIDE, SIDE), Image.Resampling.LANCZOS, box=box)
     # A picture of its own: the copy would keep colour profile and EXIF of the image.
-    bare = Image.frombytes("RGB", small.size, small.tobytes())
+    bare = Image.fromarray(np.asarray(small))
     content = b""
     for quality in QUALITIES:
         stream = io.BytesIO()
