@@ -254,9 +254,8 @@ class Classifier:
         return np.concatenate(rows)
 
     def _features(self, inputs: Floats32) -> Floats32:
-        """Average the feature maps of inputs (N, 3, size, size) over their places: (N, K)."""
-        _, maps = self.engine.forward(inputs)
-        return _means(maps)
+        """Compute the features of inputs (N, 3, size, size): (N, K)."""
+        return _means(self.engine.forward(inputs)[1])
 
     def logits(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         """Return the raw logits of RGB images, before temperature and softmax: (N, C)."""
@@ -375,17 +374,6 @@ def _measuring_threads() -> ThreadPoolExecutor:
     # The threads of a process are not there in its fork.
     os.register_at_fork(after_in_child=_measuring_threads.cache_clear)
     return ThreadPoolExecutor(os.cpu_count() or 1, "measuring")
-
-
-def check_files(path: Path) -> None:
-    """Check of a model folder all that loading it checks, without PyTorch.
-
-    Raises ModelError as `Classifier` does; that the weights fit their architecture is known only
-    where it is loaded into PyTorch.
-    """
-    folder = ModelFolder(path)
-    select.check(folder)
-    beside_files.read(folder)
 
 
 def load(

@@ -168,6 +168,10 @@ def test_only_images_that_may_be_shown(
     index = Classifier(folder).cases
     assert index is not None
     assert [entry.image_id for entry in index.entries] == list(train)
+    # The model has seen their lesions' other photographs, too.
+    for entry in index.entries:
+        same = table["image_id"][table["lesion_id"] == entry.lesion_id]
+        assert {entry.image_id, *entry.others} == set(same)
     code, _, err = command("measure", folder, "--refit", "--cases", shown)
     assert code == 2
     assert "--cases needs the images that the model was measured on" in err
@@ -210,10 +214,10 @@ def test_as_many_lesions_as_the_files_hold(tmp_path: Path, monkeypatch: pytest.M
     rows["shown"] = paths
     features = np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
     config = make_config(LESION)
-    whole, pictures = build.build(config, rows, features)
+    whole, pictures = build.build(config, rows, rows, features)
     assert (len(whole), len(pictures)) == (12, 12)
     monkeypatch.setattr(build, "LARGEST_THUMBNAILS", build.HEADER + len(pictures.to_bytes()) // 2)
-    index, pictures = build.build(config, rows, features)
+    index, pictures = build.build(config, rows, rows, features)
     kept = [entry.diagnosis for entry in index.entries]
     assert len(pictures) == len(kept) < 12
     # The rare diagnosis is whole.

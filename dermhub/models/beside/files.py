@@ -13,6 +13,7 @@ from dermhub.images.photo import Photo
 from dermhub.models.beside.case_index import CaseIndex
 from dermhub.models.beside.similar_cases import Case, SimilarCases, check_number
 from dermhub.models.beside.thumbnails import Thumbnails
+from dermhub.models.engines import select
 from dermhub.models.model_folder import ModelFolder
 from dermhub.models.ood_gate import OodGate
 from dermhub.models.prediction import Prediction
@@ -66,6 +67,17 @@ class Beside:
                 )
             )
         return SimilarCases(prediction, tuple(cases), self.cases.credit)
+
+
+def check(path: Path) -> None:
+    """Check of a model folder all that loading it checks, without PyTorch.
+
+    Raises ModelError as `Classifier` does; that the weights fit their architecture is known only
+    where it is loaded into PyTorch.
+    """
+    folder = ModelFolder(path)
+    select.check(folder)
+    read(folder)
 
 
 def read(folder: ModelFolder) -> Beside:

@@ -51,13 +51,17 @@ def shareable(train: pd.DataFrame, folder: Path) -> pd.DataFrame:
 
 
 def build(
-    config: ModelConfig, rows: pd.DataFrame, features: Floats32, workers: int = 0
+    config: ModelConfig,
+    train: pd.DataFrame,
+    rows: pd.DataFrame,
+    features: Floats32,
+    workers: int = 0,
 ) -> tuple[CaseIndex, Thumbnails]:
     """Make the index of training photographs and its pictures.
 
-    `rows` (N) are those of `shareable`, and `features` (N, K) the model's of the same images. The
-    index holds one photograph of each lesion, of as many lesions as the files may hold, in the
-    order of the rows.
+    `train` has all training images, `rows` (N) are those of `shareable`, and `features` (N, K) the
+    model's of the latter. The index holds one photograph of each lesion, of as many lesions as the
+    files may hold, in the order of the rows.
     """
     lesions = partition.canonical(rows["lesion_id"])
     mean, axes = _principal_axes(features)
@@ -65,7 +69,7 @@ def build(
     points = case_index.unit(features[first], mean, axes)
     scale = 127 / float(np.abs(points).max())
     pictures = _pictures(rows["shown"].iloc[first], workers)
-    entries = _entries(rows, lesions, first)
+    entries = _entries(train, rows, lesions, first)
     room = LARGEST_INDEX - HEADER - mean.nbytes - axes.nbytes
     kept = []
     left = LARGEST_THUMBNAILS - HEADER
@@ -107,9 +111,14 @@ def _pictures(paths: Sequence[Path], workers: int) -> list[bytes]:
         return list(batches.in_order(draw, paths, workers))
 
 
-def _entries(rows: pd.DataFrame, lesions: pd.Series, first: Sequence[int]) -> list[Entry]:
-    """Return the entries of the lesions whose photographs stand at these places of the rows."""
-    others = rows["image_id"].groupby(lesions).agg(list).to_dict()
+def _entries(
+    train: pd.DataFrame, rows: pd.DataFrame, lesions: pd.Series, first: Sequence[int]
+) -> list[Entry]:
+    """Return the entries of the lesions whose photographs stand at these places of the rows.
+
+    Photographs that may not be shown are among the others: the model has seen them, too.
+    """
+    others = train["image_id"].groupby(partition.canonical(train["lesion_id"])).agg(list).to_dict()
     kinds = rows["dx_type"] if "dx_type" in rows else pd.Series("", index=rows.index)
     proofs = kinds.fillna("").astype(str)
     return [

@@ -52,7 +52,7 @@ def write(
     rows = build.shareable(train, shown)
     features = inference.features(saved, list(train["path"]), workers)
     kept = train["image_id"].isin(rows["image_id"]).to_numpy(bool)
-    index, thumbnails = build.build(folder.config, rows, features[kept], workers)
+    index, thumbnails = build.build(folder.config, train, rows, features[kept], workers)
     search = _search_all(train, features, folder.config.task)
 
     parts = []
