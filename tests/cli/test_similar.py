@@ -15,18 +15,8 @@ from dermhub.images.drawn_lesions import draw
 from dermhub.models.classifier import Classifier
 from dermhub.models.ood_gate import OodGate
 from dermhub.scoring import case_sheet
-from tests.support.cases import add_index
 from tests.support.readings import Page
 from tests.support.tiny import Command, add_file
-
-
-@pytest.fixture(scope="module")
-def indexed(tiny_lesion_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model with an index of seven drawn images. Read only."""
-    folder = tmp_path_factory.mktemp("indexed") / "model"
-    shutil.copytree(tiny_lesion_model, folder)
-    add_index(folder)
-    return folder
 
 
 @pytest.fixture
@@ -38,12 +28,12 @@ def image(tmp_path: Path) -> Path:
 
 
 def test_sheet_and_table_say_what_the_classifier_says(
-    indexed: Path, image: Path, tmp_path: Path, command: Command
+    indexed_model: Path, image: Path, tmp_path: Path, command: Command
 ) -> None:
     to = tmp_path / "out"
-    code, out, err = command("similar", image, "--to", to, "--model", indexed, "--number", 4)
+    code, out, err = command("similar", image, "--to", to, "--model", indexed_model, "--number", 4)
     assert (code, err) == (0, "")
-    similar = Classifier(indexed).similar(image, 4)
+    similar = Classifier(indexed_model).similar(image, 4)
     sheet = to / "a<b>&-similar.html"
     note = f" {similar.note}" if similar.note else ""
     assert out == f"{image}: {similar.summary}. {similar.proofs}{note} See {sheet}\n"
@@ -70,31 +60,32 @@ def test_sheet_and_table_say_what_the_classifier_says(
     assert float(rows[0]["distance"]) == pytest.approx(similar.cases[0].distance, abs=1e-4)
     assert rows[0]["malignant"] == str(similar.cases[0].malignant).lower()
     # The same command again replaces its own files.
-    assert command("similar", image, "--to", to, "--model", indexed, "--number", 4)[0] == 0
+    assert command("similar", image, "--to", to, "--model", indexed_model, "--number", 4)[0] == 0
 
 
 def test_files_of_others_are_left_alone(
-    indexed: Path, image: Path, tmp_path: Path, command: Command
+    indexed_model: Path, image: Path, tmp_path: Path, command: Command
 ) -> None:
     for name in ("a<b>&-similar.html", "a<b>&-similar.csv"):
         to = tmp_path / f"out-{name[-4:]}"
         to.mkdir()
         (to / name).write_text("mine")
-        code, out, err = command("similar", image, "--to", to, "--model", indexed)
+        code, out, err = command("similar", image, "--to", to, "--model", indexed_model)
         assert (code, out) == (2, "")
         assert err.startswith(f"dermhub: {to / name} is not a file that this command wrote, and is")
         assert [path.read_text() for path in to.iterdir()] == ["mine"]
 
 
+@pytest.mark.slow
 def test_two_images_of_one_name_share_no_file(
-    indexed: Path, tmp_path: Path, command: Command
+    indexed_model: Path, tmp_path: Path, command: Command
 ) -> None:
     images = [tmp_path / folder / "photo.png" for folder in ("one", "two")]
     for number, path in enumerate(images):
         path.parent.mkdir()
         draw(30 + number, (72, 64), 0.5).save(path)
     to = tmp_path / "out"
-    assert command("similar", *images, "--to", to, "--model", indexed)[0] == 0
+    assert command("similar", *images, "--to", to, "--model", indexed_model)[0] == 0
     assert sorted(path.name for path in to.glob("*.html")) == [
         "photo-1-similar.html",
         "photo-2-similar.html",
@@ -102,29 +93,30 @@ def test_two_images_of_one_name_share_no_file(
 
 
 def test_bad_input(
-    indexed: Path, tiny_lesion_model: Path, image: Path, tmp_path: Path, command: Command
+    indexed_model: Path, tiny_lesion_model: Path, image: Path, tmp_path: Path, command: Command
 ) -> None:
     to = tmp_path / "out"
     code, _, err = command("similar", image, "--to", to, "--model", tiny_lesion_model)
     assert code == 2
     assert "has no index of similar cases: make one with 'python -m dermhub measure" in err
-    code, _, err = command("similar", image, "--to", to, "--model", indexed, "--number", 0)
+    code, _, err = command("similar", image, "--to", to, "--model", indexed_model, "--number", 0)
     assert (code, err) == (
         2,
         "dermhub: The number of similar cases is 0, expected a whole number from 1 to 50.\n",
     )
     text = tmp_path / "notes.png"
     text.write_text("no image")
-    code, out, err = command("similar", text, image, "--to", to, "--model", indexed)
+    code, out, err = command("similar", text, image, "--to", to, "--model", indexed_model)
     assert code == 2
     assert err.startswith(f"dermhub: {text}")
     assert out.startswith(f"{image}: ")
 
 
+@pytest.mark.slow
 def test_a_refused_image_is_shown_anyway_alone(
-    indexed: Path, image: Path, tmp_path: Path, command: Command
+    indexed_model: Path, image: Path, tmp_path: Path, command: Command
 ) -> None:
-    folder = Path(shutil.copytree(indexed, tmp_path / "model"))
+    folder = Path(shutil.copytree(indexed_model, tmp_path / "model"))
     add_file(folder, layout.OOD_GATE, refusing(folder).to_bytes())
     to = tmp_path / "out"
     code, out, _ = command("similar", image, "--to", to, "--model", folder)

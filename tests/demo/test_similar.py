@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,6 @@ from dermhub.images.concern import NOT_DERMATOSCOPIC, Concern
 from dermhub.images.drawn_lesions import draw
 from dermhub.models.beside.similar_cases import HAM10000, Case, SimilarCases
 from dermhub.models.classifier import Classifier
-from tests.support.cases import add_index
 from tests.support.readings import HOSTILE, TRACK_RECORD, Page, reading, shares
 
 CASES = (
@@ -90,14 +88,9 @@ def test_a_refused_image_keeps_its_cases_behind_the_button() -> None:
 
 
 @pytest.fixture(scope="module")
-def pair(
-    tiny_binary_model: Path, tiny_lesion_model: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Pair:
+def pair(tiny_binary_model: Path, indexed_model: Path) -> Pair:
     """Two tiny models, the second with an index."""
-    folder = tmp_path_factory.mktemp("indexed") / "model"
-    shutil.copytree(tiny_lesion_model, folder)
-    add_index(folder)
-    return Pair(Classifier(tiny_binary_model), Classifier(folder))
+    return Pair(Classifier(tiny_binary_model), Classifier(indexed_model))
 
 
 class OnePair(Models):

@@ -25,18 +25,9 @@ from dermhub.models.beside.case_index import FORMAT, CaseIndex, Entry
 from dermhub.models.beside.similar_cases import Case, SimilarCases
 from dermhub.models.beside.thumbnails import Thumbnails
 from dermhub.models.classifier import Classifier
-from tests.support.cases import ENTRIES, add_index, flat_index
+from tests.support.cases import ENTRIES, flat_index
 from tests.support.readings import SEVEN, prediction
 from tests.support.tiny import add_file
-
-
-@pytest.fixture(scope="module")
-def indexed(tiny_lesion_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model with an index of seven drawn images. Read only."""
-    folder = tmp_path_factory.mktemp("indexed") / "model"
-    shutil.copytree(tiny_lesion_model, folder)
-    add_index(folder)
-    return folder
 
 
 def case(diagnosis: str, confirmation: str = "histo", image_id: str = "ISIC_0024306") -> Case:
@@ -72,8 +63,8 @@ def test_features_become_whole_numbers() -> None:
         index.encode(np.zeros((1, 3), np.float32))
 
 
-def test_the_file_gives_the_index_back(indexed: Path) -> None:
-    content = (indexed / layout.CASES).read_bytes()
+def test_the_file_gives_the_index_back(indexed_model: Path) -> None:
+    content = (indexed_model / layout.CASES).read_bytes()
     index = CaseIndex.from_bytes(content)
     assert index.entries == ENTRIES
     assert index.to_bytes() == content
@@ -124,16 +115,16 @@ ROW = ["a", "b", "nv", "histo", []]
     ],
 )
 def test_damaged_indexes_are_refused(
-    indexed: Path, change: Callable[[dict[str, NDArray[Any]]], Any]
+    indexed_model: Path, change: Callable[[dict[str, NDArray[Any]]], Any]
 ) -> None:
-    arrays = tensors.read((indexed / layout.CASES).read_bytes(), "")
+    arrays = tensors.read((indexed_model / layout.CASES).read_bytes(), "")
     change(arrays)
     with pytest.raises(ModelError, match=r"^here is no index of similar cases \(.*\): fetch"):
         CaseIndex.from_bytes(tensors.write(arrays, {"format": FORMAT}), "here")
 
 
-def test_another_format_is_refused(indexed: Path) -> None:
-    arrays = tensors.read((indexed / layout.CASES).read_bytes(), "")
+def test_another_format_is_refused(indexed_model: Path) -> None:
+    arrays = tensors.read((indexed_model / layout.CASES).read_bytes(), "")
     content = tensors.write(arrays, {"format": "dermhub cases 2"})
     with pytest.raises(ModelError, match="has the format 'dermhub cases 2', expected 'dermhub"):
         CaseIndex.from_bytes(content)
@@ -169,8 +160,8 @@ def test_thumbnails_of_another_index_are_refused() -> None:
             Thumbnails.from_bytes(wrong, count)
 
 
-def test_an_image_and_its_explanation_find_the_same_cases(indexed: Path) -> None:
-    classifier = Classifier(indexed)
+def test_an_image_and_its_explanation_find_the_same_cases(indexed_model: Path) -> None:
+    classifier = Classifier(indexed_model)
     image = draw(20, (72, 64), 0.6)
     found = classifier.similar(image)
     assert len(found.cases) == 6
@@ -188,8 +179,11 @@ def test_an_image_and_its_explanation_find_the_same_cases(indexed: Path) -> None
     json.dumps(found.to_dict(True))
 
 
-def test_a_copy_of_another_photograph_leaves_its_lesion_out(indexed: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(indexed, tmp_path / "model"))
+@pytest.mark.slow
+def test_a_copy_of_another_photograph_leaves_its_lesion_out(
+    indexed_model: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(indexed_model, tmp_path / "model"))
     image = draw(20, (72, 64), 0.6)
     assert "HAM_2" in {each.lesion_id for each in Classifier(folder).similar(image, 7).cases}
     # The model has seen this very image as another photograph of the lesion HAM_2.
@@ -201,14 +195,14 @@ def test_a_copy_of_another_photograph_leaves_its_lesion_out(indexed: Path, tmp_p
     }
 
 
-def test_the_image_of_a_case_does_not_find_itself(indexed: Path) -> None:
-    found = Classifier(indexed).similar(draw(4, (72, 64), 4 / 7), 7)
+def test_the_image_of_a_case_does_not_find_itself(indexed_model: Path) -> None:
+    found = Classifier(indexed_model).similar(draw(4, (72, 64), 4 / 7), 7)
     assert "mine" not in {each.image_id for each in found.cases}
     assert len(found.cases) == 6
 
 
-def test_an_index_without_pictures_is_refused(indexed: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(indexed, tmp_path / "model"))
+def test_an_index_without_pictures_is_refused(indexed_model: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(indexed_model, tmp_path / "model"))
     config = json.loads((folder / layout.CONFIG).read_text())
     del config["dermhub"]["files"][layout.THUMBNAILS]
     (folder / layout.CONFIG).write_text(json.dumps(config))
