@@ -14,6 +14,9 @@ OOD_GATE = "gate.safetensors"
 SEEN = "seen.safetensors"
 """Perceptual hashes of the images that the model has seen (`images.near_duplicates`)."""
 
+CASES, THUMBNAILS = "cases.safetensors", "thumbnails.safetensors"
+"""The index of similar cases, and their pictures (`models.beside`), in models that have one."""
+
 CARD, METRICS = "README.md", "metrics.json"
 """The model card, and the figures that it is written from."""
 
@@ -25,6 +28,9 @@ PREDICTIONS = "predictions.csv"
 
 EXTERNAL = "external.csv"
 """Logits of images from other hospitals (`evaluation.external`)."""
+
+NEIGHBOURS = "cases.csv"
+"""Features of the validation and test images, by which similar cases are found for them."""
 
 MAPS = "maps.csv"
 """Figures of each test image's class map against its lesion (`evaluation.class_maps`)."""

@@ -17,6 +17,7 @@ from dermhub import files
 from dermhub.cli.main import make_parser
 from dermhub.tasks import BINARY, LESION
 from dermhub.training.config import RETIRED, flag
+from tests.support.cases import add_index
 from tests.support.demo_process import Demo
 from tests.support.tiny import make_model
 
@@ -172,6 +173,8 @@ def test_snippets_run(
     if "binary" in snippet:
         make_model(tmp_path / "model_cards" / "binary", BINARY)
         (tmp_path / "binary").symlink_to(tmp_path / "model_cards" / "binary")
+    if ".similar(" in snippet:
+        add_index(tmp_path / "lesion")
     (tmp_path / "photo.jpg").write_bytes(photo.read_bytes())
     monkeypatch.chdir(tmp_path)
     exec(compile(snippet, "snippet", "exec"), {})

@@ -113,6 +113,13 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--masks", type=Path, metavar="DIR", help="lesion masks, <image_id>_segmentation.png"
     )
     measure.add_argument(
+        "--cases",
+        type=Path,
+        metavar="DIR",
+        help="training images that may be shown to others, by their ids: the model folder gets "
+        "small pictures of them, an index of similar cases",
+    )
+    measure.add_argument(
         "--refit",
         action="store_true",
         help="keep weights and predictions, and make calibration, thresholds, zones, prediction "
@@ -160,6 +167,7 @@ def run_measure(options: argparse.Namespace) -> int:
     from dermhub.models.model_folder import ModelFolder
     from dermhub.release import class_maps, external
     from dermhub.release import measure as release_measure
+    from dermhub.release.cases import build
     from dermhub.release.previous import Previous
 
     check_workers(options.workers)
@@ -178,8 +186,16 @@ def run_measure(options: argparse.Namespace) -> int:
         external.read_table(options.ph2)
     if options.masks:
         class_maps.check_masks(options.masks, table)
+    if options.cases:
+        build.shareable(table[table["split"] == "train"], options.cases)
     content = release_measure.measure(
-        folder, table, before, ph2=options.ph2, workers=options.workers, masks=options.masks
+        folder,
+        table,
+        before,
+        ph2=options.ph2,
+        workers=options.workers,
+        masks=options.masks,
+        cases=options.cases,
     )
     print(f"{options.folder}: {headline(content)}")
     return 0
@@ -193,7 +209,11 @@ def run_refit(options: argparse.Namespace, folder: ModelFolder) -> dict[str, Any
         raise ConfigError("--refit goes without --extra and --masks.")
     if options.ph2:
         external.read_table(options.ph2)
-    return refit.refit(folder, options.data, options.ph2, options.workers, note)
+    if options.cases and not options.data:
+        raise ConfigError(
+            "--cases needs the images that the model was measured on: name them with --data DIR."
+        )
+    return refit.refit(folder, options.data, options.ph2, options.workers, note, options.cases)
 
 
 def run_verify(options: argparse.Namespace) -> int:

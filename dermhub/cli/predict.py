@@ -124,7 +124,7 @@ def expand(given: list[Path]) -> list[Path]:
     return paths
 
 
-def overlay_paths(folder: Path, images: list[Path]) -> dict[Path, Path]:
+def overlay_paths(folder: Path, images: list[Path], ending: str = "-map.png") -> dict[Path, Path]:
     """Name the overlay file of each image: image -> `<stem>-map.png` in the folder.
 
     Images of one stem get a number, so that no two of them share a file, and none takes that of
@@ -139,7 +139,7 @@ def overlay_paths(folder: Path, images: list[Path]) -> dict[Path, Path]:
             numbered = (f"{path.stem}-{number}" for number in count(1))
             name = next(free for free in numbered if free.casefold() not in stems)
         stems[name.casefold()] += 1
-        overlays[path] = folder / f"{name}-map.png"
+        overlays[path] = folder / f"{name}{ending}"
     return overlays
 
 

@@ -32,6 +32,7 @@ from dermhub.models.config import ModelConfig
 from dermhub.models.engines import select
 from dermhub.models.model_folder import ModelFolder
 from dermhub.release import class_maps, cost, external, randomisation, sidecars, verify
+from dermhub.release.cases import write as case_files
 from dermhub.release.previous import Previous
 from dermhub.scoring import inference
 from dermhub.scoring.inference import Outputs
@@ -46,14 +47,16 @@ def measure(
     ph2: Path | None = None,
     workers: int = 0,
     masks: Path | None = None,
+    cases: Path | None = None,
 ) -> dict[str, Any]:
     """Write predictions, metrics.json, figures and card of a model folder.
 
     `table` has all images of the model's data (see `dermhub.data.tables`). Without `before`, name
     and selection are those of the folder's metrics.json; without a `history` of epochs, its curves
     stay as they are. Without `ph2` or `masks`, earlier results on them stay if they were measured
-    with the same weights. At any time the folder is whole, and states no file that it does not
-    hold.
+    with the same weights, and so does an index of similar cases without `cases`, the folder of the
+    training images that may be shown to others. At any time the folder is whole, and states no file
+    that it does not hold.
 
     Returns the content of metrics.json. Raises LeakError when a lesion stands in two splits, and
     ModelError or DataError when the folder and the table do not belong together or a mask can't be
@@ -68,18 +71,23 @@ def measure(
     # Before anything is taken out of the folder: of damaged weights it keeps what it has.
     folder.check_whole()
     folder.check(layout.WEIGHTS)
+    kept = {name: folder.read(name) for name in case_files.FILES} if before.cases else {}
     folder = sidecars.clear(folder)
     engine = select.load_torch(folder)
     graph = sidecars.graph(engine)
     answering = graph if graph and select.prefers_graph() else engine
     outputs = inference.outputs_by_split(Classifier.from_engine(answering), splits, workers)
     config, contents = sidecars.fit(folder.config, table, outputs)
-    folder = sidecars.write(folder, config, contents, graph)
+    folder = sidecars.write(folder, config, {**contents, **kept}, graph)
 
     # The rest is measured with what was saved, read back as anyone else would read it.
     saved = Classifier(folder.path)
     _write_predictions(saved, folder.path, splits, outputs, workers)
     external.write(folder.path, saved, ph2, before.external, workers)
+    if cases:
+        folder = case_files.write(folder, table, cases, ph2, workers)
+    elif not kept:
+        case_files.remove(folder.path)
     called = prediction.calibrated(outputs["test"].logits, config).argmax(axis=1)
     keeps_maps = before.cascade is not None
     class_maps.write(folder.path, saved, test, called, masks, keeps_maps, workers)
@@ -97,6 +105,8 @@ def measure(
         **verify.recompute(folder) | {"overlap": partition.overlap(table)},
         "data": _describe(table, config),
     }
+    earlier = None if cases else before.cases
+    content["cases"] = case_files.with_latency(content["cases"], earlier, folder.path)
     if content["maps"]:
         content["maps"]["cascade"] = cascade
     _draw(folder.path, table, config, history)

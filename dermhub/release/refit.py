@@ -27,6 +27,8 @@ from dermhub.models.config import ModelConfig
 from dermhub.models.model_folder import ModelFolder
 from dermhub.models.ood_gate import OodGate
 from dermhub.release import external, measure, sidecars, verify
+from dermhub.release.cases import build
+from dermhub.release.cases import write as case_files
 from dermhub.release.previous import Previous
 from dermhub.scoring import inference
 from dermhub.tasks import Task
@@ -38,13 +40,15 @@ def refit(
     ph2: Path | None = None,
     workers: int = 0,
     say: Say = silent,
+    cases: Path | None = None,
 ) -> dict[str, Any]:
     """Choose anew all that is chosen on validation, fit the gate anew, and write figures and card.
 
     `images` is a folder of training, validation and test images, as `tables.read_table` reads it;
     further training images may lack. Without it, the gate stays as it is, and all else comes from
     the predictions. Without `ph2`, the external test keeps its earlier predictions, but for the
-    scores of a gate that is no more.
+    scores of a gate that is no more. With `cases` and `images`, the index of similar cases is made
+    anew, of the training images that lie below `cases`; otherwise it stays.
 
     Another calibration changes the probabilities. What rests on them and can't be worked out from
     the logits is measured on `images`, or left out, with a line by `say`: the answers to test
@@ -75,6 +79,9 @@ def refit(
     contents = {}
     located = _located(rows, images, folder.config.task) if images else None
     if located is not None:
+        if cases:
+            # Before minutes go into the images.
+            build.shareable(located.train, cases)
         gate, rows[predictions.GATE] = _gate(folder, located, workers)
         contents[layout.OOD_GATE] = gate.to_bytes()
     earlier = folder.config
@@ -87,6 +94,11 @@ def refit(
     if images or ph2:
         external.write(folder.path, Classifier(folder.path), ph2, before.external, workers)
 
+    if located is not None and cases:
+        table = pd.concat([located.rows, located.train], ignore_index=True)
+        folder = case_files.write(folder, table, cases, ph2, workers)
+        content["cases"] = None
+
     figures = verify.recompute(folder)
     cascade = content["maps"]["cascade"] if content.get("maps") else None
     content |= {name: figures[name] for name in ("validation", "test", "external", "maps")}
@@ -97,6 +109,7 @@ def refit(
         content["selection"].pop("bias", None)
     if recalibrated:
         measure.draw_results(folder.path, config)
+    content["cases"] = case_files.with_latency(figures["cases"], content.get("cases"), folder.path)
     files.write_json(folder.path / layout.METRICS, content)
     files.write_text(folder.path / layout.CARD, render.render(folder.config, content))
     return content

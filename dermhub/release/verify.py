@@ -21,8 +21,11 @@ from dermhub.cards import comparison
 from dermhub.data import partition, tables
 from dermhub.errors import DataError, LeakError, ModelError, some
 from dermhub.evaluation import calibration, class_maps, external, metrics, predictions, summary
+from dermhub.evaluation.cases.figures import case_figures
+from dermhub.evaluation.cases.table import read as read_cases
 from dermhub.layout import CONFIG, METRICS, WEIGHTS
 from dermhub.models import conformal, export, prediction
+from dermhub.models.beside.case_index import CaseIndex
 from dermhub.models.classifier import Classifier
 from dermhub.models.config import ModelConfig
 from dermhub.models.engines import select
@@ -231,6 +234,7 @@ def _blocks(folder: ModelFolder, table: pd.DataFrame) -> dict[str, Any]:
         **summary.recompute(table, config),
         "external": _external(folder.path, config),
         "maps": _maps(folder.path, table, config),
+        "cases": _cases(folder, table),
         "data": summary.describe(table, config.task, partition.SPLITS[1:]),
     }
 
@@ -250,6 +254,19 @@ def _maps(folder: Path, table: pd.DataFrame, config: ModelConfig) -> dict[str, A
         return None
     test = table[table["split"] == "test"]
     return class_maps.map_figures(class_maps.read_maps(path, test), test, config)
+
+
+def _cases(folder: ModelFolder, table: pd.DataFrame) -> dict[str, Any] | None:
+    """Compute the block `cases` but for its latency; None where the folder has no index."""
+    path = folder.path / layout.NEIGHBOURS
+    if layout.CASES not in folder.config.files or not path.is_file():
+        return None
+    index = CaseIndex.from_bytes(folder.read(layout.CASES), str(folder.path / layout.CASES))
+    other = folder.path / layout.EXTERNAL
+    rows = external.read_external(other, folder.config.task) if other.is_file() else None
+    sizes = [(folder.path / name).stat().st_size for name in (layout.CASES, layout.THUMBNAILS)]
+    figures = case_figures(index, read_cases(path, index), table, rows, folder.config)
+    return {"megabytes": round(sum(sizes) / 1e6, 1), **figures}
 
 
 def _leaves(stated: Any, due: Any, place: str) -> Iterator[tuple[str, Any, Any]]:
