@@ -78,11 +78,10 @@ def check(folder: ModelFolder) -> None:
     if GRAPH not in folder.config.files:
         return
     content = folder.read(GRAPH)
-    where = str(folder.path / GRAPH)
+    if weights:
+        content = onnx_runtime.with_weights(content, weights, str(folder.path / GRAPH))
     if onnx_runtime.installed():
         OnnxEngine(folder, content)
-    if weights:
-        onnx_runtime.check_weights(content, weights, where)
 
 
 def prefers_graph() -> bool:
@@ -159,6 +158,6 @@ def _load_graph(folder: ModelFolder, demanded: bool, device: Device) -> OnnxEngi
         if demanded:
             raise
         return None
-    engine = OnnxEngine(folder, folder.read(GRAPH), device)
-    onnx_runtime.check_weights(engine.content, weights, str(folder.path / GRAPH))
-    return engine
+    where = str(folder.path / GRAPH)
+    content = onnx_runtime.with_weights(folder.read(GRAPH), weights, where)
+    return OnnxEngine(folder, content, device)
