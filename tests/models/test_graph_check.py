@@ -76,7 +76,7 @@ def check(model: ModelProto) -> None:
     """Compare a graph with `WEIGHTS_BY_HAND`, as loading does."""
     graph = graph_file.read(model.SerializeToString())
     graph_check.check_operators(graph)
-    graph_check.check_head(graph, WEIGHTS_BY_HAND["fc.weight"])
+    assert np.array_equal(graph_check.last_layer(graph), WEIGHTS_BY_HAND["fc.weight"])
     graph_check.check_weights(graph, WEIGHTS_BY_HAND)
 
 
@@ -227,13 +227,13 @@ def many(model: ModelProto) -> None:
 
 
 ATTACKS: list[tuple[Callable[[ModelProto], None], str]] = [
-    (constant_answer, "its logits are not those of the last layer that its metadata holds"),
+    (constant_answer, "its logits are not those of a linear layer"),
     (added_bias, "its 'more' is none of the weights"),
-    (computed_bias, "its logits are not those of the last layer that its metadata holds"),
-    (second_answer, "its logits are not those of the last layer that its metadata holds"),
+    (computed_bias, "its logits are not those of a linear layer"),
+    (second_answer, "its logits are not those of a linear layer"),
     (computed_shift, "it computes the weights of a layer"),
     (other_features, "its last layer does not look at its feature maps"),
-    (scaled, "its logits are not those of the last layer that its metadata holds"),
+    (scaled, "its logits are not those of a linear layer"),
     (narrow, r"it has the operator Clip with the numbers \[0\.0, 0\.0\]"),
     (nothing, r"it has the operator Mul with the numbers \[0\.0\]"),
     (without_layer, "it does without conv.weight of the weights"),

@@ -10,11 +10,13 @@ float32.
 
 from __future__ import annotations
 
+import contextlib
 from typing import NamedTuple
 
 from dermhub import tensors
 from dermhub.layout import WEIGHTS
 from dermhub.models.engines import graph_file
+from dermhub.models.engines.graph_file import GraphError
 from dermhub.tensors import Header, Stored
 
 GRAPH, CONSTANT = 7, 5
@@ -58,6 +60,19 @@ def join(content: bytes, weights: bytes) -> Joined:
             else:
                 parts.append(whole)
     return Joined(b"".join(parts) if given else content, frozenset(given))
+
+
+def takes_any(content: bytes) -> bool:
+    """Return True for a graph that takes weights from another file."""
+    with contextlib.suppress(GraphError), graph_file.garbled():
+        for number, value, _ in graph_file.fields_and_bytes(memoryview(content)):
+            if number != GRAPH or not isinstance(value, memoryview):
+                continue
+            for kind, constant, _ in graph_file.fields_and_bytes(value):
+                is_constant = kind == CONSTANT and isinstance(constant, memoryview)
+                if is_constant and graph_file.reference(constant):
+                    return True
+    return False
 
 
 def _with_values(
