@@ -112,8 +112,9 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     measure.add_argument(
         "--refit",
         action="store_true",
-        help="keep weights, predictions and maps, and make zones, prediction sets, gate, figures "
-        "and card anew; this needs no further training images, and without --data the gate stays",
+        help="keep weights, predictions and maps, and make zones, prediction sets, gate, graph, "
+        "figures and card anew; this needs no further training images, and without --data the gate "
+        "stays",
     )
     add_workers(measure)
     measure.set_defaults(run=run_measure)
@@ -182,7 +183,7 @@ def run_measure(options: argparse.Namespace) -> int:
 
 
 def run_refit(options: argparse.Namespace, folder: ModelFolder) -> dict[str, Any]:
-    """Make zones, prediction sets and gate anew; raises ConfigError for options against it."""
+    """Make zones, prediction sets, gate and graph anew; raises ConfigError for other options."""
     from dermhub.release import external, refit
 
     if options.extra or options.masks:

@@ -1,8 +1,9 @@
-"""Zones, prediction sets and gate of a saved model made anew; all else stays as it is.
+"""Zones, prediction sets, gate and graph of a saved model made anew; all else stays as it is.
 
-They rest on validation images, and the gate on training images, too, of which those at hand will
-do. Weights, graph, the list of seen images, the logits in predictions.csv, the maps, and what was
-measured of size and speed stay.
+The graph rests on the weights, the others on validation images, and the gate on training images,
+too, of which those at hand will do. Weights, the list of seen images, the logits in
+predictions.csv, the maps, and what was measured of the size stay; so does the time of an answer,
+unless another runtime gives it now.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from dermhub.errors import DataError, ModelError, some
 from dermhub.evaluation import predictions
 from dermhub.models import ood_gate, prediction
 from dermhub.models.classifier import Classifier
+from dermhub.models.engines import select
 from dermhub.models.model_folder import ModelFolder
 from dermhub.models.ood_gate import OodGate
-from dermhub.release import external, sidecars, verify
+from dermhub.release import cost, external, sidecars, verify
 from dermhub.release.previous import Previous
 from dermhub.scoring import inference
 
@@ -31,12 +33,12 @@ from dermhub.scoring import inference
 def refit(
     folder: ModelFolder, images: Path | None = None, ph2: Path | None = None, workers: int = 0
 ) -> dict[str, Any]:
-    """Choose zones and prediction sets anew, fit the gate anew, and write figures and card.
+    """Make zones, prediction sets, gate and graph anew, and write figures and card.
 
     `images` is a folder of training, validation and test images, as `tables.read_table` reads it;
     further training images may lack. Without it, the gate stays as it is, and all else comes from
     the predictions. Without `ph2`, the external test keeps its earlier predictions, but for the
-    scores of a gate that is no more.
+    scores of a gate that is no more. A graph that can't be made leaves that of before.
 
     Returns the content of metrics.json. Raises ModelError when the folder was never measured with
     its weights, LeakError when a training image shows a lesion that is held out, and DataError when
@@ -53,11 +55,16 @@ def refit(
     if images:
         gate, rows[predictions.GATE] = _gate(folder, rows, images, workers)
         contents[layout.OOD_GATE] = gate.to_bytes()
+    if graph := sidecars.graph(select.load_torch(folder)):
+        contents[layout.GRAPH] = graph.content
     folder = folder.write(config, contents)
     files.write_text(folder.path / layout.PREDICTIONS, predictions.to_csv(rows))
     if images or ph2:
         external.write(folder.path, Classifier(folder.path), ph2, before.external, workers)
 
+    saved = Classifier(folder.path)
+    if content["latency"]["runtime"] != saved.engine.runtime:
+        content["latency"] = cost.latency(saved)
     figures = verify.recompute(folder)
     content |= {name: figures[name] for name in ("validation", "test", "external")}
     files.write_json(folder.path / layout.METRICS, content)

@@ -210,6 +210,11 @@ def at_random(model: ModelProto) -> None:
     model.graph.node.append(helper.make_node("RandomNormal", [], ["x"], shape=[2]))
 
 
+def of_nothing(model: ModelProto) -> None:
+    """Rename nothing."""
+    model.graph.node.append(helper.make_node("Identity", [], ["x"]))
+
+
 def twice(model: ModelProto) -> None:
     """Give a constant two values; readers differ in which they take."""
     model.graph.initializer[0].float_data.extend([9.0, 9.0])
@@ -244,6 +249,7 @@ ATTACKS: list[tuple[Callable[[ModelProto], None], str]] = [
     (functions, "it defines functions of its own"),
     (outside, "its weights lie in another file"),
     (at_random, "it has the operator 'RandomNormal', which is not run here"),
+    (of_nothing, "it has the operator Identity without input or output"),
     (twice, "it has a tensor with two values"),
     (two_names, "it has two constants of the name 'merged'"),
     (many, "it has more than 5000 nodes"),
@@ -256,6 +262,114 @@ def test_another_graph_is_refused(attack: Callable[[ModelProto], None], reason: 
     attack(model)
     with pytest.raises(GraphError, match=f"^{reason}"):
         check(model)
+
+
+def by_name() -> ModelProto:
+    """The graph of `WEIGHTS_BY_HAND` as a model folder holds it, with its weights by their names.
+
+    The convolution's weights are in half precision, which holds 2 and 4 as they are.
+    """
+    model = by_hand()
+    del model.graph.initializer[:4]
+    halves = WEIGHTS_BY_HAND["conv.weight"].astype(np.float16)
+    arrays = {**WEIGHTS_BY_HAND, "conv.weight": halves}
+    for name, array in arrays.items():
+        model.graph.initializer.append(numpy_helper.from_array(array, name))
+    norm = [f"bn.{key}" for key in graph_check.STATISTICS]
+    nodes = [
+        helper.make_node("Cast", ["conv.weight"], ["wide"], to=TensorProto.FLOAT),
+        helper.make_node("Conv", ["images", "wide"], ["convolved"]),
+        helper.make_node("BatchNormalization", ["convolved", *norm], ["maps"], epsilon=1e-5),
+        *model.graph.node[1:],
+    ]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    node(model, "Gemm").input[1:] = ["fc.weight", "fc.bias"]
+    return model
+
+
+def check_by_name(model: ModelProto) -> None:
+    """Compare a graph with the weights that it was given, as loading does."""
+    graph = graph_file.read(model.SerializeToString())
+    graph_check.check_operators(graph)
+    assert np.array_equal(graph_check.last_layer(graph), WEIGHTS_BY_HAND["fc.weight"])
+    graph_check.check_weights(graph, WEIGHTS_BY_HAND, frozenset(WEIGHTS_BY_HAND))
+
+
+def wide_epsilon(model: ModelProto) -> None:
+    """Let a batch norm answer its shift alone."""
+    node(model, "BatchNormalization").attribute[0].f = 1e30
+
+
+def training(model: ModelProto) -> None:
+    """Let a batch norm take mean and variance of the image."""
+    attribute = helper.make_attribute("training_mode", 1)
+    node(model, "BatchNormalization").attribute.append(attribute)
+
+
+def whole_numbers(model: ModelProto) -> None:
+    """Round the weights of the convolution."""
+    node(model, "Cast").attribute[0].i = TensorProto.INT32
+    again = helper.make_node("Cast", ["wide"], ["again"], to=TensorProto.FLOAT)
+    model.graph.node.insert(1, again)
+    node(model, "Conv").input[1] = "again"
+
+
+def smuggled(model: ModelProto) -> None:
+    """Add to the logits, from whole numbers."""
+    node(model, "Gemm").output[0] = "before"
+    model.graph.initializer.append(numpy_helper.from_array(np.array([5, 0]), "more"))
+    model.graph.node.append(helper.make_node("Cast", ["more"], ["floats"], to=TensorProto.FLOAT))
+    model.graph.node.append(helper.make_node("Add", ["before", "floats"], ["logits"]))
+
+
+def computed_from_weights(model: ModelProto) -> None:
+    """Compute the weights of the convolution."""
+    model.graph.node.insert(1, helper.make_node("Abs", ["wide"], ["computed"]))
+    node(model, "Conv").input[1] = "computed"
+
+
+def mixed_up(model: ModelProto) -> None:
+    """Shift by the scale of the batch norm."""
+    node(model, "BatchNormalization").input[2] = "bn.weight"
+
+
+def without_convolution(model: ModelProto) -> None:
+    """Leave the convolution out."""
+    node(model, "BatchNormalization").input[0] = "images"
+
+
+ATTACKS_BY_NAME: list[tuple[Callable[[ModelProto], None], str]] = [
+    (constant_answer, "its logits are not those of a linear layer"),
+    (added_bias, "its 'more' is none of the weights"),
+    (smuggled, "its 'floats' is none of the weights"),
+    (other_features, "its last layer does not look at its feature maps"),
+    (scaled, "its logits are not those of a linear layer"),
+    (narrow, r"it has the operator Clip with the numbers \[0\.0, 0\.0\]"),
+    (without_convolution, "it does without conv.weight of the weights"),
+    (computed_from_weights, "it computes the weights of a layer"),
+    (whole_numbers, "it computes the weights of a layer"),
+    (mixed_up, "it takes 'bn.weight' for bn.bias"),
+    (wide_epsilon, "it has a batch norm with the attributes {'epsilon': 1.00"),
+    (training, "it has a batch norm with the attributes {'epsilon': "),
+    (outside, "its weights lie in another file"),
+]
+
+
+def test_weights_by_their_names_are_recognised() -> None:
+    check_by_name(by_name())
+
+
+@pytest.mark.parametrize(
+    ("attack", "reason"), ATTACKS_BY_NAME, ids=[each.__name__ for each, _ in ATTACKS_BY_NAME]
+)
+def test_another_graph_of_the_same_weights_is_refused(
+    attack: Callable[[ModelProto], None], reason: str
+) -> None:
+    model = by_name()
+    attack(model)
+    with pytest.raises(GraphError, match=f"^{reason}"):
+        check_by_name(model)
 
 
 @pytest.mark.parametrize("length", [0, 1, 50, -1])

@@ -265,7 +265,7 @@ def test_graph_that_does_not_fit_its_meaning(changes: dict[str, Any], shapes: Sh
 def test_a_last_layer_that_is_no_number() -> None:
     model = onnx.load_model_from_string(graph(**metadata()))
     model.graph.initializer[0].float_data[0] = float("nan")
-    with pytest.raises(ModelError, match="^M answered NaN or infinity, expected finite numbers"):
+    with pytest.raises(ModelError, match="M answered NaN or infinity, expected finite numbers"):
         engine(model.SerializeToString()).forward(np.zeros((1, 3, 64, 64), np.float32))
 
 

@@ -97,7 +97,8 @@ def add_old_graph(folder: Path) -> Path:
     The exporter merges batch norms into convolutions.
     """
     engine = select.load_torch(ModelFolder(folder))
-    inputs = torch.zeros(2, 3, TINY_SPEC.size, TINY_SPEC.size)
+    size = engine.config.input.size
+    inputs = torch.zeros(2, 3, size, size)
     names = ["images", "logits", "features"]
     stream = io.BytesIO()
     with warnings.catch_warnings():

@@ -57,11 +57,13 @@ LARGEST_EPSILON = 0.1
 
 
 def check_operators(graph: Graph) -> None:
-    """Raise GraphError for an operator that an image network does not need."""
+    """Raise GraphError for an operator that an image network does not need, or one of nothing."""
     known = frozenset(OPERATORS.split())
     for node in graph.nodes:
         if node.kind not in known:
             raise GraphError(f"it has the operator {node.kind[:80]!r}, which is not run here")
+        if not node.inputs or not node.outputs:
+            raise GraphError(f"it has the operator {node.kind} without input or output")
 
 
 def last_layer(graph: Graph) -> Floats32:
@@ -103,7 +105,7 @@ def check_weights(graph: Graph, weights: Arrays, given: Set[str] = frozenset()) 
         if node.kind in LAYERS and not set(node.inputs[1:]) <= {*constants, ""}:
             raise GraphError("it computes the weights of a layer")
     if given:
-        used = _used_by_name(graph, nodes, given)
+        used = _used_by_name(graph, nodes, weights, given)
     else:
         used = _used_by_value(nodes, constants, weights)
     layers = [name for name, array in weights.items() if array.ndim > 1]
@@ -112,7 +114,7 @@ def check_weights(graph: Graph, weights: Arrays, given: Set[str] = frozenset()) 
         raise GraphError(f"it does without {missing[0]} of the weights")
 
 
-def _used_by_name(graph: Graph, nodes: list[Node], given: Set[str]) -> Set[str]:
+def _used_by_name(graph: Graph, nodes: list[Node], weights: Arrays, given: Set[str]) -> Set[str]:
     """Return the weights that nodes use; raises GraphError for another array of floats."""
     constants = _constants(graph)
     sources = {name: name for name in given}
@@ -126,6 +128,12 @@ def _used_by_name(graph: Graph, nodes: list[Node], given: Set[str]) -> Set[str]:
                 used.add(sources[name])
             elif name in constants and _is_weight(constants[name]):
                 raise GraphError(f"its {name[:80]!r} is none of the weights")
+        if node.kind == "BatchNormalization":
+            layer = sources.get(node.inputs[-1], "").removesuffix(".running_var")
+            # By value, as the exporter gives equal arrays one name.
+            for name, key in zip(node.inputs[1:], STATISTICS, strict=False):
+                if not np.array_equal(constants[name], weights.get(f"{layer}.{key}", np.nan)):
+                    raise GraphError(f"it takes {name[:80]!r} for {layer}.{key}")
     return used
 
 
