@@ -6,6 +6,7 @@ import hashlib
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -272,7 +273,7 @@ def by_name() -> ModelProto:
     model = by_hand()
     del model.graph.initializer[:4]
     halves = WEIGHTS_BY_HAND["conv.weight"].astype(np.float16)
-    arrays = {**WEIGHTS_BY_HAND, "conv.weight": halves}
+    arrays: dict[str, Any] = {**WEIGHTS_BY_HAND, "conv.weight": halves}
     for name, array in arrays.items():
         model.graph.initializer.append(numpy_helper.from_array(array, name))
     norm = [f"bn.{key}" for key in graph_check.STATISTICS]

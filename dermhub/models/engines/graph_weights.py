@@ -69,8 +69,9 @@ def takes_any(content: bytes) -> bool:
             if number != GRAPH or not isinstance(value, memoryview):
                 continue
             for kind, constant, _ in graph_file.fields_and_bytes(value):
-                is_constant = kind == CONSTANT and isinstance(constant, memoryview)
-                if is_constant and graph_file.reference(constant):
+                if kind != CONSTANT or not isinstance(constant, memoryview):
+                    continue
+                if graph_file.reference(constant):
                     return True
     return False
 
