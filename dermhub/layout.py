@@ -6,7 +6,8 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 """The two files without which a folder is no model; timm reads the same names."""
 
 GRAPH = "model.onnx"
-"""The weights as an ONNX graph, in models that have one."""
+"""The network as an ONNX graph, which takes its weights from model.safetensors (in an export, it
+holds them), in models that have one."""
 
 OOD_GATE = "gate.safetensors"
 """The gate that turns away images that are not dermatoscopic (`models.ood_gate`)."""

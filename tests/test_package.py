@@ -221,7 +221,9 @@ def test_the_wheel_answers_offline_in_an_empty_folder(environment: Path, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["config.json", "model.onnx", "gate.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "model.safetensors", "model.onnx", "gate.safetensors"]
+)
 def test_a_package_without_a_model_file_names_it(
     environment: Path, tmp_path: Path, name: str
 ) -> None:

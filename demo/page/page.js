@@ -18,8 +18,9 @@
   let keepProblem = false;
   let moveFocus = false;
   let said = "";
-  // Path and model of the latest request.
+  // Path and model of the latest request, and what it takes: image, model and ticket.
   let begun = "";
+  let request = [null, "", -1];
   const image = { name: "", preview: "" };
   // The model that was chosen last; "" while nobody has chosen.
   let model = "";
@@ -86,30 +87,31 @@
     say,
     act,
     clear,
-    // Gradio is about to send the image, or that there is none, to the server.
+    // Gradio has an image, or none any more: the server is asked where the image counts. Of none it
+    // hears nothing: such a request would cross that of the next image, whose answer Gradio can lose.
+    // Returns whether it is asked.
     begin(given, kind, stay = false) {
-      const nothing = [null, kind, -1];
       if (!given && keepProblem) {
         keepProblem = false;
-        return nothing;
+        return false;
       }
       // Another image is on its way, and its own change will follow, with the model of then.
       if (awaited !== null && (stay || given?.orig_name !== awaited)) {
         if (!stay) late.delete(given?.orig_name);
-        return nothing;
+        return false;
       }
       if (given && given !== latest && awaited === null && late.delete(given.orig_name)) {
         act("submit");
-        return nothing;
+        return false;
       }
       if (given && given.orig_name === dropped) {
         dropped = null;
         act("clear");
-        return nothing;
+        return false;
       }
       const choice = given ? `${given.path} ${kind}` : "";
       // Gradio sometimes tells of one change twice.
-      if (given && awaited === null && choice === begun && root.dataset.check !== "empty") return [given, kind, tickets.check];
+      if (given && awaited === null && choice === begun && root.dataset.check !== "empty") return false;
       begun = choice;
       latest = given;
       if (awaited === null) {
@@ -120,14 +122,20 @@
       awaited = null;
       if (!given) {
         if (root.dataset.check !== "empty") setState("empty");
+        act("delete");
       } else {
         if (!image.preview) preview(given.url);
         for (const one of document.querySelectorAll("[data-fill=wait]"))
           one.textContent = kind === "fast" ? "Checking … (about a second)" : "Checking with the larger model … (the first time takes a few seconds)";
         setState("busy");
+        request = [given, kind, tickets.check];
+        act("apply");
       }
-      return [given, kind, tickets.check];
+      return Boolean(given);
     },
+    request: () => request,
+    // What stands in place of an answer that is gone: of no ticket, so that it is never shown.
+    nothing: () => '<div data-area="check" data-ticket="-1"></div>',
     // The models were changed: the focus stays where it is.
     other(given, kind) {
       return this.begin(given, kind, true);

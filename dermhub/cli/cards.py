@@ -122,9 +122,9 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     measure.add_argument(
         "--refit",
         action="store_true",
-        help="keep weights and predictions, and make calibration, thresholds, zones, prediction "
-        "sets, gate, figures and card anew; this needs no further training images, and without "
-        "--data the gate stays",
+        help="keep weights and predictions, and make graph, calibration, thresholds, zones, "
+        "prediction sets, gate, figures and card anew; this needs no further training images, and "
+        "without --data the gate stays",
     )
     add_workers(measure)
     measure.set_defaults(run=run_measure)
@@ -202,7 +202,7 @@ def run_measure(options: argparse.Namespace) -> int:
 
 
 def run_refit(options: argparse.Namespace, folder: ModelFolder) -> dict[str, Any]:
-    """Make all that rests on validation anew; raises ConfigError for options against it."""
+    """Make graph, gate and choices on validation anew; raises ConfigError for other options."""
     from dermhub.release import external, refit
 
     if options.extra or options.masks:

@@ -75,7 +75,7 @@ def measure(
     folder = sidecars.clear(folder)
     engine = select.load_torch(folder)
     graph = sidecars.graph(engine)
-    answering = graph if graph and select.prefers_graph() else engine
+    answering = graph.engine if graph and select.prefers_graph() else engine
     outputs = inference.outputs_by_split(Classifier.from_engine(answering), splits, workers)
     config, contents = sidecars.fit(folder.config, table, outputs)
     folder = sidecars.write(folder, config, {**contents, **kept}, graph)

@@ -1,8 +1,10 @@
-"""Calibration, thresholds, zones, prediction sets and gate of a saved model made anew.
+"""Graph, calibration, thresholds, zones, prediction sets and gate of a saved model made anew.
 
-They rest on validation images, and the gate on training images, too, of which those at hand will
-do. Weights, graph, the list of seen images, the logits in predictions.csv, and what was measured of
-size and speed stay. So do the maps and the answers to scaled images, where probabilities stay.
+The graph rests on the weights, the others on validation images, and the gate on training images,
+too, of which those at hand will do. Weights, the list of seen images, the logits in
+predictions.csv, and what was measured of the size stay; so does the time of an answer, unless
+another runtime gives it now. So do the maps and the answers to changed images, where probabilities
+stay.
 """
 
 from __future__ import annotations
@@ -24,9 +26,10 @@ from dermhub.evaluation import predictions, robustness, summary
 from dermhub.models import ood_gate, prediction
 from dermhub.models.classifier import Classifier
 from dermhub.models.config import ModelConfig
+from dermhub.models.engines import select
 from dermhub.models.model_folder import ModelFolder
 from dermhub.models.ood_gate import OodGate
-from dermhub.release import external, measure, sidecars, verify
+from dermhub.release import cost, external, measure, sidecars, verify
 from dermhub.release.cases import build
 from dermhub.release.cases import write as case_files
 from dermhub.release.previous import Previous
@@ -42,17 +45,18 @@ def refit(
     say: Say = silent,
     cases: Path | None = None,
 ) -> dict[str, Any]:
-    """Choose anew all that is chosen on validation, fit the gate anew, and write figures and card.
+    """Choose anew what is chosen on validation, make gate and graph, and write figures and card.
 
     `images` is a folder of training, validation and test images, as `tables.read_table` reads it;
     further training images may lack. Without it, the gate stays as it is, and all else comes from
     the predictions. Without `ph2`, the external test keeps its earlier predictions, but for the
     scores of a gate that is no more. With `cases` and `images`, the index of similar cases is made
-    anew, of the training images that lie below `cases`; otherwise it stays.
+    anew, of the training images that lie below `cases`; otherwise it stays. A graph that can't be
+    made leaves that of before.
 
     Another calibration changes the probabilities. What rests on them and can't be worked out from
-    the logits is measured on `images`, or left out, with a line by `say`: the answers to test
-    images at other sizes, and, where other classes are answered, the class maps.
+    the logits is measured on `images`, or left out, with a line by `say`: the answers to scaled and
+    compressed test images, and, where other classes are answered, the class maps.
 
     Returns the content of metrics.json. Raises ModelError when the folder was never measured with
     its weights, LeakError when a training image shows a lesion that is held out, and DataError when
@@ -78,10 +82,14 @@ def refit(
     config = sidecars.chosen(config, rows[part], logits[part])
     contents = {}
     located = _located(rows, images, folder.config.task) if images else None
+    if located is not None and cases:
+        # Before minutes go into the images.
+        build.shareable(located.train, cases)
+    if graph := sidecars.graph(select.load_torch(folder)):
+        # Before the gate, which is fitted on the answers of the engine that gives them later.
+        folder = folder.write(folder.config, {layout.GRAPH: graph.content})
+        config = dataclasses.replace(config, files=folder.config.files)
     if located is not None:
-        if cases:
-            # Before minutes go into the images.
-            build.shareable(located.train, cases)
         gate, rows[predictions.GATE] = _gate(folder, located, workers)
         contents[layout.OOD_GATE] = gate.to_bytes()
     earlier = folder.config
@@ -99,6 +107,9 @@ def refit(
         folder = case_files.write(folder, table, cases, ph2, workers)
         content["cases"] = None
 
+    saved = Classifier(folder.path)
+    if content["latency"]["runtime"] != saved.engine.runtime:
+        content["latency"] = cost.latency(saved)
     figures = verify.recompute(folder)
     cascade = content["maps"]["cascade"] if content.get("maps") else None
     content |= {name: figures[name] for name in ("validation", "test", "external", "maps")}

@@ -23,8 +23,8 @@ from dermhub.images.photo import Photo
 from dermhub.layout import GRAPH, OOD_GATE, SEEN
 from dermhub.models import conformal, export, ood_gate, prediction
 from dermhub.models.config import ModelConfig
-from dermhub.models.engines.onnx_runtime import OnnxEngine
 from dermhub.models.engines.pytorch import TorchEngine
+from dermhub.models.export import Made
 from dermhub.models.model_folder import ModelFolder
 from dermhub.scoring.inference import Outputs
 from dermhub.tasks import Task
@@ -42,7 +42,7 @@ def clear(folder: ModelFolder) -> ModelFolder:
     return folder if config == folder.config else folder.write(config, {})
 
 
-def graph(engine: TorchEngine) -> OnnxEngine | None:
+def graph(engine: TorchEngine) -> Made | None:
     """Export a model as a graph in memory.
 
     Returns None without the package onnx, for a model that gains nothing by it, and, with a line on
@@ -144,7 +144,7 @@ def is_malignant(table: pd.DataFrame, task: Task) -> NDArray[np.bool_]:
 
 
 def write(
-    folder: ModelFolder, config: ModelConfig, contents: dict[str, bytes], made: OnnxEngine | None
+    folder: ModelFolder, config: ModelConfig, contents: dict[str, bytes], made: Made | None
 ) -> ModelFolder:
     """Write the results of `fit` and the graph; without a new graph, an old one is removed."""
     if made is None:

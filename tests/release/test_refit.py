@@ -15,7 +15,7 @@ from dermhub.evaluation import predictions
 from dermhub.models.model_folder import ModelFolder
 from dermhub.release import sidecars
 from dermhub.tasks import LESION
-from tests.support.tiny import Command
+from tests.support.tiny import Command, add_old_graph
 
 
 @pytest.fixture
@@ -171,3 +171,27 @@ def test_a_gate_sees_as_many_images_of_each_diagnosis() -> None:
     # From the first to the last row of each, in the order of the table.
     assert sample.index[[0, 199, 200, 399]].tolist() == [0, 999, 1000, 1249]
     assert sample.index.is_monotonic_increasing
+
+
+@pytest.mark.slow
+def test_a_graph_of_an_earlier_version_is_made_anew(
+    folder: Path, finished_run: Path, command: Command
+) -> None:
+    """Its weights leave the folder; without a graph, PyTorch's time of an answer is replaced."""
+    add_old_graph(folder)
+    assert command("measure", folder, "--refit")[0] == 0
+    before = finished_run / "model"
+    for name in (layout.GRAPH, layout.CONFIG):
+        assert (folder / name).read_bytes() == (before / name).read_bytes(), name
+
+    (folder / layout.GRAPH).unlink()
+    content = json.loads((folder / layout.CONFIG).read_text())
+    del content["dermhub"]["files"][layout.GRAPH]
+    files.write_json(folder / layout.CONFIG, content)
+    content = json.loads((folder / layout.METRICS).read_text())
+    content["latency"] |= {"runtime": "PyTorch", "median_ms": 1e6}
+    files.write_json(folder / layout.METRICS, content)
+    assert command("measure", folder, "--refit")[0] == 0
+    assert (folder / layout.GRAPH).read_bytes() == (before / layout.GRAPH).read_bytes()
+    latency = json.loads((folder / layout.METRICS).read_text())["latency"]
+    assert (latency["runtime"], latency["median_ms"] < 1e6) == ("ONNX Runtime", True)

@@ -20,10 +20,10 @@ from dermhub.cards import render
 from dermhub.data import partition
 from dermhub.errors import DataError, LeakError, ModelError
 from dermhub.evaluation.predictions import logit_columns
-from dermhub.layout import EXTERNAL, GRAPH
+from dermhub.layout import EXTERNAL, GRAPH, WEIGHTS
 from dermhub.models import catalog, export
 from dermhub.models.classifier import Classifier
-from dermhub.models.engines import select
+from dermhub.models.engines import graph_weights, select
 from dermhub.models.engines.onnx_runtime import OnnxEngine
 from dermhub.models.model_folder import ModelFolder
 from dermhub.release import verify
@@ -406,7 +406,7 @@ def test_with_the_images_the_logits_are_worked_out_again(
 
 
 def test_a_graph_of_other_weights_is_told(folder: Path, tiny_data: Path) -> None:
-    graph = onnx.load(folder / GRAPH)
+    graph = onnx.load_model_from_string((folder / GRAPH).read_bytes())
     # Another bias of the last layer, which raises the first of seven logits by 1.
     (last,) = (each for each in graph.graph.node if each.op_type == "Gemm")
     last.input[2] = "another"
@@ -419,7 +419,9 @@ def test_a_graph_of_other_weights_is_told(folder: Path, tiny_data: Path) -> None
         "weights): fetch the model again, or remove the graph from config.json and "
         "measure the model",
     )
-    other = OnnxEngine(ModelFolder(folder), graph.SerializeToString())
+    weights = (folder / WEIGHTS).read_bytes()
+    joined = graph_weights.join(graph.SerializeToString(), weights)
+    other = OnnxEngine(ModelFolder(folder), joined.content)
     assert export.difference(select.load_torch(ModelFolder(folder)), before) <= export.LIMIT
     assert export.difference(select.load_torch(ModelFolder(folder)), other) > 0.01
     with pytest.raises(ModelError, match=r"is not the graph of model\.safetensors"):

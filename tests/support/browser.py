@@ -203,9 +203,6 @@ def clear(page: Any) -> None:
     """Go back to the upload area, as a visitor does."""
     page.locator("#answer [data-do=another]:visible").last.click()
     page.locator("#image input[type=file]").wait_for(state="attached")
-    # Nobody chooses a file within milliseconds, and Gradio's client can lose an answer where the
-    # request that follows a cleared image is still on its way.
-    page.wait_for_timeout(300)
 
 
 def answered(page: Any) -> Any:
