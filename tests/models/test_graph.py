@@ -23,7 +23,7 @@ from dermhub import files, layout
 from dermhub.errors import ConfigError, ModelError
 from dermhub.images.drawn_lesions import draw
 from dermhub.models import export, weights
-from dermhub.models.beside.files import check_files
+from dermhub.models.beside import files as beside_files
 from dermhub.models.classifier import Classifier
 from dermhub.models.engines import onnx_runtime, select
 from dermhub.models.engines.onnx_runtime import OnnxEngine
@@ -346,7 +346,7 @@ def test_without_the_weights_there_is_no_answer(folder: Path) -> None:
     )
     assert refusal(folder) == sentence
     with pytest.raises(ModelError) as raised:
-        check_files(folder)
+        beside_files.check(folder)
     assert str(raised.value) == sentence
     with pytest.raises(ConfigError, match=r"without model\.safetensors, which PyTorch can't run"):
         Classifier(folder, runtime="torch")
