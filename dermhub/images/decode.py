@@ -20,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from dermhub.errors import ImageError
 from dermhub.images.containers import jpeg, webp
 from dermhub.images.containers.first_still import first_still
+from dermhub.images.containers.ifd import ORIENTATION
 from dermhub.images.containers.still import DAMAGED, SEVERAL, RefusedError
 from dermhub.images.optional import heif
 from dermhub.images.unreadable_files import HEAD, refusal
@@ -59,8 +60,6 @@ MAX_RATIO = 20
 
 A strip shows no lesion, and its heat maps would be huge.
 """
-
-ORIENTATION = 0x0112
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -175,7 +174,7 @@ class ImageFile:
         `to_rgb` does.
         """
         if not self._is_whole:
-            raise ImageError(_damaged(self._name))
+            raise ImageError(f"{self._name} {DAMAGED}")
         return _turned(self._pixels(self._still.content, least), self._still.orientation)
 
     @cached_property
@@ -184,9 +183,11 @@ class ImageFile:
         versions = ((self._still.equal, True), (self._still.unequal, False))
         if not any(content for content, _ in versions):
             return True
-        whole = self._pixels(self._still.content).rgb
+        whole = np.asarray(self._pixels(self._still.content).rgb)
         return all(
-            _same(self._pixels(content).rgb, whole) is same for content, same in versions if content
+            np.array_equal(np.asarray(self._pixels(content).rgb), whole) is same
+            for content, same in versions
+            if content
         )
 
     def _pixels(self, content: bytes, least: int = 0) -> Decoded:
@@ -212,7 +213,7 @@ class ImageFile:
         # Pillow's readers raise many kinds of error on damaged data (OSError, TypeError,
         # SyntaxError, struct.error, ...).
         except Exception:
-            raise ImageError(_damaged(self._name)) from None
+            raise ImageError(f"{self._name} {DAMAGED}") from None
 
 
 def _open(content: bytes) -> Image.Image:
@@ -270,7 +271,7 @@ def _decode(image: Image.Image, name: str, ours: bool = False, least: int = 0) -
     except ImageError:
         raise
     except Exception:
-        raise ImageError(_damaged(name)) from None
+        raise ImageError(f"{name} {DAMAGED}") from None
 
 
 def _turned(decoded: Decoded, orientation: int) -> Decoded:
@@ -387,15 +388,6 @@ def _checked_format(image: Image.Image, name: str) -> None:
             f"{limit // 1_000_000} million pixels that are accepted of a {kind}; scale it down "
             "first."
         )
-
-
-def _same(first: Image.Image, second: Image.Image) -> bool:
-    """Tell whether two images have the same size and pixels."""
-    return np.array_equal(np.asarray(first), np.asarray(second))
-
-
-def _damaged(name: str) -> str:
-    return f"{name} {DAMAGED}"
 
 
 def _too_large(name: str) -> str:

@@ -64,10 +64,14 @@ def still(content: bytes) -> Still:
     sizes, and other codings than HEVC and AV1. The decoders turn the picture themselves.
     """
     try:
-        found = {box.kind: box for box in boxes(content, 0, len(content))}
-        if b"moov" in found:
+        outer = list(boxes(content, 0, len(content)))
+        if any(box.kind == b"moov" for box in outer):
             raise RefusedError(SEVERAL)
-        items = read_items(content, found[b"meta"])
+        metas = [box for box in outer if box.kind == b"meta"]
+        # Of two, nobody knows which one a decoder takes.
+        if len(metas) != 1:
+            raise RefusedError(DAMAGED)
+        items = read_items(content, metas[0])
         coding = _check(content, items)
     except (EOFError, IndexError, KeyError):
         raise RefusedError(DAMAGED) from None
@@ -88,16 +92,15 @@ def _check(content: bytes, items: Items) -> bytes:
         )
     if any(number != items.primary for number in _pictures(items)):
         raise RefusedError(SEVERAL)
-    coded = {number: item for number, item in items.by_number.items() if item.kind in _NAMES}
-    places = [place for item in coded.values() if not item.inside for place in item.places]
+    pictures = {n: item for n, item in items.by_number.items() if item.kind in (*_NAMES, GRID)}
+    places = [place for item in pictures.values() for place in item.places]
     if any(offset + length > len(content) for offset, length in places):
         raise EOFError
     if sum(length for _, length in places) > len(content):
         raise costly("a HEIF whose pictures overlap in the file")
-    for number, item in items.by_number.items():
-        if item.kind in (*_NAMES, GRID):
-            _check_area(_size(content, item), coding)
-            _check_coded(content, items, number)
+    for number, item in pictures.items():
+        _check_area(_size(content, item), coding)
+        _check_coded(content, items, number)
     areas = [math.prod(_size(content, items.by_number[tile])) for tile in tiles]
     if sum(areas) > 2 * MOST_PIXELS:
         raise costly("a HEIF with tiles far larger than its picture")

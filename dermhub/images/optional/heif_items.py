@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dermhub.images.containers.still import costly
+from dermhub.images.containers.still import DAMAGED, RefusedError, costly
 from dermhub.images.optional.boxes import Box, Fields, boxes
 
 MOST_ITEMS = 2000
@@ -64,7 +64,12 @@ class Items:
 def read_items(content: bytes, meta: Box) -> Items:
     """Read the box `meta` of a file. Raises RefusedError for too many items, EOFError for a cut."""
     items = Items()
-    for box in boxes(content, meta.begin + 4, meta.end):
+    inner = list(boxes(content, meta.begin + 4, meta.end))
+    kinds = [box.kind for box in inner if box.kind in _READERS]
+    # Of two, nobody knows which one a decoder takes.
+    if len(kinds) > len(set(kinds)):
+        raise RefusedError(DAMAGED)
+    for box in inner:
         if box.kind == b"idat":
             items.data = box
         elif reader := _READERS.get(box.kind):

@@ -18,6 +18,7 @@ from dermhub import installation
 from dermhub.errors import ImageError
 from dermhub.images.decode import TURNS, open_file, to_rgb
 from dermhub.images.optional import coded_size
+from dermhub.images.optional.boxes import boxes
 from dermhub.images.optional.heif import MOST_PIXELS
 
 pytest.importorskip("pillow_heif", reason="pillow-heif is not installed: pip install pillow-heif")
@@ -218,6 +219,18 @@ def test_a_box_that_is_missing(kind: bytes) -> None:
 
 
 @pytest.mark.slow
+def test_boxes_that_stand_there_twice() -> None:
+    content = files.saved("HEIC")
+    (meta,) = [box for box in boxes(content, 0, len(content)) if box.kind == b"meta"]
+    assert refusal(content + files.box(b"meta", content[meta.begin : meta.end])) == CUT
+    place = content.index(b"pitm") - 4
+    twice = content[place : place + int.from_bytes(content[place : place + 4])]
+    longer = struct.pack(">I", meta.end - meta.begin + 8 + len(twice))
+    start = meta.begin - 8
+    content = content[:start] + longer + content[start + 4 : meta.end] + twice + content[meta.end :]
+    assert refusal(content) == CUT
+
+
 def test_forged_numbers() -> None:
     content = files.saved("HEIC")
     primary = content.index(b"pitm") + 8
