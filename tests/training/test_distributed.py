@@ -71,7 +71,7 @@ def one(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run by one process. Read only."""
     out = tmp_path_factory.mktemp("runs") / "one"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit, "pick_bf16", lambda _: False)
+        patch.setattr(fit, "_cpu_flags", str)
         run_training("--data", tiny_data, "--out", out, *EXACT)
     return out
 
