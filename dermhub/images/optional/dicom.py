@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 
-from dermhub import installation
+from dermhub import installation, tensors
 from dermhub.images.containers import jpeg
 from dermhub.images.containers.still import DAMAGED, TWO_SIZES, RefusedError, Still, costly
 from dermhub.images.optional import dicom_elements
@@ -341,13 +341,13 @@ def _palette(elements: Elements) -> bytes:
         if bits not in (8, 16):
             raise RefusedError(DAMAGED)
         # Of 16 bits, little-endian, the higher eight count.
-        column = np.frombuffer(elements.values[values], np.uint8)
+        column = tensors.numbers(elements.values[values], "u1")
         levels = (column if bits == 8 else column[1::2])[: count or 65536]
         if len(levels) == 0:
             raise RefusedError(DAMAGED)
         # Indices outside mean the first or the last entry.
         columns.append(levels[np.clip(np.arange(256) - first, 0, len(levels) - 1)])
-    return np.stack(columns, axis=1).astype(np.uint8).tobytes()
+    return bytes(np.stack(columns, axis=1).astype(np.uint8))
 
 
 def _check_jpeg_2000(content: bytes, elements: Elements) -> int:

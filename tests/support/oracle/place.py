@@ -26,7 +26,7 @@ MODELS = ("binary", "binary-accurate", "lesion", "lesion-accurate")
 TINY_RUN = (
     *("--model", "test_resnet", "--init", "scratch", "--epochs", "6", "--batch-size", "8"),
     *("--size", "48", "--train-size", "32", "--workers", "0", "--lr", "0.01", "--ema", "0.9"),
-    *("--warmup", "0.5"),
+    *("--mixup", "0"),
 )
 """Options of train.py for a run of seconds that does learn something; those of the tests."""
 
