@@ -205,15 +205,25 @@ def run_refit(options: argparse.Namespace, folder: ModelFolder) -> dict[str, Any
     """Make graph, gate and choices on validation anew; raises ConfigError for other options."""
     from dermhub.release import external, refit
 
-    if options.extra or options.masks:
-        raise ConfigError("--refit goes without --extra and --masks.")
+    if options.extra:
+        raise ConfigError("--refit goes without --extra.")
     if options.ph2:
         external.read_table(options.ph2)
-    if options.cases and not options.data:
-        raise ConfigError(
-            "--cases needs the images that the model was measured on: name them with --data DIR."
-        )
-    return refit.refit(folder, options.data, options.ph2, options.workers, note, options.cases)
+    for name in ("cases", "masks"):
+        if getattr(options, name) and not options.data:
+            raise ConfigError(
+                f"--{name} needs the images that the model was measured on: name them with --data "
+                "DIR."
+            )
+    return refit.refit(
+        folder,
+        options.data,
+        options.ph2,
+        options.workers,
+        note,
+        cases=options.cases,
+        masks=options.masks,
+    )
 
 
 def run_verify(options: argparse.Namespace) -> int:

@@ -29,7 +29,7 @@ from dermhub.models.config import ModelConfig
 from dermhub.models.engines import select
 from dermhub.models.model_folder import ModelFolder
 from dermhub.models.ood_gate import OodGate
-from dermhub.release import cost, external, measure, sidecars, verify
+from dermhub.release import class_maps, cost, external, measure, randomisation, sidecars, verify
 from dermhub.release.cases import build
 from dermhub.release.cases import write as case_files
 from dermhub.release.previous import Previous
@@ -44,6 +44,7 @@ def refit(
     workers: int = 0,
     say: Say = silent,
     cases: Path | None = None,
+    masks: Path | None = None,
 ) -> dict[str, Any]:
     """Choose anew what is chosen on validation, make gate and graph, and write figures and card.
 
@@ -56,7 +57,8 @@ def refit(
 
     Another calibration changes the probabilities. What rests on them and can't be worked out from
     the logits is measured on `images`, or left out, with a line by `say`: the answers to scaled and
-    compressed test images, and, where other classes are answered, the class maps.
+    compressed test images, and, where other classes are answered, the class maps, which need
+    `masks`, too (see `measure`).
 
     Returns the content of metrics.json. Raises ModelError when the folder was never measured with
     its weights, LeakError when a training image shows a lesion that is held out, and DataError when
@@ -82,9 +84,11 @@ def refit(
     config = sidecars.chosen(config, rows[part], logits[part])
     contents = {}
     located = _located(rows, images, folder.config.task) if images else None
+    # Before minutes go into the images.
     if located is not None and cases:
-        # Before minutes go into the images.
         build.shareable(located.train, cases)
+    if located is not None and masks:
+        class_maps.check_masks(masks, located.rows)
     if graph := sidecars.graph(select.load_torch(folder)):
         # Before the gate, which is fitted on the answers of the engine that gives them later.
         folder = folder.write(folder.config, {layout.GRAPH: graph.content})
@@ -96,7 +100,11 @@ def refit(
     folder = folder.write(config, contents)
     recalibrated = (config.temperature, config.bias) != (earlier.temperature, earlier.bias)
     rows = _with_traits(folder, rows, located, recalibrated, say, workers)
-    if recalibrated and _other_answers(logits[~part], earlier, config):
+    if located is not None and masks:
+        test = located.rows[~part].reset_index(drop=True)
+        called = prediction.calibrated(logits[~part], config).argmax(axis=1)
+        class_maps.write(folder.path, Classifier(folder.path), test, called, masks, workers=workers)
+    elif recalibrated and _other_answers(logits[~part], earlier, config):
         _drop_maps(folder, say)
     files.write_text(folder.path / layout.PREDICTIONS, predictions.to_csv(rows))
     if images or ph2:
@@ -112,6 +120,9 @@ def refit(
         content["latency"] = cost.latency(saved)
     figures = verify.recompute(folder)
     cascade = content["maps"]["cascade"] if content.get("maps") else None
+    if located is not None and masks:
+        test = located.rows[~part].reset_index(drop=True)
+        cascade = randomisation.cascade(select.load_torch(folder), test, workers)
     content |= {name: figures[name] for name in ("validation", "test", "external", "maps")}
     if content["maps"]:
         content["maps"]["cascade"] = cascade
@@ -211,8 +222,8 @@ def _drop_maps(folder: ModelFolder, say: Say) -> None:
     if path.is_file():
         path.unlink()
         say(
-            f"{folder.path}: the class maps are of other answers and are left out: measure the "
-            "model with --masks."
+            f"{folder.path}: the class maps are of other answers and are left out: name images and "
+            "masks with --data and --masks to measure them again."
         )
 
 

@@ -387,6 +387,28 @@ def test_a_damaged_table(
         class_maps.read_maps(tmp_path / "maps.csv", table[["image_id"]])
 
 
+def test_a_refit_holds_other_answers_against_the_masks(
+    measured: Path, tiny_data: Path, masks: Path, tmp_path: Path, command: Command
+) -> None:
+    folder = Path(shutil.copytree(measured, tmp_path / "model"))
+    before = pd.read_csv(folder / layout.MAPS)
+    (folder / layout.MAPS).unlink()
+    code, _, err = command(
+        *("measure", folder, "--refit", "--data", tiny_data, "--masks", masks, "--workers", 0)
+    )
+    assert (code, err) == (0, "")
+    # The answers are the same, and so are the maps of them.
+    pd.testing.assert_frame_equal(before, pd.read_csv(folder / layout.MAPS), atol=1e-4)
+    assert json.loads((folder / layout.METRICS).read_text())["maps"]["cascade"]["draws"] == 5
+    few = Path(shutil.copytree(masks, tmp_path / "few"))
+    (few / f"{before['image_id'][0]}_segmentation.png").unlink()
+    code, _, err = command(
+        *("measure", folder, "--refit", "--data", tiny_data, "--masks", few, "--workers", 0)
+    )
+    assert code == 2
+    assert "lacks the masks of 1 of the 7 test images" in err
+
+
 def test_masks_that_are_missing(
     finished_run: Path, tiny_data: Path, masks: Path, tmp_path: Path, command: Command
 ) -> None:

@@ -143,8 +143,8 @@ def test_without_images_what_rests_on_earlier_probabilities_goes(
         f"dermhub: {miscalibrated}: the answers to scaled and compressed images rest on the "
         "earlier calibration and "
         "are left out: name the images with --data to measure them again.\n"
-        f"dermhub: {miscalibrated}: the class maps are of other answers and are left out: measure "
-        "the model with --masks.\n",
+        f"dermhub: {miscalibrated}: the class maps are of other answers and are left out: name "
+        "images and masks with --data and --masks to measure them again.\n",
     )
     assert not (miscalibrated / layout.MAPS).exists()
     assert "malignancy_half" not in pd.read_csv(miscalibrated / layout.PREDICTIONS)
@@ -155,7 +155,13 @@ def test_without_images_what_rests_on_earlier_probabilities_goes(
 
 def test_options_against_it(folder: Path, tiny_data: Path, command: Command) -> None:
     code, _, err = command("measure", folder, "--data", tiny_data, "--refit", "--extra", tiny_data)
-    assert (code, err) == (2, "dermhub: --refit goes without --extra and --masks.\n")
+    assert (code, err) == (2, "dermhub: --refit goes without --extra.\n")
+    code, _, err = command("measure", folder, "--refit", "--masks", tiny_data)
+    assert (code, err) == (
+        2,
+        "dermhub: --masks needs the images that the model was measured on: name them with --data "
+        "DIR.\n",
+    )
     content = json.loads((folder / layout.METRICS).read_text())
     content["weights"]["sha256"] = "0" * 64
     files.write_json(folder / layout.METRICS, content)
