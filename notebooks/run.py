@@ -19,7 +19,6 @@ from typing import Any
 
 import nbformat
 import yaml
-from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -70,7 +69,7 @@ def run(notebook: Any) -> None:
         client = NotebookClient(
             notebook,
             timeout=SECONDS,
-            km=KernelManager(kernel_name="python3", transport="ipc"),
+            kernel_name="python3",
             coalesce_streams=True,
             resources={"metadata": {"path": folder}},
         )
