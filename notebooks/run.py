@@ -3,9 +3,9 @@
     python notebooks/run.py            run all, and write their outputs
     python notebooks/run.py --check    run all, and compare with the outputs that they hold
 
-Needs nbclient and ipykernel (requirements-docs.txt). Each notebook runs in a folder of its own, with
-links to the clone, so that nothing is left behind. Numbers and pictures differ a little between
-machines; the comparison is of all other text, and of the kinds of outputs.
+Needs nbclient and ipykernel (requirements-docs.txt). Each notebook runs in a folder of its own,
+with links to the clone, so that nothing is left behind. Numbers and pictures differ a little
+between machines; the comparison is of all other text, and of the kinds of outputs.
 """
 
 from __future__ import annotations

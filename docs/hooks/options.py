@@ -72,4 +72,3 @@ def _row(action: argparse.Action, parser: argparse.ArgumentParser) -> str:
     text = formatter._expand_help(action) if action.help else ""
     cells = (f"`{name}`", re.sub(r"(?<![\w`])(--?[\w-]+)", r"`\1`", text))
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-

@@ -86,4 +86,3 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def _anchor(heading: str, separator: str) -> str:
     """The anchor of a heading, as on GitHub."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", separator)
-
