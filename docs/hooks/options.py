@@ -56,7 +56,9 @@ def options(parser: argparse.ArgumentParser) -> str:
         if rows:
             title = "" if group.title in ("options", "positional arguments") else group.title
             heading = f"{title[0].upper()}{title[1:]}:\n\n" if title else ""
-            tables.append(heading + "| | |\n|---|---|\n" + "\n".join(rows) + "\n\n")
+            kind = "option" if any(a.option_strings for a in group._group_actions) else "argument"
+            head = f"| {kind} | meaning |\n|---|---|\n"
+            tables.append(heading + head + "\n".join(rows) + "\n\n")
     return "\n" + "".join(tables)
 
 
