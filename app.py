@@ -20,6 +20,7 @@ from demo.server import server, variables
 from demo.server.process import PortError
 from dermhub import installation
 from dermhub.cli import machine, terminal
+from dermhub.errors import program
 
 if TYPE_CHECKING:
     from demo.decoding import DecodingProcesses
@@ -181,7 +182,7 @@ def settings(given: argparse.Namespace) -> server.Settings:
 
 def warn(sentence: str) -> None:
     """Print a sentence on stderr."""
-    print(f"app.py: {terminal.one_line(sentence)}", file=sys.stderr, flush=True)
+    print(f"{program('app.py')}: {terminal.one_line(sentence)}", file=sys.stderr, flush=True)
 
 
 def main() -> int:

@@ -12,11 +12,11 @@ import contextlib
 import dataclasses
 import sys
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import get_type_hints
 
 from dermhub import files, installation
 from dermhub.cli import machine, terminal
-from dermhub.errors import ConfigError, DermhubError
+from dermhub.errors import ConfigError, DermhubError, program
 from dermhub.models.catalog import RUN_MODEL
 from dermhub.training import distributed, lock
 from dermhub.training.config import CURVES, GROUPS, RUN_CONFIG, RUN_FILES, TrainConfig, flag
@@ -105,11 +105,9 @@ def make_parser() -> argparse.ArgumentParser:
     groups = {name: parser.add_argument_group(name) for name in GROUPS}
     hints = get_type_hints(TrainConfig)
     for field in dataclasses.fields(TrainConfig):
-        choices = get_args(hints[field.name]) or None
         groups[field.metadata["group"]].add_argument(
             flag(field.name),
-            type=str if choices else hints[field.name],
-            choices=choices,
+            type=hints[field.name],
             default=field.default,
             help=field.metadata["help"].replace("%", "%%"),
         )
@@ -135,7 +133,8 @@ def run() -> int:
     except KeyboardInterrupt:
         if distributed.is_main():
             print(
-                "\ntrain.py: stopped; --resume RUN goes on after the last complete epoch.",
+                f"\n{program('train.py')}: stopped; --resume RUN goes on after the last complete "
+                "epoch.",
                 file=sys.stderr,
             )
         return 130
@@ -149,7 +148,7 @@ def run() -> int:
 def refuse(problem: str) -> int:
     """Print a sentence on stderr, of several processes once, and return the exit code."""
     if distributed.reports_errors():
-        print(f"train.py: {terminal.one_line(problem)}", file=sys.stderr)
+        print(f"{program('train.py')}: {terminal.one_line(problem)}", file=sys.stderr)
     return 2
 
 

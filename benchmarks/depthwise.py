@@ -79,10 +79,9 @@ def step(name: str, size: int, freeze: int, faster: bool) -> Callable[[], None]:
     """Make a training step of a model."""
     torch.manual_seed(0)
     model = backbone.build(name, 7).to(memory_format=torch.channels_last)
-    frozen = backbone.freeze(model, freeze)
-    model.train()
-    for part in frozen:
-        part.eval()
+    names = {name for group in backbone.stage_names(model)[:freeze] for name in group}
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in names)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
     images = torch.randn(BATCH, 3, size, size).to(memory_format=torch.channels_last)
     labels = torch.randint(7, (BATCH,))

@@ -37,7 +37,7 @@ from dermhub.layout import GRAPH
 from dermhub.models import backbone, export, prediction, weights
 from dermhub.models.classifier import Classifier
 from dermhub.models.config import ModelConfig
-from dermhub.models.engines import fused, graph_metadata
+from dermhub.models.engines import fused, graph_metadata, select
 from dermhub.tasks import LESION
 from dermhub.zones import Threshold
 
@@ -148,8 +148,7 @@ def table(saved: Classifier, compiled: bool, best: float, half: float) -> None:
         engines, notes = sides(saved, exported, images, compiled)
         of_graph = peak.profile_graph(exported / GRAPH, images)
     answers = {
-        name: prediction.softmax(run(images), saved.config.temperature)
-        for name, run in engines.items()
+        name: prediction.calibrated(run(images), saved.config) for name, run in engines.items()
     }
     medians = {name: float(np.median(rounds)) for name, rounds in measure(engines, images).items()}
     eager = medians["timm, eager"]
@@ -187,7 +186,10 @@ def of_scale(architecture: str, folder: Path) -> Classifier:
     size = int(model.default_cfg["input_size"][-1])  # type: ignore[index]
     point = Threshold(value=0.5, aim="none", split="validation")
     config = ModelConfig(architecture, LESION, InputSpec(size=size), 1.0, {"none": point}, {})
-    weights.save(folder, model, config)
+    saved = weights.save(folder, model, config)
+    made = export.graph(select.load_torch(saved))
+    if made is not None:
+        saved.write(saved.config, {GRAPH: made.content})
     return Classifier(folder, "random weights")
 
 

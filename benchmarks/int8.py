@@ -135,7 +135,7 @@ def report(engines: dict[str, Side], saved: Classifier, images: Floats, truth: A
     classes = {name: values.argmax(axis=1) for name, values in logits.items()}
     figures = {
         name: metrics.summarize(
-            prediction.softmax(values, saved.config.temperature), truth, saved.config.task
+            prediction.calibrated(values, saved.config), truth, saved.config.task
         )
         for name, values in logits.items()
     }

@@ -40,7 +40,7 @@ def main() -> None:
     if list(tables[0]["image_id"]) != list(tables[1]["image_id"]):
         raise SystemExit("pair.py: the two models were validated on different images.")
     probabilities = {
-        str(folder): prediction.softmax(predictions.logits_of(table, task), config.temperature)
+        str(folder): prediction.calibrated(predictions.logits_of(table, task), config)
         for folder, table, config in zip(folders, tables, configs, strict=True)
     }
     first, second = probabilities.values()

@@ -57,7 +57,7 @@ def main() -> None:
         logits = [
             saved.logits(views[start : start + BATCH]) for start in range(0, len(views), BATCH)
         ]
-        probabilities = prediction.softmax(np.concatenate(logits), saved.config.temperature)
+        probabilities = prediction.calibrated(np.concatenate(logits), saved.config)
         summary = metrics.summarize(probabilities, truth, saved.config.task)
         called = probabilities.argmax(axis=1)
         first = called if first is None else first

@@ -60,7 +60,7 @@ def main() -> None:
             logits = [
                 saved.logits(views[start : start + BATCH]) for start in range(0, len(views), BATCH)
             ]
-            probabilities = prediction.softmax(np.concatenate(logits), saved.config.temperature)
+            probabilities = prediction.calibrated(np.concatenate(logits), saved.config)
             score = prediction.malignancy(probabilities, saved.config.task)
             auroc = metrics.summarize(probabilities, true, saved.config.task)["malignancy_auroc"]
             called = (score >= threshold).mean()

@@ -38,12 +38,12 @@ from PIL import Image
 from running import machine
 from torch.utils.data import DataLoader, Dataset
 
-from dermhub.data import datasets, tables
+from dermhub.data import datasets, draws, tables
 from dermhub.images.view import InputSpec
 from dermhub.models import backbone
 from dermhub.tasks import TASKS
 from dermhub.training.config import TrainConfig
-from dermhub.training.fit import Fit, make_optimizer, pick_bf16
+from dermhub.training.fit import Fit, make_optimizer
 
 SHORT = 3
 """Parts without workers take one of so many steps: they need fewer for a steady figure."""
@@ -77,7 +77,7 @@ def make_fit(options: argparse.Namespace, folder: Path) -> Fit:
     train = table[table["split"] == "train"].sample(count, random_state=0)
     torch.manual_seed(0)
     model = backbone.build(config.model, len(task.classes), config.dropout)
-    return Fit(model, train, config, InputSpec(config.size, config.crop_mode), folder)
+    return Fit(model, train, config, InputSpec(config.size), folder)
 
 
 def in_memory(fit: Fit, count: int) -> Iterator[Batch]:
@@ -101,7 +101,7 @@ def bare(fit: Fit, steps: int) -> Callable[[], int]:
 
     def run() -> int:
         for views, labels in in_memory(fit, steps):
-            with torch.autocast("cpu", torch.bfloat16, enabled=pick_bf16(config.bf16, fit.device)):
+            with torch.autocast("cpu", torch.bfloat16, enabled=fit.bf16):
                 logits = model(views)
             loss = loss_of(logits.float(), labels)
             optimizer.zero_grad(set_to_none=True)
@@ -137,7 +137,7 @@ def epoch(fit: Fit) -> Callable[[], int]:
 def images(fit: Fit) -> Callable[[], int]:
     """Make the views of an epoch, without a model."""
     config = fit.config
-    order = datasets.epoch_order(fit.diagnoses, config.sampling, (0, 0))
+    order = draws.epoch_order(fit.groups, config.sampling, (0, 0), fit.sources)
     paths = list(fit.train["path"])
 
     def run() -> int:
@@ -179,7 +179,7 @@ def with_timm(fit: Fit) -> Callable[[], int]:
     def run() -> int:
         for number, (views, labels) in enumerate(loader):
             views = views.contiguous(memory_format=backbone.memory_format(config.model))
-            with torch.autocast("cpu", torch.bfloat16, enabled=pick_bf16(config.bf16, fit.device)):
+            with torch.autocast("cpu", torch.bfloat16, enabled=fit.bf16):
                 loss = loss_of(model(views), labels)
             optimizer.zero_grad()
             loss.backward()
@@ -251,7 +251,7 @@ def main() -> None:
     setting = (
         f"batch {config.batch_size}, crops of {config.train_size} pixels, {config.workers} workers"
     )
-    bf16 = "bfloat16" if pick_bf16(config.bf16, fit.device) else "float32"
+    bf16 = "bfloat16" if fit.bf16 else "float32"
     print(
         f"{machine()}: {config.model}, {setting}, {bf16}, {torch.get_num_threads()} "
         f"threads.\n\n{report(rates)}"

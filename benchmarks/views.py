@@ -51,13 +51,16 @@ def main() -> None:
     parser.add_argument("models", nargs="+")
     parser.add_argument("--data", type=Path, required=True, help="folder of HAM10000")
     parser.add_argument(
-        "--extra", type=Path, metavar="DIR", help="the further images of those models that had some"
+        "--extra",
+        default="",
+        metavar="DIR",
+        help="the further images of those models that had some",
     )
     options = parser.parse_args()
     for model in options.models:
         classifier = dermhub.load(model)
         config = classifier.config
-        more = options.extra if "extra" in config.provenance.get("data", {}) else None
+        more = options.extra if "extra" in config.provenance.get("data", {}) else ""
         table = measure.read_table(config, options.data, more)
         table = table[table["split"] == "validation"]
         true = tables.targets(table, config.task)
@@ -87,8 +90,8 @@ def answer_views(classifier: Classifier, images: Floats32) -> tuple[NDArray[np.f
     begin = time.perf_counter()
     logits = [classifier.engine.forward(np.ascontiguousarray(view))[0] for view in views]
     seconds = time.perf_counter() - begin
-    temperature = classifier.config.temperature
-    return np.stack([prediction.softmax(view, temperature) for view in logits]), seconds
+    config = classifier.config
+    return np.stack([prediction.calibrated(view, config) for view in logits]), seconds
 
 
 if __name__ == "__main__":

@@ -132,6 +132,36 @@ class Api:
 
         return self._answer(image, model, checked)
 
+    def similar(
+        self,
+        image: str | None,
+        k: float = 6,
+        model: str = FAST,
+        pictures: bool = False,
+        anyway: bool = False,
+    ) -> Record:
+        """Find the training lesions that look most like a dermatoscopic image: diagnosis and proof.
+
+        Args:
+
+            image: A dermatoscopic image of one pigmented lesion (JPEG, PNG, TIFF, WebP).
+            k: How many lesions, a whole number from 1 to 50.
+            model: Which pair of models answers: "fast", or "accurate" where the server has one.
+            pictures: Whether a small picture of each comes along, as a data URI in `thumbnail`.
+            anyway: Whether to find them also for an image that does not look dermatoscopic.
+        """
+
+        def found(pair: Pair, photo: Photo) -> Record:
+            # JSON has one kind of number, and Gradio hands a whole one over as either.
+            number: Any = int(k) if isinstance(k, float) and k.is_integer() else k
+            similar = pair.lesion.similar(photo, number)
+            refused = similar.prediction.rejected
+            if refused is not None and not anyway:
+                raise ImageError(refused.sentence)
+            return {**similar.to_dict(pictures), "notice": NOTICE}
+
+        return self._answer(image, model, found)
+
     def at_prevalence(self, percent: float, model: str = FAST) -> Record:
         """Work out PPV, NPV, missed cancers and false alarms per 1,000 images at a prevalence.
 
@@ -189,12 +219,16 @@ def publish(api: Api, image: gr.Image, files: gr.File, kind: gr.Radio, **limits:
     word = gr.Textbox("", visible=False)
     flag = gr.Checkbox(False, visible=False)
     percent = gr.Number(visible=False)
+    number = gr.Number(6, visible=False)
     record = gr.JSON(visible=False)
     shown = gr.HTML(visible=False)
     never.click(api.analyse, [image], shown, api_name="analyse", **limits)
     never.click(api.predict, [image, kind], record, api_name="predict", **limits)
     never.click(api.explain, [image, word, word, kind, flag], record, api_name="explain", **limits)
     never.click(api.check_stability, [image, kind], record, api_name="check_stability", **limits)
+    never.click(
+        api.similar, [image, number, kind, flag, flag], record, api_name="similar", **limits
+    )
     # In the queue, though it waits for nobody: what Gradio answers outside of it reaches an MCP
     # client as "root={...}".
     never.click(

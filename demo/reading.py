@@ -8,7 +8,7 @@ from functools import cached_property
 
 from demo.models import Pair
 from demo.page.html import NOTICE
-from dermhub import Assessment, Explanation, Photo, Prediction, assess
+from dermhub import Assessment, Explanation, Photo, Prediction, SimilarCases, assess
 
 TITLES = {
     "not-dermatoscopic": "This does not look like a dermatoscopic image",
@@ -35,11 +35,13 @@ class Reading:
     """Both models' explanations of one image.
 
     `binary` has one for each class; `lesion` one for each class, (name, ""), and for each class
-    against each other one.
+    against each other one. `similar` are the training lesions that look most like it, None where
+    the model has no index of them.
     """
 
     binary: dict[str, Explanation]
     lesion: dict[tuple[str, str], Explanation]
+    similar: SimilarCases | None = None
 
     @property
     def first(self) -> Prediction:
@@ -64,7 +66,10 @@ def read(pair: Pair, content: bytes | Photo) -> Reading:
     Raises ImageError for bytes that are no usable image.
     """
     photo = Photo.open(content)
-    return Reading(pair.binary.explain_all(photo), pair.lesion.explain_pairs(photo))
+    lesion = pair.lesion.explain_pairs(photo)
+    # Of any explanation: all come from the same forward pass.
+    similar = pair.lesion.similar(next(iter(lesion.values()))) if pair.lesion.cases else None
+    return Reading(pair.binary.explain_all(photo), lesion, similar)
 
 
 def record(pair: Pair, content: bytes | Photo) -> dict[str, object]:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from dermhub.images.photo import Photo
     from dermhub.images.view import InputSpec
     from dermhub.models.assessment import Assessment, Diagnosis, assess, stability
+    from dermhub.models.beside.similar_cases import Case, SimilarCases
     from dermhub.models.catalog import shipped
     from dermhub.models.classifier import Classifier, load
     from dermhub.models.config import ModelConfig
@@ -62,6 +63,7 @@ _HOMES = {
     "images.photo": ("Photo",),
     "images.view": ("InputSpec",),
     "models.assessment": ("Assessment", "Diagnosis", "assess", "stability"),
+    "models.beside.similar_cases": ("Case", "SimilarCases"),
     "models.catalog": ("shipped",),
     "models.classifier": ("Classifier", "load"),
     "models.config": ("ModelConfig",),
@@ -78,6 +80,7 @@ __all__ = [
     "LESION",
     "TASKS",
     "Assessment",
+    "Case",
     "Classifier",
     "Concern",
     "ConfigError",
@@ -96,6 +99,7 @@ __all__ = [
     "Photo",
     "Prediction",
     "Predictions",
+    "SimilarCases",
     "Task",
     "Threshold",
     "TrainConfig",

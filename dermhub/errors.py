@@ -67,6 +67,15 @@ def silent(sentence: str) -> None:
     """Say nothing."""
 
 
+def program(script: str) -> str:
+    """Return the name that begins a program's messages: "dermhub train" if that was given.
+
+    Else it is that of its script, such as "train.py".
+    """
+    # As `dermhub.cli.programs` states it.
+    return sys.argv[0] if sys.argv[0].startswith("dermhub ") else script
+
+
 def note(sentence: str) -> None:
     """Print a sentence about the input on stderr."""
     print(f"dermhub: {sentence}", file=sys.stderr)

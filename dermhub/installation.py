@@ -14,8 +14,12 @@ PACKAGE = Path(__file__).resolve().parent
 EXTRAS = {
     **dict.fromkeys(("torch", "torchvision", "timm", "jinja2", "yaml", "pandas"), "train"),
     **{"gradio": "demo", "mcp": "mcp", "onnx": "export", "pyarrow": "parquet"},
+    **{"pydicom": "dicom", "pillow_heif": "heic"},
 }
 """Package -> the extra of dermhub that brings it, where it needs others of it, too."""
+
+OUTSIDE = {"pydicom": "pydicom", "pillow_heif": "pillow-heif"}
+"""Package that the requirements of a clone leave out -> its name for pip."""
 
 
 def model_cards() -> Path:
@@ -36,7 +40,8 @@ def is_package() -> bool:
 def advice(package: str) -> str:
     """Say how to install a package that is missing, as a command."""
     if not is_package():
-        return "pip install -r requirements.txt"
+        alone = OUTSIDE.get(package)
+        return f"pip install {alone}" if alone else "pip install -r requirements.txt"
     name = package.partition(".")[0]
     # Of dermhub, which is installed, pip only adds what the extra names.
     return f"pip install 'dermhub[{EXTRAS[name]}]'" if name in EXTRAS else f"pip install {name}"

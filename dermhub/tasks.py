@@ -30,6 +30,17 @@ EVERYDAY_NAMES = {
 }
 """The seven diagnosis codes as they stand in a sentence for people without medical training."""
 
+PLURAL_NAMES = {
+    "akiec": "actinic keratoses or Bowen's disease",
+    "bcc": "basal cell carcinomas",
+    "bkl": "benign keratoses",
+    "df": "dermatofibromas",
+    "mel": "melanomas",
+    "nv": "moles",
+    "vasc": "harmless blood vessel marks",
+}
+"""The seven diagnosis codes as they stand in a sentence that counts several lesions."""
+
 DESCRIPTIONS = {
     "akiec": "Sun damage or an early cancer in the top layer of the skin, usually easy to treat.",
     "bcc": "The commonest skin cancer: it grows slowly and rarely spreads.",
@@ -43,6 +54,10 @@ DESCRIPTIONS = {
 
 MALIGNANT = frozenset({"akiec", "bcc", "mel"})
 """Diagnoses counted as malignant (ISIC convention; akiec includes Bowen's disease)."""
+
+
+COARSE = ("benign", "malignant")
+"""Words of a label that names no diagnosis."""
 
 
 @dataclass(frozen=True)

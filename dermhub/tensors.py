@@ -31,11 +31,12 @@ KINDS = {
     "U64": "<u8",
     "U32": "<u4",
     "U8": "|u1",
+    "I8": "|i1",
 }
 """Accepted dtypes and the layout of their values in the file."""
 
 SIZES = {name: np.dtype(kind).itemsize for name, kind in KINDS.items()}
-SIZES |= {"I16": 2, "U16": 2, "BF16": 2, "I8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1}
+SIZES |= {"I16": 2, "U16": 2, "BF16": 2, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1}
 """Bytes of a value of each dtype that a header may name; only those of `KINDS` are read here."""
 
 LARGEST_HEADER = 8_000_000

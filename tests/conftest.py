@@ -46,6 +46,17 @@ def tiny_lesion_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def indexed_model(tiny_lesion_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same model with an index of similar cases, seven drawn images. Read only."""
+    from tests.support.cases import add_index
+
+    folder = tmp_path_factory.mktemp("indexed") / "model"
+    shutil.copytree(tiny_lesion_model, folder)
+    add_index(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_binary_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved model folder of the benign / malignant task. Read only."""
     from tests.support.tiny import make_model

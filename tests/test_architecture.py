@@ -50,8 +50,10 @@ ONLY_IN = {
     "huggingface_hub": {"hub.client", "hub.errors"},
     "httpx2": {"hub.errors"},
     "pyarrow": {"scoring.results"},
-    "torchvision": {"data.augment"},
+    "torchvision": set(),
     "sklearn": set(),
+    "pydicom": {"images.optional.dicom"},
+    "pillow_heif": {"images.optional.heif"},
 }
 """Libraries that one module wraps for all others, or that only the demo and the tests use."""
 

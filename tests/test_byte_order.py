@@ -18,7 +18,7 @@ import torch
 
 import dermhub
 from dermhub import files
-from dermhub.data import datasets, partition
+from dermhub.data import draws, partition
 from dermhub.images.decode import to_rgb
 from dermhub.images.view import InputSpec, normalise, to_array
 from dermhub.models import backbone, weights
@@ -103,7 +103,7 @@ def test_normalisation_in_numbers() -> None:
 
 
 def test_the_order_of_an_epoch_is_the_same_everywhere() -> None:
-    order = datasets.epoch_order(np.array([0, 0, 0, 1, 1, 2], np.int64), 0.5, (7, 1))
+    order = draws.epoch_order(np.array([0, 0, 0, 1, 1, 2], np.int64), 0.5, (7, 1))
     assert order.tolist() == [5, 3, 0, 1, 2, 4]
 
 

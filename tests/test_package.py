@@ -50,12 +50,13 @@ def test_lists_and_extras_state_the_same_bounds() -> None:
     assert {name.split(">")[0] for name in map(normal, CORE)} == {
         *("numpy", "pillow", "onnxruntime", "huggingface_hub"),
     }
-    assert set(EXTRAS) == {"demo", "mcp", "train", "export", "parquet"}
+    assert set(EXTRAS) == {"demo", "mcp", "train", "export", "parquet", "dicom", "heic"}
     assert listed("requirements-demo.txt") == set(map(normal, [*CORE, *EXTRAS["demo"]]))
     assert listed("requirements.txt") == set(
         map(normal, [*CORE, *EXTRAS["demo"], *EXTRAS["train"]])
     )
-    further = {normal(line) for name in ("export", "parquet") for line in EXTRAS[name]}
+    optional = ("export", "parquet", "dicom", "heic")
+    further = {normal(line) for name in optional for line in EXTRAS[name]}
     assert further <= listed("requirements-dev.txt")
     # A package that stands in several lists has the same bounds in all of them.
     bounds: dict[str, set[str]] = {}
@@ -73,7 +74,7 @@ def test_every_extra_that_is_advised_exists() -> None:
     in_extras = {
         (re.split(r"[<>=;\[]", line)[0], name) for name, lines in EXTRAS.items() for line in lines
     }
-    names = {"yaml": "pyyaml", "mcp": "gradio"}
+    names = {"yaml": "pyyaml", "mcp": "gradio", "pillow_heif": "pillow-heif"}
     stated = {(names.get(module, module), extra) for module, extra in installation.EXTRAS.items()}
     assert stated <= in_extras
 
@@ -110,6 +111,9 @@ def test_a_clone_has_everything_beside_the_package() -> None:
     assert installation.model_cards() == ROOT / "model_cards"
     assert installation.programs() == ROOT
     assert installation.advice("torch.nn") == "pip install -r requirements.txt"
+    # The lists of a clone hold no optional readers.
+    assert installation.advice("pydicom") == "pip install pydicom"
+    assert installation.advice("pillow_heif") == "pip install pillow-heif"
 
 
 def test_an_installed_package_has_everything_inside(
@@ -122,6 +126,8 @@ def test_an_installed_package_has_everything_inside(
     assert installation.advice("torch.nn") == "pip install 'dermhub[train]'"
     assert installation.advice("gradio") == "pip install 'dermhub[demo]'"
     assert installation.advice("pandas") == "pip install 'dermhub[train]'"
+    assert installation.advice("pydicom") == "pip install 'dermhub[dicom]'"
+    assert installation.advice("pillow_heif") == "pip install 'dermhub[heic]'"
     assert installation.advice("tqdm") == "pip install tqdm"
 
 
@@ -215,7 +221,9 @@ def test_the_wheel_answers_offline_in_an_empty_folder(environment: Path, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["config.json", "model.onnx", "gate.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "model.safetensors", "model.onnx", "gate.safetensors"]
+)
 def test_a_package_without_a_model_file_names_it(
     environment: Path, tmp_path: Path, name: str
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import dermhub
 from dermhub import files
 from dermhub.cli.main import make_parser
 from dermhub.tasks import BINARY, LESION
+from dermhub.training.config import RETIRED, flag
+from tests.support.cases import add_index
 from tests.support.demo_process import Demo
 from tests.support.tiny import make_model
 
@@ -25,6 +28,8 @@ README = "README.md"
 FIGURES = "docs/figures.md"
 
 MAP = "docs/architecture.md"
+
+EXPERIMENTS = "docs/experiments.md"
 
 GUIDES = sorted(
     str(path.relative_to(ROOT))
@@ -168,6 +173,8 @@ def test_snippets_run(
     if "binary" in snippet:
         make_model(tmp_path / "model_cards" / "binary", BINARY)
         (tmp_path / "binary").symlink_to(tmp_path / "model_cards" / "binary")
+    if ".similar(" in snippet:
+        add_index(tmp_path / "lesion")
     (tmp_path / "photo.jpg").write_bytes(photo.read_bytes())
     monkeypatch.chdir(tmp_path)
     exec(compile(snippet, "snippet", "exec"), {})
@@ -201,10 +208,10 @@ def test_the_client_snippet_runs(
     ), printed
 
 
-def command_lines(program: str) -> list[list[str]]:
-    """The arguments of every command line of the pages that runs a program."""
+def command_lines(program: str, pages: Sequence[str] = PAGES) -> list[list[str]]:
+    """The arguments of every command line of some pages that runs a program."""
     lines = []
-    for page in PAGES:
+    for page in pages:
         for block in blocks(page):
             for line in block.replace("\\\n", " ").splitlines():
                 command = re.match(
@@ -227,10 +234,15 @@ def test_commands_of_dermhub_are_understood() -> None:
 def test_options_of_training_exist() -> None:
     fields = dataclasses.fields(dermhub.TrainConfig)
     options = {f"--{field.name.replace('_', '-')}" for field in fields} | {"--resume"}
-    lines = command_lines("train.py")
-    used = {word for arguments in lines for word in arguments if word.startswith("--")}
-    assert {"--task", "--data", "--resume", "--soup"} <= used
-    assert used <= options
+
+    def used(*pages: str) -> set[str]:
+        lines = command_lines("train.py", pages)
+        return {word for arguments in lines for word in arguments if word.startswith("--")}
+
+    now = [page for page in PAGES if page != EXPERIMENTS]
+    assert {"--task", "--data", "--resume", "--init"} <= used(*now) <= options
+    # Commands of earlier versions, which had more options.
+    assert used(EXPERIMENTS) <= options | set(map(flag, RETIRED))
 
 
 @pytest.mark.parametrize("page", PAGES)

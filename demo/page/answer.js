@@ -91,6 +91,8 @@
     if (button) acts[button.dataset.do]();
     const shown = event.target.closest("#answer [data-show]");
     if (shown) show(shown.closest(".derm-answer"), shown.dataset.show);
+    const similar = event.target.closest("#answer [data-case]");
+    if (similar) similar.setAttribute("aria-pressed", String(similar.getAttribute("aria-pressed") !== "true"));
     const row = event.target.closest("#table [data-row]");
     if (row) {
       window.dermhub.row = Number(row.dataset.row);

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from demo.models import NAMES, TrackRecord
-from demo.page import maps
+from demo.page import cases, maps
 from demo.page.html import NOTICE, fill
 from demo.page.view import Row, Scale, View
 from demo.reading import Reading, as_record
@@ -47,11 +47,15 @@ def view_of(reading: Reading, track_record: TrackRecord, kind: str) -> View:
     model = NAMES[kind]
     photo, size = maps.photograph(reading)
     record = as_record(reading.first, reading.second, assessment)
+    # Of a refused image, nobody has seen them when the answer is saved or copied.
+    similar = None if assessment.refused else reading.similar
+    shown_cases = {"similar": similar.to_dict()} if similar else {}
     content = {
         "dermhub": __version__,
         "kind": kind,
         "models": track_record.models,
         **record,
+        **shown_cases,
     }
     return View(
         refused=assessment.refused is not None,
@@ -65,6 +69,7 @@ def view_of(reading: Reading, track_record: TrackRecord, kind: str) -> View:
         also=next((note.sentence for note in assessment.notes if note.code == OPEN), ""),
         likely=tuple(shown for _, shown in rows if shown not in folded),
         unlikely=tuple(folded),
+        gallery=cases.gallery(reading),
         photo=photo,
         size=size,
         outline=maps.outline(reading),
@@ -74,7 +79,7 @@ def view_of(reading: Reading, track_record: TrackRecord, kind: str) -> View:
         model=model,
         version=__version__,
         technical=tuple(_technical(reading, track_record)),
-        text=as_text(assessment, scale, notes, model),
+        text=as_text(assessment, scale, (*notes, *cases.as_line(similar)), model),
         record_json=json.dumps(content),
     )
 

@@ -18,8 +18,9 @@
   let keepProblem = false;
   let moveFocus = false;
   let said = "";
-  // Path and model of the latest request.
+  // Path and model of the latest request, and what it takes: image, model and ticket.
   let begun = "";
+  let request = [null, "", -1];
   const image = { name: "", preview: "" };
   // The model that was chosen last; "" while nobody has chosen.
   let model = "";
@@ -44,6 +45,8 @@
     image.preview = address;
     for (const picture of document.querySelectorAll("[data-fill=preview]")) {
       picture.hidden = !address;
+      // A browser shows no HEIC, DICOM or TIFF; the answer brings the picture that the server decoded.
+      picture.onerror = () => (picture.hidden = true);
       if (address) picture.src = address;
     }
   };
@@ -84,30 +87,31 @@
     say,
     act,
     clear,
-    // Gradio is about to send the image, or that there is none, to the server.
+    // Gradio has an image, or none any more: the server is asked where the image counts. Of none it
+    // hears nothing: such a request would cross that of the next image, whose answer Gradio can lose.
+    // Returns whether it is asked.
     begin(given, kind, stay = false) {
-      const nothing = [null, kind, -1];
       if (!given && keepProblem) {
         keepProblem = false;
-        return nothing;
+        return false;
       }
       // Another image is on its way, and its own change will follow, with the model of then.
       if (awaited !== null && (stay || given?.orig_name !== awaited)) {
         if (!stay) late.delete(given?.orig_name);
-        return nothing;
+        return false;
       }
       if (given && given !== latest && awaited === null && late.delete(given.orig_name)) {
         act("submit");
-        return nothing;
+        return false;
       }
       if (given && given.orig_name === dropped) {
         dropped = null;
         act("clear");
-        return nothing;
+        return false;
       }
       const choice = given ? `${given.path} ${kind}` : "";
       // Gradio sometimes tells of one change twice.
-      if (given && awaited === null && choice === begun && root.dataset.check !== "empty") return [given, kind, tickets.check];
+      if (given && awaited === null && choice === begun && root.dataset.check !== "empty") return false;
       begun = choice;
       latest = given;
       if (awaited === null) {
@@ -118,14 +122,20 @@
       awaited = null;
       if (!given) {
         if (root.dataset.check !== "empty") setState("empty");
+        act("delete");
       } else {
         if (!image.preview) preview(given.url);
         for (const one of document.querySelectorAll("[data-fill=wait]"))
           one.textContent = kind === "fast" ? "Checking … (about a second)" : "Checking with the larger model … (the first time takes a few seconds)";
         setState("busy");
+        request = [given, kind, tickets.check];
+        act("apply");
       }
-      return [given, kind, tickets.check];
+      return Boolean(given);
     },
+    request: () => request,
+    // What stands in place of an answer that is gone: of no ticket, so that it is never shown.
+    nothing: () => '<div data-area="check" data-ticket="-1"></div>',
     // The models were changed: the focus stays where it is.
     other(given, kind) {
       return this.begin(given, kind, true);
@@ -152,8 +162,15 @@
     },
   };
 
+  // Files that a browser may not call images: Gradio would refuse them before the server sees them.
+  // Archives of clinics name files without an ending.
+  const more = ".heic,.heif,.hif,.avif,.dcm,.dicom";
+  const uncalled = (file) => !file.type.startsWith("image/") && /(\.(heic|heif|hif|avif|dcm|dicom)|^[^.]+)$/i.test(file.name);
+
   // Show what belongs to the latest change, hide all else.
   const refresh = () => {
+    for (const input of document.querySelectorAll("#image input[type=file]"))
+      if (!input.accept.endsWith(more)) input.accept += `,${more}`;
     const people = document.querySelector("#prevalence input[type=range]")?.value;
     for (const one of document.querySelectorAll("[data-of]")) {
       const other = (model && one.dataset.of !== model) || (one.dataset.people && one.dataset.people !== people);
@@ -219,8 +236,11 @@
   document.addEventListener(
     "change",
     (event) => {
-      if (event.target.matches("#image input[type=file]") && event.target.files.length)
-        replace(event.target.files[0].name, URL.createObjectURL(event.target.files[0]));
+      if (!event.target.matches("#image input[type=file]") || !event.target.files.length) return;
+      if (uncalled(event.target.files[0])) {
+        event.stopPropagation();
+        upload(event.target.files[0]);
+      } else replace(event.target.files[0].name, URL.createObjectURL(event.target.files[0]));
     },
     true,
   );
@@ -248,7 +268,7 @@
       const input = document.querySelector("#image input[type=file]");
       if (!input) return tries && setTimeout(give, 50, tries - 1);
       const carrier = new DataTransfer();
-      carrier.items.add(file);
+      carrier.items.add(uncalled(file) ? new File([file], file.name, { type: "image/x-other" }) : file);
       input.files = carrier.files;
       input.dispatchEvent(new Event("change", { bubbles: true }));
     };
@@ -264,7 +284,11 @@
     (event) => {
       const file = event.dataTransfer?.files[0];
       if (!file) return;
-      if (event.target.closest("#image")) replace(file.name, URL.createObjectURL(file));
+      if (event.target.closest("#image") && uncalled(file)) {
+        event.preventDefault();
+        event.stopPropagation();
+        upload(file);
+      } else if (event.target.closest("#image")) replace(file.name, URL.createObjectURL(file));
       else if (!event.target.closest("#files")) {
         event.preventDefault();
         if (onFirstTab()) upload(file);

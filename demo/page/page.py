@@ -150,10 +150,9 @@ def _one_image(shared: Shared, examples: list[str], labelled: bool) -> gr.Image:
         shown = _html(nothing, elem_id="answer", js_on_load=CALLED)
         checked = _html("", elem_id="stability")
 
-    def read(path: str | None, kind: str, ticket: float) -> Any:
+    def read(path: str | None, kind: str, ticket: float) -> str:
         if path is None:
-            # Of a file that could not be opened, the message stays; and one is on its way.
-            return gr.skip() if ticket < 0 else mark("", "check", ticket)
+            return mark("", "check", ticket)
         return mark(Api(shared.models, shared.uploads).analyse(path, kind), "check", ticket)
 
     def hold(path: str | None, kind: str, ticket: float) -> str:
@@ -168,18 +167,24 @@ def _one_image(shared: Shared, examples: list[str], labelled: bool) -> gr.Image:
 
     given = [image, shared.kind, shared.ticket]
     refused = _explain_refusal(shared, "check")
-    changed = "(image, kind) => window.dermhub.begin(image, kind)"
-    other = "(image, kind) => window.dermhub.other(image, kind)"
+    chosen = [image, shared.kind]
+    changed = "(image, kind) => { window.dermhub.begin(image, kind); }"
+    other = "(image, kind) => { window.dermhub.other(image, kind); }"
     latest = "() => [window.dermhub.ticket()]"
-    for change, script in ((image.change, changed), (shared.kind.change, other)):
-        analysed = change(read, given, shown, js=script, **EACH, **LIMITS)
-        # `read` never sees a request that Gradio itself refuses; the page would wait for ever.
-        analysed.failure(refused, shared.ticket, shown, js=latest, queue=False, **PRIVATE)
+    # Both changes stay in the browser, which asks for an answer where there is an image.
+    image.change(None, chosen, None, js=changed, **EACH)
+    shared.kind.change(None, chosen, None, js=other, **EACH)
+    analysed = shown.apply(
+        read, given, shown, js="() => window.dermhub.request()", **EACH, **LIMITS
+    )
+    # `read` never sees a request that Gradio itself refuses; the page would wait for ever.
+    analysed.failure(refused, shared.ticket, shown, js=latest, queue=False, **PRIVATE)
     with_ticket = "(image, kind) => [image, kind, window.dermhub.ticket()]"
     holding = shown.click(hold, given, checked, js=with_ticket, **EACH, **LIMITS)
     holding.failure(refused, shared.ticket, checked, js=latest, queue=False, **PRIVATE)
     shown.clear(None, None, image, js="() => null", **PRIVATE)
     shown.submit(None, None, image, js="() => window.dermhub.latest()", **PRIVATE)
+    shown.delete(None, None, shown, js="() => window.dermhub.nothing()", **PRIVATE)
     return image
 
 

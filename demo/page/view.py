@@ -67,6 +67,35 @@ class ClassMap:
 
 
 @dataclass(frozen=True)
+class CaseView:
+    """A similar case: what it is and how it was proven, its picture, and whose it is.
+
+    `identity` is the id of its image, and `page` the address of that image's page, "" for none.
+    """
+
+    name: str
+    proof: str
+    malignant: bool
+    picture: str
+    identity: str
+    page: str
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The similar cases: their counts in a line, a note where they contradict the answer, "" else.
+
+    `caution` says what they prove, and `credit` whose images they are.
+    """
+
+    summary: str
+    note: str
+    caution: str
+    credit: str
+    items: tuple[CaseView, ...]
+
+
+@dataclass(frozen=True)
 class View:
     """All that the page shows of one image.
 
@@ -75,7 +104,7 @@ class View:
     stressed. `notes` stand above the zone, and `also` with the diagnoses, "" for nothing. `shown`
     is the key of the map that is shown first; `choices` are the classes whose maps can be chosen
     (code, text), and `two` the same for benign and malignant. `size` is the width and height of
-    `photo` in pixels.
+    `photo` in pixels. `gallery` is None where the model has no similar cases.
     """
 
     refused: bool
@@ -89,6 +118,7 @@ class View:
     also: str
     likely: tuple[Row, ...]
     unlikely: tuple[Row, ...]
+    gallery: Gallery | None
     photo: str
     size: tuple[int, int]
     outline: str

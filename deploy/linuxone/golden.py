@@ -213,14 +213,14 @@ def train(images: Path, out: Path) -> dict[str, Any]:
         size=48,
         train_size=32,
         dropout=0.0,
-        bf16="off",
         workers=0,
-        device="cpu",
     )
     torch.manual_seed(config.seed)
-    model = backbone.build(config.model, len(LESION.classes), config.dropout, config.drop_path)
+    model = backbone.build(config.model, len(LESION.classes), config.dropout)
     table = tables.read_table(images / "tiny", LESION)
-    fit = Fit(model, table, config, InputSpec(config.size, config.crop_mode), out)
+    fit = Fit(model, table, config, InputSpec(config.size), out)
+    # Not every machine has bfloat16.
+    fit.bf16 = False
     fit.run()
     return {
         "loss": fit.history[0]["train_loss"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+from dermhub.evaluation import calibration
 from dermhub.models.config import ModelConfig
 from dermhub.tasks import Task, plain_name
 
@@ -90,6 +91,21 @@ def missed(task: Task, test: dict[str, Any]) -> str:
         for code, row in rows.items()
         if row["recall"] is not None
     )
+
+
+def curve_error(test: dict[str, Any]) -> float:
+    """The expected calibration error of the probability of malignancy on test."""
+    return calibration.curve_error(test["calibration"]["curve"])
+
+
+def biases(bias: dict[str, float]) -> str:
+    """The bias of each class with its code, as "`nv` +0.4800"."""
+    return ", ".join(f"`{code}` {value:+.4f}" for code, value in bias.items())
+
+
+def shares(prior: dict[str, float]) -> str:
+    """The share of each class with its code, as "`nv` 66.9%"."""
+    return ", ".join(f"`{code}` {value:.1%}" for code, value in prior.items())
 
 
 def prior_shifts(selection: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Rendering of the model card; every figure in it comes from metrics.json and config.json.
 
-The text is `card.md.jinja`, which includes `results.md.jinja`; `figures` and `tables` write the
-numbers in it.
+The text is `card.md.jinja`, which includes `results.md.jinja` and `cases.md.jinja`; `figures`,
+`tables` and `cases` write the numbers in it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dermhub import layout
-from dermhub.cards import figures, tables
+from dermhub.cards import cases, figures, tables
 from dermhub.data.partition import SPLITS
 from dermhub.models import ood_gate
+from dermhub.models.beside.similar_cases import HAM10000
 from dermhub.models.config import ModelConfig
 from dermhub.models.explanation import WHOLE
 
@@ -75,6 +76,8 @@ def render(config: ModelConfig, content: dict[str, Any]) -> str:
         ham=figures.is_ham(config),
         figures=figures,
         tables=tables,
+        case_rows=cases,
+        credit=HAM10000,
         layout=layout,
         splits=SPLITS,
         whole=WHOLE,

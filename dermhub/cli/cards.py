@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dermhub.cli import terminal
 from dermhub.cli.workers import add_workers, check_workers
-from dermhub.errors import ConfigError, DataError, DermhubError
+from dermhub.errors import ConfigError, DataError, DermhubError, note
 from dermhub.layout import CONFIG, GRAPH, METRICS, WEIGHTS
 
 if TYPE_CHECKING:
@@ -103,7 +103,10 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     measure.add_argument("--data", type=Path, metavar="DIR", help="the images it was trained on")
     measure.add_argument(
-        "--extra", type=Path, metavar="DIR", help="the further images it was trained on"
+        "--extra",
+        default="",
+        metavar="DIR",
+        help="the further images it was trained on; several folders with commas between them",
     )
     measure.add_argument(
         "--ph2", type=Path, metavar="DIR", help="the external test: PH2 with a labels.csv"
@@ -112,10 +115,18 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--masks", type=Path, metavar="DIR", help="lesion masks, <image_id>_segmentation.png"
     )
     measure.add_argument(
+        "--cases",
+        type=Path,
+        metavar="DIR",
+        help="training images that may be shown to others, by their ids: the model folder gets "
+        "small pictures of them, an index of similar cases",
+    )
+    measure.add_argument(
         "--refit",
         action="store_true",
-        help="keep weights, predictions and maps, and make zones, prediction sets, gate, figures "
-        "and card anew; this needs no further training images, and without --data the gate stays",
+        help="keep weights and predictions, and make graph, calibration, thresholds, zones, "
+        "prediction sets, gate, figures and card anew; this needs no further training images, and "
+        "without --data the gate stays",
     )
     add_workers(measure)
     measure.set_defaults(run=run_measure)
@@ -158,6 +169,7 @@ def run_measure(options: argparse.Namespace) -> int:
     from dermhub.models.model_folder import ModelFolder
     from dermhub.release import class_maps, external
     from dermhub.release import measure as release_measure
+    from dermhub.release.cases import build
     from dermhub.release.previous import Previous
 
     check_workers(options.workers)
@@ -176,22 +188,34 @@ def run_measure(options: argparse.Namespace) -> int:
         external.read_table(options.ph2)
     if options.masks:
         class_maps.check_masks(options.masks, table)
+    if options.cases:
+        build.shareable(table[table["split"] == "train"], options.cases)
     content = release_measure.measure(
-        folder, table, before, ph2=options.ph2, workers=options.workers, masks=options.masks
+        folder,
+        table,
+        before,
+        ph2=options.ph2,
+        workers=options.workers,
+        masks=options.masks,
+        cases=options.cases,
     )
     print(f"{options.folder}: {headline(content)}")
     return 0
 
 
 def run_refit(options: argparse.Namespace, folder: ModelFolder) -> dict[str, Any]:
-    """Make zones, prediction sets and gate anew; raises ConfigError for options against it."""
+    """Make graph, gate and choices on validation anew; raises ConfigError for other options."""
     from dermhub.release import external, refit
 
     if options.extra or options.masks:
         raise ConfigError("--refit goes without --extra and --masks.")
     if options.ph2:
         external.read_table(options.ph2)
-    return refit.refit(folder, options.data, options.ph2, options.workers)
+    if options.cases and not options.data:
+        raise ConfigError(
+            "--cases needs the images that the model was measured on: name them with --data DIR."
+        )
+    return refit.refit(folder, options.data, options.ph2, options.workers, note, options.cases)
 
 
 def run_verify(options: argparse.Namespace) -> int:

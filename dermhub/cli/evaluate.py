@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dermhub import files
+from dermhub.cli.device import add_device
 from dermhub.cli.workers import add_workers, check_workers
 from dermhub.data.sources import formats
 from dermhub.errors import note
@@ -41,6 +42,7 @@ def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     evaluate.add_argument(
         "--out", type=Path, metavar="FILE", help="write the JSON there instead of printing it"
     )
+    add_device(evaluate)
     add_workers(evaluate)
     evaluate.set_defaults(run=run_evaluate)
 
@@ -51,7 +53,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     from dermhub.scoring import evaluate as scoring_evaluate
 
     check_workers(options.workers)
-    classifier = load(options.model)
+    classifier = load(options.model, device=options.device)
     labelled = scoring_evaluate.read_labelled(
         options.images, options.labels, classifier.config.task, options.split, options.columns
     )

@@ -65,10 +65,10 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def run_pull(options: argparse.Namespace) -> int:
     """Print the folder of a verified model; with --to it is a copy."""
     # Imported here, as whatever imports numpy, pandas or yaml waits until it is needed.
-    from dermhub.models.classifier import check_files
+    from dermhub.models.beside import files
 
     folder = locate(options.model)
-    check_files(folder)
+    files.check(folder)
     if options.to is None:
         print(folder)
         return 0

@@ -11,7 +11,17 @@ import sys
 from pathlib import Path
 
 from dermhub import __version__, installation
-from dermhub.cli import cards, completion, evaluate, hub, machine, predict, programs, terminal
+from dermhub.cli import (
+    cards,
+    completion,
+    evaluate,
+    hub,
+    machine,
+    predict,
+    programs,
+    similar,
+    terminal,
+)
 from dermhub.errors import DermhubError
 from dermhub.models import catalog
 
@@ -30,6 +40,7 @@ def make_parser(program: str = "python -m dermhub") -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     predict.add_predict(commands)
+    similar.add_similar(commands)
     evaluate.add_evaluate(commands)
     cards.add_parsers(commands)
     hub.add_parsers(commands)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dermhub.cli import terminal
+from dermhub.cli.device import add_device
 from dermhub.errors import ConfigError, ImageError, some
 from dermhub.scoring import merge, results, resumable_csv
 from dermhub.zones import Zone
@@ -43,12 +44,13 @@ def add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     predict.add_argument(
         "--explain", type=Path, metavar="DIR", help="write a Grad-CAM overlay of each image there"
     )
+    add_device(predict)
     predict.add_argument(
-        "--device",
-        default="cpu",
-        choices=("cpu", "cuda", "auto"),
-        help="compute on the processor, on an NVIDIA GPU, or there if one can be used (default: "
-        "cpu)",
+        "--operating-point",
+        default="",
+        metavar="NAME",
+        help="threshold from which on an image counts as malignant, such as youden (default: the "
+        "model's first)",
     )
     add_scoring(predict)
     predict.set_defaults(run=run_predict)
@@ -93,7 +95,7 @@ def run_predict(options: argparse.Namespace) -> int:
     from dermhub.models.classifier import load
 
     paths = expand(options.images)
-    classifier = load(options.model, device=options.device)
+    classifier = load(options.model, device=options.device, operating_point=options.operating_point)
     overlays = overlay_paths(options.explain, paths) if options.explain else {}
     answers = []
     failed = False
@@ -122,7 +124,7 @@ def expand(given: list[Path]) -> list[Path]:
     return paths
 
 
-def overlay_paths(folder: Path, images: list[Path]) -> dict[Path, Path]:
+def overlay_paths(folder: Path, images: list[Path], ending: str = "-map.png") -> dict[Path, Path]:
     """Name the overlay file of each image: image -> `<stem>-map.png` in the folder.
 
     Images of one stem get a number, so that no two of them share a file, and none takes that of
@@ -137,7 +139,7 @@ def overlay_paths(folder: Path, images: list[Path]) -> dict[Path, Path]:
             numbered = (f"{path.stem}-{number}" for number in count(1))
             name = next(free for free in numbered if free.casefold() not in stems)
         stems[name.casefold()] += 1
-        overlays[path] = folder / f"{name}-map.png"
+        overlays[path] = folder / f"{name}{ending}"
     return overlays
 
 
@@ -226,7 +228,7 @@ def run_scoring(options: argparse.Namespace) -> int:
     lanes = options.workers or image_folder.cores()
     try:
         outcome = image_folder.score_folder(
-            load(options.model, device=options.device),
+            load(options.model, device=options.device, operating_point=options.operating_point),
             options.folder,
             options.out,
             options.shard,

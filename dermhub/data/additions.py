@@ -1,41 +1,55 @@
-"""Additions to the training split from other folders. None of them is validated or tested on.
-
-`add_images` adds more images, and `add_sharper` sharper copies of training images, shown in their
-place so often that sharpness says nothing of the diagnosis.
-"""
+"""Further training images from other folders. None of them is validated or tested on."""
 
 from __future__ import annotations
 
-import hashlib
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from PIL import Image
 
-from dermhub import files
-from dermhub.data import image_files, partition, tables
-from dermhub.data.sources import labels
-from dermhub.errors import DataError, Say, silent, some
+from dermhub.data import partition, tables
+from dermhub.data.sources import formats, labels
+from dermhub.errors import ConfigError, DataError, Say, silent, some
 from dermhub.images import near_duplicates
-from dermhub.images.decode import to_rgb
 from dermhub.images.photo import Photo
-from dermhub.images.view import InputSpec, view_box
-from dermhub.tasks import Task
+from dermhub.tasks import COARSE, Task
 
-SHARPER = "sharper"
-"""Column with the path of an image's sharper copy, "" for none."""
+SOURCE = "source"
+"""Column with the source of a training image: "" for the data themselves.
 
-SIDE = 32
-"""Height and width in pixels at which a copy is compared with its image."""
-
-DIFFERENCE = 5.0
-"""Largest mean difference, of 255, between an image and its copy.
-
-Of 4,305 copies of HAM10000, 99 % differ by less than 3.8, and an image from the copy of another, be
-it the most similar one, by 5.2 and more.
+Of further images it is the name of their folder and, where their table has a column `collection`,
+the collection.
 """
+
+
+def folders(value: str) -> list[Path]:
+    """Return the folders that --extra names, with commas between them; none for "".
+
+    Raises ConfigError for a name that is empty or comes twice.
+    """
+    # A folder may have a comma in its name. Path.is_dir raises for what is too long to be one.
+    if not value or os.path.isdir(value):  # noqa: PTH112
+        return [Path(value)] if value else []
+    names = [name.strip() for name in value.split(",")]
+    if "" in names or len(set(names)) < len(names):
+        raise ConfigError(
+            f"--extra is {value!r}, expected folders, each once, with commas between them."
+        )
+    return [Path(name) for name in names]
+
+
+def add_all(
+    table: pd.DataFrame, folders: Sequence[Path], task: Task, columns: str = "", say: Say = silent
+) -> tuple[pd.DataFrame, int]:
+    """Add the images of several folders by `add_images`, which says what is returned and raised."""
+    left_out = 0
+    table = _marked(table) if folders else table
+    for folder in folders:
+        table, more = _add(table, folder, task, columns, say)
+        left_out += more
+    return table, left_out
 
 
 def add_images(
@@ -49,14 +63,38 @@ def add_images(
     (in any case), images of its validation and test lesions and patients, and copies of validation
     and test images, by perceptual hash: those figures would be of images that the model has seen.
     Copies that are scaled, compressed, turned by quarters, mirrored or cut to the central square
-    are found; other crops are not. Raises DataError where nothing is left or the folder can't be
-    read, and ImageError for an image that can't.
+    are found; other crops are not. So are images of a diagnosis that the task does not know, where
+    the table says that they are benign or malignant. An image that is only called benign or
+    malignant stays (`tables.training_targets`).
+
+    Raises DataError where nothing is left or the folder can't be read, and ImageError for an image
+    that can't.
     """
+    return _add(_marked(table), folder, task, columns, say)
+
+
+def _marked(table: pd.DataFrame) -> pd.DataFrame:
+    """Mark a table's images as its own; columns of the data that are called so mean nothing."""
+    return table.assign(extra=False, **{SOURCE: ""})
+
+
+def _add(
+    table: pd.DataFrame, folder: Path, task: Task, columns: str, say: Say
+) -> tuple[pd.DataFrame, int]:
+    """Add the images of a folder to a table that is marked; see `add_images`."""
     added = tables.read_folder(folder, columns, columns_may_lack=True, say=say)
     added = labels.for_task(added, task, say)
-    tables.check_classes(added, folder, task)
+    has_class = np.array([task.class_of(dx) is not None for dx in added["dx"]], bool)
+    named = has_class | added["dx"].isin(COARSE)
+    unknown = ~named & (added[labels.MALIGNANCY] != "")
+    tables.check_classes(added[~unknown & ~added["dx"].isin(COARSE)], folder, task)
+    if unknown.any():
+        say(
+            f"{folder}: {int(unknown.sum())} image(s) of diagnoses that the task {task.name!r} "
+            f"does not know are left out ({some(sorted(set(added['dx'][unknown])))})."
+        )
     held_out = table[table["split"] != "train"]
-    excluded = added["image_id"].str.casefold().isin(table["image_id"].str.casefold())
+    excluded = unknown | added["image_id"].str.casefold().isin(table["image_id"].str.casefold())
     excluded |= _canonical(added["lesion_id"]).isin(_canonical(held_out["lesion_id"]))
     if partition.PATIENT in table and partition.PATIENT in added:
         patients = set(held_out[partition.PATIENT]) - {""}
@@ -68,9 +106,11 @@ def add_images(
             f"All {len(added)} images of {folder} are known already, or of lesions that are held "
             "out: expected others."
         )
-    shared = [name for name in kept if name in table]
+    collections = kept.get(formats.COLLECTION, pd.Series("", index=kept.index))
+    places = [f"{folder.resolve().name} {name}".strip() for name in collections]
+    shared = [name for name in kept if name in table and name not in ("extra", SOURCE)]
     joined = pd.concat(
-        [table.assign(extra=False), kept[shared].assign(extra=True)], ignore_index=True
+        [table, kept[shared].assign(extra=True, **{SOURCE: places})], ignore_index=True
     )
     partition.check(joined)
     return joined, len(added) - len(kept)
@@ -99,91 +139,6 @@ def added_rows(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["extra"]] if "extra" in table else table[:0]
 
 
-def add_sharper(table: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, int, int]:
-    """Add the column `sharper` to a table: the paths of a folder's sharper copies.
-
-    Returns the table, the number of training images with a copy, and the number of copies left out.
-    A copy has its image's name and shows the same view (or the view's central square) in more
-    pixels; the column is empty for all images without one and for those of validation and test.
-    Left out are copies that show something else, which could be a photograph that is held out.
-    Raises DataError for a folder without a copy or without one of some diagnosis, and for a copy
-    that is not larger than its image.
-    """
-    if table["image_id"].str.contains("/").any():
-        raise DataError(
-            "Sharper copies are found by image_id: expected data with a table, not folders of "
-            "classes."
-        )
-    trained = table["split"] == "train"
-    matches = image_files.Places(folder).match(list(table["image_id"]))
-    candidates = [
-        str(path) if path and train else "" for path, train in zip(matches, trained, strict=True)
-    ]
-    copies = [
-        copy if copy and _same_view(path, copy) else ""
-        for path, copy in zip(table["path"], candidates, strict=True)
-    ]
-    if not any(copies):
-        raise DataError(
-            f"{folder} has no copy of a training image: expected files that have their image_id as "
-            "a name."
-        )
-    with_copy = {dx for dx, copy in zip(table["dx"], copies, strict=True) if copy}
-    without = set(table["dx"][trained]) - with_copy
-    if without:
-        raise DataError(
-            f"{folder} has no copy of any image of {some(sorted(without))}: a model could tell it "
-            "by its sharpness, so no copy can be used. Expected copies of every diagnosis."
-        )
-    count = sum(map(bool, copies))
-    left_out = sum(map(bool, candidates)) - count
-    column = pd.Series(copies, index=table.index, dtype=object)
-    return table.assign(**{SHARPER: column}), count, left_out
-
-
-def _same_view(path: str, copy: str) -> bool:
-    """Compare an image with its copy; raises DataError for a copy that is not larger."""
-    image = to_rgb(path)
-    sharper = to_rgb(copy)
-    # Very large images are decoded at a reduced size, so the sizes are read from the files.
-    width, height = _size(path)
-    copy_width, copy_height = _size(copy)
-    if min(copy_width, copy_height) <= min(width, height):
-        raise DataError(
-            f"{copy} is {copy_width} x {copy_height} pixels, not larger than {path} ({width} x "
-            f"{height}): expected a sharper copy."
-        )
-    difference = np.abs(_thumbnail(image) - _thumbnail(sharper))
-    return float(difference.mean()) <= DIFFERENCE
-
-
-def _size(path: str) -> tuple[int, int]:
-    with Image.open(path) as image:
-        return image.size
-
-
-def _thumbnail(rgb: Image.Image) -> NDArray[np.float32]:
-    """The view of an image at `SIDE` x `SIDE` pixels: (SIDE, SIDE, 3), 0 to 255."""
-    box = view_box(rgb.size, InputSpec(SIDE))
-    return np.asarray(rgb.resize((SIDE, SIDE), Image.Resampling.BICUBIC, box=box), np.float32)
-
-
-def sharper_fingerprint(table: pd.DataFrame) -> str:
-    """A sha256 over the copies that a table names: which image each belongs to, and its bytes."""
-    used = table.loc[table[SHARPER] != "", ["image_id", SHARPER]].sort_values("image_id")
-    lines = (f"{name} {files.sha256(Path(path))}\n" for name, path in used.itertuples(index=False))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def substitution_probability(rows: pd.DataFrame) -> NDArray[np.float64]:
-    """(N,) probability that an image's copy is shown in its place.
-
-    Of each diagnosis the same share of views is sharp: as many as the one with the fewest copies
-    has. Otherwise a model could learn that blurred means melanoma (of HAM10000, 44 % of the
-    melanomas have a copy and 64 % of the nevi).
-    """
-    has_copy = rows[SHARPER] != ""
-    shares = has_copy.groupby(rows["dx"]).mean()
-    # A diagnosis without copies is divided by a small number instead of 0; none of it has a copy.
-    share_of_row = rows["dx"].map(shares).clip(lower=1e-9)
-    return np.asarray(np.where(has_copy, shares.min() / share_of_row, 0.0))
+def own_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table that `add_images` has not added."""
+    return table[~table["extra"].astype(bool)] if "extra" in table else table

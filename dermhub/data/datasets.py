@@ -1,4 +1,4 @@
-"""The PyTorch Dataset of the training loop, and the order in which images are drawn."""
+"""The PyTorch Dataset of the training loop."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ from dermhub.images.view import InputSpec
 
 
 class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
-    """One epoch of augmented views with their class indices, in the order of `epoch_order`.
+    """One epoch of augmented views with their targets, in the order of `draws.epoch_order`.
 
     `paths` and `targets` are of all training images, `order` holds the index of the image at each
     position. The view at a position depends on `key`, which is (seed, epoch), and the position
-    alone. `copies` are paths of sharper copies and the probability with which each takes its
-    image's place (see `additions.substitution_probability`). `size`, `min_scale` and `randaugment`
-    are those of `augment`. `decode` opens a file, by default anew each time.
+    alone. `size`, `min_scale` and `alike` are those of `augment`. `decode` opens a file, by default
+    anew each time.
     """
 
     def __init__(
@@ -36,8 +35,7 @@ class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
         size: int,
         min_scale: float,
         key: tuple[int, int],
-        copies: tuple[list[str], NDArray[np.float64]] | None = None,
-        randaugment: int = 0,
+        alike: bool = False,
         decode: Callable[[str], Image.Image] = to_rgb,
     ) -> None:
         self.paths = paths
@@ -47,8 +45,7 @@ class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
         self.size = size
         self.min_scale = min_scale
         self.key = key
-        self.copies = copies
-        self.randaugment = randaugment
+        self.alike = alike
         self.decode = decode
 
     def __len__(self) -> int:
@@ -57,39 +54,9 @@ class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
     def __getitem__(self, position: int) -> tuple[torch.Tensor, int]:
         index = int(self.order[position])
         rng = np.random.default_rng([*self.key, position])
-        path = self.paths[index]
-        if self.copies is not None:
-            sharper, probabilities = self.copies
-            if rng.random() < probabilities[index]:
-                path = sharper[index]
-        rgb = self.decode(path)
-        view = augment(rgb, self.spec, self.size, self.min_scale, rng, self.randaugment)
+        rgb = self.decode(self.paths[index])
+        view = augment(rgb, self.spec, self.size, self.min_scale, rng, self.alike)
         return torch.from_numpy(view), int(self.targets[index])
-
-
-def epoch_order(
-    groups: NDArray[np.int64], sampling: float, key: tuple[int, int]
-) -> NDArray[np.int64]:
-    """Draw the indices of one epoch, as many as there are images, in random order.
-
-    `groups` (N,) is the group, a diagnosis, of each image, and `key` is (seed, epoch). A group is
-    drawn in proportion to share**sampling: 1 keeps the data's own shares, 0 draws all groups
-    equally often. Within a group every image is used before any is repeated.
-    """
-    # The last number sets these draws apart from those of the augmentation.
-    rng = np.random.default_rng([*key, 0x0DE2])
-    names, counts = np.unique(groups, return_counts=True)
-    shares = counts.astype(float) ** sampling
-    # Rounding the running sum, and not each number, makes the numbers add up to N.
-    ends = np.floor(np.cumsum(shares / shares.sum()) * len(groups) + 0.5).astype(int)
-    drawn = []
-    for name, number in zip(names, np.diff(ends, prepend=0), strict=True):
-        members = np.flatnonzero(groups == name)
-        # Rounded up, and at least one round.
-        rounds = max(-(-int(number) // len(members)), 1)
-        permutations = [rng.permutation(members) for _ in range(rounds)]
-        drawn.append(np.concatenate(permutations)[:number])
-    return rng.permutation(np.concatenate(drawn))
 
 
 def one_sentence(loader: DataLoader[Any]) -> Iterator[list[torch.Tensor]]:

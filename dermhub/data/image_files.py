@@ -20,12 +20,16 @@ from dermhub.images.unreadable_files import HEAD, kind_of
 SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"),
     *(".jfif", ".jpe", ".jif", ".pjpeg", ".pjp", ".mpo", ".apng", ".dib"),
+    *(".heic", ".heif", ".hif", ".avif", ".dcm", ".dicom"),
 )
-"""Endings of the names of images, in lower case: all that Pillow gives `decode.FORMATS`."""
+"""Endings of the names of images, in lower case.
+
+They are all that Pillow gives `decode.FORMATS`, and those of `images.optional`.
+"""
 
 UNREAD = (
-    *(".heic", ".heif", ".hif", ".avif", ".jp2", ".j2k", ".jpx", ".jxl", ".psd", ".svg", ".tga"),
-    *(".dcm", ".dicom", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".raf", ".rw2", ".svs"),
+    *(".jp2", ".j2k", ".jpx", ".jxl", ".psd", ".svg", ".tga"),
+    *(".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".raf", ".rw2", ".svs"),
 )
 """Endings of pictures in formats that are not read."""
 
@@ -46,7 +50,7 @@ HIDDEN = "file(s) or folder(s) of other programs (hidden, thumbnails, copies) pa
 CALLED_LIKE_IMAGES = "folder(s) called like an image passed over"
 NOT_READ = "file(s) in formats that are not read passed over: save them as JPEG or PNG"
 PACKED = "archive(s) passed over: unpack what you need"
-WITHOUT_SUFFIX = "image(s) without an image's ending passed over: rename them, such as to .jpg"
+WITHOUT_SUFFIX = "image(s) without an image's ending passed over: rename them (.jpg, .dcm)"
 CLOSED = "folder(s) or link(s) that can't be entered"
 OUTSIDE = "link(s) to a folder above not entered"
 
@@ -324,9 +328,9 @@ def _reason(entry: os.DirEntry[str], suffix: str, is_folder: bool) -> str:
     if not os.path.exists(entry.path):  # noqa: PTH110
         return CLOSED
     kind = _kind(entry.path)
-    if any(word in kind for word in ("JPEG that", "PNG that", "GIF that", "WebP that")):
+    if kind.endswith("that is damaged or cut short"):
         return WITHOUT_SUFFIX
-    return NOT_READ if any(word in kind for word in ("image", "photo", "DICOM")) else ""
+    return NOT_READ if "image" in kind else ""
 
 
 def _holds_images(folder: str) -> bool:

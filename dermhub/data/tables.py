@@ -19,7 +19,7 @@ from dermhub.data.sources.layouts import Layout
 from dermhub.errors import DataError, Say, silent, some, suggest
 from dermhub.images.decode import to_rgb
 from dermhub.models import prediction
-from dermhub.tasks import BINARY, LESION, LESION_NAMES, Task
+from dermhub.tasks import BINARY, COARSE, LESION, LESION_NAMES, Task
 
 SUFFIXES = ("", ".csv", ".tab", ".tsv", ".txt", ".gz")
 """Endings of tables. The one of HAM10000 on Dataverse has none, or is a .tab."""
@@ -131,6 +131,17 @@ def check_images(table: pd.DataFrame, split: str) -> None:
 def targets(table: pd.DataFrame, task: Task) -> NDArray[np.int64]:
     """(N,) class indices of a table's rows; every `dx` must be one that the task knows."""
     return prediction.class_indices(table["dx"], task)
+
+
+def training_targets(table: pd.DataFrame, task: Task) -> NDArray[np.int64]:
+    """(N,) targets of training rows: class indices, and for a task of C classes C + place in COARSE
+    for a row that is only called benign or malignant; see `losses.memberships`.
+    """
+    coarse = {word: len(task.classes) + place for place, word in enumerate(COARSE)}
+    indices = [
+        coarse.get(dx) if (index := task.index_of(dx)) is None else index for dx in table["dx"]
+    ]
+    return np.array(indices, np.int64)
 
 
 def fill_lesions(table: pd.DataFrame, say: Say = silent) -> pd.DataFrame:

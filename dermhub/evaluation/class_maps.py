@@ -42,7 +42,8 @@ def map_figures(table: pd.DataFrame, test: pd.DataFrame, config: ModelConfig) ->
     `per_class` (by the true class) are parts of `all`; `_row` has the figures of each.
     """
     true = prediction.class_indices(test["dx"], config.task)
-    right = predictions.logits_of(test, config.task).argmax(axis=1) == true
+    probabilities = prediction.calibrated(predictions.logits_of(test, config.task), config)
+    right = probabilities.argmax(axis=1) == true
     share = table["lesion_share"].to_numpy(float)
     judged = (share > 0) & (share < WHOLE)
     # A blank map has nothing inside; without another map both of its cells stay empty.

@@ -41,7 +41,7 @@ def external_figures(table: pd.DataFrame, config: ModelConfig) -> dict[str, Any]
         return {}
     task = config.task
     malignant = (part["dx"] == "mel").to_numpy(bool)
-    probabilities = prediction.softmax(predictions.logits_of(part, task), config.temperature)
+    probabilities = prediction.calibrated(predictions.logits_of(part, task), config)
     score = prediction.malignancy(probabilities, task)
     resamples = Resamples.draw(part["image_id"].to_numpy(str))
     intervals = {"malignancy_auroc": _auroc_interval(resamples, score, malignant)}

@@ -110,6 +110,16 @@ def weighted_summary(
     }
 
 
+def weighted_balanced_accuracy(weights: Floats64, right: Bools, targets: Ints) -> Floats64:
+    """(B,) mean of the recalls of the classes that occur, for each row of weights.
+
+    `right` (N,) says which images were named as what they are.
+    """
+    of_class = targets[:, None] == np.unique(targets)
+    recalls = ratio(weights @ (of_class & right[:, None]), weights @ of_class)
+    return _mean_of_defined(recalls)
+
+
 def confusion_matrix(targets: Ints, predicted: Ints, classes: int) -> Ints:
     """Counts of shape (classes, classes): row = true class, column = predicted class."""
     counts = confusion_matrices(_once(targets), targets, predicted, classes)[0]

@@ -26,7 +26,11 @@ The table of a model without a gate lacks it.
 """
 
 TEXT = dict.fromkeys(
-    ("source", "image_id", "lesion_id", "split", "dx", "dx_type", "sex", "localization"), str
+    (
+        *("source", "image_id", "lesion_id", "split", "dx", "dx_type", "sex", "localization"),
+        *robustness.LABELS,
+    ),
+    str,
 )
 """Columns that are read as text, also where they look like numbers."""
 
@@ -141,6 +145,9 @@ def _check_rows(path: Path, table: pd.DataFrame, needed: list[str], task: Task) 
         if name in table:
             number = pd.to_numeric(table[name], errors="coerce")
             wrong |= table[name].notna() & number.isna()
+    for name in robustness.LABELS:
+        if name in table:
+            wrong |= table[name].notna() & ~table[name].isin(task.classes)
     if wrong.any():
         lines = some(table.index[wrong] + 2)
         raise DataError(

@@ -7,6 +7,7 @@ columns on the patient, and `logit_<class>` for each class.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -70,13 +71,45 @@ def of_split(part: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:
         if proven.any():
             summary = summarize(logits[proven], true[proven], config)
             content["histology_only"] = {name: summary[name] for name in HEADLINE}
+    probabilities = prediction.calibrated(logits, config)
+    if config.prior:
+        content["rules"] = rule_figures(part, probabilities, config)
     if config.zones:
         malignant = np.isin(true, config.task.positive_indices)
-        probabilities = prediction.softmax(logits, config.temperature)
         score = prediction.malignancy(probabilities, config.task)
         content["zones"] = zones.zone_figures(score, malignant, config.zones)
     if predictions.GATE in part:
         content["refused"] = subgroups.refusals(part, config.task)
+    return content
+
+
+def rule_figures(
+    part: pd.DataFrame,
+    probabilities: Floats64,
+    config: ModelConfig,
+    resamples: Resamples | None = None,
+) -> dict[str, Any]:
+    """Figures of the two rules by which a class is named: `label` and `balanced_label`.
+
+    `part` has the rows of the probabilities (N, C). `melanoma_recall` is the share of melanomas
+    that are named as such, or, with two classes, as malignant; None where the data name no
+    melanoma. With `resamples`, `bounds` is the interval of the balanced accuracy.
+    """
+    true = prediction.class_indices(part["dx"], config.task)
+    melanoma = (part["dx"] == "mel").to_numpy(bool)
+    rules = {"label": probabilities, "balanced_label": prediction.balanced(probabilities, config)}
+    content: dict[str, dict[str, Any]] = {}
+    for name, values in rules.items():
+        right = values.argmax(axis=1) == true
+        figure = functools.partial(metrics.weighted_balanced_accuracy, right=right, targets=true)
+        balanced = figure(np.ones((1, len(true))))[0]
+        content[name] = {
+            "accuracy": float(right.mean()),
+            "balanced_accuracy": float(balanced),
+            "melanoma_recall": float(right[melanoma].mean()) if melanoma.any() else None,
+        }
+        if resamples:
+            content[name]["bounds"] = resamples.interval(figure)
     return content
 
 
@@ -100,7 +133,7 @@ def break_down(part: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:
     task = config.task
     true = prediction.class_indices(part["dx"], task)
     refused = predictions.refused(part)
-    probabilities = prediction.softmax(logits_of(part, task), config.temperature)
+    probabilities = prediction.calibrated(logits_of(part, task), config)
     threshold = next(iter(config.thresholds.values())).value
     score = prediction.malignancy(probabilities, task)
     malignant = np.isin(true, task.positive_indices)
@@ -119,8 +152,13 @@ def break_down(part: pd.DataFrame, config: ModelConfig) -> dict[str, Any]:
         content["conformal"] = _set_figures(
             probabilities, true, lesions, task, config.conformal, threshold, refused
         )
+    if config.prior:
+        content["rules"] = rule_figures(part, probabilities, config, resamples)
     if config.zones:
         content["zones"] = zones.zone_figures(score, malignant, config.zones, resamples)
+    compression = robustness.compression_figures(part, probabilities, malignant, lesions, config)
+    if compression:
+        content["compression"] = compression
     return content | robustness.robustness_figures(part, score, malignant, resamples)
 
 
@@ -147,12 +185,12 @@ def _set_figures(
 def summarize(
     logits: NDArray[np.float32], true: NDArray[np.int64], config: ModelConfig
 ) -> dict[str, Any]:
-    """`metrics.summarize` of (N, C) logits at a model's temperature and thresholds.
+    """`metrics.summarize` of (N, C) logits, calibrated, at a model's thresholds.
 
     Each operating point also has its predictive values at several prevalences.
     """
     values = {name: threshold.value for name, threshold in config.thresholds.items()}
-    probabilities = prediction.softmax(logits, config.temperature)
+    probabilities = prediction.calibrated(logits, config)
     content = metrics.summarize(probabilities, true, config.task, values)
     for point in content["operating_points"].values():
         point["at_prevalence"] = at_prevalences(point)
@@ -192,6 +230,21 @@ def patients(part: pd.DataFrame) -> dict[str, int]:
     """Return the number of patients as `patients` where lesions are not known, only patients."""
     count = partition.patients_alone(part["lesion_id"])
     return {} if count is None else {"patients": count}
+
+
+def training_shares(content: dict[str, Any], config: ModelConfig) -> dict[str, float] | None:
+    """Return the share of each class among a model's training images, without further images.
+
+    They are those of the counts in metrics.json, less those of --extra in config.json; None where
+    the counts are missing.
+    """
+    try:
+        counts = dict(content["data"]["train"]["dx"])
+        extra = config.provenance.get("data", {}).get("extra", {}).get("dx", {})
+        own = {name: count - extra.get(name, 0) for name, count in counts.items()}
+        return calibration.class_shares(own, config.task)
+    except (LookupError, TypeError, AttributeError, ValueError):
+        return None
 
 
 def headline(figures: dict[str, Any]) -> str:

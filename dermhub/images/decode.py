@@ -20,8 +20,10 @@ from PIL import Image, UnidentifiedImageError
 from dermhub.errors import ImageError
 from dermhub.images.containers import jpeg, webp
 from dermhub.images.containers.first_still import first_still
-from dermhub.images.containers.still import SEVERAL, RefusedError
-from dermhub.images.unreadable_files import HEAD, kind_of
+from dermhub.images.containers.ifd import ORIENTATION
+from dermhub.images.containers.still import DAMAGED, SEVERAL, RefusedError
+from dermhub.images.optional import heif
+from dermhub.images.unreadable_files import HEAD, refusal
 
 ImageInput = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
 
@@ -32,6 +34,7 @@ MAX_BYTES = 200_000_000
 """Longest accepted file; 64 million pixels of three bytes have 192 million."""
 
 LESS = {"WEBP": webp.MOST_PIXELS, "TIFF": 32_000_000}
+LESS |= dict.fromkeys(("HEIF", "AVIF"), heif.MOST_PIXELS)
 """Largest accepted image of formats whose decoders hold the whole image several times."""
 
 LARGE = 16_000_000
@@ -57,8 +60,6 @@ MAX_RATIO = 20
 
 A strip shows no lesion, and its heat maps would be huge.
 """
-
-ORIENTATION = 0x0112
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -140,8 +141,9 @@ class Decoded:
 class ImageFile:
     """An image file in memory, whose content may be decoded several times, at several scales.
 
-    `name` is its name in messages. Raises ImageError for bytes whose structure shows that they are
-    no usable image; all other errors come with the decoding.
+    `name` is its name in messages, and `compressed` "JPEG" or "WebP" for one that is compressed
+    strongly (`containers.compression`), else "". Raises ImageError for bytes whose structure shows
+    that they are no usable image; all other errors come with the decoding.
     """
 
     def __init__(self, content: bytes, name: str) -> None:
@@ -157,7 +159,8 @@ class ImageFile:
         except RefusedError as error:
             raise ImageError(f"{name} {error}") from None
         if still is None:
-            raise ImageError(_unreadable(content, name))
+            raise ImageError(refusal(content, name))
+        self.compressed = still.compressed
         self._name = name
         self._still = still
         self._head = content[:HEAD]
@@ -171,15 +174,8 @@ class ImageFile:
         `to_rgb` does.
         """
         if not self._is_whole:
-            raise ImageError(_damaged(self._name))
-        decoded = self._pixels(self._still.content, least)
-        turn = TURNS.get(self._still.orientation)
-        if turn is None:
-            return decoded
-        rgb = decoded.rgb.transpose(turn)
-        # Turns from 5 on swap width and height.
-        size = decoded.size[::-1] if self._still.orientation >= 5 else decoded.size
-        return Decoded(rgb, size)
+            raise ImageError(f"{self._name} {DAMAGED}")
+        return _turned(self._pixels(self._still.content, least), self._still.orientation)
 
     @cached_property
     def _is_whole(self) -> bool:
@@ -187,9 +183,11 @@ class ImageFile:
         versions = ((self._still.equal, True), (self._still.unequal, False))
         if not any(content for content, _ in versions):
             return True
-        whole = self._pixels(self._still.content).rgb
+        whole = np.asarray(self._pixels(self._still.content).rgb)
         return all(
-            _same(self._pixels(content).rgb, whole) is same for content, same in versions if content
+            np.array_equal(np.asarray(self._pixels(content).rgb), whole) is same
+            for content, same in versions
+            if content
         )
 
     def _pixels(self, content: bytes, least: int = 0) -> Decoded:
@@ -198,12 +196,15 @@ class ImageFile:
             with warnings.catch_warnings():
                 # Pillow warns about sizes, which are checked before any decoding.
                 warnings.simplefilter("ignore")
-                with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                opener = self._still.opener or _open
+                with opener(content) as image:
                     return _decode(image, self._name, ours=True, least=least)
+        except RefusedError as error:
+            raise ImageError(f"{self._name} {error}") from None
         except UnidentifiedImageError:
             kind = self._still.kind
             raise ImageError(
-                f"{self._name} is {kind}." if kind else _unreadable(self._head, self._name)
+                f"{self._name} is {kind}." if kind else refusal(self._head, self._name)
             ) from None
         except Image.DecompressionBombError:
             raise ImageError(_too_large(self._name)) from None
@@ -212,7 +213,11 @@ class ImageFile:
         # Pillow's readers raise many kinds of error on damaged data (OSError, TypeError,
         # SyntaxError, struct.error, ...).
         except Exception:
-            raise ImageError(_damaged(self._name)) from None
+            raise ImageError(f"{self._name} {DAMAGED}") from None
+
+
+def _open(content: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(content), formats=FORMATS)
 
 
 def _from_array(array: NDArray[np.uint8]) -> Image.Image:
@@ -238,12 +243,12 @@ def _decode(image: Image.Image, name: str, ours: bool = False, least: int = 0) -
         if image.format == "TIFF" and not ours:
             # Pillow turns a TIFF while it loads its pixels, and then no longer states a turn.
             image.load()
-        # An MPO is a phone's JPEG with a preview behind it. Any other second frame belongs to an
-        # animation.
-        if getattr(image, "is_animated", False) and image.format != "MPO":
+        # An MPO is a phone's JPEG with a preview behind it, and a HEIC's tiles count as frames. Any
+        # other second frame belongs to an animation.
+        if getattr(image, "is_animated", False) and image.format not in ("MPO", "HEIF"):
             raise ImageError(f"{name} {SEVERAL}")
-        # Our own files have none.
-        turn = None if ours else TURNS.get(image.getexif().get(ORIENTATION, 1))
+        # Our own files have none, but an AVIF whose decoder only tells its turn.
+        turn = 1 if ours and image.format != "AVIF" else image.getexif().get(ORIENTATION, 1)
         width, height = image.size
         large = width * height > LARGE
         size = (-(-width // QUARTER), -(-height // QUARTER)) if large else (width, height)
@@ -259,14 +264,24 @@ def _decode(image: Image.Image, name: str, ours: bool = False, least: int = 0) -
         rest = divisor(rgb.size, least)
         if rest > 1:
             rgb = rgb.reduce(rest)
-        upright = rgb if turn is None else rgb.transpose(turn)
+        decoded = _turned(Decoded(rgb, size), turn)
         # The file's own metadata (its turn, too) no longer describe this image.
-        upright.info.clear()
-        return Decoded(upright, size)
+        decoded.rgb.info.clear()
+        return decoded
     except ImageError:
         raise
     except Exception:
-        raise ImageError(_damaged(name)) from None
+        raise ImageError(f"{name} {DAMAGED}") from None
+
+
+def _turned(decoded: Decoded, orientation: int) -> Decoded:
+    """Turn a picture upright."""
+    turn = TURNS.get(orientation)
+    if turn is None:
+        return decoded
+    # Turns from 5 on swap width and height.
+    size = decoded.size[::-1] if orientation >= 5 else decoded.size
+    return Decoded(decoded.rgb.transpose(turn), size)
 
 
 def divisor(size: tuple[int, int], least: int) -> int:
@@ -278,10 +293,13 @@ def divisor(size: tuple[int, int], least: int) -> int:
 
 
 def _draft(image: Image.Image, number: int) -> None:
-    """Have the JPEG decoder divide the sides by at most `number`; other formats stay as they are.
+    """Have the JPEG decoders divide the sides by at most `number`; other formats stay as they are.
 
     Sides are rounded up.
     """
+    # A HEIC would be exchanged for its preview.
+    if image.format not in ("JPEG", "MPO", "JPEG2000"):
+        return
     for step in DRAFTS:
         if step <= number:
             image.draft(None, (image.width // step, image.height // step))
@@ -361,7 +379,7 @@ def _checked_size(image: Image.Image, name: str) -> Image.Image:
 
 def _checked_format(image: Image.Image, name: str) -> None:
     limit = LESS.get(image.format or "", MAX_PIXELS)
-    kind = "WebP" if image.format == "WEBP" else image.format
+    kind = {"WEBP": "WebP", "HEIF": "HEIC"}.get(image.format or "", image.format)
     if image.format in ("JPEG", "MPO") and "progressive" in image.info:
         limit, kind = jpeg.MOST_HELD, "progressive JPEG"
     if image.width * image.height > limit:
@@ -370,28 +388,6 @@ def _checked_format(image: Image.Image, name: str) -> None:
             f"{limit // 1_000_000} million pixels that are accepted of a {kind}; scale it down "
             "first."
         )
-
-
-def _unreadable(content: bytes, name: str) -> str:
-    """Say what a file with this content, or these first bytes of it, is."""
-    what = kind_of(content[:HEAD])
-    if not what:
-        return (
-            f"{name} is not an image that can be read; expected JPEG, PNG, WebP, GIF, TIFF or BMP."
-        )
-    return f"{name} is {what}; expected an image as JPEG, PNG, WebP, GIF, TIFF or BMP."
-
-
-def _same(first: Image.Image, second: Image.Image) -> bool:
-    """Tell whether two images have the same size and pixels."""
-    return np.array_equal(np.asarray(first), np.asarray(second))
-
-
-def _damaged(name: str) -> str:
-    return (
-        f"{name} is damaged or cut short and can't be decoded; expected a whole image: copy or "
-        "save it anew."
-    )
 
 
 def _too_large(name: str) -> str:

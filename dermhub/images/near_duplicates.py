@@ -122,17 +122,29 @@ class SeenImages:
         """
         return self._nearest(queries) if len(queries) else None
 
+    def copies(self, queries: NDArray[np.uint64]) -> tuple[str, ...]:
+        """Return the ids of all seen images of which the image with these `hashes` is a copy."""
+        if not len(queries):
+            return ()
+        near = self._near(queries)
+        least = distances(self._words[:, near], queries).min(axis=0)
+        return tuple(self.ids[place] for place in near[least <= THRESHOLD])
+
     def concerns(self, queries: NDArray[np.uint64]) -> tuple[Concern, ...]:
         """Return the concern about the image with these `hashes` if it was seen, else none."""
         match = self.find(queries)
         return () if match is None else (match.concern,)
 
-    def _nearest(self, queries: NDArray[np.uint64]) -> Match | None:
+    def _near(self, queries: NDArray[np.uint64]) -> NDArray[np.intp]:
+        """Return the places of all seen images that may be copies; most of them are."""
         # The distance in the first half of the bits is a lower bound of the whole. That half holds
         # the high frequencies, which rule nearly all images out.
         half = _WORDS // 2
         bounds = distances(self._words[:half], queries[:, :half])
-        near = np.flatnonzero(bounds.min(axis=0) <= THRESHOLD)
+        return np.flatnonzero(bounds.min(axis=0) <= THRESHOLD)
+
+    def _nearest(self, queries: NDArray[np.uint64]) -> Match | None:
+        near = self._near(queries)
         if not len(near):
             return None
         least = distances(self._words[:, near], queries).min(axis=0)

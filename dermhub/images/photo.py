@@ -45,6 +45,7 @@ class Photo:
 
     def __init__(self, rgb: Image.Image) -> None:
         self._file: ImageFile | None = None
+        self._compressed = ""
         self._kept: dict[str, Any] = {"rgb": rgb}
         self.size = rgb.size
         """(width, height) of `rgb`."""
@@ -69,6 +70,7 @@ class Photo:
         file = open_file(image)
         decoded = file.decode(SIDE)
         photo = cls(decoded.rgb)
+        photo._compressed = file.compressed
         if decoded.rgb.size != decoded.size:
             photo._kept = {"working_copy": decoded.rgb}
             photo._file, photo.size = file, decoded.size
@@ -99,7 +101,10 @@ class Photo:
     def quality(self) -> Quality:
         """Sharpness, light, size and lesion; `quality.judge` turns them into concerns."""
         return self._once(
-            "quality", lambda: replace(quality.measure(self.working_copy), size=self.size)
+            "quality",
+            lambda: replace(
+                quality.measure(self.working_copy), size=self.size, compressed=self._compressed
+            ),
         )
 
     @property
@@ -169,13 +174,18 @@ class Photo:
             "surround": lesion.surround.astype(np.uint8),
         }
         content |= {f"array {number}": array for number, array in enumerate(arrays.values())}
-        return tensors.write(content, {"specs": json.dumps([asdict(spec) for spec in arrays])})
+        about = {
+            "specs": json.dumps([asdict(spec) for spec in arrays]),
+            "compressed": measured.compressed,
+        }
+        return tensors.write(content, about)
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Photo:
         """Return the photo that `to_bytes` wrote. Raises ModelError for bytes cut short."""
         values = tensors.read(content, "the photo")
-        specs = json.loads(tensors.metadata(content)["specs"])
+        about = tensors.metadata(content)
+        specs = json.loads(about["specs"])
         arrays: dict[InputSpec, Floats32] = {}
         for number, spec in enumerate(specs):
             array = values[f"array {number}"]
@@ -186,7 +196,8 @@ class Photo:
         width, height = values["size"].tolist()
         small, surround_seen = (values[name].astype(bool) for name in ("lesion", "surround"))
         lesion = Lesion(small, surround_seen, contrast)
-        measured = Quality((width, height), sharpness, lightest, burnt, surround, lesion)
+        size, compressed = (width, height), about["compressed"]
+        measured = Quality(size, sharpness, lightest, burnt, surround, lesion, compressed)
         photo = cls(Image.fromarray(values["rgb"]))
         photo._kept.update(quality=measured, hashes=values["hashes"], arrays_of_whole=arrays)
         return photo

@@ -60,6 +60,12 @@ SURROUND = 0.15
 99.5 % of the validation images have less.
 """
 
+COMPRESSED = 448
+"""Pixels of the short side from which on compression counts no more.
+
+Models and measurements see a larger image at half its size or less, where losses even out.
+"""
+
 LAPLACIAN_SIDE = 150
 """Side in pixels of the square on which `laplacian_variance` is measured."""
 
@@ -70,7 +76,8 @@ class Quality:
 
     `size` is (width, height) in pixels; `sharpness` is at least 0; `lightest` is a luminance from 0
     to 255; `burnt` is a share of the pixels outside the surround, and `surround` one of all pixels;
-    `lesion` is the central lesion.
+    `lesion` is the central lesion; `compressed` is "JPEG" or "WebP" for a file that is compressed
+    strongly (`containers.compression`), else "".
     """
 
     size: tuple[int, int]
@@ -79,6 +86,7 @@ class Quality:
     burnt: float
     surround: float
     lesion: Lesion
+    compressed: str = ""
 
 
 def measure(rgb: Image.Image) -> Quality:
@@ -141,7 +149,7 @@ def laplacian_variance(rgb: Image.Image) -> float:
 def judge(measured: Quality) -> tuple[Concern, ...]:
     """List the concerns that follow from the measurements.
 
-    Their codes are too-small, blurred, too-dark, too-bright, vignette and no-lesion.
+    Their codes are too-small, blurred, compressed, too-dark, too-bright, vignette and no-lesion.
     """
     return tuple(_judge(measured))
 
@@ -163,6 +171,12 @@ def _judge(measured: Quality) -> Iterator[Concern]:
         yield Concern(
             "blurred",
             "The image is blurred. A sharper one may change the result.",
+        )
+    if measured.compressed and not small and min(width, height) < COMPRESSED:
+        yield Concern(
+            "compressed",
+            f"The image is a strongly compressed {measured.compressed}, which may change the "
+            "result. Use the original file.",
         )
     if dark:
         yield Concern(

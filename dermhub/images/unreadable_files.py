@@ -9,6 +9,9 @@ from __future__ import annotations
 import codecs
 import re
 
+EXPECTED = "JPEG, PNG, WebP, GIF, TIFF, BMP, HEIC, AVIF or DICOM"
+"""Formats that are read."""
+
 HEAD = 512
 """First bytes of a file that are enough to name it."""
 
@@ -16,7 +19,7 @@ STARTS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"%PDF", "a PDF document"),
     (0, b"%!PS", "a PostScript drawing"),
     (0, b"\xc5\xd0\xd3\xc6", "a PostScript drawing"),
-    (128, b"DICM", "a DICOM file: export its image as PNG or JPEG"),
+    (128, b"DICM", "a DICOM file that is damaged or cut short"),
     (0, b"PK\x03\x04", "a ZIP archive or an Office document"),
     (0, b"PK\x05\x06", "an empty ZIP archive"),
     (0, b"\x1f\x8b", "a gzip archive"),
@@ -48,14 +51,14 @@ STARTS: tuple[tuple[int, bytes, str], ...] = (
 """Offset, the bytes there, and the kind of file, with what to do about it where that helps."""
 
 BRANDS = {
-    b"heic": "a HEIC photo: save it as JPEG",
-    b"heix": "a HEIC photo: save it as JPEG",
-    b"hevc": "a HEIC photo: save it as JPEG",
-    b"heim": "a HEIC photo: save it as JPEG",
-    b"mif1": "a HEIC photo: save it as JPEG",
-    b"msf1": "a HEIC photo: save it as JPEG",
-    b"avif": "an AVIF image: save it as JPEG or PNG",
-    b"avis": "an AVIF image: save it as JPEG or PNG",
+    b"heic": "a HEIC photo that is damaged or cut short",
+    b"heix": "a HEIC photo that is damaged or cut short",
+    b"hevc": "a HEIC photo that is damaged or cut short",
+    b"heim": "a HEIC photo that is damaged or cut short",
+    b"mif1": "a HEIC photo that is damaged or cut short",
+    b"msf1": "a HEIC photo that is damaged or cut short",
+    b"avif": "an AVIF image that is damaged or cut short",
+    b"avis": "an AVIF image that is damaged or cut short",
     b"crx ": "a camera's raw image: save it as JPEG",
     b"qt  ": "a video",
 }
@@ -90,6 +93,14 @@ def kind_of(head: bytes) -> str:
     if _HTML.match(head):
         return "an HTML page"
     return "a text file" if _is_text(head) else ""
+
+
+def refusal(content: bytes, name: str) -> str:
+    """Say what a file with this content, or these first bytes of it, is, and what is expected."""
+    what = kind_of(content[:HEAD])
+    if not what:
+        return f"{name} is not an image that can be read; expected {EXPECTED}."
+    return f"{name} is {what}; expected an image as {EXPECTED}."
 
 
 def _is_svg(head: bytes) -> bool:

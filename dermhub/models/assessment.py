@@ -37,7 +37,7 @@ NAMED = 0.1
 """Probability from which on melanoma is named behind another cancer that is likelier."""
 
 NOTES = (
-    *("seen", "too-small", "blurred", "too-dark", "too-bright", "vignette"),
+    *("seen", "too-small", "blurred", "compressed", "too-dark", "too-bright", "vignette"),
     *("no-lesion", "models-differ", "not-stable", "beside-lesion", "open"),
 )
 """Codes of notes in the order in which they are shown; one that is not here comes last."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import timm
 import torch
@@ -32,16 +31,14 @@ FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """Kinds of numbers in which weights are read."""
 
 
-def build(
-    architecture: str, num_classes: int, dropout: float = 0.0, drop_path: float = 0.0
-) -> nn.Module:
+def build(architecture: str, num_classes: int, dropout: float = 0.0) -> nn.Module:
     """Build a timm CNN with random weights, in training mode.
 
     Raises ConfigError for a name that timm does not have (with the nearest one), for models that
-    are too large or not CNNs, and for ones that lack `drop_path` when it is asked for.
+    are too large, and for ones that are no CNNs.
     """
-    skeleton(architecture, num_classes, dropout, drop_path)
-    model = _create(architecture, num_classes, dropout, drop_path)
+    skeleton(architecture, num_classes, dropout)
+    model = timm.create_model(architecture, num_classes=num_classes, drop_rate=dropout)
     # timm draws the classifier so wide that the first loss of a few classes is above 10, which
     # disturbs the backbone.
     last = classifier(model)
@@ -51,9 +48,7 @@ def build(
     return model
 
 
-def skeleton(
-    architecture: str, num_classes: int, dropout: float = 0.0, drop_path: float = 0.0
-) -> nn.Module:
+def skeleton(architecture: str, num_classes: int, dropout: float = 0.0) -> nn.Module:
     """Build a timm CNN on PyTorch's device "meta": names and shapes of its tensors, no values.
 
     It takes no memory, however large the model is; a model whose weights would take more than
@@ -64,7 +59,7 @@ def skeleton(
             f"timm has no model {architecture!r}.{suggest(architecture, timm.list_models())}"
         )
     with torch.device("meta"):
-        model = _create(architecture, num_classes, dropout, drop_path)
+        model = timm.create_model(architecture, num_classes=num_classes, drop_rate=dropout)
     size = 4 * sum(parameter.numel() for parameter in model.parameters())
     most = regular_files.largest_weights()
     if size > most:
@@ -77,14 +72,12 @@ def skeleton(
     return model
 
 
-def pretrained(
-    architecture: str, num_classes: int, dropout: float = 0.0, drop_path: float = 0.0
-) -> nn.Module:
+def pretrained(architecture: str, num_classes: int, dropout: float = 0.0) -> nn.Module:
     """Build a model with timm's pretrained weights below a fresh classifier; see `build`.
 
     Raises also DownloadError when they are neither in the hub's cache nor to be fetched.
     """
-    model = build(architecture, num_classes, dropout, drop_path)
+    model = build(architecture, num_classes, dropout)
     about = timm.get_pretrained_cfg(architecture)
     # Of a few old models there are only pickles, which are never loaded.
     if about is None or not about.hf_hub_id:
@@ -154,27 +147,6 @@ def renew(model: nn.Module, fresh: nn.Module, names: Iterable[str]) -> None:
                 tensor.copy_(source[name])
 
 
-def freeze(model: nn.Module, stages: int) -> list[nn.Module]:
-    """Stop the learning of the first `stages` stages (1: the stem), and return their layers.
-
-    The caller keeps those layers in evaluation mode, so that batch norms don't move either. Raises
-    ConfigError when nothing but the classifier would be left to learn.
-    """
-    groups = stage_names(model)
-    if stages >= len(groups) - 1:
-        raise ConfigError(
-            f"--freeze is {stages}, but the model has {len(groups) - 1} stages: leave some to "
-            "learn."
-        )
-    names = {name for group in groups[:stages] for name in group}
-    layers = []
-    for prefix, module in model.named_modules():
-        own_names = {f"{prefix}.{name}" for name, _ in module.named_parameters(recurse=False)}
-        if own_names and own_names <= names:
-            layers.append(module.requires_grad_(False))
-    return layers
-
-
 def memory_format(architecture: str) -> torch.memory_format:
     """Return the fastest memory layout that is safe for an architecture on a CPU."""
     # Training mobileone in channels_last corrupts the heap on torch 2.14 CPU.
@@ -233,20 +205,6 @@ def classifier_names(model: nn.Module) -> set[str]:
     last = classifier(model)
     (name,) = (name for name, module in model.named_modules() if module is last)
     return {f"{name}.{key}" for key in last.state_dict()}
-
-
-def _create(architecture: str, num_classes: int, dropout: float, drop_path: float) -> nn.Module:
-    """Create a timm model; raises ConfigError where it does not take the options."""
-    options: dict[str, Any] = {"drop_rate": dropout} | (
-        {"drop_path_rate": drop_path} if drop_path else {}
-    )
-    try:
-        model: nn.Module = timm.create_model(architecture, num_classes=num_classes, **options)
-    except TypeError as error:
-        raise ConfigError(
-            f"{architecture} does not take one of the options {some(options)} ({error})."
-        ) from error
-    return model
 
 
 def _check_cnn(model: nn.Module, architecture: str) -> None:

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from dermhub import layout
 from dermhub.arrays import Floats32
 from dermhub.errors import ConfigError, suggest
 from dermhub.hub.pins import Entry
-from dermhub.images import near_duplicates, quality
+from dermhub.images import quality
 from dermhub.images.concern import Concern
 from dermhub.images.decode import ImageInput
 from dermhub.images.photo import Photo
 from dermhub.images.view import view_box
-from dermhub.layout import GRAPH
 from dermhub.models import ood_gate
 from dermhub.models import prediction as models_prediction
+from dermhub.models.beside import files as beside_files
+from dermhub.models.beside.similar_cases import SHOWN, SimilarCases
 from dermhub.models.catalog import display_name, locate
 from dermhub.models.engines import select
 from dermhub.models.engines.base import Device, Engine
@@ -65,10 +65,11 @@ class Classifier:
     engine: "onnx" (ONNX Runtime), "torch" (PyTorch), or "auto" (see `select.Runtime`). `device` is
     "cpu", "cuda" (an NVIDIA GPU) or "auto", a GPU where the engine can use one. `operating_point`
     is the threshold behind `Prediction.malignant`, by default the model's first; zones keep theirs.
-    `seen` holds the images that the model has learnt from, and `gate` rejects images that are not
-    dermatoscopic; each is None where the model ships without it. Several threads may use the same
-    classifier. Raises ModelError when the folder is not a whole and matching model, and ConfigError
-    for a runtime that can't run it, a device that can't be used, and an unknown operating point.
+    `seen` holds the images that the model has learnt from, `gate` rejects images that are not
+    dermatoscopic, and `cases` is the index of similar cases; each is None where the model ships
+    without it. Several threads may use the same classifier. Raises ModelError when the folder is
+    not a whole and matching model, and ConfigError for a runtime that can't run it, a device that
+    can't be used, and an unknown operating point.
     """
 
     def __init__(
@@ -104,7 +105,9 @@ class Classifier:
         # The model of a run is called as the run; an export has the name that it was given.
         self.name = name or (own if folder.is_export else display_name(str(self.folder)))
         self.config = engine.config
-        self.seen, self.gate = _beside(folder)
+        self._beside = beside_files.read(folder)
+        self.seen, self.gate = self._beside.seen, self._beside.gate
+        self.cases = self._beside.cases
 
     def __getstate__(self) -> dict[str, Any]:
         # Copies and pickles load the torch module again when `model` is used.
@@ -214,6 +217,21 @@ class Classifier:
         explanations = self._explanations(image, alone + contrasts)
         return {(each.target, each.versus): each for each in explanations}
 
+    def similar(self, image: ImageInput | Photo | Explanation, k: int = SHOWN) -> SimilarCases:
+        """Find the `k` training lesions, from 1 to 50, that look most like an image.
+
+        An `Explanation` of this model will do, too, whose forward pass serves again. A lesion that
+        the image itself shows is left out, as far as the model has seen that photograph of it.
+        There are fewer cases where the index holds fewer. Raises ModelError where the model ships
+        without an index, ConfigError for another `k`, and ImageError as `predict`.
+        """
+        self._beside.check_similar(k)
+        if isinstance(image, Explanation):
+            return self._beside.similar(image.prediction, image.photo, image.features, k)
+        photo = Photo.open(image)
+        prediction, maps = self._answer(photo, _path(image))
+        return self._beside.similar(prediction, photo, _means(maps)[0], k)
+
     def embed(self, images: ImageInput | Photo | Several, *, batch: int = BATCH) -> Floats32:
         """Compute the features of an image or of several: (N, D), a row for each.
 
@@ -234,10 +252,8 @@ class Classifier:
         return np.concatenate(rows)
 
     def _features(self, inputs: Floats32) -> Floats32:
-        """Average the feature maps of inputs (N, 3, size, size) over their places: (N, K)."""
-        _, maps = self.engine.forward(inputs)
-        means: Floats32 = maps.mean(axis=(2, 3))
-        return means
+        """Compute the features of inputs (N, 3, size, size): (N, K)."""
+        return _means(self.engine.forward(inputs)[1])
 
     def logits(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         """Return the raw logits of RGB images, before temperature and softmax: (N, C)."""
@@ -315,8 +331,9 @@ class Classifier:
                 direction[self._index(versus)] -= 1
         maps = self.engine.class_maps(features, directions)[0]
         view = view_box(photo.size, self.config.input)
+        means = _means(features)[0]
         return [
-            Explanation(prediction, *pair, evidence, photo, view, photo.lesion)
+            Explanation(prediction, *pair, evidence, photo, view, photo.lesion, means)
             for pair, evidence in zip(pairs, maps, strict=True)
         ]
 
@@ -328,6 +345,12 @@ class Classifier:
                 f"{', '.join(self.classes)}.{suggest(name, self.classes)}"
             )
         return self.classes.index(name)
+
+
+def _means(maps: Floats32) -> Floats32:
+    """Average feature maps (N, K, h, w) over their places: (N, K)."""
+    means: Floats32 = maps.mean(axis=(2, 3))
+    return means
 
 
 def _check_batch(batch: int) -> None:
@@ -349,37 +372,6 @@ def _measuring_threads() -> ThreadPoolExecutor:
     # The threads of a process are not there in its fork.
     os.register_at_fork(after_in_child=_measuring_threads.cache_clear)
     return ThreadPoolExecutor(os.cpu_count() or 1, "measuring")
-
-
-def check_files(path: Path) -> None:
-    """Check of a model folder all that loading it checks, without PyTorch.
-
-    Raises ModelError as `Classifier` does; that the weights fit their architecture is known only
-    where it is loaded into PyTorch.
-    """
-    folder = ModelFolder(path)
-    select.check(folder)
-    _beside(folder)
-
-
-def _beside(
-    folder: ModelFolder,
-) -> tuple[near_duplicates.SeenImages | None, ood_gate.OodGate | None]:
-    """Read the seen images and the gate of a folder, each None where it has none.
-
-    The hash of every other file beside the weights is checked as well, but for the graph's, which
-    `select` has read or checked.
-    """
-    contents = {name: folder.read(name) for name in folder.config.files if name != GRAPH}
-    seen = None
-    if layout.SEEN in contents:
-        where = str(folder.path / layout.SEEN)
-        seen = near_duplicates.SeenImages.from_bytes(contents[layout.SEEN], where)
-    gate = None
-    if layout.OOD_GATE in contents:
-        where = str(folder.path / layout.OOD_GATE)
-        gate = ood_gate.OodGate.from_bytes(contents[layout.OOD_GATE], where)
-    return seen, gate
 
 
 def load(

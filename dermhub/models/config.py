@@ -28,6 +28,9 @@ LONGEST = 200
 TEMPERATURES = (1e-3, 1e3)
 """Smallest and largest temperature; `calibration.fit_temperature` stays between 0.2 and 5."""
 
+LARGEST_BIAS = 50.0
+"""Largest bias of a class, in either direction; one that is fitted stays far below."""
+
 FORMAT_VERSION = 1
 """Version of the `dermhub` block in config.json; a newer one is refused by name."""
 
@@ -77,7 +80,9 @@ class Conformal:
 class ModelConfig:
     """The meaning of a set of weights; the content of config.json.
 
-    `temperature` divides the logits before the softmax. `thresholds` are operating points on the
+    `temperature` divides the logits before the softmax, and `bias` has a number for each class that
+    is added after that; {} adds nothing. `prior` has the share in (0, 1] of each class among the
+    training images, {} in a model of an earlier dermhub. `thresholds` are operating points on the
     summed probability of the malignant classes; the first one is the default. `provenance` holds
     the training data, partition hash, code revision, seed and environment. `weights_sha256` is the
     sha256 of model.safetensors, 64 hexadecimal digits; `weights.save` fills it in. `conformal` is
@@ -96,6 +101,8 @@ class ModelConfig:
     conformal: Conformal | None = None
     highly_suspicious: Threshold | None = None
     files: dict[str, str] = field(default_factory=dict)
+    bias: dict[str, float] = field(default_factory=dict)
+    prior: dict[str, float] = field(default_factory=dict)
 
     @property
     def operating_point(self) -> str:
@@ -130,6 +137,8 @@ class ModelConfig:
                 "class_names": list(self.task.classes),
                 "positive_classes": sorted(self.task.positive),
                 "temperature": self.temperature,
+                **({"bias": self.bias} if self.bias else {}),
+                **({"prior": self.prior} if self.prior else {}),
                 "thresholds": {name: dataclasses.asdict(t) for name, t in self.thresholds.items()},
                 "provenance": self.provenance,
                 "weights_sha256": self.weights_sha256,
@@ -238,6 +247,8 @@ class ModelConfig:
             task=task,
             input=InputSpec.from_timm(content["pretrained_cfg"]),
             temperature=temperature,
+            bias=_read_bias(block, task.classes, where),
+            prior=_read_prior(block, task.classes, where),
             thresholds=thresholds,
             provenance=provenance,
             weights_sha256=block["weights_sha256"],
@@ -282,6 +293,44 @@ def _check_texts(
 def _is_plain(text: Any) -> bool:
     """Return whether a value is a short text that can be shown anywhere."""
     return isinstance(text, str) and len(text) <= LONGEST and text.isprintable()
+
+
+def _read_bias(block: dict[str, Any], classes: tuple[str, ...], where: str) -> dict[str, float]:
+    """Read the bias of each class; {} where there is none."""
+    bias = _read_numbers(block, "bias", classes, where)
+    if not all(abs(value) <= LARGEST_BIAS for value in bias.values()):
+        raise ModelError(
+            f"{where}: bias must be a number from {-LARGEST_BIAS:g} to {LARGEST_BIAS:g} for each "
+            "class."
+        )
+    return bias
+
+
+def _read_prior(block: dict[str, Any], classes: tuple[str, ...], where: str) -> dict[str, float]:
+    """Read the share of each class among the training images; {} where there is none."""
+    prior = _read_numbers(block, "prior", classes, where)
+    shares = prior.values()
+    if prior and not (all(share > 0 for share in shares) and abs(sum(shares) - 1) <= 1e-6):
+        raise ModelError(f"{where}: prior must be a share above 0 for each class, together 1.")
+    return prior
+
+
+def _read_numbers(
+    block: dict[str, Any], key: str, classes: tuple[str, ...], where: str
+) -> dict[str, float]:
+    """Read a number for each class, in the order of the classes; {} where the block lacks the key.
+
+    Raises ModelError for other classes, and for values that are no finite numbers.
+    """
+    if key not in block:
+        return {}
+    values = block[key]
+    if not isinstance(values, dict) or set(values) != set(classes):
+        given = some(sorted(values)) if isinstance(values, dict) and values else "none"
+        raise ModelError(f"{where}: {key} has the classes {given}, expected {', '.join(classes)}.")
+    if not all(map(is_number, values.values())):
+        raise ModelError(f"{where}: {key} must be a number for each class.")
+    return {name: float(values[name]) for name in classes}
 
 
 def _read_cut(block: Any, lower: Threshold, where: str) -> Threshold:

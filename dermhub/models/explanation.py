@@ -5,14 +5,14 @@ The class map itself comes from the engine (`engines.base.Engine.class_maps`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dermhub.arrays import Mask
+from dermhub.arrays import Floats32, Mask
 from dermhub.images import heatmap
 from dermhub.images.lesion import Lesion
 from dermhub.images.photo import Photo
@@ -28,7 +28,8 @@ class Explanation:
 
     `evidence` is the class map (h, w), at least 0, over the box `view` (left, top, right, bottom)
     of the picture of `photo`. `versus` is the class that `target` was contrasted with, or "".
-    `lesion` was segmented without the model; it judges the map (`verdict`).
+    `lesion` was segmented without the model; it judges the map (`verdict`). `features` (K,) are
+    those of `Classifier.embed`, by which similar cases are found.
     """
 
     prediction: Prediction
@@ -38,6 +39,7 @@ class Explanation:
     photo: Photo
     view: tuple[float, float, float, float]
     lesion: Lesion
+    features: Floats32 = field(default_factory=lambda: np.zeros(0, np.float32), repr=False)
 
     @property
     def image(self) -> Image.Image:

@@ -10,19 +10,21 @@ import math
 import shutil
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from dermhub import tensors
 from dermhub.arrays import Floats32
 from dermhub.errors import ConfigError, ModelError
 from dermhub.layout import CONFIG, GRAPH, WEIGHTS
 from dermhub.models.config import ModelConfig
-from dermhub.models.engines import graph_metadata, onnx_runtime, select
+from dermhub.models.engines import graph_metadata, graph_weights, onnx_runtime, select
 from dermhub.models.engines.base import Engine
 from dermhub.models.engines.onnx_runtime import OnnxEngine
 from dermhub.models.model_folder import ModelFolder
 from dermhub.own_folder import OwnFolder
+from dermhub.tensors import Header
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,11 +42,8 @@ docs/SupportedONNXOps-cpu.md and -NNPA.md).
 LIMIT = 1e-4
 """Largest accepted difference from PyTorch, as a share of the largest value if that is above 1."""
 
-LARGEST = 40_000_000
-"""Largest graph, in bytes, that a folder gets: the most that this project ships of a model.
-
-The graph of EfficientNet-B4 would take 71 MB.
-"""
+INNER = "traced."
+"""Start of the name of a weight in a traced graph, before its name in model.safetensors."""
 
 SCRATCH = ".dermhub-export-"
 """Start of the name of a folder in which an export becomes whole; it lies beside the export."""
@@ -54,12 +53,20 @@ class Unsuited(ModelError):
     """A model that ends in more than global average pooling and one linear layer."""
 
 
+class Made(NamedTuple):
+    """A folder's graph, which takes its weights from model.safetensors, and the engine by it."""
+
+    content: bytes
+    engine: OnnxEngine
+
+
 def export(classifier: Classifier, to: Path) -> float:
     """Write a model as a folder that answers without PyTorch, and return its largest difference.
 
-    The folder gets the graph, with a free batch size, the configuration, and the files beside the
-    weights, but no weights. The graph is the folder's own where it has one. It is compared with
-    PyTorch on random images before anything is written. An earlier export at `to` is replaced.
+    The folder gets the graph, with its weights and a free batch size, the configuration, and the
+    files beside the weights, but no model.safetensors. The graph is the folder's own where it has
+    one. It is compared with PyTorch on random images before anything is written. An earlier export
+    at `to` is replaced.
     Raises ModelError for an export, for a model whose class maps need more than its last layer, and
     for a graph that differs too much; ConfigError where `to` is anything but an earlier export or
     an empty folder, when onnx is needed and not installed, and when the folder can't be written.
@@ -71,36 +78,37 @@ def export(classifier: Classifier, to: Path) -> float:
     _check_free(to, to)
     engine = select.load_torch(folder)
     if GRAPH in folder.config.files:
-        exported = OnnxEngine(folder, folder.read(GRAPH))
+        where = str(folder.path / GRAPH)
+        content = onnx_runtime.with_weights(folder.read(GRAPH), folder.read(WEIGHTS), where)
     else:
-        exported = _trace(engine)
+        content = _trace(engine)
+    exported = OnnxEngine(folder, content)
     difference = _checked_difference(engine, exported)
     contents = {name: folder.read(name) for name in folder.config.files if name != GRAPH}
     _replace(to, folder.config, {GRAPH: exported.content, **contents})
     return difference
 
 
-def graph(engine: TorchEngine) -> OnnxEngine | None:
+def graph(engine: TorchEngine) -> Made | None:
     """Make the graph (`layout.GRAPH`) of a model in memory, compared with PyTorch as in `export`.
 
-    None for a model whose class maps need more than its last layer, for one whose graph would be
-    larger than `LARGEST`, and for one whose graph can't be compared with the weights
-    (`graph_check`). Raises ConfigError when onnx or ONNX Runtime is not installed, and
-    ModelError when the graph differs too much from PyTorch.
+    None for a model whose class maps need more than its last layer, and for one whose graph can't
+    take its weights from model.safetensors (`graph_check`). Raises ConfigError when onnx or ONNX
+    Runtime is not installed, and ModelError when the graph differs too much from PyTorch.
     """
-    if sum(tensor.numel() for tensor in engine.model.parameters()) * 4 > LARGEST:
-        return None
+    weights = engine.folder.read(WEIGHTS)
     try:
-        exported = _trace(engine)
+        content = _without_weights(_trace(engine), tensors.read_header(weights, len(weights)))
     except Unsuited:
         return None
     try:
-        onnx_runtime.check_weights(exported.content, engine.folder.read(WEIGHTS), GRAPH)
+        whole = onnx_runtime.with_weights(content, weights, GRAPH)
     except ModelError:
         # In some networks layers compute their weights, and loading would refuse the graph.
         return None
-    _checked_difference(engine, exported)
-    return exported
+    made = Made(content, OnnxEngine(engine.folder, whole))
+    _checked_difference(engine, made.engine)
+    return made
 
 
 def difference(engine: TorchEngine, other: Engine) -> float:
@@ -195,13 +203,12 @@ def _replace(to: Path, config: ModelConfig, contents: dict[str, bytes]) -> None:
         ) from error
 
 
-def _trace(engine: TorchEngine) -> OnnxEngine:
-    """Trace a model and load its graph, with its metadata; raises Unsuited."""
+def _trace(engine: TorchEngine) -> bytes:
+    """Trace a model as a graph with its weights and its metadata; raises Unsuited."""
     shape = (3, engine.config.input.size, engine.config.input.size)
-    head = _head_weights(engine.model, shape, engine.config.architecture)
-    metadata = graph_metadata.write(engine.config.weights_sha256, head)
-    content = _with_metadata(_trace_module(engine.model, shape), metadata)
-    return OnnxEngine(engine.folder, content)
+    _check_head(engine.model, shape, engine.config.architecture)
+    texts = {graph_metadata.WEIGHTS: engine.config.weights_sha256}
+    return _with_metadata(_trace_module(engine.model, shape), texts)
 
 
 def _checked_difference(engine: TorchEngine, other: Engine) -> float:
@@ -216,11 +223,10 @@ def _checked_difference(engine: TorchEngine, other: Engine) -> float:
     return largest
 
 
-def _head_weights(model: nn.Module, shape: tuple[int, ...], architecture: str) -> Floats32:
-    """Return the last layer's weights (C, K).
+def _check_head(model: nn.Module, shape: tuple[int, ...], architecture: str) -> None:
+    """Raise Unsuited where the head is more than global average pooling and the last layer.
 
-    Raises Unsuited where the head is more than global average pooling and that layer: the two are
-    compared on random feature maps.
+    The two are compared on random feature maps.
     """
     import torch
 
@@ -240,7 +246,6 @@ def _head_weights(model: nn.Module, shape: tuple[int, ...], architecture: str) -
             f"{architecture} ends in more than global average pooling and one linear layer, from "
             "which an ONNX model makes its class maps: it can't be exported."
         )
-    return np.asarray(last.weight.detach().numpy())
 
 
 def _trace_module(model: nn.Module, shape: tuple[int, ...]) -> bytes:
@@ -254,11 +259,11 @@ def _trace_module(model: nn.Module, shape: tuple[int, ...]) -> bytes:
 
         def __init__(self) -> None:
             super().__init__()
-            self.inner = model
+            self.traced = model
 
         def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            maps = backbone.features(self.inner, images)
-            return backbone.head(self.inner, maps), maps
+            maps = backbone.features(self.traced, images)
+            return backbone.head(self.traced, maps), maps
 
     stream = io.BytesIO()
     names = (graph_metadata.INPUT, graph_metadata.LOGITS, graph_metadata.FEATURES)
@@ -276,8 +281,46 @@ def _trace_module(model: nn.Module, shape: tuple[int, ...]) -> bytes:
             dynamic_axes={name: {0: "batch"} for name in names},
             opset_version=OPSET,
             dynamo=False,
+            # Every weight stays as it is, under its own name: ONNX Runtime itself merges batch
+            # norms into convolutions when it loads the graph.
+            training=torch.onnx.TrainingMode.PRESERVE,
+            do_constant_folding=False,
         )
     return stream.getvalue()
+
+
+def _without_weights(content: bytes, header: Header) -> bytes:
+    """Let a traced graph take its weights from the model.safetensors with this header.
+
+    Those that are stored in another precision are turned into float32 by a node.
+    """
+    onnx = _onnx()
+    model = onnx.load_model_from_string(content)
+    casts = []
+    renamed = {}
+    for constant in model.graph.initializer:
+        traced = constant.name
+        name = traced.removeprefix(INNER)
+        stored = header.tensors.get(name)
+        if stored is None or stored.kind not in graph_weights.KINDS:
+            continue
+        constant.Clear()
+        constant.name = name
+        constant.data_type = graph_weights.KINDS[stored.kind]
+        constant.dims.extend(stored.shape)
+        constant.data_location = onnx.TensorProto.EXTERNAL
+        for key, text in graph_weights.place(stored, header).items():
+            constant.external_data.add(key=key, value=text)
+        if stored.kind == "F32":
+            renamed[traced] = name
+        else:
+            casts.append(onnx.helper.make_node("Cast", [name], [traced], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    for node in nodes:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return bytes(model.SerializeToString())
 
 
 def _with_metadata(content: bytes, texts: dict[str, str]) -> bytes:

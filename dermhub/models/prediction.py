@@ -26,10 +26,13 @@ class Prediction:
     """A model's answer to one image.
 
     `label` is the most probable class. `probabilities` are calibrated, in the task's class order,
-    and sum to 1. `malignancy` is the probability of the malignant classes together, and `malignant`
-    whether it reaches `threshold`, the model's operating point named `operating_point`. `zones` has
-    the cuts of the zones of suspicion, the lower of which is the model's default operating point;
-    None in a model of an earlier dermhub, which has no zones.
+    and sum to 1. `balanced_label` is the class whose probability is the largest multiple of its
+    share among the training images, so that rare classes count as much as frequent ones; "" in a
+    model of an earlier dermhub, which states no such shares. `malignancy` is the probability of the
+    malignant classes together, and `malignant` whether it reaches `threshold`, the model's
+    operating point named `operating_point`. `zones` has the cuts of the zones of suspicion, the
+    lower of which is the model's default operating point; None in a model of an earlier dermhub,
+    which has no zones.
 
     `conformal` is the prediction set, the most probable class first: of the lesions of each class,
     the share `conformal_level` has that class in its set (see `dermhub.models.conformal`). A level
@@ -47,6 +50,7 @@ class Prediction:
     conformal_level: float = 0.0
     zones: Zones | None = None
     image: str = field(default="", compare=False)
+    balanced_label: str = ""
 
     @property
     def abstention(self) -> str:
@@ -87,6 +91,7 @@ class Prediction:
         """
         return {
             "label": self.label,
+            "balanced_label": self.balanced_label,
             "probabilities": dict(self.probabilities),
             "malignancy": self.malignancy,
             "malignant": self.malignant,
@@ -134,8 +139,9 @@ def of_logits(
     `operating_point` is one of the model's thresholds, by default the first.
     """
     classes = config.task.classes
-    probabilities = softmax(logits, config.temperature)
+    probabilities = calibrated(logits, config)
     scores = malignancy(probabilities, config.task)
+    balanced = balanced_labels(probabilities, config)
     operating_point = operating_point or config.operating_point
     threshold = config.thresholds[operating_point]
     zones = config.zones
@@ -151,8 +157,11 @@ def of_logits(
             concerns=of_image,
             conformal_level=level,
             zones=zones,
+            balanced_label=balanced_label,
         )
-        for row, score, of_image in zip(probabilities, scores, concerns, strict=True)
+        for row, score, balanced_label, of_image in zip(
+            probabilities, scores, balanced, concerns, strict=True
+        )
     ]
 
 
@@ -165,13 +174,25 @@ def _prediction_set(row: Floats64, config: ModelConfig) -> tuple[str, ...]:
     return tuple(classes[i] for i in np.argsort(-row, kind="stable") if held[i])
 
 
-def softmax(logits: NDArray[Any], temperature: float = 1.0) -> Floats64:
-    """Return the softmax of each row of (N, C) logits divided by `temperature`, in float64.
+def calibrated(logits: NDArray[Any], config: ModelConfig) -> Floats64:
+    """Return the probabilities (N, C) that a model answers for its logits (N, C).
+
+    They are softmax(logits / temperature + bias), with the bias of each class, if the model has
+    any. Raises ModelError as `softmax` does.
+    """
+    bias = [config.bias[name] for name in config.task.classes] if config.bias else 0.0
+    return softmax(logits, config.temperature, bias)
+
+
+def softmax(
+    logits: NDArray[Any], temperature: float = 1.0, bias: Sequence[float] | Floats64 | float = 0.0
+) -> Floats64:
+    """Return the softmax of each row of logits (N, C) / `temperature` + `bias` (C,), in float64.
 
     Raises ModelError where a probability would be NaN, which would pass for a benign lesion.
     """
     with np.errstate(all="ignore"):
-        scaled = np.asarray(logits, np.float64) / temperature
+        scaled = np.asarray(logits, np.float64) / temperature + np.asarray(bias, np.float64)
         powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
         probabilities = np.asarray(powers / powers.sum(axis=1, keepdims=True))
     if not np.isfinite(probabilities).all():
@@ -180,6 +201,25 @@ def softmax(logits: NDArray[Any], temperature: float = 1.0) -> Floats64:
             "that are no numbers: fetch the model again, or use another."
         )
     return probabilities
+
+
+def balanced(probabilities: Floats64, config: ModelConfig) -> Floats64:
+    """Divide probabilities (N, C) by a model's shares of the classes, and let rows sum to 1 again.
+
+    They are what the probabilities would be if all classes were equally frequent (Saerens et al.
+    2002, eq. 2.4). The model must state its `prior`.
+    """
+    shares = np.array([config.prior[name] for name in config.task.classes])
+    odds = probabilities / shares
+    return np.asarray(odds / odds.sum(axis=1, keepdims=True))
+
+
+def balanced_labels(probabilities: Floats64, config: ModelConfig) -> list[str]:
+    """Return `Prediction.balanced_label` for each row of probabilities (N, C)."""
+    if not config.prior:
+        return [""] * len(probabilities)
+    classes = config.task.classes
+    return [classes[index] for index in balanced(probabilities, config).argmax(axis=1)]
 
 
 def class_indices(diagnoses: Iterable[str], task: Task) -> Ints:
@@ -194,7 +234,7 @@ def malignancy(probabilities: Floats64, task: Task) -> Floats64:
 
 def csv_columns(classes: Sequence[str]) -> list[str]:
     """List the columns of a CSV table of predictions, for a model with these classes."""
-    answer = ["image", "label", "malignancy", "malignant", "threshold", "zone"]
+    answer = ["image", "label", "balanced_label", "malignancy", "malignant", "threshold", "zone"]
     probabilities = [f"p_{name}" for name in classes]
     return [*answer, *probabilities, "conformal", "concerns", "abstention"]
 
@@ -207,6 +247,7 @@ def to_row(image: str, prediction: Prediction) -> dict[str, Any]:
     return {
         "image": image,
         "label": prediction.label,
+        "balanced_label": prediction.balanced_label,
         "malignancy": prediction.malignancy,
         "malignant": prediction.malignant,
         "threshold": prediction.threshold,

@@ -62,8 +62,8 @@ def round_half(model: nn.Module) -> None:
             half = tensor.half()
             if bool(half.isinf().any() and tensor.isfinite().all()):
                 raise ConfigError(
-                    f"{name} has weights above 65504, which half precision does not hold: use "
-                    "--weights fp32."
+                    f"{name} has weights above 65504, which half precision does not hold: "
+                    "train with a lower --lr."
                 )
             tensor.copy_(half)
 

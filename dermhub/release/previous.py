@@ -8,7 +8,7 @@ from typing import Any
 from dermhub import files
 from dermhub.errors import DataError, ModelError
 from dermhub.evaluation.external import read_external
-from dermhub.layout import EXTERNAL, MAPS, METRICS
+from dermhub.layout import CASES, EXTERNAL, MAPS, METRICS, NEIGHBOURS, THUMBNAILS
 from dermhub.models.model_folder import ModelFolder
 
 
@@ -19,12 +19,14 @@ class Previous:
     `name` is its name in the card, and `selection` what was chosen on validation. Results that were
     measured with the same weights may stay: `external` says that the folder's external.csv does.
     `cascade`, a block of metrics.json, says that its maps.csv does, and is None where it does not.
+    `cases` is the block of the index of similar cases, None where the folder has none that stays.
     """
 
     name: str
     selection: dict[str, Any]
     external: bool = False
     cascade: dict[str, Any] | None = None
+    cases: dict[str, Any] | None = None
 
     @classmethod
     def read(cls, folder: ModelFolder) -> Previous:
@@ -41,7 +43,13 @@ class Previous:
             ) from error
         if not _has_weights(content, folder.config.weights_sha256):
             return cls(name, selection)
-        return cls(name, selection, _has_external(folder), _cascade(folder, content))
+        return cls(
+            name,
+            selection,
+            _has_external(folder),
+            _cascade(folder, content),
+            _cases(folder, content),
+        )
 
     @classmethod
     def after_training(cls, folder: ModelFolder, name: str, selection: dict[str, Any]) -> Previous:
@@ -53,7 +61,7 @@ class Previous:
             earlier = cls.read(folder)
         except ModelError:
             return cls(name, selection)
-        return cls(name, selection, earlier.external, earlier.cascade)
+        return cls(name, selection, earlier.external, earlier.cascade, earlier.cases)
 
 
 def _has_weights(content: dict[str, Any], weights_sha256: str) -> bool:
@@ -80,3 +88,10 @@ def _cascade(folder: ModelFolder, content: dict[str, Any]) -> dict[str, Any] | N
     except (LookupError, TypeError):
         return None
     return dict(cascade) if isinstance(cascade, dict) and (folder.path / MAPS).is_file() else None
+
+
+def _cases(folder: ModelFolder, content: dict[str, Any]) -> dict[str, Any] | None:
+    """The block `cases` in the content of metrics.json; None where a file of the index lacks."""
+    block = content.get("cases")
+    whole = {CASES, THUMBNAILS} <= set(folder.config.files) and (folder.path / NEIGHBOURS).is_file()
+    return dict(block) if isinstance(block, dict) and whole else None

@@ -19,7 +19,7 @@ from dermhub.arrays import Floats32
 from dermhub.data import partition
 from dermhub.evaluation import bootstrap
 from dermhub.evaluation.class_maps import rank_correlation
-from dermhub.models import backbone
+from dermhub.models import backbone, prediction
 from dermhub.models.engines.base import Engine
 from dermhub.models.engines.pytorch import TorchEngine
 from dermhub.scoring import inference
@@ -46,10 +46,11 @@ def predicted_maps(
     The classes are `targets` (N,), by default the predicted ones. Returns (N, h, w).
     """
     logits, features = engine.forward(batch)
-    called = logits.argmax(axis=1) if targets is None else targets
+    if targets is None:
+        targets = prediction.calibrated(logits, engine.config).argmax(axis=1)
     maps = np.zeros((len(batch), *features.shape[2:]), np.float32)
-    for target in np.unique(called):
-        rows = called == target
+    for target in np.unique(targets):
+        rows = targets == target
         direction = np.eye(logits.shape[1], dtype=np.float32)[[target]]
         maps[rows] = engine.class_maps(features[rows], direction)[:, 0]
     return maps
@@ -72,7 +73,7 @@ def cascade(engine: TorchEngine, test: pd.DataFrame, workers: int = 0) -> dict[s
     batches = inference.run(lambda images: images, engine.config.input, paths, workers)
     batch = np.concatenate(batches)
     trained = unfolded(engine)
-    targets = trained.forward(batch)[0].argmax(axis=1)
+    targets = prediction.calibrated(trained.forward(batch)[0], engine.config).argmax(axis=1)
     maps = predicted_maps(trained, batch, targets)
     flat = maps.reshape(len(maps), -1)
     drawn = [maps_of_draw(engine, batch, targets, SEED + draw) for draw in range(DRAWS)]

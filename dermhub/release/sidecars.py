@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,14 +17,14 @@ from numpy.typing import NDArray
 
 from dermhub.arrays import Floats32
 from dermhub.data import partition, tables
-from dermhub.evaluation import calibration
+from dermhub.evaluation import calibration, metrics
 from dermhub.images import near_duplicates
 from dermhub.images.photo import Photo
 from dermhub.layout import GRAPH, OOD_GATE, SEEN
 from dermhub.models import conformal, export, ood_gate, prediction
 from dermhub.models.config import ModelConfig
-from dermhub.models.engines.onnx_runtime import OnnxEngine
 from dermhub.models.engines.pytorch import TorchEngine
+from dermhub.models.export import Made
 from dermhub.models.model_folder import ModelFolder
 from dermhub.scoring.inference import Outputs
 from dermhub.tasks import Task
@@ -41,7 +42,7 @@ def clear(folder: ModelFolder) -> ModelFolder:
     return folder if config == folder.config else folder.write(config, {})
 
 
-def graph(engine: TorchEngine) -> OnnxEngine | None:
+def graph(engine: TorchEngine) -> Made | None:
     """Export a model as a graph in memory.
 
     Returns None without the package onnx, for a model that gains nothing by it, and, with a line on
@@ -96,9 +97,36 @@ def fit(
     return chosen(config, validation, held_out.logits), contents
 
 
+def calibrate(
+    config: ModelConfig, validation: pd.DataFrame, logits: Floats32
+) -> tuple[ModelConfig, dict[str, Any]]:
+    """Choose temperature, bias and thresholds on the validation rows of a table, for their logits.
+
+    Returns the configuration, and the block `selection` of metrics.json.
+    """
+    task = config.task
+    targets = tables.targets(validation, task)
+    lesions = partition.canonical(validation["lesion_id"]).to_numpy(str)
+    chosen = calibration.choose(logits, targets, lesions, task)
+    bias = {} if chosen.bias is None else dict(zip(task.classes, chosen.bias.tolist(), strict=True))
+    config = dataclasses.replace(config, temperature=chosen.temperature, bias=bias)
+    score = prediction.malignancy(prediction.calibrated(logits, config), task)
+    thresholds = calibration.choose_thresholds(score, is_malignant(validation, task))
+    selection = {
+        "split": "validation",
+        "temperature": chosen.temperature,
+        **({"bias": bias} if bias else {}),
+        "cross_validation": chosen.scores,
+        "ece_before_temperature": metrics.expected_calibration_error(
+            prediction.softmax(logits), targets
+        ),
+    }
+    return dataclasses.replace(config, thresholds=thresholds), selection
+
+
 def chosen(config: ModelConfig, validation: pd.DataFrame, logits: Floats32) -> ModelConfig:
     """Choose prediction sets and zones on the validation rows of a table, for their logits."""
-    probabilities = prediction.softmax(logits, config.temperature)
+    probabilities = prediction.calibrated(logits, config)
     lesions = partition.canonical(validation["lesion_id"]).to_numpy(str)
     targets = tables.targets(validation, config.task)
     cut = calibration.choose_highly_suspicious(
@@ -116,7 +144,7 @@ def is_malignant(table: pd.DataFrame, task: Task) -> NDArray[np.bool_]:
 
 
 def write(
-    folder: ModelFolder, config: ModelConfig, contents: dict[str, bytes], made: OnnxEngine | None
+    folder: ModelFolder, config: ModelConfig, contents: dict[str, bytes], made: Made | None
 ) -> ModelFolder:
     """Write the results of `fit` and the graph; without a new graph, an old one is removed."""
     if made is None:

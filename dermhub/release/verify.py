@@ -21,8 +21,11 @@ from dermhub.cards import comparison
 from dermhub.data import partition, tables
 from dermhub.errors import DataError, LeakError, ModelError, some
 from dermhub.evaluation import calibration, class_maps, external, metrics, predictions, summary
+from dermhub.evaluation.cases.figures import case_figures
+from dermhub.evaluation.cases.table import read as read_cases
 from dermhub.layout import CONFIG, METRICS, WEIGHTS
 from dermhub.models import conformal, export, prediction
+from dermhub.models.beside.case_index import CaseIndex
 from dermhub.models.classifier import Classifier
 from dermhub.models.config import ModelConfig
 from dermhub.models.engines import select
@@ -52,7 +55,7 @@ NOT_RECOMPUTED = {
 }
 """Part of metrics.json that needs images, time or the run -> its description."""
 
-CHOSEN = {"temperature": 0.002, "thresholds": 2e-5, "least": 2e-5, "ece": 0.005}
+CHOSEN = {"temperature": 0.002, "bias": 0.005, "thresholds": 2e-5, "least": 2e-5, "ece": 0.005}
 """Choice on validation -> largest difference that the logits of another engine make to it.
 
 An ECE jumps where a probability crosses the border of a bin.
@@ -91,6 +94,7 @@ def verify(path: Path) -> Report:
         for triple in _leaves(content.get(block), due, block)
     ]
     choices = list(_choices(validation, config))
+    shares = list(_shares(content, config))
     selection = list(_selection(content.get("selection"), validation, config))
 
     differences = [
@@ -105,6 +109,11 @@ def verify(path: Path) -> Report:
         if abs(stated - due) > tolerance
     ]
     differences += [
+        f"{CONFIG} has {place} {stated!r}, the counts of {METRICS} give {due!r}"
+        for place, stated, due in shares
+        if not same(stated, due)
+    ]
+    differences += [
         f"{METRICS} has selection.{key} {stated!r}, expected {due!r}"
         for key, stated, due, agrees in selection
         if not agrees
@@ -113,7 +122,8 @@ def verify(path: Path) -> Report:
         # Only then: the card of wrong figures is wrong in the same places.
         sentence = comparison.difference(comparison.read_card(path), config, content)
         differences += [sentence] if sentence else []
-    return Report(path, len(figures) + len(choices) + len(selection), tuple(differences))
+    compared = len(figures) + len(choices) + len(shares) + len(selection)
+    return Report(path, compared, tuple(differences))
 
 
 def check_logits(folder: Path, images: Path, workers: int = 0) -> tuple[int, list[str]]:
@@ -126,12 +136,12 @@ def check_logits(folder: Path, images: Path, workers: int = 0) -> tuple[int, lis
     """
     classifier = Classifier(folder)
     task = classifier.config.task
-    temperature = classifier.config.temperature
+    config = classifier.config
     table = predictions.read_predictions(folder / layout.PREDICTIONS, task)
     table = tables.attach_paths(table, images)
     logits = inference.logits(classifier, list(table["path"]), workers)
-    due = prediction.softmax(logits, temperature)
-    stated = prediction.softmax(predictions.logits_of(table, task), temperature)
+    due = prediction.calibrated(logits, config)
+    stated = prediction.calibrated(predictions.logits_of(table, task), config)
     apart = np.abs(due - stated).max(axis=1)
     # Negated, so that a difference that is no number counts, too.
     far = np.flatnonzero(~(apart <= PROBABILITY_TOLERANCE))
@@ -183,6 +193,19 @@ def read_table(folder: ModelFolder) -> pd.DataFrame:
     return table
 
 
+def calibrated_alike(stated: ModelConfig, due: ModelConfig) -> bool:
+    """Tell if two calibrations differ by no more than the logits of another engine make."""
+    if stated.bias.keys() != due.bias.keys() or stated.thresholds.keys() != due.thresholds.keys():
+        return False
+    pairs = [(stated.temperature, due.temperature, CHOSEN["temperature"])]
+    pairs += [(stated.bias[name], due.bias[name], CHOSEN["bias"]) for name in stated.bias]
+    pairs += [
+        (stated.thresholds[name].value, due.thresholds[name].value, CHOSEN["thresholds"])
+        for name in stated.thresholds
+    ]
+    return all(abs(left - right) <= tolerance for left, right, tolerance in pairs)
+
+
 def same(stated: Any, due: Any) -> bool:
     """Tell if two values are one figure: equal, or numbers that differ by rounding alone."""
     numbers = all(type(value) in (int, float) for value in (stated, due))
@@ -211,6 +234,7 @@ def _blocks(folder: ModelFolder, table: pd.DataFrame) -> dict[str, Any]:
         **summary.recompute(table, config),
         "external": _external(folder.path, config),
         "maps": _maps(folder.path, table, config),
+        "cases": _cases(folder, table),
         "data": summary.describe(table, config.task, partition.SPLITS[1:]),
     }
 
@@ -230,6 +254,19 @@ def _maps(folder: Path, table: pd.DataFrame, config: ModelConfig) -> dict[str, A
         return None
     test = table[table["split"] == "test"]
     return class_maps.map_figures(class_maps.read_maps(path, test), test, config)
+
+
+def _cases(folder: ModelFolder, table: pd.DataFrame) -> dict[str, Any] | None:
+    """Compute the block `cases` but for its latency; None where the folder has no index."""
+    path = folder.path / layout.NEIGHBOURS
+    if layout.CASES not in folder.config.files or not path.is_file():
+        return None
+    index = CaseIndex.from_bytes(folder.read(layout.CASES), str(folder.path / layout.CASES))
+    other = folder.path / layout.EXTERNAL
+    rows = external.read_external(other, folder.config.task) if other.is_file() else None
+    sizes = [(folder.path / name).stat().st_size for name in (layout.CASES, layout.THUMBNAILS)]
+    figures = case_figures(index, read_cases(path, index), table, rows, folder.config)
+    return {"megabytes": round(sum(sizes) / 1e6, 1), **figures}
 
 
 def _leaves(stated: Any, due: Any, place: str) -> Iterator[tuple[str, Any, Any]]:
@@ -254,10 +291,15 @@ def _choices(
     """Yield (place, stated, due, tolerance) for every choice on validation in config.json."""
     logits = predictions.logits_of(validation, config.task)
     true = prediction.class_indices(validation["dx"], config.task)
-    temperature = calibration.fit_temperature(logits, true)
+    if config.bias:
+        temperature, bias = calibration.fit_bias(logits, true)
+        for name, due in zip(config.task.classes, bias, strict=True):
+            yield f"bias.{name}", config.bias[name], float(due), CHOSEN["bias"]
+    else:
+        temperature = calibration.fit_temperature(logits, true)
     yield "temperature", config.temperature, temperature, CHOSEN["temperature"]
 
-    probabilities = prediction.softmax(logits, config.temperature)
+    probabilities = prediction.calibrated(logits, config)
     score = prediction.malignancy(probabilities, config.task)
     malignant = np.isin(true, config.task.positive_indices)
     thresholds = calibration.choose_thresholds(score, malignant)
@@ -279,6 +321,15 @@ def _choices(
             yield f"conformal.least.{name}", stated.least[name], least, CHOSEN["least"]
 
 
+def _shares(content: dict[str, Any], config: ModelConfig) -> Iterator[tuple[str, Any, Any]]:
+    """Yield (place, stated, due) for each share of the prior in config.json."""
+    if not config.prior:
+        return
+    due = summary.training_shares(content, config) or {}
+    for name, share in config.prior.items():
+        yield f"prior.{name}", share, due.get(name)
+
+
 def _selection(
     stated: Any, validation: pd.DataFrame, config: ModelConfig
 ) -> Iterator[tuple[str, Any, Any, bool]]:
@@ -290,11 +341,33 @@ def _selection(
     temperature = stated.get("temperature")
     yield "temperature", temperature, config.temperature, same(temperature, config.temperature)
 
-    ece = stated.get("ece_before_temperature")
+    logits = predictions.logits_of(validation, config.task)
     true = prediction.class_indices(validation["dx"], config.task)
-    uncalibrated = prediction.softmax(predictions.logits_of(validation, config.task))
+    if config.bias or "bias" in stated or "cross_validation" in stated:
+        bias = stated.get("bias", {})
+        yield "bias", bias, config.bias, bias == config.bias
+        scores = stated.get("cross_validation")
+        lesions = partition.canonical(validation["lesion_id"]).to_numpy(str)
+        due_scores = calibration.cross_validate(logits, true, lesions, config.task)
+        near = _near(scores, due_scores)
+        yield "cross_validation", scores, due_scores, near
+        if near:
+            helps = calibration.helps(scores)
+            yield "bias", bool(bias), helps, bool(bias) == helps
+
+    ece = stated.get("ece_before_temperature")
+    uncalibrated = prediction.softmax(logits)
     due = metrics.expected_calibration_error(uncalibrated, true)
     yield "ece_before_temperature", ece, due, type(ece) is float and abs(ece - due) <= CHOSEN["ece"]
+
+
+def _near(scores: Any, due: dict[str, dict[str, float]]) -> bool:
+    """Tell if stated scores of cross-validation are those that another engine's logits give."""
+    leaves = list(_leaves(scores, due, ""))
+    return all(
+        type(stated) is float and type(value) is float and abs(stated - value) <= CHOSEN["ece"]
+        for _, stated, value in leaves
+    )
 
 
 def _file_differences(folder: ModelFolder, content: dict[str, Any]) -> Iterator[str]:

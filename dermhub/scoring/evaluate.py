@@ -18,7 +18,9 @@ from dermhub.data.sources import labels as source_labels
 from dermhub.errors import DataError, some
 from dermhub.evaluation import summary
 from dermhub.images.photo import Photo
+from dermhub.models import prediction
 from dermhub.models.classifier import Classifier
+from dermhub.models.config import ModelConfig
 from dermhub.tasks import Task
 
 
@@ -116,7 +118,16 @@ def evaluate(classifier: Classifier, labelled: Labelled, workers: int = 0) -> di
         "images_of_training_lesions": of_training,
         "copies_of_images_learnt_from": copies if classifier.seen else no_hashes,
         **summary.summarize(logits, tables.targets(table, config.task), config),
+        **_rules(table, logits, config),
     }
+
+
+def _rules(table: pd.DataFrame, logits: Floats32, config: ModelConfig) -> dict[str, Any]:
+    """Figures of both rules for the class as `rules`; {} for a model that states no prior."""
+    if not config.prior:
+        return {}
+    probabilities = prediction.calibrated(logits, config)
+    return {"rules": summary.rule_figures(table, probabilities, config)}
 
 
 def _answers(

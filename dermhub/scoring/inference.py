@@ -55,6 +55,16 @@ def logits(classifier: Classifier, paths: Sequence[str], workers: int = 0) -> Fl
     return np.concatenate(run(answer, classifier.config.input, paths, workers))
 
 
+def features(classifier: Classifier, paths: Sequence[str], workers: int = 0) -> Floats32:
+    """Return the features (N, K) of images, those of `Classifier.embed`; see `run`."""
+
+    def answer(batch: Floats32) -> Floats32:
+        means: Floats32 = classifier.engine.forward(batch)[1].mean(axis=(2, 3))
+        return means
+
+    return np.concatenate(run(answer, classifier.config.input, paths, workers))
+
+
 def outputs(classifier: Classifier, paths: Sequence[str], workers: int = 0) -> Outputs:
     """Return the outputs for images in the order of `paths`; see `run`."""
     return _outputs(classifier, paths, batches.as_predicted(classifier.config.input), workers)

@@ -26,7 +26,7 @@ FORMAT = "dermhub scores 1"
 ERROR = "error"
 """Last column: the reason why a file could not be scored, in one sentence, or nothing."""
 
-TEXT = ("image", "label", "zone", "conformal", "concerns", "abstention", ERROR)
+TEXT = ("image", "label", "balanced_label", "zone", "conformal", "concerns", "abstention", ERROR)
 """Columns of text; the others hold numbers, and `malignant` true or false."""
 
 GROUP = 4096

@@ -8,15 +8,15 @@ from __future__ import annotations
 import dataclasses
 import os
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 from dermhub.data.sources import formats
-from dermhub.errors import ConfigError, some, suggest
+from dermhub.errors import ConfigError, suggest
 from dermhub.layout import LARGEST_SIDE
 from dermhub.models.catalog import RUN_MODEL
 from dermhub.tasks import TASKS
 
-GROUPS = ("data", "model", "transfer", "optimiser", "augmentation", "run")
+GROUPS = ("data", "model", "optimiser", "augmentation", "transfer", "run")
 """Groups of options, in the order of `train.py --help`."""
 
 RUN_CONFIG = "train_config.json"
@@ -33,6 +33,24 @@ IMAGE_HASHES = "images.csv"
 
 DESCRIPTION, OVERVIEW, CURVES = "data.json", "data.png", "curves.png"
 """Files with figures and a picture of the data, and with the losses as curves."""
+
+RETIRED: dict[str, tuple[Any, ...]] = {
+    "sharper": ("",),
+    "stop_after": (0,),
+    "crop_mode": ("center",),
+    "warmup": (1.0,),
+    "drop_path": (0.0,),
+    "freeze": (0,),
+    "cutmix": (0.0,),
+    "randaugment": (0,),
+    "adjust": (0.0,),
+    "distillation": (0.7,),
+    "soup": ("",),
+    "weights": ("fp32", "fp16"),
+    "bf16": ("auto",),
+    "device": ("auto",),
+}
+"""Option of an earlier dermhub -> the values with which its runs can be resumed."""
 
 RUN_FILES = (IMAGE_HASHES, HISTORY, STATE, DESCRIPTION, OVERVIEW, CURVES, RUN_MODEL)
 """Names in a run's folder, but for its configuration: a run writes over them."""
@@ -104,144 +122,11 @@ class TrainConfig:
     )
     columns: str = _option("data", "", formats.OPTION)
     extra: str = _option(
-        "data", "", "folder of more training images (a CSV with image_id and dx); none is tested on"
-    )
-    sharper: str = _option(
-        "data", "", "folder of sharper copies of training images, under the same names"
-    )
-    model: str = _option("model", "mobilenetv2_100", "name of any timm CNN")
-    init: str = _option(
-        "transfer",
-        "pretrained",
-        "pretrained (weights from the hub), scratch, a .safetensors file (all but its classifier), "
-        "or a model that was trained on the same data, with the same --extra or none (folder, id "
-        "or org/name; with its classifier if it has the same task)",
-    )
-    name: str = _option("run", "", "id of the model in its card; empty: the task")
-    out: str = _option("run", "", "folder of the run; empty: runs/<task>-<model>-<seed>")
-    epochs: int = _option("optimiser", 20, "passes over the training split", above=0)
-    stop_after: int = _option(
-        "optimiser",
-        0,
-        "end the run for good after so many epochs of the schedule of --epochs; 0: after all of "
-        "them",
-        at_least=0,
-    )
-    batch_size: int = _option(
-        "optimiser",
-        64,
-        "images per step",
-        above=0,
-        at_least=2,
-        reason=": batch normalisation needs several images",
-    )
-    size: int = _option(
-        "model",
-        192,
-        "height and width of the model's input in pixels, at validation and in use",
-        above=0,
-        at_most=LARGEST_SIDE,
-    )
-    train_size: int = _option(
-        "augmentation",
-        160,
-        "height and width of a training crop in pixels (smaller: Touvron 2019, FixRes)",
-        above=0,
-    )
-    crop_mode: Literal["center", "squash"] = _option(
-        "model", "center", "centre square, or whole frame stretched to a square"
-    )
-    lr: float = _option("optimiser", 1e-3, "peak learning rate of AdamW", above=0)
-    backbone_lr: float = _option(
-        "optimiser", 0.5, "learning rate of the backbone as a share of --lr", at_least=0
-    )
-    weight_decay: float = _option(
-        "optimiser", 0.02, "decoupled weight decay of the weight matrices", at_least=0
-    )
-    warmup: float = _option(
-        "optimiser", 1.0, "epochs of linear warm-up before the cosine decay", at_least=0
-    )
-    label_smoothing: float = _option(
-        "optimiser",
-        0.05,
-        "mass moved from the true class to all classes",
-        at_least=0,
-        below=1,
-        expected="0 <= value < 1",
-    )
-    dropout: float = _option(
-        "model",
-        0.2,
-        "dropout before the last layer",
-        at_least=0,
-        below=1,
-        expected="0 <= value < 1",
-    )
-    drop_path: float = _option(
-        "model",
-        0.0,
-        "stochastic depth, for backbones that have it",
-        at_least=0,
-        below=1,
-        expected="0 <= value < 1",
-    )
-    freeze: int = _option(
-        "transfer",
-        0,
-        "stages at the backbone's start that keep their weights (1: the stem): faster epochs",
-        at_least=0,
-    )
-    mixup: float = _option(
-        "augmentation",
-        0.0,
-        "blend images in pairs, by shares from Beta(mixup, mixup); 0: off",
-        at_least=0,
-    )
-    cutmix: float = _option(
-        "augmentation",
-        0.0,
-        "paste in a rectangle of another image, by shares from Beta(cutmix, cutmix); with --mixup: "
-        "half of the batches",
-        at_least=0,
-    )
-    randaugment: int = _option(
-        "augmentation",
-        0,
-        "magnitude of RandAugment's two further changes of an image, up to 30; 0: off",
-        at_least=0,
-        at_most=30,
-        reason=", its strongest changes",
-    )
-    adjust: float = _option(
-        "optimiser",
-        0.0,
-        "strength with which the loss adds the classes' prior, as --sampling draws them, to the "
-        "logits, so that these learn to do without it; 0: off",
-        at_least=0,
-        at_most=4,
-        reason=": with 1, the prior is all made up for",
-    )
-    teacher: str = _option(
-        "transfer",
+        "data",
         "",
-        "model (folder, id or org/name) that teaches its answers, or several with commas between "
-        "them, whose mean answers are taught; a lesion model also teaches binary. On the same "
-        "data, with the same --extra or none",
-    )
-    distillation: float = _option(
-        "transfer",
-        0.7,
-        "weight of the teacher's answers against the labels, with --teacher",
-        at_least=0,
-        at_most=1,
-        expected="a share from 0 to 1",
-    )
-    soup: str = _option(
-        "transfer",
-        "",
-        "model of the same architecture and task that began from the same weights, or several with "
-        "commas between them: what is kept is the mean of the run's weights and theirs. On the "
-        "same data, with the same --extra or none",
+        "folder of more training images (a CSV with image_id and dx), or several with commas "
+        "between them; none is tested on. Of each class, all sources (folders, and values of a "
+        "column collection) are drawn in the same proportions",
     )
     sampling: float = _option(
         "data",
@@ -251,31 +136,92 @@ class TrainConfig:
         at_most=4,
         reason=": beyond, one class is all there is",
     )
-    min_scale: float = _option(
-        "augmentation",
-        0.35,
-        "smallest random crop, as a share of the central square's area",
+    model: str = _option("model", "mobilenetv2_100", "name of any timm CNN")
+    size: int = _option(
+        "model",
+        224,
+        "height and width of the model's input in pixels, at validation and in use",
         above=0,
-        at_most=1,
+        at_most=LARGEST_SIDE,
+    )
+    dropout: float = _option(
+        "model",
+        0.2,
+        "dropout before the last layer",
+        at_least=0,
+        below=1,
+        expected="0 <= value < 1",
+    )
+    epochs: int = _option("optimiser", 40, "passes over the training split", above=0)
+    batch_size: int = _option(
+        "optimiser",
+        64,
+        "images per step",
+        above=0,
+        at_least=2,
+        reason=": batch normalisation needs several images",
+    )
+    lr: float = _option("optimiser", 1e-3, "peak learning rate of AdamW", above=0)
+    backbone_lr: float = _option(
+        "optimiser", 0.5, "learning rate of the backbone as a share of --lr", at_least=0
+    )
+    weight_decay: float = _option(
+        "optimiser", 0.03, "decoupled weight decay of the weight matrices", at_least=0
+    )
+    label_smoothing: float = _option(
+        "optimiser",
+        0.05,
+        "mass moved from the true class to all classes",
+        at_least=0,
+        below=1,
+        expected="0 <= value < 1",
     )
     ema: float = _option(
         "optimiser",
-        0.995,
+        0.997,
         "decay per step of the averaged weights that are evaluated and kept",
         at_least=0,
         below=1,
         expected="0 <= value < 1",
     )
-    weights: Literal["fp32", "fp16"] = _option(
-        "model", "fp32", "precision in which weight matrices are saved (fp16: half the size)"
+    train_size: int = _option(
+        "augmentation",
+        192,
+        "height and width of a training crop in pixels (smaller: Touvron 2019, FixRes)",
+        above=0,
     )
-    bf16: Literal["auto", "on", "off"] = _option(
-        "run", "auto", "bfloat16 autocast; auto: where the processor has it"
+    min_scale: float = _option(
+        "augmentation",
+        0.25,
+        "smallest random crop, as a share of the central square's area",
+        above=0,
+        at_most=1,
     )
+    mixup: float = _option(
+        "augmentation",
+        0.2,
+        "blend images in pairs, by shares from Beta(mixup, mixup); 0: off",
+        at_least=0,
+    )
+    init: str = _option(
+        "transfer",
+        "pretrained",
+        "pretrained (weights from the hub), scratch, a .safetensors file (all but its classifier), "
+        "or a model (folder, id or org/name) that saw no lesion which is held out here; with its "
+        "classifier if it has the same task",
+    )
+    teacher: str = _option(
+        "transfer",
+        "",
+        "model (folder, id or org/name) that teaches its answers, or several with commas between "
+        "them, whose mean answers are taught; a lesion model also teaches binary. On the same "
+        "data, with the same --extra or none",
+    )
+    name: str = _option("run", "", "id of the model in its card; empty: the task")
+    out: str = _option("run", "", "folder of the run; empty: runs/<task>-<model>-<seed>")
     workers: int = _option(
         "run", min(4, os.cpu_count() or 1), "processes that decode and augment", at_least=0
     )
-    device: str = _option("run", "auto", "cpu, cuda, cuda:1 ...; auto: cuda where there is one")
     seed: int = _option(
         "run", 0, "seed of initialisation, order and augmentation", at_least=0, below=2**32
     )
@@ -297,45 +243,35 @@ class TrainConfig:
             raise ConfigError(
                 "--init is empty, expected pretrained, scratch, a .safetensors file or a model."
             )
-        self._check_schedule()
 
     def _check_types(self) -> None:
         for name, hint in get_type_hints(type(self)).items():
             value = getattr(self, name)
-            choices = get_args(hint)
-            if choices and value not in choices:
-                raise ConfigError(f"{flag(name)} is {value!r}, expected {some(choices)}.")
-            if not choices and type(value) is not hint and (hint, type(value)) != (float, int):
+            if type(value) is not hint and (hint, type(value)) != (float, int):
                 raise ConfigError(
                     f"{flag(name)} is {value!r}, expected a value of type {hint.__name__}."
                 )
 
-    def _check_schedule(self) -> None:
-        """Check options whose bounds are other options."""
-        if self.warmup > self.epochs:
-            raise ConfigError(
-                f"--warmup is {self.warmup} epochs, expected at most the {self.epochs} of --epochs."
-            )
-        if self.stop_after > self.epochs:
-            raise ConfigError(
-                f"--stop-after is {self.stop_after}, expected at most the {self.epochs} of "
-                "--epochs."
-            )
-        if 0 < self.stop_after < self.warmup:
-            raise ConfigError(
-                f"--stop-after is {self.stop_after}, expected at least the {self.warmup:g} epochs "
-                "of --warmup."
-            )
-
     @classmethod
     def from_json(cls, content: Any) -> TrainConfig:
-        """Read a run's options from JSON; an unknown key is refused by name."""
+        """Read a run's options from JSON; an unknown key is refused by name.
+
+        An option that an earlier dermhub had is left out if its value is what every run does now.
+        """
         if not isinstance(content, dict):
             raise ConfigError(
                 f"Expected the training options as a JSON object, got {type(content).__name__}."
             )
         names = {option.name for option in dataclasses.fields(cls)}
-        for key in content:
-            if key not in names:
+        values = {}
+        for key, value in content.items():
+            if key in names:
+                values[key] = value
+            elif key not in RETIRED:
                 raise ConfigError(f"Unknown training option {key!r}.{suggest(key, names)}")
-        return cls(**content)
+            elif value not in RETIRED[key]:
+                raise ConfigError(
+                    f"The run was begun with {flag(key)} {value}, an option that this dermhub no "
+                    "longer has: finish the run with the version that began it."
+                )
+        return cls(**values)

@@ -116,22 +116,13 @@ def process_group() -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def device(name: str) -> str:
-    """The device of this process for a `--device` option.
-
-    Raises ConfigError for one GPU that all processes would share.
-    """
+def device() -> torch.device:
+    """The device of this process: a GPU of its own where there are some, else the CPU."""
     import torch
 
-    if world() == 1:
-        return name
-    if name.startswith("cuda:"):
-        raise ConfigError(
-            f"--device {name} is one GPU for {world()} processes: leave it out, each takes its own."
-        )
-    if name == "cuda" or (name == "auto" and torch.cuda.is_available()):
-        return f"cuda:{os.environ.get('LOCAL_RANK', rank())}"
-    return name
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) if launched() else 0)
 
 
 def rows(step: int, steps: int) -> range:

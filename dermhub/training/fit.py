@@ -10,7 +10,6 @@ import copy
 import math
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,11 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from dermhub import files
-from dermhub.data import additions, batches, datasets, handover, tables
+from dermhub.data import batches, datasets, draws, handover, tables
 from dermhub.data.datasets import one_sentence
 from dermhub.data.decoded import decoded_images
-from dermhub.errors import ConfigError, DataError
-from dermhub.evaluation import calibration, metrics
+from dermhub.errors import ConfigError, DataError, program
+from dermhub.evaluation import metrics
 from dermhub.images.decode import to_rgb
 from dermhub.images.view import InputSpec
 from dermhub.models import backbone, prediction
@@ -35,25 +34,12 @@ from dermhub.tasks import TASKS
 from dermhub.training import cpu, distributed, losses, state
 from dermhub.training.config import HISTORY, STATE, TrainConfig
 
-
-def pick_device(name: str) -> torch.device:
-    """The device for a `--device` option; raises ConfigError for one that isn't there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, ImportError) as error:
-        raise ConfigError(
-            f"--device {name} can't be used here: expected auto, cpu, cuda or cuda:N."
-        ) from error
-    return device
+WARMUP = 1.0
+"""Epochs of linear warm-up before the cosine decay."""
 
 
-def pick_bf16(option: str, device: torch.device) -> bool:
-    """Tell if a step is run in bfloat16; `auto`: on CUDA, and on CPUs with bf16 arithmetic."""
-    if option != "auto":
-        return option == "on"
+def pick_bf16(device: torch.device) -> bool:
+    """Tell if a step is run in bfloat16: on CUDA, and on CPUs with bf16 arithmetic."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     return device.type == "cpu" and "avx512_bf16" in _cpu_flags()
@@ -132,7 +118,6 @@ class Fit:
         spec: InputSpec,
         out: Path,
         teacher: nn.Module | None = None,
-        soup: Sequence[nn.Module] = (),
     ) -> None:
         self.config = config
         self.spec = spec
@@ -141,46 +126,26 @@ class Fit:
         self.table = table
         self.train = table[table["split"] == "train"]
         self.held_out = table[table["split"] == "validation"]
-        self.soup = soup
-        self.device = pick_device(distributed.device(config.device))
+        self.device = distributed.device()
+        self.bf16 = pick_bf16(self.device)
         self.model = model.to(self.device).to(memory_format=backbone.memory_format(config.model))
         self.parallel = self.model
         self.average = copy.deepcopy(self.model).eval()
         self.teacher = None if teacher is None else teacher.to(self.device).eval()
-        self.frozen = backbone.freeze(self.model, config.freeze)
         self.optimizer = make_optimizer(self.model, config)
-        self.targets = tables.targets(self.train, self.task)
-        _, diagnoses = np.unique(self.train["dx"].to_numpy(str), return_inverse=True)
-        self.diagnoses = diagnoses.astype(np.int64)
-        self.prior = self._drawn_prior().to(self.device)
-        self.copies = None
-        if additions.SHARPER in self.train:
-            self.copies = (
-                list(self.train[additions.SHARPER]),
-                additions.substitution_probability(self.train),
-            )
-        sharper = self.copies[0] if self.copies else []
-        paths = [path for path in (*self.train["path"], *sharper) if path]
-        self.decoded = decoded_images(paths, distributed.world())
+        self.targets = tables.training_targets(self.train, self.task)
+        self.possible = losses.memberships(self.task).to(self.device)
+        self.groups = draws.diagnosis_groups(self.train)
+        self.sources = draws.source_numbers(self.train)
+        self.decoded = decoded_images(list(self.train["path"]), distributed.world())
         self.rows = min(config.batch_size, len(self.train))
         self.steps = len(self.train) // self.rows
         distributed.check_rows(self.rows)
         # A float32 is four bytes.
         batch_bytes = self.rows // distributed.world() * 3 * config.train_size**2 * 4
         self.handover = handover.choose(batch_bytes, config.workers)
-        self.last = config.stop_after or config.epochs
         self.history: list[dict[str, Any]] = []
         self.done = 0
-
-    def _drawn_prior(self) -> torch.Tensor:
-        """(C,) float32 prior of the classes as they are drawn, which the loss adds to the logits.
-
-        Menon et al. 2021, section 4.2.
-        """
-        first_epoch = (self.config.seed, 0)
-        order = datasets.epoch_order(self.diagnoses, self.config.sampling, first_epoch)
-        offset = calibration.prior_offset(self.targets[order], len(self.task.classes))
-        return torch.tensor(offset).float()
 
     def resume(self) -> None:
         """Go back to the last complete epoch, if there is one.
@@ -221,8 +186,8 @@ class Fit:
         """
         self.parallel = distributed.parallel(self.model)
         if self.handover.note and distributed.is_main():
-            tqdm.write(f"train.py: {self.handover.note}", sys.stderr)
-        for epoch in range(self.done, self.last):
+            tqdm.write(f"{program('train.py')}: {self.handover.note}", sys.stderr)
+        for epoch in range(self.done, self.config.epochs):
             row = {"epoch": epoch + 1, **self.train_epoch(epoch)}
             if distributed.is_main():
                 self.save(row | self.validate())
@@ -242,13 +207,11 @@ class Fit:
         # The rank stands above all seeds and epochs: each process drops other features.
         torch.manual_seed(self.config.seed * 100_003 + epoch + (distributed.rank() << 52))
         self.model.train()
-        for layer in self.frozen:
-            layer.eval()
         total = torch.zeros((), device=self.device)
         start = time.perf_counter()
         bar = tqdm(
             one_sentence(self._loader(epoch)),
-            f"epoch {epoch + 1}/{self.last}",
+            f"epoch {epoch + 1}/{self.config.epochs}",
             self.steps,
             unit="batch",
             mininterval=0.5,
@@ -275,13 +238,12 @@ class Fit:
         images = datasets.TrainingImages(
             list(self.train["path"]),
             self.targets,
-            datasets.epoch_order(self.diagnoses, config.sampling, key),
+            draws.epoch_order(self.groups, config.sampling, key, self.sources),
             self.spec,
             config.train_size,
             config.min_scale,
             key,
-            self.copies,
-            config.randaugment,
+            bool(self.sources.any()),
             to_rgb if self.decoded is None else self.decoded.open,
         )
         return DataLoader(
@@ -298,40 +260,35 @@ class Fit:
         """One optimizer step on a batch; returns its loss."""
         config = self.config
         all_steps = self.steps * config.epochs
-        warmup = round(self.steps * config.warmup)
+        warmup = round(self.steps * WARMUP)
         rate = config.lr * learning_rate(step, all_steps, warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
         views = views.to(self.device, memory_format=backbone.memory_format(config.model))
         rng = np.random.default_rng([config.seed, step, 0x313])
-        views, partners, share = losses.mix(views, config.mixup, config.cutmix, rng)
+        views, partners, share = losses.mix(views, config.mixup, rng)
         with cpu.training_context(self.device), self._autocast():
             logits = self.parallel(views).float()
-        adjusted = logits + config.adjust * self.prior
-        loss = losses.label_loss(
-            adjusted, labels.to(self.device), partners, share, config.label_smoothing
-        )
+        possible = self.possible[labels.to(self.device)]
+        loss = losses.label_loss(logits, possible, partners, share, config.label_smoothing)
         if self.teacher is not None:
             # The teacher sees the very same view: a patient teacher (Beyer et al. 2022, section 3).
             with torch.inference_mode(), self._autocast():
                 answers = self.teacher(views).float()
             distillation = losses.distillation_loss(logits, answers.clone())
-            loss = torch.lerp(loss, distillation, config.distillation)
+            loss = torch.lerp(loss, distillation, losses.DISTILLATION)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.optimizer.step()
         update_average(self.average, self.model, step, config.ema)
         if not torch.isfinite(loss):
-            raise ConfigError(
-                f"The loss became {loss.item()} at step {step}: lower --lr, or use --bf16 off."
-            )
+            raise ConfigError(f"The loss became {loss.item()} at step {step}: lower --lr.")
         return loss.detach()
 
     def _autocast(self) -> torch.autocast:
-        """Autocast to bfloat16, where that is asked for or pays."""
-        enabled = pick_bf16(self.config.bf16, self.device)
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+        """Autocast to bfloat16, where that pays."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def validate(self) -> dict[str, float | None]:
         """Figures of the averaged weights on the validation split.

@@ -41,7 +41,6 @@ def from_file(
     architecture: str,
     num_classes: int,
     dropout: float = 0.0,
-    drop_path: float = 0.0,
     whole: bool = False,
 ) -> nn.Module:
     """Build a model with the backbone's weights from a safetensors file; see `backbone.build`.
@@ -50,12 +49,12 @@ def from_file(
     name or left out. Raises ModelError for a file that is missing, no safetensors, or made for
     another architecture.
     """
-    skeleton = backbone.skeleton(architecture, num_classes, dropout, drop_path)
+    skeleton = backbone.skeleton(architecture, num_classes, dropout)
     stored = _read(path)
     wanted = skeleton.state_dict()
     fresh = set() if whole else backbone.classifier_names(skeleton)
     fitting, notes = fit_names(stored, set(wanted) - fresh, set(fresh), str(path))
-    model = backbone.build(architecture, num_classes, dropout, drop_path)
+    model = backbone.build(architecture, num_classes, dropout)
     counters = [name for name in wanted if name.endswith(COUNTER) and name not in fitting]
     if counters:
         notes.append(f"it lacks the counters {COUNTER} of its batch norms, which begin at 0")

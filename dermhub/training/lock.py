@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from dermhub.errors import ConfigError, some
+from dermhub.errors import ConfigError, program, some
 
 LOCK = ".lock"
 """Name of the locked file in a run's folder. It stays there: a lock belongs to the open file."""
@@ -71,8 +71,8 @@ def locked(out: Path) -> Iterator[None]:
                 "written and has space."
             ) from error
         print(
-            f"train.py: {out} can't be locked ({error.strerror}): make sure that no other process "
-            "trains there.",
+            f"{program('train.py')}: {out} can't be locked ({error.strerror}): make sure that no "
+            "other process trains there.",
             file=sys.stderr,
         )
     try:

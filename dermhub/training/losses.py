@@ -1,4 +1,4 @@
-"""Losses of a training step: smoothed labels, mixed images and a teacher's probabilities."""
+"""Losses of a training step: labels, blended images and a teacher's probabilities."""
 
 from __future__ import annotations
 
@@ -8,65 +8,66 @@ import numpy as np
 import torch
 from torch import nn
 
+from dermhub.tasks import Task
+
+DISTILLATION = 0.7
+"""Weight of a teacher's answers against the labels."""
+
 SOFTNESS = 2.0
 """Temperature of teacher and student in distillation (Hinton, Vinyals & Dean 2015, section 2)."""
 
 
-def mix(
-    views: torch.Tensor, mixup: float, cutmix: float, rng: np.random.Generator
-) -> tuple[torch.Tensor, torch.Tensor, float]:
-    """Mix each of N images (N, 3, H, W) with a partner.
+def memberships(task: Task) -> torch.Tensor:
+    """(T, C) bool: the classes that each target of `tables.training_targets` may be.
 
-    Either blended (mixup, Zhang et al. 2018, section 2), or with a rectangle of the partner
-    (CutMix, Yun et al. 2019, section 3.1). Returns the images, the partners' positions (N,) and the
-    share in [0, 1] of the images themselves, drawn from Beta(mixup, mixup) or Beta(cutmix, cutmix):
-    where neither is 0, half of the batches are blended. With both 0 the images stay as they are and
-    the share is 1.
+    One for a class; all benign or all malignant classes for a label that names no diagnosis.
     """
-    if mixup == cutmix == 0:
+    malignant = torch.zeros(len(task.classes), dtype=torch.bool)
+    malignant[list(task.positive_indices)] = True
+    alone = torch.eye(len(task.classes), dtype=torch.bool)
+    return torch.cat([alone, torch.stack([~malignant, malignant])])
+
+
+def mix(
+    views: torch.Tensor, mixup: float, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor, float]:
+    """Blend each of N images (N, 3, H, W) with a partner (mixup, Zhang et al. 2018, section 2).
+
+    Returns the images, the partners' positions (N,) and the share in [0, 1] of the images
+    themselves, drawn from Beta(mixup, mixup). With 0 the images stay as they are and the share is
+    1.
+    """
+    if mixup == 0:
         return views, torch.arange(len(views), device=views.device), 1.0
-    cut = cutmix > 0 and (mixup == 0 or rng.random() < 0.5)
-    share = float(rng.beta(cutmix, cutmix) if cut else rng.beta(mixup, mixup))
+    share = float(rng.beta(mixup, mixup))
     partners = torch.from_numpy(rng.permutation(len(views))).to(views.device)
     # The result keeps the memory layout of the images.
-    if not cut:
-        return torch.lerp(views[partners], views, share), partners, share
-    height, width = views.shape[2:]
-    top, bottom = _span(height, math.sqrt(1 - share), rng)
-    left, right = _span(width, math.sqrt(1 - share), rng)
-    pasted = views.clone()
-    pasted[:, :, top:bottom, left:right] = views[partners, :, top:bottom, left:right]
-    # At the rim the rectangle is smaller than what was drawn.
-    return pasted, partners, 1 - (bottom - top) * (right - left) / (height * width)
-
-
-def _span(length: int, part: float, rng: np.random.Generator) -> tuple[int, int]:
-    """A stretch of pixels, `part` of the length long, about a centre anywhere in the image.
-
-    It is cut off where it would leave the image.
-    """
-    centre = rng.uniform(0, length)
-    half = length * part / 2
-    return max(round(centre - half), 0), min(round(centre + half), length)
+    return torch.lerp(views[partners], views, share), partners, share
 
 
 def label_loss(
     logits: torch.Tensor,
-    labels: torch.Tensor,
+    possible: torch.Tensor,
     partners: torch.Tensor,
     share: float,
     smoothing: float,
 ) -> torch.Tensor:
-    """Mean cross-entropy of (N, C) logits against labels (N,) and those of the mixed-in partners.
+    """Mean cross-entropy of (N, C) logits against labels and those of the mixed-in partners.
 
-    `partners` (N,) and `share` are those of `mix`: the labels count by `share`, the partners' by
-    the rest.
+    `possible` (N, C) has the classes that each label may mean, rows of `memberships`: the loss of
+    several is that of the sum of their probabilities. `partners` (N,) and `share` are those of
+    `mix`: the labels count by `share`, the partners' by the rest. The share `smoothing` of the loss
+    is that of labels that are all classes alike.
     """
-    loss = nn.functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+    logs = logits.log_softmax(dim=1)
+
+    def loss_of(classes: torch.Tensor) -> torch.Tensor:
+        return -logs.masked_fill(~classes, -math.inf).logsumexp(dim=1).mean()
+
+    loss = loss_of(possible)
     if share < 1:
-        other = nn.functional.cross_entropy(logits, labels[partners], label_smoothing=smoothing)
-        loss = share * loss + (1 - share) * other
-    return loss
+        loss = share * loss + (1 - share) * loss_of(possible[partners])
+    return (1 - smoothing) * loss - smoothing * logs.mean()
 
 
 def distillation_loss(logits: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:

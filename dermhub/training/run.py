@@ -33,9 +33,9 @@ class Inputs:
     """The inputs of a run: its options, its images, and the models that it learns from.
 
     `config` names the version of a dataset of Kaggle, also where the newest was asked for. `folder`
-    holds the data, and `table` the images with those of `--extra` and `--sharper`. `tables` are the
-    hashes of the table without and with `--extra`: a model that was trained on either saw no lesion
-    that is held out here. `teachers` and `soup` are model folders.
+    holds the data, and `table` the images with those of `--extra`. `tables` are the hashes of the
+    table without and with `--extra`: a model that was trained on either saw no lesion that is held
+    out here. `teachers` are model folders.
     """
 
     config: TrainConfig
@@ -43,11 +43,10 @@ class Inputs:
     table: pd.DataFrame
     tables: frozenset[str]
     teachers: tuple[Path, ...]
-    soup: tuple[Path, ...]
 
 
 def read_inputs(config: TrainConfig) -> Inputs:
-    """Read the data, and locate the models of `--teacher` and `--soup`.
+    """Read the data, and locate the models of `--teacher`.
 
     Raises DataError, LeakError, ImageError, DownloadError, ModelError and ConfigError for inputs
     that can't be used.
@@ -71,8 +70,7 @@ def read_inputs(config: TrainConfig) -> Inputs:
         folder,
         table,
         frozenset(hashes),
-        teachers=_located(config.teacher, "teacher"),
-        soup=_located(config.soup, "soup"),
+        tuple(locate(name) for name in transfer.teacher_names(config.teacher)),
     )
 
 
@@ -89,21 +87,15 @@ def _locate_data(config: TrainConfig) -> tuple[TrainConfig, Path]:
 
 
 def _with_additions(table: pd.DataFrame, config: TrainConfig) -> pd.DataFrame:
-    if config.extra:
-        with distributed.one_voice():
-            table, left_out = additions.add_images(
-                table, Path(config.extra), TASKS[config.task], config.columns, note
-            )
-        count = len(additions.added_rows(table))
-        _say(f"{config.extra}: {count} more training images, {left_out} left out")
-    if config.sharper:
-        table, count, left_out = additions.add_sharper(table, Path(config.sharper))
-        _say(f"{config.sharper}: sharper copies of {count} training images, {left_out} left out")
+    if not config.extra:
+        return table
+    with distributed.one_voice():
+        table, left_out = additions.add_all(
+            table, additions.folders(config.extra), TASKS[config.task], config.columns, note
+        )
+    count = len(additions.added_rows(table))
+    _say(f"{config.extra}: {count} more training images, {left_out} left out")
     return table
-
-
-def _located(names: str, option: str) -> tuple[Path, ...]:
-    return tuple(locate(name) for name in transfer.model_names(names, option))
 
 
 def _say(line: str) -> None:
@@ -123,23 +115,22 @@ def build(inputs: Inputs, out: Path, resumed: bool) -> Fit:
     saved = resumed and (out / STATE).exists()
     model = _initial_model(inputs, "scratch" if saved else config.init)
     teacher = transfer.load_teachers(inputs.teachers, config, inputs.tables)
-    soup = transfer.load_soup(inputs.soup, config, inputs.tables)
-    spec = InputSpec(config.size, config.crop_mode)
-    return Fit(model, inputs.table, config, spec, out, teacher, soup)
+    return Fit(model, inputs.table, config, InputSpec(config.size), out, teacher)
 
 
 def _initial_model(inputs: Inputs, init: str) -> nn.Module:
     config = inputs.config
-    sizes = (config.model, len(TASKS[config.task].classes), config.dropout, config.drop_path)
+    sizes = (config.model, len(TASKS[config.task].classes), config.dropout)
     if init == "scratch":
         return backbone.build(*sizes)
     if init == "pretrained":
         return backbone.pretrained(*sizes)
+    held_out = inputs.table[inputs.table["split"] != "train"]
     path = Path(init)
     if path.is_file() or init.endswith(".safetensors"):
-        transfer.check_file(path, inputs.tables)
+        transfer.check_file(path, inputs.tables, held_out)
         return initial_weights.from_file(path, *sizes)
-    return transfer.initialise(locate(init), config, inputs.tables)
+    return transfer.initialise(locate(init), config, inputs.tables, held_out)
 
 
 def begin(inputs: Inputs, out: Path, revision: str) -> None:
@@ -173,7 +164,7 @@ def resume(inputs: Inputs, out: Path, fit: Fit) -> None:
     begun = files.read_json(out / RUN_CONFIG)
     if any(begun.get(name) != value for name, value in _fingerprints(inputs).items()):
         config = inputs.config
-        places = (str(inputs.folder), config.extra, config.sharper, config.teacher, config.soup)
+        places = (str(inputs.folder), config.extra, config.teacher)
         raise ConfigError(
             f"The data in {' or '.join(filter(None, places))} changed since {out} was begun: start "
             "a new run with --out."
@@ -186,27 +177,21 @@ def resume(inputs: Inputs, out: Path, fit: Fit) -> None:
 
 
 def _fingerprints(inputs: Inputs) -> dict[str, Any]:
-    """Hashes of the table and of sharper copies, and the models learned from, as JSON values."""
+    """Hash of the table, and the models learned from, as JSON values."""
     content: dict[str, Any] = {"table_sha256": partition.fingerprint(inputs.table)}
-    if inputs.config.sharper:
-        content["sharper_sha256"] = additions.sharper_fingerprint(inputs.table)
     if inputs.teachers:
         content["teachers"] = transfer.describe_models(inputs.teachers)
-    if inputs.soup:
-        content["soup"] = transfer.describe_models(inputs.soup)
     return content
 
 
 def recipe(config: TrainConfig) -> dict[str, Any]:
     """The options that decide the result: without places of this machine and without processes."""
     options = dataclasses.asdict(config)
-    for name in ("init", "extra", "sharper"):
-        if options[name]:
-            options[name] = display_name(options[name])
-    for name in ("teacher", "soup"):
-        models = transfer.model_names(options[name], name)
-        options[name] = ",".join(display_name(model) for model in models)
-    for name in ("out", "workers", "device"):
+    options["init"] = display_name(config.init)
+    options["extra"] = _extra_names(config)
+    teachers = transfer.teacher_names(config.teacher)
+    options["teacher"] = ",".join(display_name(model) for model in teachers)
+    for name in ("out", "workers"):
         del options[name]
     if not config.data.startswith(kaggle.PREFIX):
         # A folder's place says nothing to others, and is theirs to choose; a dataset of Kaggle is
@@ -238,7 +223,7 @@ def provenance(
         },
         "code": {"dermhub": __version__, "revision": begun.get("revision", "unknown")},
         "options": recipe(config),
-        **{name: begun[name] for name in ("sharper_sha256", "teachers", "soup") if name in begun},
+        **({"teachers": begun["teachers"]} if "teachers" in begun else {}),
         "environment": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -278,7 +263,12 @@ def _extra_images(config: TrainConfig, table: pd.DataFrame) -> dict[str, Any]:
         return {}
     rows = additions.added_rows(table)
     counts = {str(dx): int(count) for dx, count in rows["dx"].value_counts().sort_index().items()}
-    return {"extra": {"source": Path(config.extra).name, "images": len(rows), "dx": counts}}
+    return {"extra": {"source": _extra_names(config), "images": len(rows), "dx": counts}}
+
+
+def _extra_names(config: TrainConfig) -> str:
+    """The names of the folders of `--extra`, with commas between them."""
+    return ",".join(folder.resolve().name for folder in additions.folders(config.extra))
 
 
 def by_partition(table: pd.DataFrame) -> bool:

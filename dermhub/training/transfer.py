@@ -1,26 +1,27 @@
-"""Learning from other models: their weights (`--init`, `--soup`) and answers (`--teacher`).
+"""Learning from other models: their weights (`--init`) and answers (`--teacher`).
 
-A model to learn from must have been trained on the same table of images, or it may have seen the
-lesions that are held out here: each is checked by the hash of its table.
+A model to learn from must not have seen the lesions that are held out here. One that was trained on
+the same table of images, by its hash, has not. One that was trained on others may lend its weights
+where none of the images that are held out is among those that it has seen.
 
-Averages of weights are those of Wortsman et al., "Model soups", ICML 2022, section 2, with equal
-shares; of two models, one of which was trained less: Wortsman et al., "Robust fine-tuning of
-zero-shot models", CVPR 2022, section 3. The loss of distillation is in `training.losses`.
+The loss of distillation is in `training.losses`.
 """
 
 from __future__ import annotations
 
-import copy
 import math
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+import pandas as pd
 import torch
 from torch import nn
 
 from dermhub import layout
-from dermhub.errors import ConfigError, LeakError, ModelError
+from dermhub.errors import ConfigError, LeakError, ModelError, some
+from dermhub.images import near_duplicates
+from dermhub.images.photo import Photo
 from dermhub.models import backbone, weights
 from dermhub.models.config import ModelConfig
 from dermhub.models.model_folder import ModelFolder
@@ -29,8 +30,8 @@ from dermhub.training import initial_weights
 from dermhub.training.config import TrainConfig
 
 
-def model_names(value: str, option: str) -> list[str]:
-    """The models that an option (`--teacher`, `--soup`) names, with commas between them.
+def teacher_names(value: str) -> list[str]:
+    """The models that `--teacher` names, with commas between them.
 
     An empty value names none. Raises ConfigError for a name that is empty or comes twice.
     """
@@ -40,7 +41,7 @@ def model_names(value: str, option: str) -> list[str]:
     names = [name.strip() for name in value.split(",")]
     if "" in names or len(set(names)) < len(names):
         raise ConfigError(
-            f"--{option} is {value!r}, expected models, each once, with commas between them."
+            f"--teacher is {value!r}, expected models, each once, with commas between them."
         )
     return names
 
@@ -58,15 +59,18 @@ def describe_models(folders: Sequence[Path]) -> list[dict[str, str]]:
     ]
 
 
-def initialise(folder: Path, config: TrainConfig, tables: Collection[str]) -> nn.Module:
+def initialise(
+    folder: Path, config: TrainConfig, tables: Collection[str], held_out: pd.DataFrame
+) -> nn.Module:
     """The model of `config` with the weights of the model in a folder, to train on.
 
-    Its classifier is taken, too, if it has the same task. Raises LeakError as `load_teachers` does,
-    and ModelError for a model of another architecture and for changed weights.
+    Its classifier is taken, too, if it has the same task; another size of the input is no matter.
+    Raises LeakError as `check_unseen` does, and ModelError for a model of another architecture and
+    for changed weights.
     """
     opened = ModelFolder(folder)
     saved = opened.config
-    check_table(folder, saved, "init", tables)
+    check_unseen(folder, opened, tables, held_out)
     opened.check_whole()
     opened.check(layout.WEIGHTS)
     task = TASKS[config.task]
@@ -75,36 +79,67 @@ def initialise(folder: Path, config: TrainConfig, tables: Collection[str]) -> nn
         config.model,
         len(task.classes),
         config.dropout,
-        config.drop_path,
         saved.task == task,
     )
 
 
-def check_file(path: Path, tables: Collection[str]) -> None:
-    """Raise LeakError for the weights of a dermhub model that was trained on no table of `tables`.
+def check_file(path: Path, tables: Collection[str], held_out: pd.DataFrame) -> None:
+    """Raise LeakError for the weights of a dermhub model as `check_unseen` does.
 
     Weights of other programs pass.
     """
     if path.name == layout.WEIGHTS and (path.parent / layout.CONFIG).is_file():
         try:
-            saved = ModelFolder(path.parent).config
+            folder = ModelFolder(path.parent)
         except ModelError:  # weights of timm, or of another program
             return
-        check_table(path, saved, "init", tables)
+        check_unseen(path, folder, tables, held_out)
 
 
-def check_table(place: Path, saved: ModelConfig, option: str, tables: Collection[str]) -> None:
-    """Raise LeakError for a model that was trained on no table of `tables`.
+def check_unseen(
+    place: Path, folder: ModelFolder, tables: Collection[str], held_out: pd.DataFrame
+) -> None:
+    """Raise LeakError for a model that may have seen the images that are held out.
 
-    `saved` is the model's configuration, `place` its folder or file, and `option` where it was
-    given.
+    It has not if it was trained on a table of `tables` (hashes), or if its list of images seen
+    holds no copy of an image of `held_out`: every split is by lesion, so that a model has seen all
+    images of a lesion in its data, or none. `place` is its folder or file.
     """
-    if saved.provenance.get("data", {}).get("table_sha256") not in tables:
+    if _table_hash(folder.config) in tables:
+        return
+    if layout.SEEN not in folder.config.files:
         raise LeakError(
-            f"--{option} {place} was trained on another table, and may have seen the lesions that "
+            f"--init {place} was trained on another table, and may have seen the lesions that this "
+            f"run is tested on: it has no {layout.SEEN}, which would tell. Give a model that was "
+            "trained on the same data, or measure it first."
+        )
+    where = str(folder.path / layout.SEEN)
+    seen = near_duplicates.SeenImages.from_bytes(folder.read(layout.SEEN), where)
+    copies = [
+        image_id
+        for image_id, path in zip(held_out["image_id"], held_out["path"], strict=True)
+        if seen.find(Photo.open(path).hashes) is not None
+    ]
+    if copies:
+        raise LeakError(
+            f"--init {place} has seen {len(copies)} image(s) that this run is validated or tested "
+            f"on ({some(copies)}): give a model that was trained on the same data, or on none of "
+            "these lesions."
+        )
+
+
+def check_table(place: Path, saved: ModelConfig, tables: Collection[str]) -> None:
+    """Raise LeakError for a teacher in a folder that was trained on no table of `tables`."""
+    if _table_hash(saved) not in tables:
+        raise LeakError(
+            f"--teacher {place} was trained on another table, and may have seen the lesions that "
             "this run is tested on: give a model that was trained on the same data (with the same "
             "--extra, or without any)."
         )
+
+
+def _table_hash(saved: ModelConfig) -> object:
+    return saved.provenance.get("data", {}).get("table_sha256")
 
 
 class Grouped(nn.Module):
@@ -168,48 +203,6 @@ def _load_teacher(folder: Path, config: TrainConfig, tables: Collection[str]) ->
         raise ConfigError(
             f"--teacher is a model of the task {saved.task.name!r}, expected {config.task!r}."
         )
-    check_table(folder, saved, "teacher", tables)
+    check_table(folder, saved, tables)
     model = model.to(memory_format=backbone.memory_format(saved.architecture))
     return model if saved.task == task else Grouped(model, groups)
-
-
-def load_soup(
-    folders: Sequence[Path], config: TrainConfig, tables: Collection[str]
-) -> list[nn.Module]:
-    """The models in folders, to be averaged with a run of `config`.
-
-    Raises ConfigError for a model of another architecture or task, whose weights mean something
-    else, and for one that comes twice; LeakError for one that was trained on no table of `tables`,
-    which are hashes (see `load_teachers`). Nothing here can tell if they began from the same
-    weights: the mean of others is no good model, and validation shows it.
-    """
-    models = []
-    hashes: set[str] = set()
-    for folder in folders:
-        model, saved = weights.load(folder)
-        if (saved.architecture, saved.task) != (config.model, TASKS[config.task]):
-            raise ConfigError(
-                f"--soup {folder} is a {saved.architecture} of the task {saved.task.name!r}, "
-                f"expected a {config.model} of the task {config.task!r}: other weights can't be "
-                "averaged with it."
-            )
-        check_table(folder, saved, "soup", tables)
-        if saved.weights_sha256 in hashes:
-            raise ConfigError(
-                f"--soup {folder} has the weights of another of them, expected each model once."
-            )
-        hashes.add(saved.weights_sha256)
-        models.append(model)
-    return models
-
-
-@torch.no_grad()
-def average_weights(model: nn.Module, others: Sequence[nn.Module]) -> nn.Module:
-    """A copy of a model with the mean of its weights and the others', and of batch statistics."""
-    mean = copy.deepcopy(model)
-    states = [other.state_dict() for other in others]
-    for name, tensor in mean.state_dict().items():
-        if tensor.is_floating_point():
-            same = [state[name].to(tensor.device, tensor.dtype) for state in states]
-            tensor.copy_(torch.stack([tensor, *same]).mean(dim=0))
-    return mean

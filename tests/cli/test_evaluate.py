@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from dermhub.data import partition
 from dermhub.images.drawn_lesions import draw
@@ -274,3 +275,18 @@ def test_a_damaged_image_is_named(
     assert (code, out) == (2, "")
     assert err.startswith(f"dermhub: {tmp_path / 'cut.png'} is damaged or cut short")
     assert err.count("\n") == 1
+
+
+def test_a_device_that_is_not_there(
+    command: Command, tiny_lesion_model: Path, images: Path, tmp_path: Path
+) -> None:
+    table = labels(tmp_path, image_id=IDS, dx=["nv"] * 6)
+    given = ["--model", tiny_lesion_model, "--images", images, "--labels", table]
+    if not torch.cuda.is_available():
+        code, out, err = command("evaluate", *given, "--device", "cuda")
+        assert (code, out) == (2, "")
+        assert err.startswith("dermhub: ")
+        assert err.count("\n") == 1
+        assert "cuda" in err.lower()
+    # Where none can be used, "auto" is the processor.
+    assert command("evaluate", *given, "--device", "auto")[0] == 0

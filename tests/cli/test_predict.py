@@ -43,6 +43,7 @@ def expected_rows(model: Path, images: list[Path]) -> list[dict[str, Any]]:
         {
             "image": str(path),
             "label": said.label,
+            "balanced_label": said.balanced_label,
             "probabilities": said.probabilities,
             "malignancy": said.malignancy,
             "malignant": said.malignant,
@@ -92,8 +93,8 @@ def test_predict_prints_csv_of_what_the_api_says(
     del record["operating_point"], record["conformal_level"]
     assert rows == [{name: str(value) for name, value in (record | flat).items()}]
     assert out.splitlines()[0] == (
-        "image,label,malignancy,malignant,threshold,zone,p_benign,p_malignant,conformal,concerns,"
-        "abstention"
+        "image,label,balanced_label,malignancy,malignant,threshold,zone,p_benign,p_malignant,"
+        "conformal,concerns,abstention"
     )
 
 
@@ -169,8 +170,8 @@ def test_nothing_but_bad_images(
     code, out, err = command("predict", *bad, "--model", tiny_binary_model, "--format", kind)
     assert (code, out.count("\n")) == (2, lines)
     assert err == (
-        f"dermhub: {bad[0]} is a text file; expected an image as JPEG, PNG, WebP, GIF, TIFF or "
-        "BMP.\n"
+        f"dermhub: {bad[0]} is a text file; expected an image as JPEG, PNG, WebP, GIF, TIFF, "
+        "BMP, HEIC, AVIF or DICOM.\n"
         f"dermhub: There is no file {bad[1]}.\n"
     )
 
@@ -267,4 +268,33 @@ def test_a_shipped_model_and_one_that_is_not(
     assert command("predict", photo, "--model", "leison")[2] == (
         "dermhub: There is no model 'leison': expected a model folder, one of lesion, or org/name "
         "of the hub. Did you mean 'lesion'?\n"
+    )
+
+
+def test_another_operating_point(
+    command: Command, tiny_lesion_model: Path, folder: Path, tmp_path: Path
+) -> None:
+    config = json.loads((tiny_lesion_model / "config.json").read_text())
+    value = config["dermhub"]["thresholds"]["youden"]["value"]
+    given = ["--model", tiny_lesion_model, "--operating-point", "youden"]
+    code, out, err = command("predict", folder, *given, "--format", "json")
+    assert (code, err) == (0, "")
+    for row in json.loads(out):
+        assert (row["operating_point"], row["threshold"]) == ("youden", value)
+        assert row["malignant"] == (row["malignancy"] >= value)
+    code, out, err = command("predict", "--images", folder, "--out", tmp_path / "a.csv", *given)
+    assert (code, err) == (0, "")
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "a.csv").read_text())))
+    assert len(rows) == 3
+    for row in rows:
+        assert row["malignant"] == str(float(row["malignancy"]) >= value)
+
+
+def test_an_unknown_operating_point(command: Command, tiny_lesion_model: Path) -> None:
+    given = ["--model", tiny_lesion_model, "--operating-point", "yuden"]
+    assert command("predict", "a.jpg", *given) == (
+        2,
+        "",
+        f"dermhub: {tiny_lesion_model} has no operating point 'yuden', expected one of "
+        "sensitivity_95, youden. Did you mean 'youden'?\n",
     )

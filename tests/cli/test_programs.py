@@ -133,6 +133,26 @@ def test_a_wrong_option_of_a_program_is_exit_code_2() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "script", "options"),
+    [
+        ("serve", "app.py", ["--lesion", "nowhere"]),
+        ("train", "train.py", ["--data", "nowhere", "--task", "lesion", "--out", "nowhere/else"]),
+    ],
+)
+def test_messages_of_a_program_begin_with_the_command_that_was_given(
+    name: str, script: str, options: list[str]
+) -> None:
+    done = process(name, *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"dermhub {name}: ")
+    alone = subprocess.run(
+        [sys.executable, script, *options], capture_output=True, text=True, cwd=ROOT
+    )
+    assert alone.stderr == done.stderr.replace(f"dermhub {name}: ", f"{script}: ")
+
+
+@pytest.mark.slow
 def test_an_account_for_the_demo() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "dermhub", "account", "anna"],

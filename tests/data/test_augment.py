@@ -22,10 +22,8 @@ from tests.support.tiny import TINY_SPEC, pixels
 FRAMES = [(200, 150), (150, 200), (64, 64), (320, 100)]
 
 
-def view(key: list[int], min_scale: float = 0.35, randaugment: int = 0) -> NDArray[np.float32]:
-    return augment(
-        draw(1, (60, 48)), TINY_SPEC, 40, min_scale, np.random.default_rng(key), randaugment
-    )
+def view(key: list[int], min_scale: float = 0.35, alike: bool = False) -> NDArray[np.float32]:
+    return augment(draw(1, (60, 48)), TINY_SPEC, 40, min_scale, np.random.default_rng(key), alike)
 
 
 def test_a_view_is_a_normalised_array_of_the_training_size() -> None:
@@ -47,27 +45,45 @@ def test_other_seeds_epochs_and_positions_give_other_views() -> None:
     assert len({view(key).tobytes() for key in keys}) == 27
 
 
-@pytest.mark.parametrize("randaugment", [0, 9])
-def test_torchs_own_generator_plays_no_part(randaugment: int) -> None:
+@pytest.mark.parametrize("alike", [False, True])
+def test_torchs_own_generator_plays_no_part(alike: bool) -> None:
     torch.manual_seed(1)
-    before = view([0, 0, 1], randaugment=randaugment)
+    before = view([0, 0, 1], alike=alike)
     torch.manual_seed(2)
     expected = torch.random.get_rng_state()
-    assert np.array_equal(before, view([0, 0, 1], randaugment=randaugment))
+    assert np.array_equal(before, view([0, 0, 1], alike=alike))
     assert torch.equal(torch.random.get_rng_state(), expected)
 
 
-def test_randaugment_changes_more_the_stronger_it_is() -> None:
-    image = draw(1, (60, 48))
-    before = np.asarray(image, float)
+def test_a_vignette_by_hand() -> None:
+    # Half the short side is 50 pixels. The circle of radius 1 touches the long sides; beyond 1.15
+    # a twentieth of the light is left, and in between the light falls evenly.
+    image = Image.new("RGB", (200, 100), (200, 100, 40))
+    dark = np.asarray(data_augment.vignette(image, 1.0)).astype(float)
+    assert dark[50, 100].tolist() == [200, 100, 40]
+    assert dark[0, 0].tolist() == dark[50, 199].tolist() == [10, 5, 2]
+    # The centre of this pixel is 53.5 pixels right and 0.5 down: 1.07 in halves of the short side.
+    assert dark[50, 153, 0] == pytest.approx(200 * (1.15 - 1.07) / 0.15, abs=1)
 
-    def change(magnitude: int) -> float:
-        changed = (
-            np.asarray(data_augment._changed(image, magnitude, seed), float) for seed in range(40)
+
+def test_views_of_several_sources_vary_more() -> None:
+    grey = Image.new("RGB", (64, 64), (128, 128, 128))
+
+    def draws(alike: bool) -> NDArray[np.float32]:
+        return np.stack(
+            [
+                augment(grey, TINY_SPEC, 32, 0.9, np.random.default_rng([5, 0, key]), alike)
+                for key in range(200)
+            ]
         )
-        return sum(float(np.abs(one - before).mean()) for one in changed)
 
-    assert change(30) > 1.5 * change(3) > 0
+    plain, alike = draws(False), draws(True)
+    # The white balance, red against blue, varies twice as much.
+    spread = [(views[:, 0, 16, 16] - views[:, 2, 16, 16]).std() for views in (plain, alike)]
+    assert 1.5 < spread[1] / spread[0] < 2.5
+    surrounds = np.ptp(alike.mean(axis=1), axis=(1, 2)) > 1
+    assert not (np.ptp(plain.mean(axis=1), axis=(1, 2)) > 1).any()
+    assert 0.05 < surrounds.mean() < 0.3
 
 
 @pytest.mark.parametrize("crop_mode", ["center", "squash"])
@@ -115,7 +131,7 @@ def test_nothing_of_the_augmentation_can_know_the_class() -> None:
         "size",
         "min_scale",
         "rng",
-        "randaugment",
+        "alike",
     ]
     assert list(inspect.signature(random_box).parameters) == ["size", "view", "min_scale", "rng"]
 

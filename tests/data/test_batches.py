@@ -108,8 +108,8 @@ def test_a_damaged_image_is_one_sentence(paths: list[str], tmp_path: Path, threa
     with pytest.raises(ImageError) as raised:
         batches.map_batches(len, given, batches.as_predicted(TINY_SPEC), threads)
     assert str(raised.value) == (
-        f"{tmp_path / 'bad.jpg'} is a text file; expected an image as JPEG, PNG, WebP, GIF, TIFF "
-        "or BMP."
+        f"{tmp_path / 'bad.jpg'} is a text file; expected an image as JPEG, PNG, WebP, GIF, TIFF, "
+        "BMP, HEIC, AVIF or DICOM."
     )
 
 

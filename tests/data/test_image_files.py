@@ -34,6 +34,7 @@ def names(folder: Path) -> list[str]:
 
 def test_every_suffix_that_is_read_when_named_is_taken(tmp_path: Path, capsys: Capture) -> None:
     given = ["a.jpg", "b.JFIF", "c.jpe", "d.gif", "e.mpo", "f.dib", "g.apng", "h.Tiff", "i.webp"]
+    given += ["j.HEIC", "k.heif", "l.avif", "m.dcm"]
     make(tmp_path, *given)
     make(tmp_path, "notes.txt", "labels.csv", "Thumbs.db", "LICENSE", content=b"no image")
     assert names(tmp_path) == given
@@ -50,9 +51,9 @@ def test_every_suffix_that_is_read_when_named_is_taken(tmp_path: Path, capsys: C
         ("sub/@EADIR/thumb.jpg", "passed over (sub/@EADIR)"),
         ("#recycle/a.jpg", "passed over (#recycle)"),
         ("b.jpg/c.jpg", "folder(s) called like an image passed over (b.jpg)"),
-        ("b.HEIC", "file(s) in formats that are not read passed over: save them as JPEG or PNG"),
+        ("b.NEF", "file(s) in formats that are not read passed over: save them as JPEG or PNG"),
         ("b.zip", "archive(s) passed over: unpack what you need (b.zip)"),
-        ("IMG_1", "image(s) without an image's ending passed over: rename them, such as to .jpg"),
+        ("IMG_1", "image(s) without an image's ending passed over: rename them (.jpg, .dcm)"),
         ("b.jpg_large", "image(s) without an image's ending passed over: rename them"),
     ],
 )
@@ -85,11 +86,13 @@ def test_the_folder_itself_may_be_called_as_it_likes(tmp_path: Path) -> None:
         assert names(make(tmp_path / name, "a.jpg")) == ["a.jpg"]
 
 
-def test_a_dicom_file_without_a_suffix_is_named_as_one(tmp_path: Path, capsys: Capture) -> None:
+def test_a_dicom_file_without_a_suffix_is_named_as_an_image(
+    tmp_path: Path, capsys: Capture
+) -> None:
     make(tmp_path, "IM0001", content=bytes(128) + b"DICM" + bytes(300))
     make(tmp_path, "a.jpg")
     image_files.find(tmp_path)
-    assert "1 file(s) in formats that are not read passed over" in capsys.readouterr().err
+    assert "1 image(s) without an image's ending passed over: rename" in capsys.readouterr().err
 
 
 def test_linked_folders_are_entered_once(tmp_path: Path, capsys: Capture) -> None:

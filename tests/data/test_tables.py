@@ -183,42 +183,6 @@ def test_seven_diagnoses_become_two_classes() -> None:
     assert tables.targets(table, BINARY).tolist() == [1, 1, 0, 0, 1, 0, 0]
 
 
-@pytest.mark.parametrize(
-    ("sampling", "expected"),
-    # 90 and 10 images; square roots 9.49 and 3.16: three quarters and one quarter.
-    [(1.0, [90, 10]), (0.5, [75, 25]), (0.0, [50, 50])],
-)
-def test_epoch_order_draws_the_shares_that_are_asked_for(
-    sampling: float, expected: list[int]
-) -> None:
-    groups = np.repeat([0, 1], [90, 10])
-    order = datasets.epoch_order(groups, sampling, (0, 0))
-    assert np.bincount(groups[order]).tolist() == expected
-
-
-def test_epoch_order_uses_every_image_before_one_is_repeated() -> None:
-    groups = np.repeat([0, 1, 2], [70, 20, 10])
-    times = np.bincount(datasets.epoch_order(groups, 0.0, (0, 0)), minlength=100)
-    assert times.sum() == 100
-    # 33 of 70, 34 of 20 and 33 of 10.
-    for first, last, low, high in ((0, 70, 0, 1), (70, 90, 1, 2), (90, 100, 3, 4)):
-        assert (times[first:last].min(), times[first:last].max()) == (low, high)
-
-
-def test_epoch_order_with_the_datas_own_shares_is_a_permutation() -> None:
-    groups = np.repeat([0, 1, 2], [70, 20, 10])
-    assert sorted(datasets.epoch_order(groups, 1.0, (3, 4))) == list(range(100))
-
-
-def test_epoch_order_depends_on_seed_and_epoch_alone() -> None:
-    groups = np.repeat([0, 1], [30, 10])
-    orders = {
-        key: datasets.epoch_order(groups, 0.5, key).tolist() for key in ((0, 0), (0, 1), (1, 0))
-    }
-    assert orders[0, 0] == datasets.epoch_order(groups, 0.5, (0, 0)).tolist()
-    assert len({tuple(order) for order in orders.values()}) == 3
-
-
 def training_images(table: pd.DataFrame, key: tuple[int, int] = (0, 0)) -> datasets.TrainingImages:
     order = np.arange(len(table))[::-1].copy()
     return datasets.TrainingImages(

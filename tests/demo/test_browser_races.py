@@ -168,6 +168,21 @@ def test_the_same_sentence_is_said_again_for_the_next_image(page: Any) -> None:
     assert page.evaluate("window.heard") == [busy, said, busy, said]
 
 
+def test_an_image_right_after_a_cleared_one_is_answered_and_none_is_asked_for(page: Any) -> None:
+    sent: list[str] = []
+    page.on("request", lambda one: sent.append(one.post_data or ""))
+    for number in range(5):
+        name = ("Mole", "Keratosis")[number % 2]
+        page.get_by_role("button", name=name, exact=True).click()
+        answered(page).wait_for()
+        assert name.lower() in name_of(page)
+        clear(page)
+        page.wait_for_function("!document.querySelector('#answer .derm-answer')")
+    asked = [text for text in sent if '"fn_index"' in text and '"fast"' in text]
+    assert len(asked) == 5
+    assert all("/gradio_api/" in text or '"path"' in text for text in asked)
+
+
 def test_a_lost_connection_is_told_in_place_of_the_answer(
     page: Any, images: dict[str, Path]
 ) -> None:

@@ -23,7 +23,7 @@ pytest.importorskip(
     "mcp", reason="the demo's tools need one more package: pip install 'gradio[mcp]'"
 )
 
-TOOLS = ["analyse", "predict", "explain", "check_stability", "at_prevalence"]
+TOOLS = ["analyse", "predict", "explain", "check_stability", "similar", "at_prevalence"]
 """The endpoints without `predict_several`, whose files Gradio's tools can't describe."""
 
 

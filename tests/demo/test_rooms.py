@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYOUT = {
     "": {"__init__", "accounts", "api", "decode_child", "decode_limits", "decoding", "models"}
     | {"own_folder", "reading", "read_upload"},
-    "page": {"__init__", "answer", "examples", "figures", "html", "maps", "marks", "page"}
+    "page": {"__init__", "answer", "cases", "examples", "figures", "html", "maps", "marks", "page"}
     | {"prevalence", "several", "stability", "theme", "view"},
     "gate": {"__init__", "asgi", "body", "connections", "in_flight", "json_body", "request_head"}
     | {"same_origin", "sessions", "sign_in", "tries", "visitor"},

@@ -92,6 +92,7 @@ def test_its_api_is_what_it_says_it_is(client: Any) -> None:
         "/predict",
         "/explain",
         "/check_stability",
+        "/similar",
         "/at_prevalence",
         "/predict_several",
     ]

@@ -9,54 +9,16 @@ import math
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from dermhub.arrays import Floats64
+from dermhub.arrays import Floats64, Ints
 from dermhub.evaluation import calibration, metrics
 from dermhub.evaluation.bootstrap import Resamples
 from dermhub.models import prediction
 from dermhub.tasks import BINARY, LESION
 
 Bools = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
-
-
-def test_prior_offset_by_hand() -> None:
-    # Of the images 8 in 10 are class 0: log(0.8) and log(0.2), less their mean log(0.4).
-    offset = calibration.prior_offset(np.array([0] * 8 + [1] * 2), 2)
-    assert offset == pytest.approx([math.log(2), -math.log(2)])
-
-
-def test_prior_offset_is_zero_where_classes_are_equally_frequent() -> None:
-    assert calibration.prior_offset(np.array([2, 0, 1, 2, 1, 0]), 3) == pytest.approx([0, 0, 0])
-
-
-def test_prior_offset_of_a_class_without_images_is_that_of_the_rarest() -> None:
-    # Small data often lack one of the seven diagnoses; log(0) would make every logit NaN.
-    offset = calibration.prior_offset(np.array([0, 0, 0, 2]), 4)
-    assert offset == pytest.approx(
-        [math.log(3) / 2, -math.log(3) / 2, -math.log(3) / 2, -math.log(3) / 2]
-    )
-
-
-def test_prior_offset_undoes_balanced_sampling() -> None:
-    # An uninformed model of images drawn with share**0.25 says the shares to that power; with 0.75
-    # of the offset it says the data's own. With minus one of it a model of the data's own shares
-    # says 1/2 each.
-    offset = calibration.prior_offset(np.array([0] * 9 + [1]), 2)
-    drawn = 0.25 * np.log([[0.9, 0.1]])
-    assert prediction.softmax(drawn + 0.75 * offset)[0] == pytest.approx([0.9, 0.1])
-    assert prediction.softmax(np.log([[0.9, 0.1]]) - offset)[0] == pytest.approx([0.5, 0.5])
-
-
-def test_two_classes_have_one_direction_whatever_their_shares() -> None:
-    # The prior of a binary model comes from how the seven diagnoses were drawn: equal classes are
-    # no reason to stay.
-    for targets in (np.array([0, 1]), np.array([0] * 9 + [1]), np.zeros(3, np.int64)):
-        assert calibration.directions(targets, BINARY).tolist() == [1, -1]
-    seven = np.repeat(np.arange(7), [5, 1, 1, 1, 1, 1, 1])
-    assert calibration.directions(seven, LESION) == pytest.approx(
-        calibration.prior_offset(seven, 7)
-    )
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.8, 3.0])
@@ -76,80 +38,106 @@ def test_fit_temperature_stays_in_its_range(right: bool, limit: float) -> None:
     assert calibration.fit_temperature(logits, targets) == pytest.approx(limit, rel=0.05)
 
 
-def test_choose_exponent_by_hand() -> None:
-    # An exponent e moves melanoma down by 2e against nevus. The nevus (0.55 too much of a melanoma)
-    # is right above 0.275, the melanoma (2.1) below 1.05: both are, and most surely, halfway, and
-    # 0.65 is nearest to 0.6625.
-    logits = np.full((2, 7), -9.0)
-    offset = np.zeros(7)
-    nevus = LESION.classes.index("nv")
-    melanoma = LESION.classes.index("mel")
-    logits[:, nevus] = 0
-    logits[:, melanoma] = [0.55, 2.1]
-    offset[[nevus, melanoma]] = 1, -1
-    assert calibration.choose_exponent(
-        logits, np.array([nevus, melanoma]), offset, LESION
-    ) == pytest.approx(0.65)
+def draw_calibrated(
+    images: int, temperature: float, bias: Floats64
+) -> tuple[Floats64, Ints, NDArray[np.str_]]:
+    """Logits that are right at a temperature and with a bias, targets, and a lesion each."""
+    rng = np.random.default_rng(2)
+    logits = rng.normal(size=(images, len(bias))) * 2 * temperature
+    chances = prediction.softmax(logits, temperature, bias)
+    targets = (chances.cumsum(axis=1) < rng.random((images, 1))).sum(axis=1).clip(max=len(bias) - 1)
+    return logits, targets, np.arange(images).astype(str)
 
 
-def test_choose_exponent_helps_rare_classes_of_a_model_that_knows_the_prior() -> None:
-    # The melanoma (0.55 short of a nevus) is right below -0.275, the nevus (2.1 above) above -1.05:
-    # as above.
-    logits = np.full((2, 7), -9.0)
-    offset = np.zeros(7)
-    nevus = LESION.classes.index("nv")
-    melanoma = LESION.classes.index("mel")
-    logits[:, nevus] = 0
-    logits[:, melanoma] = [-2.1, -0.55]
-    offset[[nevus, melanoma]] = 1, -1
-    assert calibration.choose_exponent(
-        logits, np.array([nevus, melanoma]), offset, LESION
-    ) == pytest.approx(-0.65)
+BIAS = np.array([-0.4, 0.1, 0.2, -0.5, 0.0, 0.9, -0.3])
+"""A bias of each class, with the mean 0."""
 
 
-def test_choose_exponent_does_not_buy_one_rare_image_with_the_likelihood_of_many_others() -> None:
-    # All but one of 46 images are right. The last, a dermatofibroma one short of a nevus, is right
-    # from -0.5 on, and balanced accuracy a seventh higher; but there each of 40 nevi is 1.2 - 1.1
-    # ahead, and surely right no more.
-    logits = np.full((46, 7), -9.0)
-    offset = np.zeros(7)
-    nevus = LESION.classes.index("nv")
-    rare = LESION.classes.index("df")
-    others = [k for k in range(7) if k not in (nevus, rare)]
-    targets = np.array([nevus] * 40 + others + [rare])
-    logits[:40, nevus] = 0
-    logits[:40, rare] = -1.2
-    logits[range(40, 45), others] = 9
-    logits[45, nevus] = 0
-    logits[45, rare] = -1.0
-    offset[[nevus, rare]] = 1, -1
-    assert calibration.choose_exponent(logits, targets, offset, LESION) > -0.4
+def test_fit_bias_recovers_a_known_one() -> None:
+    logits, targets, _ = draw_calibrated(20_000, 1.8, BIAS)
+    temperature, bias = calibration.fit_bias(logits, targets)
+    assert temperature == pytest.approx(1.8, rel=0.03)
+    assert bias == pytest.approx(BIAS, abs=0.1)
 
 
-@pytest.mark.parametrize(
-    ("exponent", "temperature"),
-    [
-        (-0.6, 2.0),
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in [(0, 1), (0.5, 1), (1, 0.7)]),
-    ],
-)
-def test_choose_exponent_of_two_classes_recovers_a_known_one(
-    exponent: float, temperature: float
-) -> None:
-    # There the answer is a threshold's, and what counts is that the probabilities are true.
-    rng = np.random.default_rng(3)
-    logits = rng.normal(size=(3_000, 2)) * 2
-    offset = np.array([0.6, -1.5])
-    chances = prediction.softmax(logits + exponent * offset, temperature)
-    targets = (rng.random(3_000) < chances[:, 1]).astype(int)
-    assert calibration.choose_exponent(logits, targets, offset, BINARY) == pytest.approx(
-        exponent, abs=0.1501
-    )
+def test_fit_bias_by_hand() -> None:
+    # Logits that say nothing, 20 images of one class and 10 of the other: with b and -b, p =
+    # sigmoid(2b), and the slope of -20 log p - 10 log(1 - p) + 10 b^2 is 20 (3p - 2 + b).
+    temperature, bias = calibration.fit_bias(np.zeros((30, 2)), np.repeat([0, 1], [20, 10]))
+    assert temperature == 1
+    assert bias[0] == -bias[1]
+    assert 3 / (1 + math.exp(-2 * bias[0])) - 2 + bias[0] == pytest.approx(0, abs=1e-3)
 
 
-def test_choose_exponent_leaves_a_model_alone_that_is_right() -> None:
-    logits = 10 * np.eye(7)
-    assert calibration.choose_exponent(logits, np.arange(7), np.linspace(-1, 1, 7), LESION) == 0
+def test_a_class_without_images_gets_no_endless_bias() -> None:
+    logits, targets, _ = draw_calibrated(200, 1.0, np.zeros(3))
+    kept = targets != 2
+    _, bias = calibration.fit_bias(logits[kept], targets[kept])
+    assert -4 < bias[2] < -0.5
+
+
+def test_fit_bias_keeps_the_temperature_in_its_range() -> None:
+    logits = np.array([[2.0, 0.0], [0.0, 2.0]] * 20)
+    assert calibration.fit_bias(logits, np.array([0, 1] * 20))[0] == 0.2
+    assert calibration.fit_bias(logits, np.array([1, 0] * 20))[0] == 5.0
+
+
+def test_a_bias_is_chosen_where_it_helps() -> None:
+    chosen = calibration.choose(*draw_calibrated(1500, 1.5, BIAS), LESION)
+    assert chosen.bias == pytest.approx(BIAS, abs=0.25)
+    assert chosen.temperature == pytest.approx(1.5, abs=0.15)
+    scores = chosen.scores
+    assert scores["temperature_and_bias"]["nll"] < scores["temperature"]["nll"] - 0.05
+
+
+def test_no_bias_is_chosen_where_it_only_fits_noise() -> None:
+    logits, targets, lesions = draw_calibrated(300, 1.5, np.zeros(7))
+    chosen = calibration.choose(logits, targets, lesions, LESION)
+    assert chosen.bias is None
+    assert chosen.temperature == calibration.fit_temperature(logits, targets)
+    assert not calibration.helps(chosen.scores)
+
+
+def test_both_scores_decide_about_the_bias() -> None:
+    plain = {"nll": 0.5, "malignancy_ece": 0.04}
+    for nll, error, helps in ((0.49, 0.04, True), (0.5, 0.03, False), (0.4, 0.05, False)):
+        biased = {"nll": nll, "malignancy_ece": error}
+        assert calibration.helps({"temperature": plain, "temperature_and_bias": biased}) is helps
+
+
+def test_too_few_lesions_for_a_bias() -> None:
+    logits, targets, _ = draw_calibrated(100, 1.0, np.zeros(2))
+    four = np.array(["a", "b", "c", "d"] * 25)
+    chosen = calibration.choose(logits, targets, four, BINARY)
+    assert (chosen.bias, chosen.scores) == (None, {})
+
+
+def test_photographs_of_one_lesion_are_in_one_fold() -> None:
+    # Ten photographs of each of 60 lesions, all alike: what is fitted on some of a lesion's
+    # photographs would look better on the others than on other lesions.
+    logits, targets, lesions = draw_calibrated(60, 1.0, np.zeros(7))
+    once = calibration.cross_validate(logits, targets, lesions, LESION)
+    tenfold = np.repeat(np.arange(60), 10)
+    often = calibration.cross_validate(logits[tenfold], targets[tenfold], lesions[tenfold], LESION)
+    # Only the penalty on the bias weighs less.
+    assert often["temperature"] == pytest.approx(once["temperature"], abs=1e-3)
+
+
+def test_the_error_of_a_curve_by_hand() -> None:
+    curve = [(0.1, 0.05, 10), (0.5, 0.75, 30)]
+    assert calibration.curve_error(curve) == pytest.approx((0.05 * 10 + 0.25 * 30) / 40)
+
+
+def test_shares_of_the_classes_by_hand() -> None:
+    counts = {"nv": 5, "mel": 2, "bkl": 1, "benign": 90}
+    shares = calibration.class_shares(counts, LESION)
+    # Four classes have no image and count as one each; "benign" is no class of the task.
+    assert shares["nv"] == pytest.approx(5 / 12)
+    assert shares["mel"] == pytest.approx(2 / 12)
+    assert shares["df"] == pytest.approx(1 / 12)
+    assert list(shares) == list(LESION.classes)
+    both = calibration.class_shares(counts, BINARY)
+    assert both == {"benign": 96 / 98, "malignant": 2 / 98}
 
 
 def test_threshold_of_95_percent_sensitivity_by_hand() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from dermhub.evaluation import robustness
@@ -12,6 +15,9 @@ from dermhub.evaluation.bootstrap import Resamples
 from dermhub.evaluation.robustness import robustness_figures
 from dermhub.images import quality, skin_tone
 from dermhub.images.drawn_lesions import draw
+from dermhub.models.config import ModelConfig
+from dermhub.tasks import BINARY
+from tests.support.tiny import make_config
 
 SCORE = np.array([0.9, 0.6, 0.4, 0.1])
 MALIGNANT = np.array([True, False, True, False])
@@ -138,3 +144,58 @@ def test_blur_lowers_sharpness_and_size_alone_does_not() -> None:
         image.filter(ImageFilter.GaussianBlur(3))
     ) < quality.laplacian_variance(image)
     assert quality.laplacian_variance(plain((90, 90, 90))) == 0
+
+
+def compressed_table(config: ModelConfig) -> tuple[pd.DataFrame, NDArray[np.float64]]:
+    """Six test images, of which the first four were saved anew, and their probabilities."""
+    chances = [0.9, 0.8, 0.3, 0.1, 0.5, 0.6]
+    classes = list(config.task.classes)
+    probabilities = np.zeros((6, 2))
+    probabilities[:, classes.index("malignant")] = chances
+    probabilities[:, classes.index("benign")] = 1 - np.array(chances)
+    columns: dict[str, list[Any]] = {"lesion_id": list("abcdef")}
+    labels = ["malignant", "malignant", "benign", "benign"]
+    for name in robustness.COMPRESSIONS:
+        # As they are; of WebP at 50 the second changes its class, its zone, and the order.
+        values = [0.9, 0.2, 0.3, 0.1] if name == "webp_50" else chances[:4]
+        changed = ["malignant", "benign", *labels[2:]] if name == "webp_50" else labels
+        columns[f"malignancy_{name}"] = [*values, np.nan, np.nan]
+        columns[f"label_{name}"] = [*changed, None, None]
+    return pd.DataFrame(columns), probabilities
+
+
+def test_compression_by_hand() -> None:
+    config = make_config(BINARY)
+    part, probabilities = compressed_table(config)
+    malignant = np.array([True, True, False, False, True, False])
+    lesions = part["lesion_id"].to_numpy(str)
+    figures = robustness.compression_figures(part, probabilities, malignant, lesions, config)
+    assert (figures["n"], figures["lesions"], figures["auroc"]) == (4, 4, 1.0)
+    assert set(figures) == {"n", "lesions", "auroc", *robustness.COMPRESSIONS}
+    same, other = figures["jpeg_50"], figures["webp_50"]
+    assert same["labels_changed"]["share"] == same["zones_changed"]["share"] == 0.0
+    assert same["auroc"] == 1.0
+    # One of four images; three of the four pairs of a malignant and a benign one are in order.
+    assert other["labels_changed"]["share"] == other["zones_changed"]["share"] == 0.25
+    assert other["auroc"] == 0.75
+    low, high = other["labels_changed"]["bounds"]
+    assert 0 <= low < 0.25 < high <= 1
+    # A table of an earlier version has none of it.
+    assert (
+        robustness.compression_figures(
+            part.drop(columns="label_jpeg_50"), probabilities, malignant, lesions, config
+        )
+        == {}
+    )
+    nothing = part.assign(**dict.fromkeys(robustness.LABELS))
+    assert robustness.compression_figures(nothing, probabilities, malignant, lesions, config) == {}
+
+
+def test_images_to_be_saved_anew_are_chosen_by_their_ids() -> None:
+    few = np.array(["c", "a", "b"])
+    assert robustness.chosen(few).tolist() == [0, 1, 2]
+    many = np.array([f"{number:04}" for number in range(1597)])
+    assert robustness.chosen(many).tolist() == list(range(0, 1597, 4))
+    # The order of the table does not matter.
+    backwards = many[::-1]
+    assert set(backwards[robustness.chosen(backwards)]) == set(many[::4])

@@ -371,3 +371,14 @@ def test_a_model_with_a_bad_manifest(
     add_file(tmp_path / "bad", layout.SEEN, content)
     with pytest.raises(ModelError, match=rf"^{tmp_path / 'bad' / 'seen.safetensors'} {said}"):
         Classifier(tmp_path / "bad")
+
+
+def test_all_copies_are_named_and_no_other_image() -> None:
+    image = draw(3, (200, 150), 0.8)
+    images = [image, draw(9, (200, 150), 0.2), image.resize((100, 75))]
+    seen = near_duplicates.build(images, ["first", "other", "small"], ["train"] * 3)
+    turned = image.transpose(Image.Transpose.ROTATE_90)
+    assert seen.copies(near_duplicates.hashes(turned)) == ("first", "small")
+    assert seen.copies(near_duplicates.hashes(draw(20, (200, 150), 0.5))) == ()
+    # An image without any structure has no hashes.
+    assert seen.copies(near_duplicates.hashes(Image.new("RGB", (64, 64)))) == ()

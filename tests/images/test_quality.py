@@ -70,6 +70,10 @@ def test_sentences_say_what_came() -> None:
         ({"size": (80, 500)}, []),
         ({"size": (79, 500), "sharpness": 0.5}, ["too-small"]),
         ({"sharpness": 0.89}, ["blurred"]),
+        ({"compressed": "JPEG"}, ["compressed"]),
+        ({"compressed": "WebP", "size": (900, 447)}, ["compressed"]),
+        ({"compressed": "WebP", "size": (900, 448)}, []),
+        ({"compressed": "JPEG", "size": (79, 500)}, ["too-small"]),
         ({"lightest": 109.0}, ["too-dark"]),
         (
             {"lightest": 109.0, "surround": 0.5, "lesion": Lesion(NOTHING, NOTHING, 0.0)},

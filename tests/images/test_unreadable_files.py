@@ -54,8 +54,8 @@ def array() -> bytes:
         (b"RIFF\0\0\0\0AVI LIST", "a video"),
         (b"RIFF\0\0\0\0WAVEfmt ", "a sound file"),
         (b"\0\0\0\x20ftypisom\0\0\2\0", "a video"),
-        (b"\0\0\0\x20ftypavif\0\0\0\0", "an AVIF image: save it as JPEG or PNG"),
-        (b"\0" * 128 + b"DICM", "a DICOM file: export its image as PNG or JPEG"),
+        (b"\0\0\0\x20ftypavif\0\0\0\0", "an AVIF image that is damaged or cut short"),
+        (b"\0" * 128 + b"DICM", "a DICOM file that is damaged or cut short"),
         (
             b"\xef\xbb\xbf<?xml version='1.0'?>\n<!-- by hand -->\n<SVG width='1'>",
             "an SVG drawing: save it as PNG",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
+import math
 import pickle
 import re
 import sys
@@ -26,9 +28,16 @@ from dermhub.models.classifier import Classifier
 from dermhub.models.engines import onnx_runtime
 from dermhub.models.engines.pytorch import TorchEngine
 from dermhub.models.model_folder import ModelFolder
-from dermhub.models.prediction import Prediction, Predictions, csv_columns, of_logits
+from dermhub.models.prediction import (
+    Prediction,
+    Predictions,
+    balanced,
+    calibrated,
+    csv_columns,
+    of_logits,
+)
 from dermhub.zones import Threshold, Zones
-from tests.support.tiny import Command, add_graph, make_model
+from tests.support.tiny import Command, add_graph, make_config, make_model
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +63,14 @@ ANSWER = Prediction(
     conformal_level=0.9,
     zones=Zones(Threshold(0.5, "aim"), Threshold(0.8, "aim")),
     image="a.jpg",
+    balanced_label="nv",
 )
 
 
 def test_an_answer_as_plain_values() -> None:
     expected = {
         "label": "mel",
+        "balanced_label": "nv",
         "probabilities": {"mel": 0.75, "nv": 0.25},
         "malignancy": 0.75,
         "malignant": True,
@@ -83,6 +94,31 @@ def test_an_answer_as_plain_values() -> None:
     assert Prediction("nv", {"nv": 1.0}, 0.0, 0.5, "youden").to_dict()["zone"] == ""
 
 
+def test_probabilities_with_a_bias_by_hand() -> None:
+    # Logits divided by 2, and log(3) added to those of benign: 3 e^(1/2) to e^(3/2).
+    config = dataclasses.replace(
+        make_config(dermhub.BINARY), temperature=2.0, bias={"benign": math.log(3), "malignant": 0.0}
+    )
+    (row,) = calibrated(np.array([[1.0, 3.0]], np.float32), config)
+    share = 3 / (3 + math.e)
+    assert row.tolist() == pytest.approx([share, 1 - share])
+    (answer,) = of_logits(np.array([[1.0, 3.0]], np.float32), config, [()])
+    assert answer.malignancy == pytest.approx(1 - share)
+    assert (answer.label, answer.balanced_label) == ("benign", "")
+
+
+def test_the_balanced_label_by_hand() -> None:
+    # A malignant image of 0.4 where one in five is: 0.4 / 0.2 against 0.6 / 0.8.
+    prior = {"benign": 0.8, "malignant": 0.2}
+    config = dataclasses.replace(make_config(dermhub.BINARY), temperature=1.0, prior=prior)
+    logits = np.log(np.array([[0.6, 0.4], [0.9, 0.1]]))
+    first, second = of_logits(logits, config, [(), ()])
+    assert (first.label, first.balanced_label) == ("benign", "malignant")
+    assert (second.label, second.balanced_label) == ("benign", "benign")
+    odds = balanced(np.array([[0.6, 0.4]]), config)
+    assert odds[0].tolist() == pytest.approx([0.75 / 2.75, 2 / 2.75])
+
+
 def test_answers_as_a_table() -> None:
     frame = Predictions([ANSWER, ANSWER]).to_frame()
     assert list(frame.columns) == csv_columns(["mel", "nv"])
@@ -90,6 +126,7 @@ def test_answers_as_a_table() -> None:
     assert frame.iloc[1].to_dict() == {
         "image": "a.jpg",
         "label": "mel",
+        "balanced_label": "nv",
         "malignancy": 0.75,
         "malignant": True,
         "threshold": 0.5,

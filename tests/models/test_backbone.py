@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import time
 from pathlib import Path
-from typing import Any
 
 import huggingface_hub.constants
 import pytest
@@ -52,14 +51,6 @@ def test_new_model_trains_and_starts_undecided() -> None:
     assert 0.005 < float(last.weight.detach().std()) < 0.02
 
 
-def test_stochastic_depth_reaches_the_model() -> None:
-    model = backbone.build("test_resnet", 2, drop_path=0.3)
-    rates: list[Any] = [
-        module.drop_prob for module in model.modules() if hasattr(module, "drop_prob")
-    ]
-    assert max(rates) == pytest.approx(0.3)
-
-
 @pytest.mark.parametrize(
     ("architecture", "message"),
     [
@@ -94,14 +85,6 @@ def test_an_architecture_of_gigabytes_is_never_built(monkeypatch: pytest.MonkeyP
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
     monkeypatch.setenv("DERMHUB_LARGEST_MB", "6000")
     assert backbone.skeleton("regnety_2560", 2).num_classes == 2
-
-
-def test_option_that_an_architecture_lacks() -> None:
-    with pytest.raises(
-        ConfigError, match=r"^vgg11 does not take one of the options .*drop_path_rate"
-    ) as raised:
-        backbone.build("vgg11", 2, drop_path=0.1)
-    assert "\n" not in str(raised.value)
 
 
 # Also name look-ups fail at once: the hub's client would wait and try them again.
@@ -156,35 +139,6 @@ def test_model_that_ends_in_something_else() -> None:
     model.classifier = torch.nn.Identity()
     with pytest.raises(ModelError, match=r"^The model ends in Identity, expected a linear layer.$"):
         backbone.classifier(model)
-
-
-def test_frozen_stages_keep_weights_and_statistics() -> None:
-    model = backbone.build("test_resnet", 2)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    layers = backbone.freeze(model, 2)
-    model.train()
-    for layer in layers:
-        layer.eval()
-    model(torch.randn(4, 3, 32, 32))
-    early = ("conv1", "bn1", "layer1")
-    assert {n for n, p in model.named_parameters() if not p.requires_grad} == {
-        name for name, _ in model.named_parameters() if name.startswith(early)
-    }
-    moved = {
-        name for name, value in model.state_dict().items() if not torch.equal(value, before[name])
-    }
-    assert "layer2.0.bn1.running_mean" in moved
-    assert not [name for name in moved if name.startswith(early)]
-
-
-@pytest.mark.parametrize("stages", [5, 6, 99])
-def test_freezing_everything_is_refused(stages: int) -> None:
-    # The stem and four stages; the sixth group is the classifier.
-    with pytest.raises(
-        ConfigError,
-        match=f"^--freeze is {stages}, but the model has 5 stages: leave some to learn.$",
-    ):
-        backbone.freeze(backbone.build("test_resnet", 2), stages)
 
 
 def test_pretrained_comes_from_the_hub_and_no_pickle_does(

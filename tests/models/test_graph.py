@@ -23,14 +23,15 @@ from dermhub import files, layout
 from dermhub.errors import ConfigError, ModelError
 from dermhub.images.drawn_lesions import draw
 from dermhub.models import export, weights
+from dermhub.models.beside import files as beside_files
 from dermhub.models.classifier import Classifier
 from dermhub.models.engines import onnx_runtime, select
 from dermhub.models.engines.onnx_runtime import OnnxEngine
 from dermhub.models.engines.pytorch import TorchEngine
 from dermhub.models.model_folder import ModelFolder
 from dermhub.release import sidecars
-from dermhub.tasks import LESION
-from tests.support.tiny import Command, add_file, add_graph, make_model
+from dermhub.tasks import BINARY, LESION
+from tests.support.tiny import Command, add_file, add_graph, add_old_graph, make_model
 
 GRAPH = layout.GRAPH
 
@@ -207,11 +208,65 @@ def test_runtimes_that_can_not_run_it(whole: Path, tiny_lesion_model: Path, tmp_
         dermhub.load(tmp_path / "x.onnx", runtime="torch")
 
 
-def test_an_export_carries_the_graph_and_no_weights(whole: Path, tmp_path: Path) -> None:
+def test_an_export_carries_the_graph_with_its_weights(whole: Path, tmp_path: Path) -> None:
     export.export(Classifier(whole), tmp_path / "x")
     assert {path.name for path in (tmp_path / "x").iterdir()} == {"config.json", GRAPH}
-    for name in ("config.json", GRAPH):
-        assert (tmp_path / "x" / name).read_bytes() == (whole / name).read_bytes()
+    graph = (tmp_path / "x" / GRAPH).read_bytes()
+    assert (tmp_path / "x" / GRAPH).stat().st_size > (whole / layout.WEIGHTS).stat().st_size
+    assert graph == onnx_runtime.with_weights(
+        (whole / GRAPH).read_bytes(), (whole / layout.WEIGHTS).read_bytes(), GRAPH
+    )
+    assert ModelFolder(tmp_path / "x").config == dataclasses.replace(
+        ModelFolder(whole).config, files={GRAPH: files.sha256(tmp_path / "x" / GRAPH)}
+    )
+
+
+def test_weights_lie_in_the_folder_once(whole: Path) -> None:
+    model = onnx.load(whole / GRAPH, load_external_data=False)
+    own = [each for each in model.graph.initializer if not each.external_data]
+    assert own == []
+    # ONNX Runtime alone, and every other reader of ONNX, takes them from the file beside it.
+    images = np.random.default_rng(0).standard_normal((2, 3, 64, 64), np.float32)
+    session = onnx_runtime.module("The test").InferenceSession(whole / GRAPH)
+    (logits,) = session.run(["logits"], {"images": images})
+    np.testing.assert_array_equal(logits, Classifier(whole).engine.forward(images)[0])
+
+
+def test_weights_in_half_precision_answer_alike(tmp_path: Path, photo: Path) -> None:
+    folder = make_model(tmp_path / "model", LESION)
+    model, config = weights.load(folder)
+    weights.round_half(model)
+    weights.save(folder, model, config, half=True)
+    mine, its = Classifier(folder, runtime="torch"), Classifier(add_graph(folder))
+    assert type(its.engine) is OnnxEngine
+    for a, b in zip(*(each.explain_all(photo).values() for each in (mine, its)), strict=True):
+        assert b.prediction.probabilities == pytest.approx(a.prediction.probabilities, abs=1e-5)
+        np.testing.assert_allclose(b.evidence, a.evidence, atol=1e-5)
+    # An export holds the same bytes, and nothing in float32 beside them.
+    export.export(its, tmp_path / "x")
+    size = (folder / layout.WEIGHTS).stat().st_size + (folder / GRAPH).stat().st_size
+    assert (tmp_path / "x" / GRAPH).stat().st_size < size
+    assert Classifier(tmp_path / "x").predict(photo) == its.predict(photo)
+
+
+def test_a_graph_of_an_earlier_version_answers_alike(
+    tiny_lesion_model: Path, tmp_path: Path, photo: Path
+) -> None:
+    folder = add_old_graph(Path(shutil.copytree(tiny_lesion_model, tmp_path / "model")))
+    expected = Classifier(folder, runtime="torch").predict(photo).probabilities
+    old = Classifier(folder)
+    assert type(old.engine) is OnnxEngine
+    assert old.predict(photo).probabilities == pytest.approx(expected, abs=1e-5)
+    export.export(old, tmp_path / "x")
+    assert (tmp_path / "x" / GRAPH).read_bytes() == (folder / GRAPH).read_bytes()
+    assert Classifier(tmp_path / "x").predict(photo) == old.predict(photo)
+    # Of other weights with the right hash in its metadata: found by its values.
+    before = ModelFolder(folder).config.weights_sha256
+    other = add_old_graph(make_model(tmp_path / "other", BINARY))
+    after = ModelFolder(other).config.weights_sha256
+    graph = (other / GRAPH).read_bytes().replace(after.encode(), before.encode())
+    add_file(folder, GRAPH, graph)
+    assert "is not the graph of model.safetensors (it" in refusal(folder)
 
 
 @pytest.mark.parametrize("length", [0, 10, 5000])
@@ -239,10 +294,19 @@ def test_a_graph_that_is_not_there(folder: Path) -> None:
     assert "model.onnx can't be read (No such file or directory): " in refusal(folder)
 
 
-def test_a_graph_of_other_weights(folder: Path, tmp_path: Path) -> None:
+def test_a_graph_of_other_weights(folder: Path, whole: Path, tmp_path: Path) -> None:
     other = make_model(tmp_path / "other", LESION, "test_resnet")
     add_graph(other)
-    add_file(folder, GRAPH, (other / GRAPH).read_bytes())
+    content = (other / GRAPH).read_bytes()
+    add_file(folder, GRAPH, content)
+    assert refusal(folder) == (
+        f"{folder / GRAPH} is no ONNX model that ONNX Runtime can read (its weights lie in another "
+        "file, or elsewhere in model.safetensors): copy it again, or export the model again."
+    )
+    # The graph of another training of the same network.
+    graph = onnx.load_model_from_string(ModelFolder(whole).read(GRAPH))
+    graph.metadata_props[0].value = "1" * 64
+    add_file(folder, GRAPH, graph.SerializeToString())
     assert refusal(folder) == (
         f"{folder / GRAPH} was not made from the weights that config.json names: measure, export "
         "or fetch the model again."
@@ -250,7 +314,7 @@ def test_a_graph_of_other_weights(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_graph_of_somebody_else(folder: Path) -> None:
-    model = onnx.load(folder / GRAPH)
+    model = onnx.load_model_from_string((folder / GRAPH).read_bytes())
     del model.metadata_props[:]
     add_file(folder, GRAPH, model.SerializeToString())
     assert "was not made from the weights that config.json names" in refusal(folder)
@@ -274,14 +338,29 @@ def test_damaged_weights_are_told_as_ever(folder: Path) -> None:
         Classifier(folder, runtime="onnx")
 
 
-def test_without_the_weights_it_answers_as_an_export(folder: Path, photo: Path) -> None:
-    expected = Classifier(folder).predict(photo)
+def test_without_the_weights_there_is_no_answer(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
-    assert Classifier(folder).predict(photo) == expected
+    sentence = (
+        f"{folder} has no model.safetensors, from which its model.onnx takes the weights: it was "
+        "not copied whole. Copy or fetch the whole model folder."
+    )
+    assert refusal(folder) == sentence
+    with pytest.raises(ModelError) as raised:
+        beside_files.check(folder)
+    assert str(raised.value) == sentence
     with pytest.raises(ConfigError, match=r"without model\.safetensors, which PyTorch can't run"):
         Classifier(folder, runtime="torch")
     with pytest.raises(ModelError, match=r"has no model\.safetensors, which PyTorch needs: it is"):
         weights.load(folder)
+
+
+def test_a_graph_of_an_earlier_version_needs_no_weights(
+    tiny_lesion_model: Path, tmp_path: Path, photo: Path
+) -> None:
+    folder = add_old_graph(Path(shutil.copytree(tiny_lesion_model, tmp_path / "model")))
+    expected = Classifier(folder).predict(photo)
+    (folder / "model.safetensors").unlink()
+    assert Classifier(folder).predict(photo) == expected
 
 
 def remake(folder: Path) -> ModelFolder:
@@ -303,14 +382,10 @@ def test_measuring_again_makes_it_anew(folder: Path, monkeypatch: pytest.MonkeyP
     assert type(Classifier(folder).engine) is TorchEngine
 
 
-def test_models_that_get_none(
-    tmp_path: Path, tiny_lesion_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_that_gets_none(tmp_path: Path) -> None:
     # A norm behind the pooling, so that no class map can be made in closed form.
     deep = make_model(tmp_path / "deep", LESION, "test_convnext")
     assert export.graph(TorchEngine(ModelFolder(deep))) is None
-    monkeypatch.setattr(export, "LARGEST", 1000)
-    assert export.graph(TorchEngine(ModelFolder(tiny_lesion_model))) is None
 
 
 def test_a_graph_that_answers_otherwise_is_not_written(

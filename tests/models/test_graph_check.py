@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,10 +16,11 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from dermhub import tensors
 from dermhub.errors import ModelError
 from dermhub.layout import CONFIG, GRAPH, WEIGHTS
-from dermhub.models.engines import graph_check, graph_file, select
+from dermhub.models.engines import graph_check, graph_file, graph_weights, select
 from dermhub.models.engines.graph_file import GraphError
 from dermhub.models.model_folder import ModelFolder
-from tests.support.tiny import add_file
+from dermhub.tasks import BINARY
+from tests.support.tiny import add_file, add_old_graph, make_model
 
 SHIPPED = Path(__file__).resolve().parents[2] / "model_cards"
 
@@ -76,7 +77,7 @@ def check(model: ModelProto) -> None:
     """Compare a graph with `WEIGHTS_BY_HAND`, as loading does."""
     graph = graph_file.read(model.SerializeToString())
     graph_check.check_operators(graph)
-    graph_check.check_head(graph, WEIGHTS_BY_HAND["fc.weight"])
+    assert np.array_equal(graph_check.last_layer(graph), WEIGHTS_BY_HAND["fc.weight"])
     graph_check.check_weights(graph, WEIGHTS_BY_HAND)
 
 
@@ -210,6 +211,11 @@ def at_random(model: ModelProto) -> None:
     model.graph.node.append(helper.make_node("RandomNormal", [], ["x"], shape=[2]))
 
 
+def of_nothing(model: ModelProto) -> None:
+    """Rename nothing."""
+    model.graph.node.append(helper.make_node("Identity", [], ["x"]))
+
+
 def twice(model: ModelProto) -> None:
     """Give a constant two values; readers differ in which they take."""
     model.graph.initializer[0].float_data.extend([9.0, 9.0])
@@ -227,13 +233,13 @@ def many(model: ModelProto) -> None:
 
 
 ATTACKS: list[tuple[Callable[[ModelProto], None], str]] = [
-    (constant_answer, "its logits are not those of the last layer that its metadata holds"),
+    (constant_answer, "its logits are not those of a linear layer"),
     (added_bias, "its 'more' is none of the weights"),
-    (computed_bias, "its logits are not those of the last layer that its metadata holds"),
-    (second_answer, "its logits are not those of the last layer that its metadata holds"),
+    (computed_bias, "its logits are not those of a linear layer"),
+    (second_answer, "its logits are not those of a linear layer"),
     (computed_shift, "it computes the weights of a layer"),
     (other_features, "its last layer does not look at its feature maps"),
-    (scaled, "its logits are not those of the last layer that its metadata holds"),
+    (scaled, "its logits are not those of a linear layer"),
     (narrow, r"it has the operator Clip with the numbers \[0\.0, 0\.0\]"),
     (nothing, r"it has the operator Mul with the numbers \[0\.0\]"),
     (without_layer, "it does without conv.weight of the weights"),
@@ -244,6 +250,7 @@ ATTACKS: list[tuple[Callable[[ModelProto], None], str]] = [
     (functions, "it defines functions of its own"),
     (outside, "its weights lie in another file"),
     (at_random, "it has the operator 'RandomNormal', which is not run here"),
+    (of_nothing, "it has the operator Identity without input or output"),
     (twice, "it has a tensor with two values"),
     (two_names, "it has two constants of the name 'merged'"),
     (many, "it has more than 5000 nodes"),
@@ -256,6 +263,114 @@ def test_another_graph_is_refused(attack: Callable[[ModelProto], None], reason: 
     attack(model)
     with pytest.raises(GraphError, match=f"^{reason}"):
         check(model)
+
+
+def by_name() -> ModelProto:
+    """The graph of `WEIGHTS_BY_HAND` as a model folder holds it, with its weights by their names.
+
+    The convolution's weights are in half precision, which holds 2 and 4 as they are.
+    """
+    model = by_hand()
+    del model.graph.initializer[:4]
+    halves = WEIGHTS_BY_HAND["conv.weight"].astype(np.float16)
+    arrays: dict[str, Any] = {**WEIGHTS_BY_HAND, "conv.weight": halves}
+    for name, array in arrays.items():
+        model.graph.initializer.append(numpy_helper.from_array(array, name))
+    norm = [f"bn.{key}" for key in graph_check.STATISTICS]
+    nodes = [
+        helper.make_node("Cast", ["conv.weight"], ["wide"], to=TensorProto.FLOAT),
+        helper.make_node("Conv", ["images", "wide"], ["convolved"]),
+        helper.make_node("BatchNormalization", ["convolved", *norm], ["maps"], epsilon=1e-5),
+        *model.graph.node[1:],
+    ]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    node(model, "Gemm").input[1:] = ["fc.weight", "fc.bias"]
+    return model
+
+
+def check_by_name(model: ModelProto) -> None:
+    """Compare a graph with the weights that it was given, as loading does."""
+    graph = graph_file.read(model.SerializeToString())
+    graph_check.check_operators(graph)
+    assert np.array_equal(graph_check.last_layer(graph), WEIGHTS_BY_HAND["fc.weight"])
+    graph_check.check_weights(graph, WEIGHTS_BY_HAND, frozenset(WEIGHTS_BY_HAND))
+
+
+def wide_epsilon(model: ModelProto) -> None:
+    """Let a batch norm answer its shift alone."""
+    node(model, "BatchNormalization").attribute[0].f = 1e30
+
+
+def training(model: ModelProto) -> None:
+    """Let a batch norm take mean and variance of the image."""
+    attribute = helper.make_attribute("training_mode", 1)
+    node(model, "BatchNormalization").attribute.append(attribute)
+
+
+def whole_numbers(model: ModelProto) -> None:
+    """Round the weights of the convolution."""
+    node(model, "Cast").attribute[0].i = TensorProto.INT32
+    again = helper.make_node("Cast", ["wide"], ["again"], to=TensorProto.FLOAT)
+    model.graph.node.insert(1, again)
+    node(model, "Conv").input[1] = "again"
+
+
+def smuggled(model: ModelProto) -> None:
+    """Add to the logits, from whole numbers."""
+    node(model, "Gemm").output[0] = "before"
+    model.graph.initializer.append(numpy_helper.from_array(np.array([5, 0]), "more"))
+    model.graph.node.append(helper.make_node("Cast", ["more"], ["floats"], to=TensorProto.FLOAT))
+    model.graph.node.append(helper.make_node("Add", ["before", "floats"], ["logits"]))
+
+
+def computed_from_weights(model: ModelProto) -> None:
+    """Compute the weights of the convolution."""
+    model.graph.node.insert(1, helper.make_node("Abs", ["wide"], ["computed"]))
+    node(model, "Conv").input[1] = "computed"
+
+
+def mixed_up(model: ModelProto) -> None:
+    """Shift by the scale of the batch norm."""
+    node(model, "BatchNormalization").input[2] = "bn.weight"
+
+
+def without_convolution(model: ModelProto) -> None:
+    """Leave the convolution out."""
+    node(model, "BatchNormalization").input[0] = "images"
+
+
+ATTACKS_BY_NAME: list[tuple[Callable[[ModelProto], None], str]] = [
+    (constant_answer, "its logits are not those of a linear layer"),
+    (added_bias, "its 'more' is none of the weights"),
+    (smuggled, "its 'floats' is none of the weights"),
+    (other_features, "its last layer does not look at its feature maps"),
+    (scaled, "its logits are not those of a linear layer"),
+    (narrow, r"it has the operator Clip with the numbers \[0\.0, 0\.0\]"),
+    (without_convolution, "it does without conv.weight of the weights"),
+    (computed_from_weights, "it computes the weights of a layer"),
+    (whole_numbers, "it computes the weights of a layer"),
+    (mixed_up, "it takes 'bn.weight' for bn.bias"),
+    (wide_epsilon, "it has a batch norm with the attributes {'epsilon': 1.00"),
+    (training, "it has a batch norm with the attributes {'epsilon': "),
+    (outside, "its weights lie in another file"),
+]
+
+
+def test_weights_by_their_names_are_recognised() -> None:
+    check_by_name(by_name())
+
+
+@pytest.mark.parametrize(
+    ("attack", "reason"), ATTACKS_BY_NAME, ids=[each.__name__ for each, _ in ATTACKS_BY_NAME]
+)
+def test_another_graph_of_the_same_weights_is_refused(
+    attack: Callable[[ModelProto], None], reason: str
+) -> None:
+    model = by_name()
+    attack(model)
+    with pytest.raises(GraphError, match=f"^{reason}"):
+        check_by_name(model)
 
 
 @pytest.mark.parametrize("length", [0, 1, 50, -1])
@@ -273,32 +388,38 @@ def test_two_graphs_are_refused() -> None:
 
 
 def test_constants_are_read_as_onnx_reads_them() -> None:
-    model = onnx.load(SHIPPED / "lesion" / GRAPH)
-    graph = graph_file.read((SHIPPED / "lesion" / GRAPH).read_bytes())
+    folder = SHIPPED / "lesion"
+    joined = graph_weights.join((folder / GRAPH).read_bytes(), (folder / WEIGHTS).read_bytes())
+    graph = graph_file.read(joined.content)
+    # onnx takes the weights from the file beside the graph.
+    model = onnx.load(folder / GRAPH)
     arrays = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
-    assert len(arrays) == 106
+    assert arrays.keys() == joined.given
+    # 52 convolutions, each with a batch norm of four arrays, and the last layer with its bias.
+    assert len(arrays) == 52 * 5 + 2
     assert all(np.array_equal(graph.constants[name], array) for name, array in arrays.items())
     kinds = [each.op_type for each in model.graph.node if each.op_type != "Constant"]
     assert [each.kind for each in graph.nodes] == kinds
     assert graph.nodes[0].attributes["pads"] == [1, 1, 1, 1]
 
 
-@pytest.mark.parametrize("name", ["lesion", "binary"])
-def test_shipped_graphs_are_those_of_their_weights(name: str) -> None:
-    graph = graph_file.read((SHIPPED / name / GRAPH).read_bytes())
-    weights = tensors.read((SHIPPED / name / WEIGHTS).read_bytes(), name)
-    graph_check.check_weights(graph, weights)
-    # One weight of two million, changed by a hundredth of the largest of its row.
-    weights["blocks.3.1.conv_pw.weight"][0, 0] += (
-        0.01 * np.abs(weights["blocks.3.1.conv_pw.weight"][0]).max()
-    )
-    with pytest.raises(GraphError, match=r"^it has a convolution \(.*\) that is none of the"):
-        graph_check.check_weights(graph, weights)
+@pytest.mark.parametrize("name", ["lesion", "binary", "lesion-accurate", "binary-accurate"])
+def test_shipped_graphs_take_every_weight_from_its_file(name: str) -> None:
+    folder = SHIPPED / name
+    content = (folder / GRAPH).read_bytes()
+    weights = (folder / WEIGHTS).read_bytes()
+    assert len(content) < 400_000
+    whole, given = graph_weights.join(content, weights)
+    arrays = tensors.read(weights, name)
+    assert given == {key for key in arrays if not key.endswith("num_batches_tracked")}
+    graph_check.check_weights(graph_file.read(whole), arrays, given)
+    # Compared by their values, as in a graph of an earlier version, they are the weights, too.
+    if name == "lesion":
+        graph_check.check_weights(graph_file.read(whole), arrays)
 
 
-def test_weights_of_another_model_are_refused_at_loading(tmp_path: Path) -> None:
-    for name in (CONFIG, WEIGHTS, GRAPH):
-        shutil.copy(SHIPPED / "binary" / name, tmp_path)
+def test_other_weights_beside_an_old_graph_are_refused_at_loading(tmp_path: Path) -> None:
+    add_old_graph(make_model(tmp_path, BINARY))
     assert select.load(ModelFolder(tmp_path), "onnx").runtime == "ONNX Runtime"
     before = ModelFolder(tmp_path).config.weights_sha256
     content = bytearray((tmp_path / WEIGHTS).read_bytes())

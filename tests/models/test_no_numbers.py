@@ -16,7 +16,6 @@ from dermhub.errors import ModelError
 from dermhub.layout import WEIGHTS
 from dermhub.models import prediction
 from dermhub.models.classifier import Classifier
-from dermhub.models.engines import graph_metadata
 from dermhub.models.model_folder import ModelFolder
 from dermhub.models.ood_gate import LOOKS, OodGate
 from dermhub.scoring import inference
@@ -114,10 +113,3 @@ def test_the_gate_lets_nothing_pass_that_is_no_number() -> None:
     described[0, 0] = np.nan
     with pytest.raises(ModelError, match=r"^The gate's score of an image is NaN or infinite"):
         gate.score(described)
-
-
-def test_class_maps_of_weights_that_are_no_numbers() -> None:
-    head = np.ones((7, 3), np.float32)
-    head[0, 0] = np.nan
-    with pytest.raises(ModelError, match=r"does not hold the weights of 7 classes"):
-        graph_metadata.read_head(graph_metadata.write("0" * 64, head), 7, "M/model.onnx")

@@ -20,10 +20,10 @@ from dermhub.cards import render
 from dermhub.data import partition
 from dermhub.errors import DataError, LeakError, ModelError
 from dermhub.evaluation.predictions import logit_columns
-from dermhub.layout import EXTERNAL, GRAPH
+from dermhub.layout import EXTERNAL, GRAPH, WEIGHTS
 from dermhub.models import catalog, export
 from dermhub.models.classifier import Classifier
-from dermhub.models.engines import select
+from dermhub.models.engines import graph_weights, select
 from dermhub.models.engines.onnx_runtime import OnnxEngine
 from dermhub.models.model_folder import ModelFolder
 from dermhub.release import verify
@@ -98,6 +98,8 @@ def test_the_command(folder: Path, command: Command) -> None:
         (("test", "retest", "lesions"), 5),
         (("test", "skin", "dark"), 3),
         (("test", "resolution", "half", "auroc"), 0.987),
+        (("test", "compression", "webp_80", "auroc"), 0.987),
+        (("test", "compression", "jpeg_50", "labels_changed", "share"), 0.987),
         (("test", "conformal", "coverage"), 0.9001),
         (("validation", "ece"), 0.0),
         (("data", "test", "images"), 8),
@@ -105,6 +107,9 @@ def test_the_command(folder: Path, command: Command) -> None:
         (("overlap",), 1),
         (("selection", "split"), "test"),
         (("selection", "temperature"), 9.0),
+        (("selection", "cross_validation"), {}),
+        (("test", "rules", "balanced_label", "balanced_accuracy"), 0.999),
+        (("validation", "rules", "label", "melanoma_recall"), 0.123),
         (("selection", "ece_before_temperature"), 0.9),
         (("weights", "megabytes"), 9.5),
     ],
@@ -119,6 +124,47 @@ def test_each_figure_is_compared(folder: Path, place: tuple[str, ...], value: ob
 
     change(folder / "metrics.json", edit)
     assert first(folder).startswith(f"metrics.json has {'.'.join(place)}")
+
+
+def test_a_bias_is_compared(folder: Path) -> None:
+    def edit(content: dict[str, Any]) -> None:
+        content["dermhub"]["bias"] = dict.fromkeys(LESION.classes, 0.0) | {"nv": 9.0}
+
+    change(folder / "config.json", edit)
+    differences = verify.verify(folder).differences
+    assert any(
+        re.match(r"config\.json has bias\.nv 9\.0, the validation images give ", sentence)
+        for sentence in differences
+    )
+    assert any("metrics.json has selection.bias {}, expected {" in each for each in differences)
+
+
+def test_a_prior_is_compared_with_the_counts(folder: Path) -> None:
+    def edit(content: dict[str, Any]) -> None:
+        content["dermhub"]["prior"] |= {"nv": 0.2, "mel": 3 / 35 - 1 / 35 + 1 / 7 - 2 / 35}
+        shares = content["dermhub"]["prior"]
+        shares["bcc"] += 1 - sum(shares.values())
+
+    change(folder / "config.json", edit)
+    assert any(
+        sentence.startswith("config.json has prior.nv 0.2, the counts of metrics.json give 0.142")
+        for sentence in verify.verify(folder).differences
+    )
+
+
+def test_a_folder_of_an_earlier_version_has_no_such_figures(folder: Path) -> None:
+    # One temperature, no prior and no rules, as dermhub wrote them before.
+    change(folder / "config.json", lambda c: c["dermhub"].pop("prior"))
+
+    def edit(content: dict[str, Any]) -> None:
+        content["selection"].pop("cross_validation")
+        for split in ("validation", "test"):
+            content[split].pop("rules")
+
+    change(folder / "metrics.json", edit)
+    (sentence,) = verify.verify(folder).differences
+    # The card is that of the newer figures.
+    assert sentence.startswith("README.md has in line ")
 
 
 @pytest.mark.parametrize("place", ["accuracy", "per_class", "intervals"])
@@ -249,6 +295,10 @@ def test_training_lesions_among_the_test_images_of_ham10000_are_refused(folder: 
         (lambda t: t.loc.__setitem__((3, "image_id"), t["image_id"][0]), r"has line\(s\) 5 with "),
         (lambda t: t.loc.__setitem__((3, "age"), "old"), r"has line\(s\) 5 with "),
         (lambda t: t.loc.__setitem__((len(t) - 1, "sharpness"), "abc"), r"has line\(s\) \d+ with "),
+        (
+            lambda t: t.loc.__setitem__((len(t) - 1, "label_jpeg_50"), "x"),
+            r"has line\(s\) \d+ with ",
+        ),
         (lambda t: t[t["split"] != "test"], r"has no image of the split\(s\) test: "),
     ],
     ids=[
@@ -261,6 +311,7 @@ def test_training_lesions_among_the_test_images_of_ham10000_are_refused(folder: 
         "twice",
         "age",
         "sharpness",
+        "label",
         "no test",
     ],
 )
@@ -355,7 +406,7 @@ def test_with_the_images_the_logits_are_worked_out_again(
 
 
 def test_a_graph_of_other_weights_is_told(folder: Path, tiny_data: Path) -> None:
-    graph = onnx.load(folder / GRAPH)
+    graph = onnx.load_model_from_string((folder / GRAPH).read_bytes())
     # Another bias of the last layer, which raises the first of seven logits by 1.
     (last,) = (each for each in graph.graph.node if each.op_type == "Gemm")
     last.input[2] = "another"
@@ -368,7 +419,9 @@ def test_a_graph_of_other_weights_is_told(folder: Path, tiny_data: Path) -> None
         "weights): fetch the model again, or remove the graph from config.json and "
         "measure the model",
     )
-    other = OnnxEngine(ModelFolder(folder), graph.SerializeToString())
+    weights = (folder / WEIGHTS).read_bytes()
+    joined = graph_weights.join(graph.SerializeToString(), weights)
+    other = OnnxEngine(ModelFolder(folder), joined.content)
     assert export.difference(select.load_torch(ModelFolder(folder)), before) <= export.LIMIT
     assert export.difference(select.load_torch(ModelFolder(folder)), other) > 0.01
     with pytest.raises(ModelError, match=r"is not the graph of model\.safetensors"):

@@ -231,23 +231,25 @@ def test_a_split_needs_lesions_of_ham10000(tiny_data: Path) -> None:
         read_labelled(tiny_data, tiny_data / TABLE, BINARY, "test")
 
 
-def test_the_prior_correction_becomes_part_of_the_bias(tiny_data: Path, tmp_path: Path) -> None:
+def test_a_bias_of_each_class_makes_up_for_even_draws(tiny_data: Path, tmp_path: Path) -> None:
+    # A model that knows nothing, and draws all classes alike. Of seven images, five are nevi.
     table = tables.read_table(tiny_data, LESION)
-    table["dx"] = table["dx"].replace({"bkl": "nv", "df": "nv", "vasc": "nv"})
+    table["dx"] = table["dx"].replace(dict.fromkeys(("akiec", "bcc", "df", "vasc"), "nv"))
+    held_out = table[table["split"] == "validation"]
+    more = [held_out.assign(lesion_id=held_out["lesion_id"] + f"-{n}") for n in range(5)]
+    table = pd.concat([table, *more], ignore_index=True)
     model = backbone.build("test_resnet", 7)
     torch.nn.init.zeros_(backbone.classifier(model).weight)
     config = TrainConfig(model="test_resnet", sampling=0.0, workers=0, batch_size=8)
-    released, _, chosen = finish.choose(Fit(model, table, config, TINY_SPEC, tmp_path), {})
-    # A model that knows nothing gains from any step towards the nevi, 20 of the 35 training images.
-    assert chosen["prior_exponent"] > 0
-    assert max(chosen["prior_offset"], key=chosen["prior_offset"].get) == "nv"
-    offset = torch.tensor(
-        [chosen["prior_exponent"] * chosen["prior_offset"][name] for name in LESION.classes]
-    )
-    assert torch.allclose(backbone.classifier(released).bias, offset, atol=1e-6)
-    # Four times as many as of each of the three others: log(4), less the mean of that and three
-    # times log(1).
-    assert chosen["prior_offset"]["nv"] == pytest.approx(math.log(4) * 3 / 4)
+    _, chosen, selection = finish.choose(Fit(model, table, config, TINY_SPEC, tmp_path), {})
+    assert max(chosen.bias, key=chosen.bias.__getitem__) == "nv"
+    assert selection["bias"] == chosen.bias
+    scores = selection["cross_validation"]
+    assert scores["temperature_and_bias"]["nll"] < scores["temperature"]["nll"]
+    # 35 training images, and the four classes without images count as one each.
+    assert chosen.prior["nv"] == pytest.approx(25 / 39)
+    assert chosen.prior["mel"] == pytest.approx(5 / 39)
+    assert chosen.prior["df"] == pytest.approx(1 / 39)
 
 
 def test_the_saved_model_has_the_figures_of_its_metrics(
@@ -269,6 +271,8 @@ def test_the_saved_model_has_the_figures_of_its_metrics(
             "operating_points",
         ):
             assert again[name] == written[split][name], name
+        for name, row in again["rules"].items():
+            assert row.items() <= written[split]["rules"][name].items()
 
 
 def test_the_shipped_predictions_give_the_same_figures(finished_run: Path) -> None:
@@ -376,9 +380,9 @@ def test_a_run_on_poor_data_ends_with_a_model(tiny_data: Path, tmp_path: Path) -
         "--data", folder, *TINY_RUN, "--epochs", 1, "--sampling", 0, "--out", tmp_path / "run"
     )
     content = json.loads((tmp_path / "run" / "model" / "metrics.json").read_text())
-    # As much as the rarest of those that were there.
-    offset = content["selection"]["prior_offset"]
-    assert offset["df"] == min(offset.values()) < 0
+    # A class without training images counts as one image.
+    prior = ModelFolder(tmp_path / "run" / "model").config.prior
+    assert prior["df"] == pytest.approx(1 / (content["data"]["train"]["images"] + 1))
     assert content["test"]["per_class"]["bcc"]["auroc"] is None
     assert "histology_only" not in content["test"]
     assert "age" not in content["data"]["train"]

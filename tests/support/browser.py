@@ -22,6 +22,7 @@ from dermhub import layout
 from dermhub.images import near_duplicates
 from dermhub.images.drawn_lesions import draw
 from dermhub.models.ood_gate import OodGate
+from tests.support.cases import add_index
 from tests.support.demo_process import Demo, serve
 from tests.support.tiny import add_file
 
@@ -88,6 +89,8 @@ def models(
             shutil.copytree(path, folder / name)
             _set_cuts(folder / name / "config.json", *cuts.tolist())
         _widen_gate(folder / task)
+        if task == "lesion":
+            add_index(folder / task)
         add_file(
             folder / task,
             layout.SEEN,
@@ -200,9 +203,6 @@ def clear(page: Any) -> None:
     """Go back to the upload area, as a visitor does."""
     page.locator("#answer [data-do=another]:visible").last.click()
     page.locator("#image input[type=file]").wait_for(state="attached")
-    # Nobody chooses a file within milliseconds, and Gradio's client can lose an answer where the
-    # request that follows a cleared image is still on its way.
-    page.wait_for_timeout(300)
 
 
 def answered(page: Any) -> Any:

@@ -224,12 +224,12 @@ REFUSED: dict[str, Odd] = {
     "DICOM": Odd(
         "a.dcm",
         lambda: bytes(128) + b"DICM" + bytes(400),
-        "The file is a DICOM file: export its image as",
+        "The file is damaged or cut short and can't be decoded;",
     ),
     "HEIC": Odd(
         "IMG_1.heic",
         lambda: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(400),
-        "The file is a HEIC photo: save it as",
+        "The file is damaged or cut short and can't be decoded;",
     ),
     "a program": Odd(
         "lesion.jpg.exe", lambda: b"MZ" + bytes(400), "The file is a Windows program;"

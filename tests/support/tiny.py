@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from PIL import Image
 
 import train
-from dermhub import layout
+from dermhub import layout, tensors
 from dermhub.images.drawn_lesions import draw
 from dermhub.images.view import InputSpec, to_array
 from dermhub.models import backbone, export, weights
@@ -42,8 +46,8 @@ TINY_RUN = (
         0.01,
         "--ema",
         0.9,
-        "--warmup",
-        0.5,
+        "--mixup",
+        0,
     ),
 )
 """Options of train.py for a run of a second that does learn something."""
@@ -85,6 +89,50 @@ def add_graph(folder: Path) -> Path:
     assert graph is not None
     add_file(folder, layout.GRAPH, graph.content)
     return folder
+
+
+def add_old_graph(folder: Path) -> Path:
+    """Give a model folder a graph that holds the weights again, as earlier versions wrote it.
+
+    The exporter merges batch norms into convolutions.
+    """
+    engine = select.load_torch(ModelFolder(folder))
+    size = engine.config.input.size
+    inputs = torch.zeros(2, 3, size, size)
+    names = ["images", "logits", "features"]
+    stream = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Both(engine.model).eval(),
+            (inputs,),
+            stream,  # type: ignore[arg-type]
+            input_names=names[:1],
+            output_names=names[1:],
+            dynamic_axes={name: {0: "batch"} for name in names},
+            opset_version=17,
+            dynamo=False,
+        )
+    model = onnx.load_model_from_string(stream.getvalue())
+    head = backbone.classifier(engine.model).weight.detach().numpy()
+    texts = {"weights": engine.config.weights_sha256}
+    texts["head"] = base64.b64encode(tensors.write({"weight": head})).decode()
+    for key, value in texts.items():
+        model.metadata_props.add(key=f"dermhub.{key}", value=value)
+    add_file(folder, layout.GRAPH, model.SerializeToString())
+    return folder
+
+
+class Both(torch.nn.Module):
+    """A model with two outputs: logits and feature maps."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        maps = backbone.features(self.model, images)
+        return backbone.head(self.model, maps), maps
 
 
 def make_config(task: Task, architecture: str = "test_efficientnet") -> ModelConfig:

@@ -31,36 +31,23 @@ def test_every_option_arrives() -> None:
         "batch_size": 4,
         "size": 100,
         "train_size": 90,
-        "crop_mode": "squash",
         "lr": 0.1,
         "backbone_lr": 0.2,
         "weight_decay": 0.3,
-        "warmup": 0.4,
         "label_smoothing": 0.5,
         "dropout": 0.6,
-        "drop_path": 0.7,
         "sampling": 0.8,
         "min_scale": 0.9,
         "ema": 0.95,
-        "bf16": "off",
         "workers": 7,
-        "device": "cpu",
         "seed": 7,
-        "freeze": 1,
-        "mixup": 0.2,
-        "cutmix": 0.3,
-        "randaugment": 9,
-        "adjust": 0.5,
+        "mixup": 0.3,
         "teacher": "t",
-        "soup": "p",
         "columns": "image=a,dx=b",
         "extra": "e",
-        "sharper": "s",
-        "distillation": 0.4,
-        "stop_after": 2,
-        "weights": "fp16",
     }
     defaults = dataclasses.asdict(TrainConfig())
+    assert values.keys() == defaults.keys()
     assert not [name for name in defaults if values[name] == defaults[name]]
     arguments = [
         text
@@ -93,18 +80,18 @@ def test_a_run_is_named_by_task_model_and_seed() -> None:
         *((f"--{name}", "-1", "a number of at least 0.") for name in ("workers", "seed")),
         *(
             (f"--{name}", "-1.0", "a number of at least 0.")
-            for name in ("weight-decay", "warmup", "backbone-lr")
+            for name in ("weight-decay", "backbone-lr")
         ),
         ("--sampling", "-0.5", "a number of at least 0."),
         ("--sampling", "nan", "a number of at least 0."),
         ("--seed", str(2**32), "a number below 2**32."),
         *(
             (f"--{name}", "1.0", "0 <= value < 1.")
-            for name in ("dropout", "drop-path", "label-smoothing", "ema")
+            for name in ("dropout", "label-smoothing", "ema")
         ),
         *(
             (f"--{name}", "-0.1", "0 <= value < 1.")
-            for name in ("dropout", "drop-path", "label-smoothing", "ema")
+            for name in ("dropout", "label-smoothing", "ema")
         ),
         ("--dropout", "nan", "0 <= value < 1."),
     ],
@@ -120,8 +107,7 @@ def test_numbers_out_of_range(option: str, value: str, expected: str) -> None:
     [
         ["--epochs", "1.5"],
         ["--lr", "fast"],
-        ["--crop-mode", "cut"],
-        ["--bf16", "yes"],
+        ["--crop-mode", "center"],
         ["--epoch", "3"],
         ["more"],
     ],
@@ -168,7 +154,10 @@ def test_help_shows_every_option_in_one_group(capsys: pytest.CaptureFixture[str]
     starts = [shown.index(f"\n{group}:\n") for group in GROUPS]
     assert starts == sorted(starts)
     listed = shown[starts[0] :]
-    for field in dataclasses.fields(TrainConfig):
+    fields = dataclasses.fields(TrainConfig)
+    # With --resume, at most 25: what experiments showed to be useless goes.
+    assert len(fields) < 25
+    for field in fields:
         assert field.metadata["group"] in GROUPS
         assert listed.count(f"\n  --{field.name.replace('_', '-')} ") == 1, field.name
 
@@ -191,20 +180,10 @@ def test_bounds_by_hand() -> None:
     ("options", "message"),
     [
         (
-            {"warmup": 4.0, "epochs": 3},
-            "--warmup is 4.0 epochs, expected at most the 3 of --epochs.",
-        ),
-        ({"stop_after": 4, "epochs": 3}, "--stop-after is 4, expected at most the 3 of --epochs."),
-        (
-            {"stop_after": 1, "warmup": 2.0},
-            "--stop-after is 1, expected at least the 2 epochs of --warmup.",
-        ),
-        (
             {"sampling": 5.0},
             "--sampling is 5.0, expected at most 4: beyond, one class is all there is.",
         ),
-        ({"randaugment": 31}, "--randaugment is 31, expected at most 30, its strongest changes."),
-        ({"distillation": 1.5}, "--distillation is 1.5, expected a share from 0 to 1."),
+        ({"min_scale": 1.5}, "--min-scale is 1.5, expected at most 1."),
     ],
 )
 def test_options_beyond_a_limit(options: dict[str, float], message: str) -> None:

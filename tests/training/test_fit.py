@@ -25,7 +25,6 @@ from safetensors.torch import load_file, save_file
 from dermhub.data import tables
 from dermhub.errors import ConfigError, DataError, ModelError
 from dermhub.models import backbone, weights
-from dermhub.release import verify
 from dermhub.tasks import BINARY, LESION
 from dermhub.training import fit as training_fit
 from dermhub.training import state as training_state
@@ -115,12 +114,13 @@ def test_the_loss_falls(finished_run: Path) -> None:
 
 def test_the_averaged_weights_are_what_is_saved(finished_run: Path) -> None:
     state, saved = load_file(finished_run / STATE), load_file(finished_run / WEIGHTS)
-    # The last layer's bias also takes up the prior correction.
-    names = [
-        name for name in saved if saved[name].is_floating_point() and not name.endswith("fc.bias")
-    ]
+    names = [name for name in saved if saved[name].is_floating_point()]
     assert len(names) > 20
-    assert all(torch.equal(saved[name], state[f"average.{name}"]) for name in names)
+    # Matrices in half precision, biases and norms as they are.
+    assert saved["conv1.0.weight"].dtype == saved["fc.weight"].dtype == torch.float16
+    assert saved["fc.bias"].dtype == torch.float32
+    for name in names:
+        assert torch.equal(saved[name], state[f"average.{name}"].to(saved[name].dtype)), name
     assert not any(
         torch.equal(saved[name], state[f"model.{name}"])
         for name in names
@@ -129,9 +129,9 @@ def test_the_averaged_weights_are_what_is_saved(finished_run: Path) -> None:
 
 
 def test_the_learning_rate_goes_through_the_whole_run(finished_run: Path) -> None:
-    # 35 training images are four steps of eight; six epochs, half of one to warm up; the last step
-    # of each is kept.
-    expected = [0.01 * training_fit.learning_rate(4 * epoch - 1, 24, 2) for epoch in range(1, 7)]
+    # 35 training images are four steps of eight; six epochs, the first to warm up; the last step of
+    # each is kept.
+    expected = [0.01 * training_fit.learning_rate(4 * epoch - 1, 24, 4) for epoch in range(1, 7)]
     assert list(pd.read_csv(finished_run / "history.csv")["lr"]) == pytest.approx(expected)
 
 
@@ -182,30 +182,6 @@ def test_a_finished_run_resumed_writes_the_same(finished_run: Path, tmp_path: Pa
     assert again.pop("latency").keys() == before.pop("latency").keys()
     assert again == before
     assert (out / "history.csv").read_bytes() == (finished_run / "history.csv").read_bytes()
-
-
-@pytest.mark.slow
-def test_a_run_that_stops_early_releases_what_it_has_reached(
-    tiny_data: Path, finished_run: Path, tmp_path: Path
-) -> None:
-    run_training(
-        "--data", tiny_data, "--out", tmp_path, *TINY_RUN, "--stop-after", 2, "--weights", "fp16"
-    )
-    measured = ["epoch", "train_loss", "lr", "validation_nll", "validation_malignancy_auroc"]
-    short, whole = (pd.read_csv(run / "history.csv")[measured] for run in (tmp_path, finished_run))
-    pd.testing.assert_frame_equal(short, whole[:2])
-    state, saved = load_file(tmp_path / "state.safetensors"), load_file(tmp_path / WEIGHTS)
-    name = "conv1.0.weight" if "conv1.0.weight" in saved else "conv1.weight"
-    assert saved[name].dtype == torch.float16
-    assert torch.equal(saved[name], state[f"average.{name}"].half())
-    assert "--stop-after 2 " in (tmp_path / "model" / "README.md").read_text()
-    assert (
-        "after the last epoch (2 of 6) is kept." in (tmp_path / "model" / "README.md").read_text()
-    )
-    # What was measured is what was saved.
-    assert verify.verify(tmp_path / "model").differences == ()
-    with pytest.raises(ConfigError, match="already holds a run"):
-        run_training("--data", tiny_data, "--out", tmp_path, *TINY_RUN)
 
 
 @pytest.mark.slow
@@ -313,21 +289,9 @@ def test_predict_all_keeps_the_order_of_the_paths(tiny_data: Path, tmp_path: Pat
     assert len(np.unique(forwards[:, 0])) == 5
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:99", "", "meta:x"])
-def test_a_device_that_is_not_there(name: str) -> None:
-    with pytest.raises(
-        ConfigError,
-        match=f"^--device {name} can't be used here: expected auto, cpu, cuda or cuda:N.$",
-    ):
-        training_fit.pick_device(name)
-
-
 def test_a_loss_that_is_no_number_stops_the_run(tiny_data: Path, tmp_path: Path) -> None:
-    fit = make_fit(tiny_data, tmp_path, lr=1e30, warmup=0.0, bf16="off")
-    with pytest.raises(
-        ConfigError,
-        match=r"^The loss became (nan|inf) at step \d+: lower --lr, or use --bf16 off.$",
-    ):
+    fit = make_fit(tiny_data, tmp_path, lr=1e30)
+    with pytest.raises(ConfigError, match=r"^The loss became (nan|inf) at step \d+: lower --lr\.$"):
         fit.run()
 
 

@@ -136,13 +136,6 @@ def test_a_model_that_is_no_cnn(tiny_data: Path, tmp_path: Path) -> None:
     assert str(refusal(tmp_path, *options)).startswith("test_vit is not a CNN with feature maps")
 
 
-def test_a_device_that_is_not_there_leaves_no_run_behind(tiny_data: Path, tmp_path: Path) -> None:
-    error = refusal(
-        tmp_path, "--data", tiny_data, *TINY_RUN, "--device", "gpu", "--out", tmp_path / "run"
-    )
-    assert str(error) == "--device gpu can't be used here: expected auto, cpu, cuda or cuda:N."
-
-
 def test_data_that_are_not_there(tmp_path: Path) -> None:
     error = refusal(tmp_path, "--data", tmp_path / "none", *TINY_RUN, "--out", tmp_path / "run")
     assert isinstance(error, DataError)

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field, replace
 
 from dermhub.errors import ConfigError, suggest
 
+COLLECTION = "collection"
+"""Column with the part of an archive that an image is from; of further images, a source."""
+
 ABOUT: dict[str, tuple[str, ...]] = {
     "age": ("age", "age_approx"),
     "sex": ("sex", "gender"),
@@ -183,7 +186,7 @@ def fitting(has: Callable[[str], bool]) -> list[Format]:
 
 def columns(option: str = "") -> set[str]:
     """Return all columns that any format or the option --columns names; no others are read."""
-    names = {name for names in ABOUT.values() for name in names}
+    names = {COLLECTION, *(name for names in ABOUT.values() for name in names)}
     for kind in FORMATS:
         names |= {*kind.needs, *kind.diagnosis, *kind.malignant, *kind.one_hot}
         names |= {kind.image, kind.lesion, kind.patient, kind.split}

@@ -44,8 +44,8 @@ def read(
 
     Returns the columns image_id, dx (a code, or the diagnosis' name in lower case), `MALIGNANCY`,
     and where the table has them lesion_id, patient_id ("" for unknown ones), split, age, sex,
-    localization and dx_type. Raises DataError for a file that is no table, missing columns, empty
-    cells, labels that contradict each other and ids that stand twice.
+    localization, dx_type and `formats.COLLECTION`. Raises DataError for a file that is no table,
+    missing columns, empty cells, labels that contradict each other and ids that stand twice.
     """
     sheet = delimited.read(path, formats.columns(columns))
     kinds = formats.fitting(sheet.has)
@@ -74,6 +74,8 @@ def read(
         splits = {word: split for split, words in partition.SPLIT_WORDS.items() for word in words}
         cells = map(str.lower, _filled(sheet, kind.split))
         table["split"] = [splits.get(cell, cell) for cell in cells]
+    if sheet.has(formats.COLLECTION):
+        table[formats.COLLECTION] = sheet.column(formats.COLLECTION)
     about = patients.columns(joined, kind)
     for name, column in about.items():
         table[name] = patients.read(joined, name, column, say)

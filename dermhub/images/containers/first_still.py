@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dermhub.images.containers import bmp, gif, jpeg, png, tiff, webp
 from dermhub.images.containers.still import Still
+from dermhub.images.optional import dicom, heif
 
 
 def first_still(content: bytes) -> Still | None:
@@ -22,4 +23,8 @@ def first_still(content: bytes) -> Still | None:
         return webp.still(content)
     if content.startswith(b"BM"):
         return bmp.still(content)
+    if heif.is_heif(content):
+        return heif.still(content)
+    if dicom.is_dicom(content):
+        return dicom.still(content)
     return tiff.still(content)

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from dermhub.images.containers.compression import LEAST_JPEG, jpeg_quality
 from dermhub.images.containers.orientation import orientation
 from dermhub.images.containers.still import RefusedError, Still, costly
 
@@ -54,6 +55,7 @@ _FILL = b"\xff" * 4096
 
 _END = 0xD9
 _SCAN = 0xDA
+_QUANTISATION = 0xDB
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE_FRAMES = frozenset({0xC2, 0xCA})
 _ARITHMETIC_FRAMES = frozenset({0xC9, 0xCA})
@@ -145,14 +147,16 @@ class _Scans:
         return len(self.exact) == 64 * len(self.samples) > 0
 
 
-def still(content: bytes) -> Still:
+def still(content: bytes, colours: bytes = b"") -> Still:
     """Reduce a JPEG to the tables, the frame and the scans of its first image.
 
-    Of the application segments, those two are kept by which a decoder knows the colours.
+    Of the application segments, those two are kept by which a decoder knows the colours; `colours`
+    takes their place in a JPEG without them.
     """
     kept: list[bytes] = [START]
     exif: list[bytes] = []
     jfif = adobe = xmp = b""
+    quality: float | None = None
     scans = _Scans()
     ended = False
     for marker, place, end, following in _segments(content):
@@ -186,21 +190,24 @@ def still(content: bytes) -> Still:
             # No decoder goes on after it.
             kept.append(content[place - 2 : place + 2])
             break
+        elif marker == _QUANTISATION and quality is None:
+            quality = jpeg_quality(body[2:])
         kept.append(content[place - 2 : end])
-    kept[1:1] = [jfif, adobe]
+    kept[1:1] = [jfif, adobe] if jfif or adobe else [colours]
     whole = b"".join(kept)
     turn = orientation(b"".join(exif), xmp)
+    strong = "JPEG" if quality is not None and quality < LEAST_JPEG else ""
     if ended:
-        return Still(whole, turn)
+        return Still(whole, turn, compressed=strong)
     if whole.endswith(bytes(CUT)):
         # A file that was copied in part may go on in zeros, which a decoder takes for pixels.
         whole = whole.rstrip(b"\0")
         # A byte FF of compressed data is followed by a zero.
         whole += b"\0" * whole.endswith(b"\xff")
     if not scans.whole or scans.area > MOST_MENDED:
-        return Still(whole, turn)
+        return Still(whole, turn, compressed=strong)
     first, second = _ENDINGS
-    return Still(whole + first, turn, "", whole + second, whole[:-CUT] + first)
+    return Still(whole + first, turn, "", whole + second, whole[:-CUT] + first, strong)
 
 
 def count_scans(content: bytes) -> int:

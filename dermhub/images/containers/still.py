@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from PIL import Image
+
 SEVERAL = "is an animation or a stack of several frames, expected one still image."
+
+DAMAGED = (
+    "is damaged or cut short and can't be decoded; expected a whole image: copy or save it anew."
+)
+
+TWO_SIZES = "states two sizes for one picture; expected an ordinary image: save it anew."
 
 
 @dataclass(frozen=True)
@@ -20,6 +29,9 @@ class Still:
         equal, unequal: For a file without its end, two further versions of `content`, else "".
             `equal` decodes to the same pixels where none is missing, and `unequal` to others where
             nothing but pixels stands at the end.
+        compressed: "JPEG" or "WebP" for one that is compressed strongly, else "".
+        opener: Opens `content` without decoding it, where Pillow alone does not read it. Raises
+            RefusedError where a package is missing.
     """
 
     content: bytes
@@ -27,6 +39,8 @@ class Still:
     kind: str = ""
     equal: bytes = b""
     unequal: bytes = b""
+    compressed: str = ""
+    opener: Callable[[bytes], Image.Image] | None = None
 
 
 class RefusedError(Exception):

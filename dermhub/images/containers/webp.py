@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dermhub.images.containers.compression import MOST_WEBP, webp_index
 from dermhub.images.containers.orientation import orientation
 from dermhub.images.containers.still import SEVERAL, RefusedError, Still, costly
 
@@ -37,6 +38,7 @@ def still(content: bytes) -> Still:
     kept: list[bytes] = []
     length = 4
     exif = xmp = b""
+    strong = ""
     frames = 0
     place = 12
     end = min(len(content), 8 + int.from_bytes(content[4:8], "little"))
@@ -58,6 +60,8 @@ def still(content: bytes) -> Still:
             kept.append(chunk)
             length += following - place
         _check_size(kind, chunk[8:18])
+        if kind == b"VP8 " and (webp_index(chunk[8:]) or 0) > MOST_WEBP:
+            strong = "WebP"
         frames += kind == _FRAME
         if frames > 1:
             raise RefusedError(SEVERAL)
@@ -66,7 +70,7 @@ def still(content: bytes) -> Still:
         raise costly(f"a WebP of more than {MOST_CHUNKS:,} chunks")
     # Lengths are stated as they were: a file that was cut short stays so.
     head = b"RIFF" + min(length, 0xFFFF_FFFF).to_bytes(4, "little") + b"WEBP"
-    return Still(b"".join([head, *kept]), orientation(exif, xmp))
+    return Still(b"".join([head, *kept]), orientation(exif, xmp), compressed=strong)
 
 
 def _check_size(kind: bytes, head: bytes) -> None:

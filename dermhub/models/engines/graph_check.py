@@ -1,9 +1,11 @@
 """Comparison of a graph with the weights that it is said to be made from, in numpy alone.
 
-A graph states the hash of its weights as a text, which proves nothing: any network could carry it.
-So each array in the graph must be one of the weights, or a convolution's into which the exporter
-has merged the batch norm after it; every layer's weights must be used, on the way from the image to
-the logits, and the logits must be those of the last layer after global average pooling.
+Each array in a graph must be one of the weights; every layer's weights must be used, on the way
+from the image to the logits, and the logits must be those of the last layer after global average
+pooling. A graph that took its weights from model.safetensors (`graph_weights`) names them. One that
+holds them itself, as earlier versions wrote it, states no more than a hash, as a text that any
+network could carry: there arrays are compared by their values, and a convolution's may be those
+into which the exporter has merged the batch norm after it.
 
 The order of the layers between is not compared: for that the network is needed, and with it PyTorch
 (`verify` compares the answers where it is installed).
@@ -11,7 +13,7 @@ The order of the layers between is not compared: for that the network is needed,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -44,6 +46,9 @@ RESHAPING = ("Flatten", "Reshape", "Squeeze", "Identity", "Dropout")
 STATISTICS = ("weight", "bias", "running_mean", "running_var")
 """Tensors of a batch norm, in their order in the operator BatchNormalization."""
 
+FLOAT32 = 1
+"""ONNX's number of the data type float32."""
+
 TOLERANCE = 2e-4
 """Largest difference of a merged weight, as a share of the largest; float32 leaves 1e-6."""
 
@@ -52,15 +57,20 @@ LARGEST_EPSILON = 0.1
 
 
 def check_operators(graph: Graph) -> None:
-    """Raise GraphError for an operator that an image network does not need."""
+    """Raise GraphError for an operator that an image network does not need, or one of nothing."""
     known = frozenset(OPERATORS.split())
     for node in graph.nodes:
         if node.kind not in known:
             raise GraphError(f"it has the operator {node.kind[:80]!r}, which is not run here")
+        if not node.inputs or not node.outputs:
+            raise GraphError(f"it has the operator {node.kind} without input or output")
 
 
-def check_head(graph: Graph, head: Floats32) -> None:
-    """Raise GraphError unless the logits are the last layer (C, K) on the pooled feature maps."""
+def last_layer(graph: Graph) -> Floats32:
+    """Return the weights (C, K) of the layer that makes the logits.
+
+    Raises GraphError unless it is a linear layer on the means of the feature maps.
+    """
     constants = _constants(graph)
     makers = {name: node for node in graph.nodes for name in node.outputs}
     last = makers.get(LOGITS)
@@ -68,8 +78,8 @@ def check_head(graph: Graph, head: Floats32) -> None:
         computed = [name for name in last.inputs if name not in constants]
         last = makers.get(computed[0]) if len(computed) == 1 else None
     weight = _last_weight(last, constants)
-    if last is None or weight is None or not np.array_equal(weight, head):
-        raise GraphError("its logits are not those of the last layer that its metadata holds")
+    if last is None or weight is None:
+        raise GraphError("its logits are not those of a linear layer")
     node = makers.get(last.inputs[0])
     while node is not None and node.kind in RESHAPING:
         node = makers.get(node.inputs[0])
@@ -77,21 +87,61 @@ def check_head(graph: Graph, head: Floats32) -> None:
         raise GraphError("its last layer does not follow global average pooling")
     if node.inputs[0] != FEATURES:
         raise GraphError("its last layer does not look at its feature maps")
+    return np.asarray(weight, np.float32)
 
 
-def check_weights(graph: Graph, weights: Arrays) -> None:
-    """Raise GraphError unless the graph's arrays are those of the weights, and all are used."""
+def check_weights(graph: Graph, weights: Arrays, given: Set[str] = frozenset()) -> None:
+    """Raise GraphError unless the graph's arrays are those of the weights, and all are used.
+
+    `given` names the weights that the graph was given (`graph_weights.join`); it has no others.
+    """
     # With infinity in them, every difference would be within its share.
     if not all(np.isfinite(array).all() for array in weights.values()):
         raise GraphError("the weights hold NaN or infinite values")
     constants = _constants(graph)
     nodes = _used_nodes(graph)
-    matcher = _Matcher(weights)
-    merged = set()
     for node in nodes:
         _check_numbers(node, constants)
         if node.kind in LAYERS and not set(node.inputs[1:]) <= {*constants, ""}:
             raise GraphError("it computes the weights of a layer")
+    if given:
+        used = _used_by_name(graph, nodes, weights, given)
+    else:
+        used = _used_by_value(nodes, constants, weights)
+    layers = [name for name, array in weights.items() if array.ndim > 1]
+    missing = [name for name in layers if name not in used]
+    if missing:
+        raise GraphError(f"it does without {missing[0]} of the weights")
+
+
+def _used_by_name(graph: Graph, nodes: list[Node], weights: Arrays, given: Set[str]) -> Set[str]:
+    """Return the weights that nodes use; raises GraphError for another array of floats."""
+    constants = _constants(graph)
+    sources = {name: name for name in given}
+    for node in graph.nodes:
+        if _renames(node) and node.inputs[0] in sources:
+            sources[node.outputs[0]] = sources[node.inputs[0]]
+    used = set()
+    for node in nodes:
+        for name in node.inputs:
+            if name in sources:
+                used.add(sources[name])
+            elif name in constants and _is_weight(constants[name]):
+                raise GraphError(f"its {name[:80]!r} is none of the weights")
+        if node.kind == "BatchNormalization":
+            layer = sources.get(node.inputs[-1], "").removesuffix(".running_var")
+            # By value, as the exporter gives equal arrays one name.
+            for name, key in zip(node.inputs[1:], STATISTICS, strict=False):
+                if not np.array_equal(constants[name], weights.get(f"{layer}.{key}", np.nan)):
+                    raise GraphError(f"it takes {name[:80]!r} for {layer}.{key}")
+    return used
+
+
+def _used_by_value(nodes: list[Node], constants: Arrays, weights: Arrays) -> Set[str]:
+    """Return the weights whose values nodes use; raises GraphError for other values."""
+    matcher = _Matcher(weights)
+    merged = set()
+    for node in nodes:
         if node.kind == "Conv":
             matcher.match_convolution([constants.get(name) for name in node.inputs[1:]])
             merged |= set(node.inputs[1:])
@@ -99,7 +149,7 @@ def check_weights(graph: Graph, weights: Arrays) -> None:
         for name in node.inputs:
             if name in constants and name not in merged:
                 matcher.match(name, constants[name])
-    matcher.check_all_used()
+    return matcher.used
 
 
 class _Matcher:
@@ -126,7 +176,7 @@ class _Matcher:
 
         Single numbers, and whole ones, belong to the operators.
         """
-        if array.dtype.kind != "f" or array.size <= 1:
+        if not _is_weight(array):
             return
         turned = array.T if array.ndim == 2 else array
         names = self._named(array) or self._named(turned)
@@ -153,13 +203,6 @@ class _Matcher:
                 self.used |= {name, *(f"{norm}.{key}" for key in STATISTICS)}
                 return
         raise GraphError(f"it has a convolution {weight.shape} that is none of the weights")
-
-    def check_all_used(self) -> None:
-        """Raise GraphError where the weights of a layer were not found in the graph."""
-        layers = [name for name, array in self.weights.items() if array.ndim > 1]
-        missing = [name for name in layers if name not in self.used]
-        if missing:
-            raise GraphError(f"it does without {missing[0]} of the weights")
 
     def _named(self, array: NDArray[Any]) -> list[str]:
         """Return the names of the weights with these values, whatever their shape."""
@@ -230,17 +273,31 @@ def _close(actual: Floats32, expected: Floats32, size: Floats32 | None = None) -
 
 
 def _check_numbers(node: Node, constants: Arrays) -> None:
-    """Raise GraphError for a node whose numbers make a constant of everything."""
+    """Raise GraphError for a node whose numbers make a constant of everything, or change it."""
     values = [float(constants[n].flat[0]) for n in node.inputs if _is_number(constants.get(n))]
     nothing = node.kind == "Mul" and 0 in values
     narrow = node.kind == "Clip" and len(values) == 2 and not values[0] <= 0 < 1 <= values[1]
     if nothing or narrow or not np.isfinite(values).all():
         raise GraphError(f"it has the operator {node.kind} with the numbers {values}")
+    if node.kind == "BatchNormalization":
+        epsilon = node.attributes.get("epsilon", 1e-5)
+        if not 0 <= epsilon <= LARGEST_EPSILON or node.attributes.get("training_mode", 0):
+            raise GraphError(f"it has a batch norm with the attributes {node.attributes}"[:200])
 
 
 def _is_number(array: NDArray[Any] | None) -> bool:
     """Return True for a constant that is a single float."""
     return array is not None and array.dtype.kind == "f" and array.size == 1
+
+
+def _is_weight(array: NDArray[Any]) -> bool:
+    """Return True for a constant that could be the weights of a layer: several floats."""
+    return array.dtype.kind == "f" and array.size > 1
+
+
+def _renames(node: Node) -> bool:
+    """Return True for a node that gives the same numbers under another name, as float32."""
+    return node.kind == "Identity" or (node.kind == "Cast" and node.attributes == {"to": FLOAT32})
 
 
 def _last_weight(node: Node | None, constants: Arrays) -> NDArray[Any] | None:
@@ -257,11 +314,12 @@ def _last_weight(node: Node | None, constants: Arrays) -> NDArray[Any] | None:
 
 
 def _constants(graph: Graph) -> Arrays:
-    """Return the constants of a graph, also under the names that Identity gives them."""
+    """Return the constants of a graph, also under the names that Identity and Cast give them."""
     constants = dict(graph.constants)
     for node in graph.nodes:
-        if node.kind == "Identity" and node.inputs[0] in constants:
-            constants[node.outputs[0]] = constants[node.inputs[0]]
+        if _renames(node) and node.inputs[0] in constants:
+            array = constants[node.inputs[0]]
+            constants[node.outputs[0]] = array if node.kind == "Identity" else array.astype("f4")
     return constants
 
 

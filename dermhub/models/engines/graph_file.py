@@ -8,6 +8,7 @@ whatever could run for ever, reach outside the file, or call foreign code is ref
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -55,6 +56,18 @@ class Node(NamedTuple):
     attributes: dict[str, Any]
 
 
+class Reference(NamedTuple):
+    """A constant whose values lie in another file: name, number of data type, shape and place.
+
+    ONNX calls it external data. `place` has the entries "location", "offset" and "length".
+    """
+
+    name: str
+    kind: int
+    shape: tuple[int, ...]
+    place: dict[str, str]
+
+
 @dataclass(frozen=True)
 class Graph:
     """The nodes of a graph in their order, and the constants that it holds, by name.
@@ -68,8 +81,15 @@ class Graph:
 
 def read(content: bytes) -> Graph:
     """Read the graph of an ONNX file; raises GraphError for one that is not run here."""
-    try:
+    with garbled():
         return _model(memoryview(content))
+
+
+@contextlib.contextmanager
+def garbled() -> Iterator[None]:
+    """Turn the errors of reading bytes that are no ONNX file into a GraphError."""
+    try:
+        yield
     except GraphError:
         raise
     except (ValueError, TypeError, IndexError, KeyError, OverflowError) as error:
@@ -208,7 +228,7 @@ def _tensor(content: memoryview) -> tuple[str, NDArray[Any]]:
         elif number in (5, 7):
             typed.append(np.array(_whole_numbers(value), np.int64))
         elif number in (13, 14) and value:
-            raise GraphError("its weights lie in another file")
+            raise GraphError("its weights lie in another file, or elsewhere in model.safetensors")
         elif number in (3, 6, 11):
             raise GraphError("it holds texts, or numbers of a kind that is not read here")
     if typed and raw:
@@ -224,6 +244,35 @@ def _tensor(content: memoryview) -> tuple[str, NDArray[Any]]:
     return name, array.reshape(shape)
 
 
+def reference(content: memoryview) -> Reference | None:
+    """Read a tensor whose values lie in another file; None for one that holds them itself.
+
+    Raises GraphError for one that does both.
+    """
+    shape: list[int] = []
+    kind = 0
+    name = ""
+    place: dict[str, str] = {}
+    own = False
+    for number, value in _fields(content):
+        if number == 1:
+            shape += _whole_numbers(value)
+        elif number == 2:
+            kind = int(_number(value))
+        elif number == 8:
+            name = _text(value)
+        elif number == 13:
+            entry = {key: _text(text) for key, text in _fields(_bytes(value))}
+            place[entry[1]] = entry[2]
+        elif number not in (12, 14):
+            own = True
+    if not place:
+        return None
+    if own:
+        raise GraphError("it has a tensor with two values")
+    return Reference(name, kind, tuple(shape), place)
+
+
 def _add(constants: dict[str, NDArray[Any]], name: str, array: NDArray[Any]) -> None:
     """Add a constant under its name; raises GraphError where the name comes twice."""
     if name in constants:
@@ -233,14 +282,25 @@ def _add(constants: dict[str, NDArray[Any]], name: str, array: NDArray[Any]) -> 
 
 def _fields(content: memoryview) -> Iterator[Field]:
     """Yield the fields of a message; raises GraphError where it is cut short."""
+    return ((number, value) for number, value, _ in fields_and_bytes(content))
+
+
+def fields_and_bytes(
+    content: memoryview,
+) -> Iterator[tuple[int, int | memoryview, memoryview]]:
+    """Yield the fields of a message, each with all its bytes, number and length among them.
+
+    Raises GraphError where the message is cut short.
+    """
     place = 0
     end = len(content)
     while place < end:
+        start = place
         key, place = _varint(content, place)
         number, wire = key >> 3, key & 7
         if wire == 0:
             value, place = _varint(content, place)
-            yield number, value
+            yield number, value, content[start:place]
             continue
         if wire == 2:
             length, place = _varint(content, place)
@@ -250,7 +310,7 @@ def _fields(content: memoryview) -> Iterator[Field]:
             raise GraphError("it is no ONNX file")
         if length > end - place:
             raise GraphError("it is cut short")
-        yield number, content[place : place + length]
+        yield number, content[place : place + length], content[start : place + length]
         place += length
 
 

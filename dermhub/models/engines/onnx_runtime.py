@@ -17,7 +17,7 @@ from dermhub import tensors
 from dermhub.arrays import Floats32
 from dermhub.errors import ModelError, some
 from dermhub.layout import CONFIG, GRAPH, WEIGHTS
-from dermhub.models.engines import graph_check, graph_file, graph_metadata
+from dermhub.models.engines import graph_check, graph_file, graph_metadata, graph_weights
 from dermhub.models.engines.base import Device, check_finite, no_gpu
 from dermhub.models.engines.graph_file import Graph, GraphError
 from dermhub.models.engines.graph_metadata import ADVICE, FEATURES, INPUT, LOGITS
@@ -31,7 +31,7 @@ MOST = 256
 
 
 class OnnxEngine:
-    """The model of a folder by its graph, whose bytes are `content`; see `base.Engine`.
+    """The model of a folder by its whole graph, whose bytes are `content`; see `base.Engine`.
 
     Raises ModelError when ONNX Runtime is not installed or can't read the graph, and for a graph
     that was made from other weights, has operators of another kind (`graph_check`), or does not fit
@@ -57,10 +57,10 @@ class OnnxEngine:
                 f"{where} was not made from the weights that {CONFIG} names: measure, export or "
                 "fetch the model again."
             )
-        self._head = graph_metadata.read_head(metadata, len(self.config.task.classes), where)
-        self._check_shapes(where)
         with _refusals(where):
-            graph_check.check_head(graph, self._head)
+            # Class maps need the weights of the last layer outside the graph.
+            self._head = graph_check.last_layer(graph)
+        self._check_shapes(where)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return OnnxEngine, (self.folder, self.content, self.device)
@@ -86,7 +86,8 @@ class OnnxEngine:
     def _check_shapes(self, where: str) -> None:
         """Raise ModelError where the graph does not fit the configuration or the last layer."""
         size = self.config.input.size
-        classes, channels = self._head.shape
+        classes = len(self.config.task.classes)
+        channels = self._head.shape[1]
         ends = (*self._session.get_inputs(), *self._session.get_outputs())
         # The first axis, the batch, is free; so are height and width of the feature maps.
         shapes = {end.name: end.shape[1:] for end in ends}
@@ -99,15 +100,19 @@ class OnnxEngine:
             )
 
 
-def check_weights(content: bytes, weights: bytes, where: str) -> None:
-    """Compare a graph with weights, given the contents of their files; see `graph_check`.
+def with_weights(content: bytes, weights: bytes, where: str) -> bytes:
+    """Return a graph with its weights, compared with them, given the contents of both files.
 
-    ONNX Runtime is not needed. Raises ModelError, which names the graph as `where`, for a graph
-    that was not made from these weights, or is not run here.
+    See `graph_weights` and `graph_check`; ONNX Runtime is not needed. Raises ModelError, which
+    names the graph as `where`, for a graph that is not of these weights, or is not run here.
     """
-    graph = _read_graph(content, where)
+    arrays = tensors.read(weights, WEIGHTS)
+    with _unreadable(where):
+        whole, given = graph_weights.join(content, weights)
+    graph = _read_graph(whole, where)
     with _refusals(where):
-        graph_check.check_weights(graph, tensors.read(weights, WEIGHTS))
+        graph_check.check_weights(graph, arrays, given)
+    return whole
 
 
 @contextlib.contextmanager
@@ -127,15 +132,22 @@ def _read_graph(content: bytes, where: str) -> Graph:
 
     It comes before ONNX Runtime sees the graph, which would unfold or run whatever is in it.
     """
-    try:
+    with _unreadable(where):
         graph = graph_file.read(content)
         graph_check.check_operators(graph)
+    return graph
+
+
+@contextlib.contextmanager
+def _unreadable(where: str) -> Iterator[None]:
+    """Turn a GraphError of a file that is not run here into a ModelError, as `_refusals`."""
+    try:
+        yield
     except GraphError as error:
         raise ModelError(
             f"{where} is no ONNX model that ONNX Runtime can read ({error}): copy it again, or "
             "export the model again."
         ) from None
-    return graph
 
 
 def installed() -> bool:

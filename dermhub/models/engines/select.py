@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from dermhub import installation, tensors
 from dermhub.errors import ConfigError, ModelError, some
 from dermhub.layout import GRAPH, WEIGHTS
-from dermhub.models.engines import onnx_runtime
+from dermhub.models.engines import graph_weights, onnx_runtime
 from dermhub.models.engines.base import Device, Engine
 from dermhub.models.engines.onnx_runtime import OnnxEngine
 from dermhub.models.model_folder import ModelFolder
@@ -46,7 +46,7 @@ def load(folder: ModelFolder, runtime: Runtime = "auto", device: Device = "cpu")
             )
         # Before the graph is read, so that the sentence about a missing runtime names the folder.
         onnx_runtime.module(str(folder.path))
-        return OnnxEngine(folder, folder.read(GRAPH), device)
+        return OnnxEngine(folder, _read_export(folder), device)
     needs_torch = device == "cuda" and not onnx_runtime.has_cuda()
     if runtime == "onnx" or (runtime == "auto" and prefers_graph() and not needs_torch):
         engine = _load_graph(folder, runtime == "onnx", device)
@@ -77,12 +77,13 @@ def check(folder: ModelFolder) -> None:
         tensors.check(weights, str(folder.path / WEIGHTS))
     if GRAPH not in folder.config.files:
         return
-    content = folder.read(GRAPH)
-    where = str(folder.path / GRAPH)
+    if weights:
+        where = str(folder.path / GRAPH)
+        content = onnx_runtime.with_weights(folder.read(GRAPH), weights, where)
+    else:
+        content = _read_export(folder)
     if onnx_runtime.installed():
         OnnxEngine(folder, content)
-    if weights:
-        onnx_runtime.check_weights(content, weights, where)
 
 
 def prefers_graph() -> bool:
@@ -145,6 +146,17 @@ def _torch_engine(folder: ModelFolder, device: Device = "cpu") -> type[TorchEngi
     return TorchEngine
 
 
+def _read_export(folder: ModelFolder) -> bytes:
+    """Read the graph of an export; raises ModelError for one that does not hold its weights."""
+    content = folder.read(GRAPH)
+    if graph_weights.takes_any(content):
+        raise ModelError(
+            f"{folder.path} has no {WEIGHTS}, from which its {GRAPH} takes the weights: it was not "
+            "copied whole. Copy or fetch the whole model folder."
+        )
+    return content
+
+
 def _load_graph(folder: ModelFolder, demanded: bool, device: Device) -> OnnxEngine | None:
     """Load the graph of a folder; None without a graph or without ONNX Runtime.
 
@@ -159,6 +171,6 @@ def _load_graph(folder: ModelFolder, demanded: bool, device: Device) -> OnnxEngi
         if demanded:
             raise
         return None
-    engine = OnnxEngine(folder, folder.read(GRAPH), device)
-    onnx_runtime.check_weights(engine.content, weights, str(folder.path / GRAPH))
-    return engine
+    where = str(folder.path / GRAPH)
+    content = onnx_runtime.with_weights(folder.read(GRAPH), weights, where)
+    return OnnxEngine(folder, content, device)
