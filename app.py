@@ -32,8 +32,8 @@ UNBOUNDED = (
 )
 
 
-def options(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Parse the command line."""
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of the command line."""
     parser = argparse.ArgumentParser(description="Serve the dermhub demo.")
     parser.add_argument(
         "--host",
@@ -92,6 +92,12 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--mcp", action="store_true", help="serve the same functions as tools (needs gradio[mcp])"
     )
+    return parser
+
+
+def options(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = make_parser()
     given = parser.parse_args(arguments)
     if given.port is None:
         try:

@@ -73,7 +73,7 @@ def options(arguments: list[str] | None = None) -> tuple[TrainConfig, Path, bool
     Raises ConfigError for options that can't be used.
     """
     given = sys.argv[1:] if arguments is None else arguments
-    values = vars(_parser().parse_args(given))
+    values = vars(make_parser().parse_args(given))
     resumed = values.pop("resume")
     if resumed is None:
         config = TrainConfig(**values)
@@ -95,7 +95,7 @@ def options(arguments: list[str] | None = None) -> tuple[TrainConfig, Path, bool
     return config, folder, True
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     """Make a parser whose options are the fields of `TrainConfig`, in groups, and --resume."""
     parser = argparse.ArgumentParser(
         description="Fine-tune a timm CNN on dermatoscopic images.",

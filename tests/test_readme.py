@@ -199,7 +199,7 @@ def test_the_client_snippet_runs(
     )
     (tmp_path / "photo.jpg").write_bytes(photo.read_bytes())
     monkeypatch.chdir(tmp_path)
-    exec(compile(snippet.replace("http://127.0.0.1:7860", demo.url), "using.md", "exec"), {})
+    exec(compile(snippet.replace("http://127.0.0.1:7860", demo.url), "programs.md", "exec"), {})
     printed = capsys.readouterr().out
     assert re.search(
         r"^0\.\d+ 0\.\d+\n\{'akiec': 0\.\d+, .*\} \[.*\]\n(True|False) \[.*\]$",
@@ -329,4 +329,4 @@ def test_the_map_names_every_room() -> None:
 
 def test_the_readme_names_the_licence_and_the_picture_and_a_page_the_split() -> None:
     assert {"LICENSE", "docs/screenshot.png"} <= set(links(text_of(README)))
-    assert "`dermhub/data/partition.csv`" in text_of(FIGURES)
+    assert "`dermhub/data/partition.csv`" in text_of("docs/split.md")

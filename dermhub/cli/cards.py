@@ -57,7 +57,7 @@ def run_list(_: argparse.Namespace) -> int:
         try:
             test = content["test"]
             megabytes = (folder / WEIGHTS).stat().st_size / 1e6
-            print(
+            line = (
                 f"{name:16} {config['dermhub']['task']:8} {config['architecture']:20} "
                 f"{megabytes:5.1f}  {test['accuracy']:14.4f} {test['balanced_accuracy']:9.4f} "
                 f"{test['malignancy_auroc']:17.4f}"
@@ -66,6 +66,8 @@ def run_list(_: argparse.Namespace) -> int:
             raise DataError(
                 f"{folder} is damaged ({error}): restore it, for example with git."
             ) from error
+        # Not above: a reader that has gone is no damage.
+        print(line)
     return 0
 
 

@@ -40,7 +40,6 @@ class Photo:
     from it.
 
     Args:
-
         rgb: The upright picture in mode RGB. `Photo.open` makes a photo from anything else.
     """
 

@@ -150,14 +150,12 @@ class Classifier:
         iterator one by one, so that only one of them is in memory at a time.
 
         Args:
-
             image: A path, the bytes of an image file, a PIL image, a uint8 array of shape (H, W, 3)
                 (see `decode.to_rgb`), a `Photo`, or several of these.
             batch: Number of images that the model takes at once, at least 1. Kernels round the last
                 digits differently in batches of another size.
 
         Raises:
-
             ImageError: For the first input that is no usable image.
             ConfigError: For a `batch` below 1.
         """

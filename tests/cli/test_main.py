@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import json
@@ -16,6 +17,7 @@ import pandas as pd
 import pytest
 
 import dermhub
+from dermhub.cli import cards
 from dermhub.cli.main import main
 from dermhub.models import catalog
 from dermhub.models.classifier import Classifier
@@ -173,6 +175,7 @@ def test_evaluate_and_verify_need_no_torch_where_there_is_a_graph(
 
 LIST = """
 import pathlib, sys
+from dermhub.cli import cards
 from dermhub.cli.main import main
 from dermhub.models import catalog
 catalog.MODEL_CARDS = pathlib.Path(sys.argv[1])
@@ -187,6 +190,24 @@ def test_a_reader_that_has_gone_is_no_error(finished_run: Path) -> None:
     done = process("-c", LIST, str(finished_run), stdout=writer)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+class Leaving(io.StringIO):
+    """A reader that goes after the first line."""
+
+    def write(self, text: str) -> int:
+        """Take what belongs to the first line."""
+        if "\n" in self.getvalue():
+            raise BrokenPipeError
+        return super().write(text)
+
+
+def test_a_reader_that_goes_after_the_heading_does_not_damage_a_model(
+    finished_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog, "MODEL_CARDS", finished_run)
+    with contextlib.redirect_stdout(Leaving()), pytest.raises(BrokenPipeError):
+        cards.run_list(argparse.Namespace())
 
 
 @pytest.mark.skipif(

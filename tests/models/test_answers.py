@@ -316,7 +316,7 @@ def test_the_page_counts_what_the_predictions_of_the_shipped_model_give() -> Non
 def test_the_snippet_with_timm_alone_gives_the_same_answer(
     tiny_lesion_model: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = (Path(dermhub.__file__).parents[1] / "docs/using.md").read_text(encoding="utf-8")
+    page = (Path(dermhub.__file__).parents[1] / "docs/programs.md").read_text(encoding="utf-8")
     (snippet,) = (
         block for block in re.findall(r"```python\n(.*?)```", page, re.S) if "create_model" in block
     )
@@ -325,7 +325,7 @@ def test_the_snippet_with_timm_alone_gives_the_same_answer(
     (tmp_path / "photo.jpg").write_bytes(photo.read_bytes())
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    exec(compile(snippet, "using.md", "exec"), names)
+    exec(compile(snippet, "programs.md", "exec"), names)
     expected = Classifier(tiny_lesion_model).predict(photo)
     assert names["answer"] == pytest.approx(expected.probabilities, abs=1e-5)
     assert names["malignancy"] == pytest.approx(expected.malignancy, abs=1e-5)
