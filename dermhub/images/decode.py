@@ -46,6 +46,9 @@ image would take a gigabyte.
 
 QUARTER = 4
 
+DIVIDED = (b"\xff\xd8", b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  ")
+"""First bytes of JPEG, and of JPEG 2000 as a codestream and in boxes (ISO 15444-1, annexes A, I)."""
+
 DRAFTS = (8, 4, 2)
 """Whole numbers by which the JPEG decoder divides width and height, in the frequency domain."""
 
@@ -165,13 +168,16 @@ class ImageFile:
         self._still = still
         self._head = content[:HEAD]
 
+    @property
+    def divides(self) -> bool:
+        """True where the decoder divides width and height by itself, faster than it decodes all."""
+        return self._still.content.startswith(DIVIDED)
+
     def decode(self, least: int = 0) -> Decoded:
         """Decode the picture, upright and in RGB.
 
         With `least`, width and height may be divided by a whole number, the largest that leaves at
-        least `least` pixels to the short side. Where the decoder of JPEG divides by itself, in the
-        frequency domain, this is much faster than decoding all pixels. Raises ImageError as
-        `to_rgb` does.
+        least `least` pixels to the short side. Raises ImageError as `to_rgb` does.
         """
         if not self._is_whole:
             raise ImageError(f"{self._name} {DAMAGED}")

@@ -59,7 +59,8 @@ class Photo:
     def open(cls, image: ImageInput | Photo) -> Photo:
         """Decode a path, the bytes of an image file, a PIL image or an array.
 
-        A photo is returned as it is. Of a file the bytes are kept, and the working copy is decoded.
+        A photo is returned as it is. Of a file whose decoder divides by itself (JPEG), the bytes
+        are kept, and the working copy is decoded; any other is decoded whole, and only once.
         Raises ImageError for anything that is no usable image; see `decode.to_rgb` for what is
         accepted.
         """
@@ -68,7 +69,7 @@ class Photo:
         if isinstance(image, Image.Image | np.ndarray):
             return cls(to_rgb(image))
         file = open_file(image)
-        decoded = file.decode(SIDE)
+        decoded = file.decode(SIDE if file.divides else 0)
         photo = cls(decoded.rgb)
         photo._compressed = file.compressed
         if decoded.rgb.size != decoded.size:
