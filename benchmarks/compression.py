@@ -43,7 +43,7 @@ def answers(classifier: Classifier, photos: list[Photo]) -> Floats64:
     """Probabilities (N, C) of photographs, one by one."""
     arrays = [photo.array(classifier.config.input) for photo in photos]
     logits = np.concatenate([classifier.engine.forward(array[None])[0] for array in arrays])
-    return prediction.softmax(logits, classifier.config.temperature)
+    return prediction.calibrated(logits, classifier.config)
 
 
 def rows(classifier: Classifier, table: pd.DataFrame) -> list[str]:

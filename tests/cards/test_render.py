@@ -485,7 +485,7 @@ def test_the_predictions_of_a_shipped_model_give_its_figures(folder: Path) -> No
         part = table[table["split"] == split]
         logits = part[[f"logit_{name}" for name in config.task.classes]].to_numpy()
         ours = metrics.summarize(
-            prediction.softmax(logits, config.temperature),
+            prediction.calibrated(logits, config),
             tables.targets(part, config.task),
             config.task,
         )
