@@ -47,7 +47,7 @@ image would take a gigabyte.
 QUARTER = 4
 
 DIVIDED = (b"\xff\xd8", b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  ")
-"""First bytes of JPEG, and of JPEG 2000 as a codestream and in boxes (ISO 15444-1, annexes A, I)."""
+"""First bytes of JPEG, and of JPEG 2000 bare and in boxes (ISO 15444-1, annexes A and I)."""
 
 DRAFTS = (8, 4, 2)
 """Whole numbers by which the JPEG decoder divides width and height, in the frequency domain."""

@@ -407,6 +407,7 @@ def test_an_export_onto_the_graph_itself(folder: Path) -> None:
     assert type(Classifier(folder).engine) is OnnxEngine
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [None, -1.0])
 def test_a_graph_that_can_not_be_made_costs_no_model(
     folder: Path,

@@ -387,6 +387,7 @@ def test_a_damaged_table(
         class_maps.read_maps(tmp_path / "maps.csv", table[["image_id"]])
 
 
+@pytest.mark.slow
 def test_a_refit_holds_other_answers_against_the_masks(
     measured: Path, tiny_data: Path, masks: Path, tmp_path: Path, command: Command
 ) -> None:

@@ -106,6 +106,7 @@ def miscalibrated(finished_run: Path, tmp_path: Path) -> Path:
     return model
 
 
+@pytest.mark.slow
 def test_calibration_is_made_anew(
     miscalibrated: Path, finished_run: Path, tiny_data: Path, command: Command
 ) -> None:
@@ -128,6 +129,7 @@ def test_calibration_is_made_anew(
     assert images == [(finished_run / "model" / "figures" / "roc.png").read_bytes()]
 
 
+@pytest.mark.slow
 def test_without_images_what_rests_on_earlier_probabilities_goes(
     miscalibrated: Path, command: Command
 ) -> None:
