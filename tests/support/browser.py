@@ -81,8 +81,8 @@ def models(
     The cuts are set so that a third of the drawings lies in each zone.
     """
     folder = tmp_path_factory.mktemp("models-of-the-page")
-    predictions = dermhub.load(trained["lesion"]).predict(iter(drawings))
-    scores = [prediction.malignancy for prediction in predictions]
+    answers = (dermhub.load(trained[task]).predict(iter(drawings)) for task in ("binary", "lesion"))
+    scores = [dermhub.assess(*pair).malignancy for pair in zip(*answers, strict=True)]
     cuts = np.quantile(scores, [1 / 3, 2 / 3])
     for task, path in trained.items():
         for name in (task, f"{task}-accurate"):

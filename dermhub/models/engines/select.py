@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from torch import nn
 
     from dermhub.models.engines.pytorch import TorchEngine
+
+WITHOUT_TORCH = (
+    f"Without it, the model answers by its {GRAPH} where ONNX Runtime is installed: pip install "
+    "onnxruntime."
+)
 
 Runtime = Literal["auto", "torch", "onnx"]
 """Name of the runtime that computes.
@@ -133,10 +139,10 @@ def _torch_engine(folder: ModelFolder, device: Device = "cpu") -> type[TorchEngi
                 "model computes on the processor."
             ) from None
         if GRAPH in folder.config.files:
+            answers = "" if onnx_runtime.installed() else f" {WITHOUT_TORCH}"
             raise ModelError(
-                f"{folder.path} needs {error.name} for this, which is not installed: {install}. "
-                f"Without it, the model answers by its {GRAPH} where ONNX Runtime is installed: "
-                "pip install onnxruntime."
+                f"{folder.path} needs {error.name} for this, which is not installed: {install}."
+                f"{answers}"
             ) from None
         raise ModelError(
             f"{folder.path} has no {GRAPH}, so that PyTorch alone can run it, and {error.name} is "
@@ -161,14 +167,14 @@ def _load_graph(folder: ModelFolder, demanded: bool, device: Device) -> OnnxEngi
     """Load the graph of a folder; None without a graph or without ONNX Runtime.
 
     Damaged weights give None, too, so that PyTorch's engine, which knows every tensor, reports the
-    damage. With `demanded` they raise ModelError here.
+    damage. With `demanded`, and where PyTorch is not installed, they raise ModelError here.
     """
     if GRAPH not in folder.config.files or not onnx_runtime.installed():
         return None
     try:
         weights = folder.read(WEIGHTS)
     except ModelError:
-        if demanded:
+        if demanded or importlib.util.find_spec("torch") is None:
             raise
         return None
     where = str(folder.path / GRAPH)
