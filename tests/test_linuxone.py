@@ -21,6 +21,7 @@ import pytest
 from PIL import Image
 
 import dermhub
+from demo.page.html import palette_uri
 from dermhub import files, layout
 from dermhub.cards import checklist, render
 from dermhub.models.config import ModelConfig
@@ -396,3 +397,20 @@ def test_certify_what_is_no_model(tmp_path: Path) -> None:
         2,
         f"certify.py: {tmp_path} is not a model folder: it has no config.json.\n",
     )
+
+
+def with_palette(place: int, colours: int) -> str:
+    """An answer of the demo with one picture, a PNG with a palette, all of one place in it."""
+    palette = np.arange(colours * 4).astype(np.uint8).reshape(colours, 4)
+    headline = "<h3>Probability of any cancer, as the AI sees it: 10%</h3>"
+    return f'{headline}<img src="{palette_uri(np.full((2, 3), place, np.uint8), palette)}">'
+
+
+@pytest.mark.parametrize(("colours", "code"), [(256, 0), (64, 1), (3, 1)])
+def test_pictures_with_a_palette_are_compared_by_their_places(
+    tmp_path: Path, colours: int, code: int
+) -> None:
+    # One step of 256 levels is accepted; of three colours, as an outline has, it is half of all.
+    here, there = with_palette(1, colours), with_palette(2, colours)
+    assert compared(tmp_path / "other", html=there, here=here) == code
+    assert compared(tmp_path / "same", html=here, here=here) == 0

@@ -134,10 +134,16 @@ def pixels(text: str) -> NDArray[np.uint8]:
     """The pixels (H, W, 4) of a picture in a data URI, each colour times its opacity.
 
     Otherwise a pixel of opacity 0 on one machine and 1/255 on the other would count as all of its
-    colour.
+    colour. Of a picture with a palette they are places in it, from 0 to 255, and the palette: one
+    step of a map's 256 levels changes a colour by up to 3.
     """
-    picture = Image.open(io.BytesIO(base64.b64decode(text))).convert("RGBA")
-    values = np.array(picture).astype(np.float64)
+    picture = Image.open(io.BytesIO(base64.b64decode(text)))
+    if picture.mode == "P":
+        colours = np.array(picture.getpalette("RGBA"), np.uint8)
+        # The outline has three colours, and each step between them counts.
+        step = 255 // max(len(colours) // 4 - 1, 1)
+        return np.concatenate([np.asarray(picture).ravel() * np.uint8(step), colours])
+    values = np.array(picture.convert("RGBA")).astype(np.float64)
     values[..., :3] *= values[..., 3:] / 255
     return np.asarray(np.rint(values), np.uint8)
 
