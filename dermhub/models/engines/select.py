@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -173,9 +172,13 @@ def _load_graph(folder: ModelFolder, demanded: bool, device: Device) -> OnnxEngi
         return None
     try:
         weights = folder.read(WEIGHTS)
-    except ModelError:
-        if demanded or importlib.util.find_spec("torch") is None:
+    except ModelError as damage:
+        if demanded:
             raise
+        try:
+            _torch_engine(folder)
+        except ModelError:
+            raise damage from None
         return None
     where = str(folder.path / GRAPH)
     content = onnx_runtime.with_weights(folder.read(GRAPH), weights, where)
