@@ -23,7 +23,7 @@ AHEAD = 2
 """Batches that each process prepares before they are asked for, as DataLoader has it."""
 
 NICE = 10
-"""What processes that decode add to their niceness, from 0 to 19."""
+"""Niceness that processes which decode add to their own, from 0 to 19."""
 
 Batch = tuple[NDArray[np.float32], NDArray[np.int64]]
 

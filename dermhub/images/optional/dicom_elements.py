@@ -113,7 +113,7 @@ class _Walk:
             elif len(opened) >= 2 * MOST_DEPTH:
                 raise costly(f"a DICOM of sequences more than {MOST_DEPTH} deep")
             else:
-                # What has the type UN states no types inside (PS3.5, section 6.2.2).
+                # An element of type UN states no types inside (PS3.5, section 6.2.2).
                 opened.append((not in_item, implicit or kind == b"UN"))
 
 

@@ -21,7 +21,7 @@ from dermhub.models.prediction import Prediction
 
 @dataclass(frozen=True)
 class Beside:
-    """What lies beside the weights in `folder`, each None where there is no such file.
+    """The contents beside the weights in `folder`, each None where there is no such file.
 
     `cases` is the index of similar cases, and `thumbnails` holds its pictures.
     """
