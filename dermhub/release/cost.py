@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,18 @@ def weights(folder: ModelFolder, model: nn.Module) -> dict[str, Any]:
     }
 
 
+def median_ms(call: Callable[[], object], repeats: int) -> float:
+    """Measure the median time of a call, in milliseconds."""
+    # The first call also picks its kernels.
+    call()
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    return 1000 * float(np.median(seconds))
+
+
 def latency(classifier: Classifier, repeats: int = 20) -> dict[str, Any]:
     """Measure the time of an answer: the block `latency` of metrics.json.
 
@@ -41,15 +54,8 @@ def latency(classifier: Classifier, repeats: int = 20) -> dict[str, Any]:
     not count. The block names the machine, too.
     """
     image = draw(0, LATENCY_SIZE)
-    # The first call also picks its kernels.
-    classifier.predict(image)
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        classifier.predict(image)
-        seconds.append(time.perf_counter() - start)
     return {
-        "median_ms": round(1000 * float(np.median(seconds)), 1),
+        "median_ms": round(median_ms(lambda: classifier.predict(image), repeats), 1),
         "n": repeats,
         "runtime": classifier.engine.runtime,
         "image": list(LATENCY_SIZE),

@@ -121,7 +121,6 @@ def refit(
     figures = verify.recompute(folder)
     cascade = content["maps"]["cascade"] if content.get("maps") else None
     if located is not None and masks:
-        test = located.rows[~part].reset_index(drop=True)
         cascade = randomisation.cascade(select.load_torch(folder), test, workers)
     content |= {name: figures[name] for name in ("validation", "test", "external", "maps")}
     if content["maps"]:

@@ -12,22 +12,11 @@ import pytest
 from PIL import Image
 
 from demo.api import Api
-from demo.models import Models, Pair
+from demo.models import Pair
 from demo.read_upload import Uploads
 from dermhub.images.drawn_lesions import draw
 from dermhub.models.classifier import Classifier
-
-
-class OnePair(Models):
-    """The same two models of every kind."""
-
-    def __init__(self, pair: Pair) -> None:
-        super().__init__({"fast": ("binary", "lesion")})
-        self.one = pair
-
-    def pair(self, kind: str) -> Pair:  # noqa: ARG002
-        """Return the models."""
-        return self.one
+from tests.support.one_pair import OnePair
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from demo.api import Api
-from demo.models import FAST, Models, Pair
+from demo.models import FAST, Pair
 from demo.page import answer
 from demo.page.html import NOTICE
 from demo.read_upload import Uploads
@@ -19,6 +19,7 @@ from dermhub.images.concern import NOT_DERMATOSCOPIC, Concern
 from dermhub.images.drawn_lesions import draw
 from dermhub.models.beside.similar_cases import HAM10000, Case, SimilarCases
 from dermhub.models.classifier import Classifier
+from tests.support.one_pair import OnePair
 from tests.support.readings import HOSTILE, TRACK_RECORD, Page, reading, shares
 
 CASES = (
@@ -91,18 +92,6 @@ def test_a_refused_image_keeps_its_cases_behind_the_button() -> None:
 def pair(tiny_binary_model: Path, indexed_model: Path) -> Pair:
     """Two tiny models, the second with an index."""
     return Pair(Classifier(tiny_binary_model), Classifier(indexed_model))
-
-
-class OnePair(Models):
-    """The same two models of every kind."""
-
-    def __init__(self, pair: Pair) -> None:
-        super().__init__({"fast": ("binary", "lesion")})
-        self.one = pair
-
-    def pair(self, kind: str) -> Pair:  # noqa: ARG002
-        """Return the models."""
-        return self.one
 
 
 def test_the_page_finds_what_the_classifier_finds(pair: Pair) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from dermhub.evaluation.cases.figures import FIRST, average_precision
 from dermhub.images.drawn_lesions import draw
 from dermhub.models.classifier import Classifier
 from dermhub.models.model_folder import ModelFolder
-from dermhub.release import external
+from dermhub.release import cost, external
 from dermhub.release.cases import build
 from dermhub.scoring import inference
 from dermhub.tasks import Task
@@ -91,13 +90,8 @@ def with_latency(
 def _latency(classifier: Classifier) -> dict[str, Any]:
     """Measure the median time of a search, for a drawn image that is explained already."""
     explanation = classifier.explain(draw(0, DRAWN))
-    classifier.similar(explanation)
-    seconds = []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        classifier.similar(explanation)
-        seconds.append(time.perf_counter() - start)
-    return {"median_ms": round(1000 * float(np.median(seconds)), 2), "n": REPEATS}
+    median = cost.median_ms(lambda: classifier.similar(explanation), REPEATS)
+    return {"median_ms": round(median, 2), "n": REPEATS}
 
 
 def _queries(table: pd.DataFrame, ph2: Path | None) -> dict[str, pd.DataFrame]:
