@@ -2,9 +2,9 @@
 
     PYTHONPATH=.:benchmarks python benchmarks/depthwise.py [--rounds 5]
 
-On a processor with matrix tiles (Intel AMX); on others `train.py` uses PyTorch's own. Layers are
-those of EfficientNet-B4 and MobileNetV2, for batches of 64; steps are forward, loss, backward and
-AdamW's step on random images. Both sides take turns in every round. Prints Markdown: medians.
+Layers are those of EfficientNet-B4 and MobileNetV2, for batches of 64; steps are forward, loss,
+backward and AdamW's step on random images. Both sides take turns in every round. Prints Markdown:
+medians.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
 """Workarounds for slow training on CPUs: depthwise convolutions, and memory that is given back.
 
-On CPUs with matrix tiles (Intel AMX) PyTorch's gradients of depthwise convolutions in bfloat16 are
-slow. Measured with PyTorch 2.14 (oneDNN; `benchmarks/depthwise.py`): its weight gradient is fast
-for kernels of 3 x 3 and up to 100 times slower for 5 x 5, and its input gradient at stride 2 is up
-to 100 times slower in bfloat16 than in float32. So a larger kernel's gradient is put together of
-3 x 3 parts, and that input gradient is taken in float32. The results are PyTorch's to within
-bfloat16's rounding.
+PyTorch's gradients of depthwise convolutions in bfloat16 are slow on CPUs. Measured with PyTorch
+2.14 (oneDNN; `benchmarks/depthwise.py`): its weight gradient is fast for kernels of 3 x 3 and up to
+100 times slower for 5 x 5, and its input gradient at stride 2 is up to 100 times slower in bfloat16
+than in float32. So a larger kernel's gradient is put together of 3 x 3 parts, and that input
+gradient is taken in float32. The results are PyTorch's to within bfloat16's rounding.
 """
 
 from __future__ import annotations
@@ -28,10 +27,9 @@ Pair = tuple[int, int]
 def training_context(device: torch.device) -> contextlib.AbstractContextManager[Any]:
     """The context for the forward pass of a training step.
 
-    `FasterDepthwise` on a CPU with matrix tiles, and one without any effect elsewhere.
+    `FasterDepthwise` on a CPU, and one without any effect elsewhere.
     """
-    tiles = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
-    return FasterDepthwise() if tiles else contextlib.nullcontext()
+    return FasterDepthwise() if device.type == "cpu" else contextlib.nullcontext()
 
 
 class FasterDepthwise(TorchFunctionMode):
