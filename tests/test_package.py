@@ -32,7 +32,7 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(enco
 CORE, EXTRAS = PROJECT["dependencies"], PROJECT["optional-dependencies"]
 
 IN_WHEEL = ("binary", "lesion")
-"""The models in the wheel; with the larger ones it would pass 60 MB."""
+"""The models in the wheel."""
 
 
 def normal(requirement: str) -> str:
@@ -210,12 +210,11 @@ def test_the_wheel_answers_offline_in_an_empty_folder(environment: Path, tmp_pat
         done = ask(environment, tmp_path, "dermhub", command)
         assert done.returncode == 2
         assert done.stderr.endswith(f" is not installed: pip install 'dermhub[{extra}]'.\n")
-    done = ask(environment, tmp_path, "dermhub", "predict", ".", "--model", "lesion-accurate")
+    done = ask(environment, tmp_path, "dermhub", "predict", ".", "--model", "lesion-2")
     assert done.returncode == 2
     assert done.stderr == (
-        "dermhub: There is no model 'lesion-accurate': expected a model folder, one of binary, "
-        "lesion, or org/name of the hub. The larger models are in a clone of the repository "
-        "alone: give their folder there.\n"
+        "dermhub: There is no model 'lesion-2': expected a model folder, one of binary, lesion, or "
+        "org/name of the hub. Did you mean 'lesion'?\n"
     )
     assert {path.name for path in tmp_path.iterdir()} == {"photo.png"}
 

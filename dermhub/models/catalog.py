@@ -61,12 +61,9 @@ def locate(model: str | os.PathLike[str] | Entry) -> Path:
         )
     ids = [*folders, *(key for key in CATALOGUE if key not in folders)]
     others = f", one of {', '.join(ids)}," if ids else " (no model is shipped here)"
-    more = ""
-    if installation.is_package():
-        more = " The larger models are in a clone of the repository alone: give their folder there."
     raise ModelError(
         f"There is no model {name!r}: expected a model folder{others} or org/name of the "
-        f"hub.{suggest(name, ids)}{more}"
+        f"hub.{suggest(name, ids)}"
     )
 
 

@@ -403,7 +403,7 @@ def test_constants_are_read_as_onnx_reads_them() -> None:
     assert graph.nodes[0].attributes["pads"] == [1, 1, 1, 1]
 
 
-@pytest.mark.parametrize("name", ["lesion", "binary", "lesion-accurate", "binary-accurate"])
+@pytest.mark.parametrize("name", ["lesion", "binary"])
 def test_shipped_graphs_take_every_weight_from_its_file(name: str) -> None:
     folder = SHIPPED / name
     content = (folder / GRAPH).read_bytes()

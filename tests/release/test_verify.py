@@ -30,10 +30,9 @@ from dermhub.release import verify
 from dermhub.tasks import LESION
 from tests.support.tiny import Command, add_file
 
-MODELS = [
-    pytest.param(path, id=name, marks=[pytest.mark.slow] * name.endswith("-accurate"))
-    for name, path in catalog.shipped().items()
-] or [pytest.param(None, id="none", marks=pytest.mark.skip("no model is shipped in model_cards"))]
+MODELS = [pytest.param(path, id=name) for name, path in catalog.shipped().items()] or [
+    pytest.param(None, id="none", marks=pytest.mark.skip("no model is shipped in model_cards"))
+]
 
 
 @pytest.fixture

@@ -73,7 +73,6 @@ def record_api(place: Place) -> Recorded:
         client = Client(url, verbose=False, download_files=str(place.temporary / "downloads"))
         calls: dict[str, tuple[str, tuple[object, ...]]] = {
             "predict": ("/predict", (handle_file(photo), "fast")),
-            "predict accurate": ("/predict", (handle_file(photo), "accurate")),
             "predict nothing": ("/predict", (None, "fast")),
             "predict noise": ("/predict", (handle_file(str(drawings / "noise.png")), "fast")),
             "analyse": ("/analyse", (handle_file(photo),)),

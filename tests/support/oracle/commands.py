@@ -64,7 +64,7 @@ def record_commands(place: Place) -> Recorded:
             f"predict {kind}": ("predict", given, "--model", "lesion", "--format", kind)
             for kind in ("table", "json", "csv")
         },
-        "predict by torch": ("predict", given, "--model", "binary-accurate"),
+        "predict binary": ("predict", given, "--model", "binary"),
         "explain": ("predict", photo, "--model", "binary", "--explain", out / "maps"),
         "score": (*scoring, out / "all.csv"),
         "score again": (*scoring, out / "all.csv"),

@@ -20,7 +20,7 @@ from tests.support.oracle.probes import PATIENCE, sha256
 
 PROBES = Path(__file__).resolve().with_name("probes.py")
 
-MODELS = ("binary", "binary-accurate", "lesion", "lesion-accurate")
+MODELS = ("binary", "lesion")
 """The shipped models."""
 
 TINY_RUN = (
