@@ -7,7 +7,7 @@ FROM python:3.11-slim
 WORKDIR /opt/dermhub
 COPY requirements-demo.txt .
 RUN pip install --no-cache-dir -r requirements-demo.txt
-# What .dockerignore lets through: the program and the two default models.
+# What .dockerignore lets through: the program and the two models.
 COPY . .
 # Compiled now, as nothing can be written later; and asked, so that no image is built that does not answer.
 RUN python -m compileall -q . && \

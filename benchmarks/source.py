@@ -1,8 +1,8 @@
 """Test for a shortcut: does a model take the look of its further images for melanoma?
 
-    PYTHONPATH=. python benchmarks/source.py model_cards/binary --data HAM [--split test]
+    PYTHONPATH=. python benchmarks/source.py MODEL --data HAM [--split test]
 
-Some models learnt from further images, which are rich in melanomas (train.py --extra). The images
+A model may have learnt from further images, which are rich in melanomas (train.py --extra). The images
 of the split are treated as those were (squashed to a square of 180 pixels, stretched back, JPEG),
 and read again. Prints, as Markdown, the change of the answers. A model that had learnt the source
 would call them malignant more often.

@@ -27,7 +27,7 @@ LARGEST_BESIDE = 256 * MEGABYTE
 LARGEST_WEIGHTS = 1000 * MEGABYTE
 """Bytes that a model's weights may take as float32: 250 million parameters.
 
-The largest shipped model has 18 million. `LIMIT` raises it.
+The shipped models have 2 million each. `LIMIT` raises it.
 """
 
 LIMIT = "DERMHUB_LARGEST_MB"

@@ -27,7 +27,7 @@ from dermhub import DermhubError, __version__
 if TYPE_CHECKING:
     import gradio as gr
 
-KINDS = {FAST: "Standard", ACCURATE: "Larger (slower, about as accurate)"}
+KINDS = {FAST: "Standard", ACCURATE: "Larger (slower)"}
 
 LIMITS: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "models"}
 """One image is read at a time: two would only slow each other down."""

@@ -20,7 +20,7 @@ from dermhub.images.quality import Quality
 from dermhub.images.view import InputSpec, to_array
 
 SIDE = 224
-"""Pixels that the short side of a working copy has at least: the largest input of a shipped model.
+"""Pixels that the short side of a working copy has at least: the input of the shipped models.
 
 A HAM10000 original of 600 x 450 pixels is halved.
 """

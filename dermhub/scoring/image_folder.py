@@ -40,7 +40,7 @@ PROCESSES_FROM = 1000
 """Files from which on lanes are processes: these save the second that they take to start.
 
 They serve ONNX Runtime on the CPU alone. With PyTorch a process takes several times the memory, and
-the larger models compute for so long that Python's lock matters little.
+larger networks compute for so long that Python's lock matters little.
 """
 
 Row = dict[str, Any]
