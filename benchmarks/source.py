@@ -2,10 +2,10 @@
 
     PYTHONPATH=. python benchmarks/source.py MODEL --data HAM [--split test]
 
-A model may have learnt from further images, which are rich in melanomas (train.py --extra). The images
-of the split are treated as those were (squashed to a square of 180 pixels, stretched back, JPEG),
-and read again. Prints, as Markdown, the change of the answers. A model that had learnt the source
-would call them malignant more often.
+A model may have learnt from further images, which are rich in melanomas (train.py --extra). The
+images of the split are treated as those were (squashed to a square of 180 pixels, stretched back,
+JPEG), and read again. Prints, as Markdown, the change of the answers. A model that had learnt the
+source would call them malignant more often.
 """
 
 from __future__ import annotations

@@ -143,7 +143,8 @@ class Models:
 def offered(binary: str, lesion: str, warn: Callable[[str], None]) -> dict[str, tuple[str, str]]:
     """Return the names of the models of each kind.
 
-    There are the given ones, and accurate ones where such lie beside the given. Of the latter, `warn` is told in a sentence where they can't be run here.
+    There are the given ones, and accurate ones where such lie beside the given. Of the latter,
+    `warn` is told in a sentence where they can't be run here.
     """
     from dermhub import shipped
 
