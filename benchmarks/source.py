@@ -33,7 +33,7 @@ QUALITY = 94
 
 
 def treated(rgb: Image.Image) -> Image.Image:
-    """An image with the look of the further ones (docs/stretch.py)."""
+    """An image with the look of the further ones: squashed to a square, and stretched again."""
     squashed = _jpeg(rgb.resize((SQUASHED, SQUASHED), Image.Resampling.LANCZOS))
     return _jpeg(squashed.resize(rgb.size, Image.Resampling.LANCZOS))
 
