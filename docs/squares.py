@@ -3,10 +3,10 @@
     python docs/squares.py HAM10000_images HAM/images --side 256
     python docs/squares.py MASKS SQUARE-MASKS
 
-The first makes a copy of HAM10000 like the one that the shipped models were trained and measured on:
-JPEG files of 256 x 256 pixels, quality 75. (That one came ready-made; another scaler gives other
-pixels.) The second gives masks the same frame: PNG files stay PNG, at their own size. All files of
-the folder and of those below it are read, and OUT must not exist.
+The first makes a copy of HAM10000 like the one that the shipped models were trained and measured
+on: JPEG files of 256 x 256 pixels, quality 75. (That one came ready-made; another scaler gives
+other pixels.) The second gives masks the same frame: PNG files stay PNG, at their own size. All
+files of the folder and of those below it are read, and OUT must not exist.
 """
 
 from __future__ import annotations
