@@ -1,11 +1,11 @@
 """Test for a shortcut: does a model take the look of its further images for melanoma?
 
-    PYTHONPATH=. python benchmarks/source.py model_cards/binary --data HAM [--split test]
+    PYTHONPATH=. python benchmarks/source.py MODEL --data HAM [--split test]
 
-Some models learnt from further images, which are rich in melanomas (train.py --extra). The images
-of the split are treated as those were (squashed to a square of 180 pixels, stretched back, JPEG),
-and read again. Prints, as Markdown, the change of the answers. A model that had learnt the source
-would call them malignant more often.
+A model may have learnt from further images, which are rich in melanomas (train.py --extra). The
+images of the split are treated as those were (squashed to a square of 180 pixels, stretched back,
+JPEG), and read again. Prints, as Markdown, the change of the answers. A model that had learnt the
+source would call them malignant more often.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ QUALITY = 94
 
 
 def treated(rgb: Image.Image) -> Image.Image:
-    """An image with the look of the further ones (docs/stretch.py)."""
+    """An image with the look of the further ones: squashed to a square, and stretched again."""
     squashed = _jpeg(rgb.resize((SQUASHED, SQUASHED), Image.Resampling.LANCZOS))
     return _jpeg(squashed.resize(rgb.size, Image.Resampling.LANCZOS))
 

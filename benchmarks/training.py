@@ -10,7 +10,9 @@ turns in every round:
   averaged weights; the start of the workers is in it, which a whole epoch of 100 steps has once as
   well;
 - step: `Fit.train_step` on tensors that are in memory: no reading, no augmentation;
-- bare: forward, loss, backward and AdamW's step on such tensors, and nothing else;
+- bare: forward, loss, backward and AdamW's step on such tensors, and nothing else, with the fast
+  gradients of `dermhub.training.cpu`;
+- plain: the same with PyTorch's own gradients;
 - timm: timm's loader with its default training augmentation, its AdamW, gradient clipping and
   averaged weights, put together as its train.py does, which is a script outside of the package;
 - images: reading and augmentation alone, by as many workers.
@@ -23,6 +25,7 @@ what an epoch could reach on these cores if images and bare steps shared them wi
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import importlib
 import statistics
@@ -42,6 +45,7 @@ from dermhub.data import datasets, draws, tables
 from dermhub.images.view import InputSpec
 from dermhub.models import backbone
 from dermhub.tasks import TASKS
+from dermhub.training import cpu
 from dermhub.training.config import TrainConfig
 from dermhub.training.fit import Fit, make_optimizer
 
@@ -92,7 +96,7 @@ def in_memory(fit: Fit, count: int) -> Iterator[Batch]:
         yield views, labels
 
 
-def bare(fit: Fit, steps: int) -> Callable[[], int]:
+def bare(fit: Fit, steps: int, faster: bool) -> Callable[[], int]:
     """Make steps of nothing but forward, loss, backward and the optimizer's step."""
     config = fit.config
     model = copy.deepcopy(fit.model).train()
@@ -101,7 +105,8 @@ def bare(fit: Fit, steps: int) -> Callable[[], int]:
 
     def run() -> int:
         for views, labels in in_memory(fit, steps):
-            with torch.autocast("cpu", torch.bfloat16, enabled=fit.bf16):
+            mode = cpu.training_context(fit.device) if faster else contextlib.nullcontext()
+            with mode, torch.autocast("cpu", torch.bfloat16, enabled=fit.bf16):
                 logits = model(views)
             loss = loss_of(logits.float(), labels)
             optimizer.zero_grad(set_to_none=True)
@@ -244,8 +249,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         fit = make_fit(options, Path(folder))
         few = max(options.steps // SHORT, 1)
-        parts = {"epoch": epoch(fit), "bare": bare(fit, few), "timm": with_timm(fit)}
-        parts |= {"step": step(fit, few), "images": images(fit)}
+        parts = {"epoch": epoch(fit), "bare": bare(fit, few, True), "timm": with_timm(fit)}
+        parts |= {"step": step(fit, few), "plain": bare(fit, few, False), "images": images(fit)}
         rates = measure(parts, fit.config.batch_size, options.rounds)
     config = fit.config
     setting = (

@@ -14,7 +14,7 @@ rounds, and the ratio that of their medians.
   `archive.py`, decoding with scaling and the model's forward pass, each at its best, without any
   loss between them.
 
-`engines.py` measures the larger model against other engines, and `training.py` an epoch against
+`engines.py` measures other engines, and `training.py` an epoch against
 bare steps.
 """
 

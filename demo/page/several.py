@@ -144,7 +144,7 @@ def as_csv(records: Sequence[dict[str, Any]]) -> str:
             [
                 to_cell(record["file"]),
                 "",
-                record["zone"],
+                _kind(record),
                 "yes" if record["refused"] else "no",
                 "yes" if record["confident"] else "no",
                 why,

@@ -185,8 +185,11 @@ def show_table(answers: list[Prediction], classifier: Classifier) -> None:
         mark = ">=" if answer.malignant else "< "
         values = " ".join(f"{answer.probabilities[code]:9.4f}" for code in classifier.classes)
         members = f"  {' '.join(answer.conformal) or 'none'}" if conformal else ""
-        zone = "refused" if answer.rejected else str(answer.zone or "")
-        first = f"{zone:{ZONE_WIDTH}}  {answer.label:9}" if has_zones else f"{answer.label:9}"
+        first = (
+            f"{answer.zone_word:{ZONE_WIDTH}}  {answer.label:9}"
+            if has_zones
+            else f"{answer.label:9}"
+        )
         print(f"{name:{width}}  {first}  {answer.malignancy:.4f} {mark}   {values}{members}")
         warnings = [answer.abstention, *(concern.sentence for concern in answer.concerns)]
         for sentence in dict.fromkeys(warnings):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,11 +88,14 @@ def write(classifier: Classifier, path: Path, sheet: Path, options: argparse.Nam
 
 
 def check_ours(path: Path, start: bytes) -> None:
-    """Raise ConfigError for a file that does not begin as what this command writes there."""
-    if not path.is_file():
+    """Raise ConfigError for anything but a file that begins as what this command writes there."""
+    if not os.path.lexists(path):
         return
-    with path.open("rb") as stream:
-        begins = stream.read(len(start))
+    # A link into nothing would be replaced, and was somebody's.
+    begins = b""
+    if path.is_file():
+        with path.open("rb") as stream:
+            begins = stream.read(len(start))
     if begins != start:
         raise ConfigError(
             f"{path} is not a file that this command wrote, and is left alone: choose another "

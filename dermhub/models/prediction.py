@@ -83,11 +83,18 @@ class Prediction:
         """The zone of suspicion, by the probability of malignancy alone; None without zones."""
         return self.zones.of(self.malignancy) if self.zones else None
 
+    @property
+    def zone_word(self) -> str:
+        """The zone in a table: its words, "refused" for what the gate refuses, "" without zones."""
+        if not self.zones:
+            return ""
+        return "refused" if self.rejected else str(self.zone)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the answer as plain values, which json.dumps takes.
 
         `probabilities` maps each class to its number, `concerns` are objects with a `code` and a
-        `sentence`, and `zone` is a word, or "" without zones.
+        `sentence`, and `zone` is the `zone_word`.
         """
         return {
             "label": self.label,
@@ -97,7 +104,7 @@ class Prediction:
             "malignant": self.malignant,
             "threshold": self.threshold,
             "operating_point": self.operating_point,
-            "zone": str(self.zone or ""),
+            "zone": self.zone_word,
             "conformal": list(self.conformal),
             "conformal_level": self.conformal_level,
             "concerns": [asdict(concern) for concern in self.concerns],
@@ -251,7 +258,7 @@ def to_row(image: str, prediction: Prediction) -> dict[str, Any]:
         "malignancy": prediction.malignancy,
         "malignant": prediction.malignant,
         "threshold": prediction.threshold,
-        "zone": str(prediction.zone or ""),
+        "zone": prediction.zone_word,
         **{f"p_{name}": value for name, value in prediction.probabilities.items()},
         "conformal": " ".join(prediction.conformal),
         "concerns": " ".join(concern.code for concern in prediction.concerns),

@@ -63,7 +63,7 @@ def sheet(image: str, photo: Photo, similar: SimilarCases) -> bytes:
     answer = similar.prediction
     refused = [answer.rejected.sentence] if answer.rejected else []
     label = f"{plain_name(answer.label)} ({answer.probabilities[answer.label]:.0%})"
-    zone = f"Zone of suspicion: {answer.zone}. " if answer.zone else ""
+    zone = f"Zone of suspicion: {answer.zone_word}. " if answer.zones else ""
     said = [
         *refused,
         f"{zone}Likeliest diagnosis: {label}; probability of cancer: {answer.malignancy:.0%}.",

@@ -76,6 +76,18 @@ def test_files_of_others_are_left_alone(
         assert [path.read_text() for path in to.iterdir()] == ["mine"]
 
 
+def test_a_link_into_nothing_is_left_alone(
+    indexed_model: Path, image: Path, tmp_path: Path, command: Command
+) -> None:
+    link = tmp_path / "a<b>&-similar.csv"
+    link.symlink_to("missing")
+    code, out, err = command("similar", image, "--to", tmp_path, "--model", indexed_model)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"dermhub: {link} is not a file that this command wrote, and is left")
+    assert link.readlink() == Path("missing")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([image.name, link.name])
+
+
 @pytest.mark.slow
 def test_two_images_of_one_name_share_no_file(
     indexed_model: Path, tmp_path: Path, command: Command
@@ -98,7 +110,7 @@ def test_bad_input(
     to = tmp_path / "out"
     code, _, err = command("similar", image, "--to", to, "--model", tiny_lesion_model)
     assert code == 2
-    assert "has no index of similar cases: make one with 'python -m dermhub measure" in err
+    assert "has no index of similar cases: take a model that has one" in err
     code, _, err = command("similar", image, "--to", to, "--model", indexed_model, "--number", 0)
     assert (code, err) == (
         2,

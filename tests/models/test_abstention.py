@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import shutil
@@ -14,8 +15,9 @@ import pytest
 from dermhub.errors import ModelError
 from dermhub.images.concern import Concern
 from dermhub.models.classifier import Classifier
-from dermhub.models.prediction import Prediction
+from dermhub.models.prediction import Prediction, to_row
 from dermhub.tasks import BINARY, LESION
+from dermhub.zones import Threshold, Zone, Zones
 from tests.support.tiny import Command
 
 STRANGE = Concern("not-dermatoscopic", "This is something else.")
@@ -173,3 +175,14 @@ def test_file_that_is_not_listed_is_left_alone(
     folder = stated(tiny_binary_model, tmp_path / "model")
     (folder / "gate.safetensors").write_bytes(b"no safetensors")
     assert Classifier(folder).predict(photo).concerns == ()
+
+
+@pytest.mark.parametrize("concerns", [(), (BLURRED,)])
+def test_a_table_says_the_zone_unless_the_image_is_refused(concerns: tuple[Concern, ...]) -> None:
+    zones = Zones(Threshold(0.07, "sensitive"), Threshold(0.47, "precise"))
+    answer = dataclasses.replace(said(("nv",), concerns=concerns), malignancy=0.01, zones=zones)
+    refused = dataclasses.replace(answer, concerns=(*concerns, STRANGE))
+    for each, expected in ((answer, "low"), (refused, "refused")):
+        assert each.zone is Zone.LOW
+        assert each.to_dict()["zone"] == to_row("a.jpg", each)["zone"] == expected
+    assert dataclasses.replace(refused, zones=None).to_dict()["zone"] == ""

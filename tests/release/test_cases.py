@@ -233,5 +233,7 @@ def test_numbers_out_of_range(indexed: Path, photo: Path, tiny_lesion_model: Pat
     for number in (0, 51, -1, 2.0, True, "6", None):
         with pytest.raises(ConfigError, match=r"expected a whole number from 1 to 50\.$"):
             classifier.similar(photo, number)  # type: ignore[arg-type]
-    with pytest.raises(ModelError, match=r"has no index of similar cases: make one with 'python"):
+    with pytest.raises(
+        ModelError, match=r"has no index of similar cases: take a model that has one"
+    ):
         Classifier(tiny_lesion_model).similar(photo)

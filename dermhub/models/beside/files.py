@@ -36,9 +36,10 @@ class Beside:
         """Raise ModelError where there is no index, and ConfigError for a `k` out of range."""
         if self.cases is None:
             raise ModelError(
-                f"{self.folder} has no index of similar cases: make one with 'python -m dermhub "
-                f"measure {self.folder} --refit --data DIR --cases DIR', where the second DIR "
-                "holds the training images that may be shown to others."
+                f"{self.folder} has no index of similar cases: take a model that has one, as the "
+                "shipped lesion has, or make one in a folder of yours with 'python -m dermhub "
+                "measure FOLDER --refit --data DIR --cases DIR', where the second DIR holds the "
+                "training images that may be shown to others."
             )
         check_number(k)
 
