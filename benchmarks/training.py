@@ -246,6 +246,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=24)
     options = parser.parse_args()
+    # As train.py does.
+    cpu.keep_memory()
     with tempfile.TemporaryDirectory() as folder:
         fit = make_fit(options, Path(folder))
         few = max(options.steps // SHORT, 1)
