@@ -59,10 +59,7 @@ MIN_SIDE = 32
 """Shortest accepted side in pixels: below it there is no dermatoscopic structure left to see."""
 
 MAX_RATIO = 20
-"""Longest accepted side as a multiple of the shorter one.
-
-A strip shows no lesion, and its heat maps would be huge.
-"""
+"""Longest accepted side in times of the shorter: a strip shows no lesion and has huge maps."""
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

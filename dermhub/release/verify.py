@@ -37,10 +37,7 @@ TOLERANCE = 2e-6
 """Largest difference of two figures: the sixth digit of an interval may be rounded either way."""
 
 PROBABILITY_TOLERANCE = 0.01
-"""Largest difference of a probability.
-
-Another processor adds up in another order, and decodes JPEG its own way.
-"""
+"""Largest difference of a probability: processors add up, and decode JPEG, in their own ways."""
 
 NOT_RECOMPUTED = {
     "latency": "the time of an answer (it depends on the machine)",
