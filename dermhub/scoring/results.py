@@ -21,7 +21,8 @@ from dermhub import files
 from dermhub.errors import ConfigError, DataError
 from dermhub.scoring import resumable_csv
 
-FORMAT = "dermhub scores 1"
+FORMAT = "dermhub scores 2"
+"""Format of a manifest; since 2 the zone of a refused image is "refused"."""
 
 ERROR = "error"
 """Last column: the reason why a file could not be scored, in one sentence, or nothing."""
@@ -79,7 +80,7 @@ class RunManifest:
         content = files.read_json(path)
         try:
             if content.pop("format") != FORMAT:
-                raise ValueError("another format")
+                raise ValueError("the format of another dermhub")
             run = cls(**content | {"columns": tuple(content["columns"])})
             parse_shard(run.shard)
         except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -396,7 +396,7 @@ def test_json_beside_is_readable(
 ) -> None:
     assert command(*scoring(tiny_binary_model, folder, tmp_path / "s.csv", "--batch", 3))[0] == 0
     about = json.loads((tmp_path / "s.csv.json").read_text())
-    assert about["format"] == "dermhub scores 1"
+    assert about["format"] == "dermhub scores 2"
     heading = next(csv.reader(io.StringIO((tmp_path / "s.csv").read_text(encoding="utf-8"))))
     assert about["columns"] == heading
     assert heading[-4:] == ["conformal", "concerns", "abstention", "error"]
