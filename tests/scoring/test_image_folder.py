@@ -391,6 +391,23 @@ def test_progress_without_tqdm(
         pass
 
 
+def test_scores_of_an_earlier_format_are_left_as_they_are(
+    command: Command, tiny_binary_model: Path, folder: Path, tmp_path: Path
+) -> None:
+    line = scoring(tiny_binary_model, folder, tmp_path / "s.csv")
+    assert command(*line)[0] == 0
+    beside = tmp_path / "s.csv.json"
+    beside.write_text(beside.read_text().replace("dermhub scores 2", "dermhub scores 1"))
+    before = [(tmp_path / name).read_bytes() for name in ("s.csv", "s.csv.json")]
+    code, _, err = command(*line)
+    assert code == 2
+    assert err == (
+        f"dermhub: {beside} does not tell what the scores are made from (the format of another "
+        "dermhub): start anew.\n"
+    )
+    assert [(tmp_path / name).read_bytes() for name in ("s.csv", "s.csv.json")] == before
+
+
 def test_json_beside_is_readable(
     command: Command, tiny_binary_model: Path, folder: Path, tmp_path: Path
 ) -> None:

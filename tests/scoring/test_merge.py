@@ -139,7 +139,6 @@ BAD = [
     (restate(shard="1/3"), "The shards are of different divisions ("),
     (restate(shard="0/2"), "does not tell what the scores are made from"),
     (restate(shard=3), "does not tell what the scores are made from"),
-    (restate(format="dermhub scores 1"), "(the format of another dermhub): start anew."),
 ]
 
 
