@@ -79,9 +79,11 @@ def main() -> None:
     for batch, rate, megabytes in by_batch:
         print(f"| {batch} | {rate:.1f} | {megabytes:.0f} |")
     options.out.mkdir(parents=True, exist_ok=True)
-    _plot(options.out / "growth_size.png", "image size, pixels (batch 1)", "latency, ms", by_size)
+    memory = "memory of the process, MB"
+    across = "image size, pixels (batch 1)"
+    plot(options.out / "growth_size.png", across, ("latency, ms", memory), by_size)
     across = f"batch ({usual} x {usual} pixels)"
-    _plot(options.out / "growth_batch.png", across, "images a second", by_batch)
+    plot(options.out / "growth_batch.png", across, ("images a second", memory), by_batch)
 
 
 def _measure(engines: dict[int, Any], places: list[Place], rounds: int) -> dict[Place, Point]:
@@ -139,20 +141,21 @@ def _images(size: int, batch: int) -> Any:
     return np.random.default_rng(0).normal(size=(batch, 3, size, size)).astype(np.float32)
 
 
-def _plot(path: Path, across: str, up: str, points: Sequence[tuple[float, float, float]]) -> None:
-    """Draw two curves over the first value of each point: its second, and its memory."""
+def plot(
+    path: Path, across: str, up: tuple[str, str], rows: Sequence[tuple[float, float, float]]
+) -> None:
+    """Draw two curves over the first value of each row, with the labels `across` and `up`."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-    places, heights, megabytes = zip(*points, strict=True)
-    memory = "memory of the process, MB"
-    for axes, values, label in ((left, heights, up), (right, megabytes, memory)):
-        axes.plot(places, values, "o-", color="#0b5c8a")
-        axes.set(xlabel=across, ylabel=label, xscale="log", ylim=(0, 1.08 * max(values)))
-        axes.set_xticks(places, [f"{place:g}" for place in places], minor=False)
+    figure, both = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    places, *values = zip(*rows, strict=True)
+    for axes, label, heights in zip(both, up, values, strict=True):
+        axes.plot(places, heights, "o-", color="#0b5c8a")
+        axes.set(xlabel=across, ylabel=label, xscale="log", ylim=(0, 1.08 * max(heights)))
+        axes.set_xticks(places, [f"{place:,g}" for place in places], minor=False)
         axes.minorticks_off()
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
+from growth import plot
 from load import Load, client, function_of, one_request
 from running import ROOT, App, machine, process_memory, running
 
@@ -68,9 +69,9 @@ def main() -> None:
         print(f"| {number:.0f} | {rate:.1f} | {wait:.2f} |")
     options.out.mkdir(parents=True, exist_ok=True)
     heights = ("files a second, with the start", "most memory, MB")
-    _plot(options.out / "growth_archive.png", "files in the archive", heights, archives)
+    plot(options.out / "growth_archive.png", "files in the archive", heights, archives)
     heights = ("answers a second", "median wait, s")
-    _plot(options.out / "growth_clients.png", "visitors at once", heights, clients)
+    plot(options.out / "growth_clients.png", "visitors at once", heights, clients)
 
 
 def _archive(images: Sequence[Path]) -> Row:
@@ -121,24 +122,6 @@ async def _visits(app: App, seconds: float) -> list[Row]:
                 raise SystemExit(f"growth_use.py: {number} clients got {errors}.")
             rows.append((number, len(waits) / taken, statistics.median(waits)))
     return rows
-
-
-def _plot(path: Path, across: str, heights: tuple[str, str], rows: Sequence[Row]) -> None:
-    """Draw two curves over the number of each row."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, both = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-    places, *values = zip(*rows, strict=True)
-    for axes, label, height in zip(both, heights, values, strict=True):
-        axes.plot(places, height, "o-", color="#0b5c8a")
-        axes.set(xlabel=across, ylabel=label, xscale="log", ylim=(0, 1.08 * max(height)))
-        axes.set_xticks(places, [f"{place:,.0f}" for place in places], minor=False)
-        axes.minorticks_off()
-        axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
 
 
 if __name__ == "__main__":
