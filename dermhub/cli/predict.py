@@ -186,7 +186,8 @@ def show_table(answers: list[Prediction], classifier: Classifier) -> None:
         values = " ".join(f"{answer.probabilities[code]:9.4f}" for code in classifier.classes)
         members = f"  {' '.join(answer.conformal) or 'none'}" if conformal else ""
         zone = f"{answer.zone_word:{ZONE_WIDTH}}  " if has_zones else ""
-        print(f"{name:{width}}  {zone}{answer.label:9}  {answer.malignancy:.4f} {mark}   {values}{members}")
+        first = f"{zone}{answer.label:9}"
+        print(f"{name:{width}}  {first}  {answer.malignancy:.4f} {mark}   {values}{members}")
         warnings = [answer.abstention, *(concern.sentence for concern in answer.concerns)]
         for sentence in dict.fromkeys(warnings):
             if sentence:
