@@ -12,12 +12,12 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from demo import accounts
 from demo.decode_limits import Limits
 from demo.server import server, variables
-from demo.server.process import PortError
+from demo.server.process import PortError, Stop, StopSignals
 from dermhub import installation
 from dermhub.cli import machine, terminal
 from dermhub.errors import program
@@ -199,12 +199,19 @@ def main() -> int:
     if ignored := variables.drop():
         warn(f"not heeded: {', '.join(ignored)}; python app.py --help lists the options.")
     machine.do_without_network()
-    server.stop_on_signals()
+    signals = StopSignals()
     serving = processes = None
     try:
-        serving = server.Server(settings(given), __version__)
-        processes = decoding_processes(given.decode_limits, serving)
-        return serve(serving, given, processes)
+        # What began is known here before `Stop` is raised, so that it can be ended.
+        with signals.deferred():
+            serving = server.Server(settings(given), __version__)
+            processes = decoding_processes(given.decode_limits, serving)
+        try:
+            serve(serving, given, processes, signals)
+        except Exception:
+            # A library that caught `Stop` can be imported by half.
+            signals.check()
+            raise
     except (accounts.AccountsError, DermhubError) as error:
         warn(str(error))
         return 2
@@ -214,7 +221,7 @@ def main() -> int:
     except PortError as error:
         warn(f"{error}: choose another --port or --host.")
         return 2
-    except (server.Stop, KeyboardInterrupt):
+    except Stop:
         return 0
     finally:
         if serving is not None:
@@ -255,11 +262,14 @@ def decoder(processes: DecodingProcesses | None) -> Decode:
 
 
 def serve(
-    serving: server.Server, given: argparse.Namespace, processes: DecodingProcesses | None
-) -> int:
+    serving: server.Server,
+    given: argparse.Namespace,
+    processes: DecodingProcesses | None,
+    signals: StopSignals,
+) -> NoReturn:
     """Load the models, open the page, and wait until the process is told to end.
 
-    Raises DermhubError.
+    Raises DermhubError, and Stop at the end.
     """
     from demo.models import FAST, Models, offered
     from demo.page.page import make_page
@@ -268,6 +278,7 @@ def serve(
     models = Models(offered(given.binary, given.lesion, warn))
     models.pair(FAST)
     decode = decoder(processes)
+    signals.check()
     address = serving.open(
         lambda folder, why_refused, still_wanted: make_page(
             models, folder, why_refused, still_wanted, given.examples, decode, given.share
@@ -277,6 +288,7 @@ def serve(
         mcp=given.mcp,
         front=FRONT,
     )
+    signals.check()
     if not address:
         warn("no public link could be made: check the network; the page is served here alone.")
     print(
@@ -284,7 +296,7 @@ def serve(
         flush=True,
     )
     serving.event_log.take_over()
-    return serving.wait()
+    signals.wait()
 
 
 def run() -> int:

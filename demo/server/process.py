@@ -1,11 +1,15 @@
-"""Settings of the server's process: its port, Gradio's environment, and how it keeps memory."""
+"""The server's process: its port, its environment, how it keeps memory, and when it ends."""
 
 from __future__ import annotations
 
 import ctypes
+import signal
 import socket
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NoReturn
 
 DESCRIPTORS = 16384
 """Open files and connections of the process, where the system grants as many."""
@@ -13,6 +17,53 @@ DESCRIPTORS = 16384
 
 class PortError(Exception):
     """Raised where the address or port can't be had."""
+
+
+class Stop(SystemExit):
+    """Raised when the process is told to end."""
+
+
+class StopSignals:
+    """SIGTERM and SIGINT, which raise `Stop` in the main thread.
+
+    Libraries that are being imported can catch `Stop` and go on, so `check` raises it again. A
+    second signal ends the process at once.
+    """
+
+    def __init__(self) -> None:
+        """Take over both signals."""
+        self._told = False
+        self._deferred = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+
+    def check(self) -> None:
+        """Raise `Stop` if a signal has come."""
+        if self._told:
+            raise Stop(0)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Raise `Stop` at the end of the block, not within."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+        self.check()
+
+    def wait(self) -> NoReturn:
+        """Sleep until a signal raises `Stop`."""
+        while True:
+            self.check()
+            time.sleep(3600)
+
+    def _stop(self, *_: object) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        self._told = True
+        if not self._deferred:
+            raise Stop(0)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 import threading
 import time
@@ -16,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from demo.gate.in_flight import InFlight, most_connections
@@ -80,10 +79,6 @@ class Settings:
     space: bool = False
     """True in a Hugging Face Space: its proxy alone reaches the server, and its page frames ours.
     """
-
-
-class Stop(SystemExit):
-    """Raised when the process is told to end."""
 
 
 class Server:
@@ -180,11 +175,6 @@ class Server:
         """The address at which this machine finds the page."""
         return f"http://{address_host(self.settings.host)}:{self.settings.port}/"
 
-    def wait(self) -> NoReturn:
-        """Serve until a signal raises `Stop` or KeyboardInterrupt."""
-        while True:
-            time.sleep(3600)
-
     def close(self) -> None:
         """End the server and remove all that was uploaded.
 
@@ -268,18 +258,3 @@ class Server:
             self.door.names.public.add(urlsplit(address).hostname or "")
             return address
         return ""
-
-
-def stop_on_signals() -> None:
-    """Make SIGTERM and SIGINT raise `Stop` in the main thread.
-
-    A second signal ends the process at once.
-    """
-
-    def stop(*_: object) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
-        raise Stop(0)
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)

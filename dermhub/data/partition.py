@@ -75,6 +75,11 @@ def fingerprint(table: pd.DataFrame) -> str:
     return hashlib.sha256(rows.encode()).hexdigest()
 
 
+def held_out_fingerprint(table: pd.DataFrame) -> str:
+    """The `fingerprint` of a table's validation and test images alone."""
+    return fingerprint(table[table["split"] != "train"])
+
+
 def hide(patient: str) -> str:
     """Return a name for a patient from which the id can't be read."""
     return f"P{hashlib.sha256(patient.encode()).hexdigest()[:12]}"

@@ -215,7 +215,7 @@ class TrainConfig:
         "",
         "model (folder, id or org/name) that teaches its answers, or several with commas between "
         "them, whose mean answers are taught; a lesion model also teaches binary. On the same "
-        "data, with the same --extra or none",
+        "data, with any --extra",
     )
     name: str = _option("run", "", "id of the model in its card; empty: the task")
     out: str = _option("run", "", "folder of the run; empty: runs/<task>-<model>-<seed>")

@@ -34,8 +34,8 @@ class Inputs:
 
     `config` names the version of a dataset of Kaggle, also where the newest was asked for. `folder`
     holds the data, and `table` the images with those of `--extra`. `tables` are the hashes of the
-    table without and with `--extra`: a model that was trained on either saw no lesion that is held
-    out here. `teachers` are model folders.
+    table without and with `--extra`, and of its held-out images alone: a model with one of them in
+    its config saw no lesion that is held out here. `teachers` are model folders.
     """
 
     config: TrainConfig
@@ -64,7 +64,7 @@ def read_inputs(config: TrainConfig) -> Inputs:
         _say(f"{name}: photographs of one may stand in training and test, and figures be too high.")
     hashes = {partition.fingerprint(table)}
     table = _with_additions(table, config)
-    hashes.add(partition.fingerprint(table))
+    hashes |= {partition.fingerprint(table), partition.held_out_fingerprint(table)}
     return Inputs(
         config,
         folder,
@@ -216,6 +216,7 @@ def provenance(
             "images": len(table),
             "lesions": int(table["lesion_id"].nunique()),
             "table_sha256": begun["table_sha256"],
+            "held_out_sha256": partition.held_out_fingerprint(table),
             "partition_sha256": partition.shipped_hash(),
             **summary.patients(table),
             **_unnamed_lesions(table),

@@ -1,8 +1,9 @@
 """Learning from other models: their weights (`--init`) and answers (`--teacher`).
 
-A model to learn from must not have seen the lesions that are held out here. One that was trained on
-the same table of images, by its hash, has not. One that was trained on others may lend its weights
-where none of the images that are held out is among those that it has seen.
+A model to learn from must not have seen the lesions that are held out here. One whose data held out
+the same images, or were the same table, has not: training keeps every copy of a held-out image out.
+One that was trained on others may lend its weights where none of the images that are held out is
+among those that it has seen.
 
 The loss of distillation is in `training.losses`.
 """
@@ -101,11 +102,11 @@ def check_unseen(
 ) -> None:
     """Raise LeakError for a model that may have seen the images that are held out.
 
-    It has not if it was trained on a table of `tables` (hashes), or if its list of images seen
-    holds no copy of an image of `held_out`: every split is by lesion, so that a model has seen all
-    images of a lesion in its data, or none. `place` is its folder or file.
+    It has not if its data have one of the hashes in `tables`, or if its list of images seen holds
+    no copy of an image of `held_out`: every split is by lesion, so that a model has seen all images
+    of a lesion in its data, or none. `place` is its folder or file.
     """
-    if _table_hash(folder.config) in tables:
+    if _hashes(folder.config) & set(tables):
         return
     if layout.SEEN not in folder.config.files:
         raise LeakError(
@@ -129,17 +130,19 @@ def check_unseen(
 
 
 def check_table(place: Path, saved: ModelConfig, tables: Collection[str]) -> None:
-    """Raise LeakError for a teacher in a folder that was trained on no table of `tables`."""
-    if _table_hash(saved) not in tables:
+    """Raise LeakError for a teacher in a folder whose data have none of the hashes in `tables`."""
+    if not _hashes(saved) & set(tables):
         raise LeakError(
             f"--teacher {place} was trained on another table, and may have seen the lesions that "
-            "this run is tested on: give a model that was trained on the same data (with the same "
-            "--extra, or without any)."
+            "this run is tested on: give a model that was trained on the same data (with any "
+            "--extra)."
         )
 
 
-def _table_hash(saved: ModelConfig) -> object:
-    return saved.provenance.get("data", {}).get("table_sha256")
+def _hashes(saved: ModelConfig) -> set[object]:
+    """The hashes of a model's table, and of the images that were held out."""
+    data = saved.provenance.get("data", {})
+    return {data.get("table_sha256"), data.get("held_out_sha256")} - {None}
 
 
 class Grouped(nn.Module):

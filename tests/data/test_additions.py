@@ -180,7 +180,7 @@ def test_a_run_with_more_images_is_measured_with_them(
         in (model / "README.md").read_text()
     )
     card = (model / "README.md").read_text()
-    assert "it had learned from the same images, with or without those from elsewhere." in card
+    assert "it had learned from the same images, with or without others from elsewhere." in card
     assert "The training images from elsewhere have terms of their own." in card
     options = ["measure", str(model), "--data", str(tiny_data), "--workers", "0"]
     assert main(options) == 2
@@ -190,6 +190,10 @@ def test_a_run_with_more_images_is_measured_with_them(
     )
     assert main([*options, "--extra", str(more)]) == 0
     assert main(["verify", str(model)]) == 0
+    # Nor has a model that was trained with them, for a run without.
+    models = ("--init", model, "--teacher", model)
+    run_training("--data", tiny_data, "--out", tmp_path / "next", *models, *TINY_RUN)
+    assert (tmp_path / "next" / "model" / "config.json").exists()
 
 
 def test_sources_are_folders_and_collections(tiny_data: Path, folder: Make, tmp_path: Path) -> None:

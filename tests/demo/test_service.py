@@ -85,9 +85,10 @@ def test_it_is_there_before_its_models_are_and_can_be_ended_then(
 ) -> None:
     port = free_port()
     command = [sys.executable, str(ROOT / "app.py"), "--port", str(port), *map(str, options)]
-    with subprocess.Popen(
+    process = subprocess.Popen(
         command, cwd=tmp_path, env={"TMPDIR": str(tmp_path)}, stderr=subprocess.PIPE
-    ) as process:
+    )
+    try:
         deadline = time.monotonic() + 120
         status, text = 0, ""
         while not status and time.monotonic() < deadline:
@@ -97,9 +98,13 @@ def test_it_is_there_before_its_models_are_and_can_be_ended_then(
         assert (status, json.loads(text)["status"]) == (503, "loading")
         assert "The models are being loaded." in get(f"http://127.0.0.1:{port}/")[1]
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
-        assert process.stderr is not None
-        assert process.stderr.read() == b""
+        errors = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0
+    # Where a library catches the end, the page is made first, which the log tells.
+    assert [line for line in errors.decode().splitlines() if not line.startswith("{")] == []
     assert list(tmp_path.glob("*dermhub*")) == []
 
 
