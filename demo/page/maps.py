@@ -26,10 +26,10 @@ WIDE_ENOUGH = 480
 It is shown at most 420 wide (`answer.css`).
 """
 
-HEAT_WIDTH, PAIR_WIDTH = 160, 64
+HEAT_WIDTH, PAIR_WIDTH = 64, 32
 """Width, in pixels, of the map of a class and of a pair.
 
-A map has some 7 x 7 values, so that more pixels would show nothing more.
+A map has some 7 x 7 values, and the browser smooths what it enlarges: more pixels look the same.
 """
 
 TALLEST = 1.5
@@ -96,7 +96,7 @@ def outline(reading: Reading) -> str:
     if not mask.any():
         return ""
     small = Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.GaussianBlur(2))
-    inside = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC)) > 127
+    inside = np.asarray(small.resize((width, height), Image.Resampling.BILINEAR)) > 127
     line = inside & _widened(~inside)
     return palette_uri(_widened(line).astype(np.uint8) + line, OUTLINE)
 
