@@ -108,7 +108,7 @@ def write(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | Non
             "data_offsets": [place, place + len(content)],
         }
         place += len(content)
-        values.append(memoryview(content))
+        values.append(content.data)
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text + b"".join(values)
