@@ -53,7 +53,7 @@ def train(config: TrainConfig, out: Path, resumed: bool) -> None:
         if resumed:
             run.resume(inputs, out, fit)
         elif distributed.is_main():
-            run.begin(inputs, out, run.revision(Path(__file__).resolve().parent))
+            run.begin(inputs, fit.spec, out, run.revision(Path(__file__).resolve().parent))
 
     with distributed.process_group():
         distributed.check_same((run.recipe(fit.config), partition.fingerprint(fit.table)))

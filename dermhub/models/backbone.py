@@ -18,6 +18,7 @@ from torch import nn
 from dermhub import regular_files
 from dermhub.errors import ConfigError, DownloadError, ModelError, some, suggest
 from dermhub.hub import client
+from dermhub.images.view import IMAGENET_MEAN, IMAGENET_STD
 from dermhub.layout import WEIGHTS
 
 PROBE = 96
@@ -26,6 +27,8 @@ PROBE = 96
 CONVOLUTIONS: tuple[type[nn.Module], ...] = (nn.Conv2d, Conv2dSame)
 """Convolutions whose output is linear in their weights; others standardise them first."""
 
+
+Triple = tuple[float, float, float]
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """Kinds of numbers in which weights are read."""
@@ -103,6 +106,23 @@ def pretrained(architecture: str, num_classes: int, dropout: float = 0.0) -> nn.
         ) from error
     load_backbone(model, source.state_dict(), architecture)
     return model
+
+
+def normalisation(architecture: str) -> tuple[Triple, Triple]:
+    """Return the mean and std per RGB channel, for values in [0, 1], of an architecture's input.
+
+    They are those with which timm's pretrained weights were trained; ImageNet's where there are
+    none.
+    """
+    about = timm.get_pretrained_cfg(architecture)
+    if about is None or len(about.mean) != 3 or len(about.std) != 3:
+        return IMAGENET_MEAN, IMAGENET_STD
+    return _triple(about.mean), _triple(about.std)
+
+
+def _triple(values: Iterable[float]) -> Triple:
+    red, green, blue = map(float, values)
+    return red, green, blue
 
 
 def features(model: nn.Module, images: torch.Tensor) -> torch.Tensor:

@@ -17,11 +17,13 @@ from torch import nn
 
 from dermhub import __version__, files
 from dermhub.data import additions, kaggle, partition, tables
-from dermhub.errors import ConfigError, note
+from dermhub.errors import ConfigError, ModelError, note
 from dermhub.evaluation import plots, predictions, summary
 from dermhub.images.view import InputSpec
 from dermhub.models import backbone
 from dermhub.models.catalog import display_name, locate
+from dermhub.models.config import ModelConfig
+from dermhub.models.model_folder import ModelFolder
 from dermhub.tasks import TASKS
 from dermhub.training import distributed, image_hashes, initial_weights, transfer
 from dermhub.training.config import DESCRIPTION, OVERVIEW, RUN_CONFIG, STATE, TrainConfig
@@ -113,28 +115,52 @@ def build(inputs: Inputs, out: Path, resumed: bool) -> Fit:
     torch.manual_seed(config.seed)
     # The weights of a run with a saved state are there.
     saved = resumed and (out / STATE).exists()
-    model = _initial_model(inputs, "scratch" if saved else config.init)
-    teacher = transfer.load_teachers(inputs.teachers, config, inputs.tables)
-    return Fit(model, inputs.table, config, InputSpec(config.size), out, teacher)
+    model, spec = _initial_model(inputs, "scratch" if saved else config.init)
+    if resumed:
+        spec = _begun_input(out, config)
+    teacher = transfer.load_teachers(inputs.teachers, config, spec, inputs.tables)
+    return Fit(model, inputs.table, config, spec, out, teacher)
 
 
-def _initial_model(inputs: Inputs, init: str) -> nn.Module:
+def _initial_model(inputs: Inputs, init: str) -> tuple[nn.Module, InputSpec]:
+    """The model to train, and its input: normalised as for the weights that it begins with."""
     config = inputs.config
     sizes = (config.model, len(TASKS[config.task].classes), config.dropout)
-    if init == "scratch":
-        return backbone.build(*sizes)
-    if init == "pretrained":
-        return backbone.pretrained(*sizes)
     held_out = inputs.table[inputs.table["split"] != "train"]
+    lender: ModelConfig | None = None
     path = Path(init)
-    if path.is_file() or init.endswith(".safetensors"):
-        transfer.check_file(path, inputs.tables, held_out)
-        return initial_weights.from_file(path, *sizes)
-    return transfer.initialise(locate(init), config, inputs.tables, held_out)
+    if init == "scratch":
+        model = backbone.build(*sizes)
+    elif init == "pretrained":
+        model = backbone.pretrained(*sizes)
+    elif path.is_file() or init.endswith(".safetensors"):
+        lender = transfer.check_file(path, inputs.tables, held_out)
+        model = initial_weights.from_file(path, *sizes)
+    else:
+        folder = locate(init)
+        model = transfer.initialise(folder, config, inputs.tables, held_out)
+        lender = ModelFolder(folder).config
+    mean, std = backbone.normalisation(config.model)
+    if lender is not None:
+        mean, std = lender.input.mean, lender.input.std
+    return model, InputSpec(config.size, mean=mean, std=std)
 
 
-def begin(inputs: Inputs, out: Path, revision: str) -> None:
-    """Begin the folder of a new run.
+def _begun_input(out: Path, config: TrainConfig) -> InputSpec:
+    """The input of a run that was begun; runs of earlier versions normalised as for ImageNet."""
+    begun = files.read_json(out / RUN_CONFIG)
+    if "input" not in begun:
+        return InputSpec(config.size)
+    try:
+        return InputSpec.from_timm(begun["input"])
+    except ModelError as error:
+        raise ConfigError(
+            f"{out / RUN_CONFIG} is damaged ({error}): start a new run with --out."
+        ) from None
+
+
+def begin(inputs: Inputs, spec: InputSpec, out: Path, revision: str) -> None:
+    """Begin the folder of a new run, whose model has the input `spec`.
 
     Raises DataError for a cell that no table of predictions can hold, and ImageError for a test
     image that can't be read.
@@ -147,6 +173,7 @@ def begin(inputs: Inputs, out: Path, revision: str) -> None:
     plots.overview(out / OVERVIEW, inputs.table)
     content = {
         "options": options,
+        "input": spec.to_timm(),
         "revision": revision,
         **_fingerprints(inputs),
         "images_sha256": image_hashes.write(out, inputs.table),

@@ -23,6 +23,7 @@ from dermhub import layout
 from dermhub.errors import ConfigError, LeakError, ModelError, some
 from dermhub.images import near_duplicates
 from dermhub.images.photo import Photo
+from dermhub.images.view import InputSpec
 from dermhub.models import backbone, weights
 from dermhub.models.config import ModelConfig
 from dermhub.models.model_folder import ModelFolder
@@ -84,17 +85,19 @@ def initialise(
     )
 
 
-def check_file(path: Path, tables: Collection[str], held_out: pd.DataFrame) -> None:
+def check_file(path: Path, tables: Collection[str], held_out: pd.DataFrame) -> ModelConfig | None:
     """Raise LeakError for the weights of a dermhub model as `check_unseen` does.
 
-    Weights of other programs pass.
+    Returns the configuration of that model. Weights of other programs pass, with None.
     """
-    if path.name == layout.WEIGHTS and (path.parent / layout.CONFIG).is_file():
-        try:
-            folder = ModelFolder(path.parent)
-        except ModelError:  # weights of timm, or of another program
-            return
-        check_unseen(path, folder, tables, held_out)
+    if path.name != layout.WEIGHTS or not (path.parent / layout.CONFIG).is_file():
+        return None
+    try:
+        folder = ModelFolder(path.parent)
+    except ModelError:  # weights of timm, or of another program
+        return None
+    check_unseen(path, folder, tables, held_out)
+    return folder.config
 
 
 def check_unseen(
@@ -166,6 +169,28 @@ class Grouped(nn.Module):
         return torch.stack([logits[:, indices].logsumexp(dim=1) for indices in members], dim=1)
 
 
+class Renormalised(nn.Module):
+    """A model that takes images normalised in another way than it learned from."""
+
+    scale: torch.Tensor
+    shift: torch.Tensor
+
+    def __init__(self, model: nn.Module, given: InputSpec, own: InputSpec) -> None:
+        super().__init__()
+        self.model = model
+        given_mean, given_std, mean, std = (
+            torch.tensor(values)[:, None, None]
+            for values in (given.mean, given.std, own.mean, own.std)
+        )
+        self.register_buffer("scale", given_std / std)
+        self.register_buffer("shift", (given_mean - mean) / std)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Images (N, 3, H, W), normalised as given -> the model's logits (N, C)."""
+        logits: torch.Tensor = self.model(images * self.scale + self.shift)
+        return logits
+
+
 class Mean(nn.Module):
     """Models of one task whose probabilities are averaged.
 
@@ -183,22 +208,25 @@ class Mean(nn.Module):
 
 
 def load_teachers(
-    folders: Sequence[Path], config: TrainConfig, tables: Collection[str]
+    folders: Sequence[Path], config: TrainConfig, spec: InputSpec, tables: Collection[str]
 ) -> nn.Module | None:
     """The teacher of a run: the mean of the models in the folders, or None where there is none.
 
-    A lesion model teaches the binary task the sums of its probabilities. Raises LeakError for a
-    teacher that was trained on a table (of images, lesions and splits) whose hash is not among
-    `tables`: it may have seen this run's validation and test lesions, and pass on what it saw.
-    Raises ConfigError for one whose classes are not classes of the task.
+    It takes images normalised as in `spec`, the run's own input. A lesion model teaches the binary
+    task the sums of its probabilities. Raises LeakError for a teacher that was trained on a table
+    (of images, lesions and splits) whose hash is not among `tables`: it may have seen this run's
+    validation and test lesions, and pass on what it saw. Raises ConfigError for one whose classes
+    are not classes of the task.
     """
-    models = [_load_teacher(folder, config, tables) for folder in folders]
+    models = [_load_teacher(folder, config, spec, tables) for folder in folders]
     if not models:
         return None
     return models[0] if len(models) == 1 else Mean(models)
 
 
-def _load_teacher(folder: Path, config: TrainConfig, tables: Collection[str]) -> nn.Module:
+def _load_teacher(
+    folder: Path, config: TrainConfig, spec: InputSpec, tables: Collection[str]
+) -> nn.Module:
     model, saved = weights.load(folder)
     task = TASKS[config.task]
     groups = [index for name in saved.task.classes if (index := task.index_of(name)) is not None]
@@ -208,4 +236,6 @@ def _load_teacher(folder: Path, config: TrainConfig, tables: Collection[str]) ->
         )
     check_table(folder, saved, tables)
     model = model.to(memory_format=backbone.memory_format(saved.architecture))
+    if (saved.input.mean, saved.input.std) != (spec.mean, spec.std):
+        model = Renormalised(model, spec, saved.input)
     return model if saved.task == task else Grouped(model, groups)
