@@ -30,6 +30,14 @@ MOST = 256
 """Largest number of threads of a session, whatever the environment says."""
 
 
+SINGLE = 2**18
+"""Multiplications of a matrix product up to which OpenBLAS, and so numpy, uses one thread.
+
+After a larger one its threads wait busily, and take a core from the next forward pass for some
+20 ms. (`interface/gemm.c` of OpenBLAS: SMP_THRESHOLD_MIN * GEMM_MULTITHREAD_THRESHOLD.)
+"""
+
+
 class OnnxEngine:
     """The model of a folder by its whole graph, whose bytes are `content`; see `base.Engine`.
 
@@ -79,9 +87,13 @@ class OnnxEngine:
         form.
         """
         n, k, h, w = features.shape
-        weights = directions @ self._head / np.float32(h * w)
-        evidence = np.maximum(weights @ features.reshape(n, k, h * w), 0)
-        return evidence.reshape(n, len(directions), h, w)
+        places = features.reshape(n, k, h * w)
+        step = max(SINGLE // (k * h * w), 1)
+        parts = []
+        for start in range(0, len(directions), step):
+            weights = directions[start : start + step] @ self._head / np.float32(h * w)
+            parts.append(weights @ places)
+        return np.maximum(np.concatenate(parts, axis=1), 0).reshape(n, len(directions), h, w)
 
     def _check_shapes(self, where: str) -> None:
         """Raise ModelError where the graph does not fit the configuration or the last layer."""
