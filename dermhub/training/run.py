@@ -174,6 +174,7 @@ def begin(inputs: Inputs, spec: InputSpec, out: Path, revision: str) -> None:
     content = {
         "options": options,
         "input": spec.to_timm(),
+        "held_out_sha256": partition.held_out_fingerprint(inputs.table),
         "revision": revision,
         **_fingerprints(inputs),
         "images_sha256": image_hashes.write(out, inputs.table),
@@ -243,7 +244,7 @@ def provenance(
             "images": len(table),
             "lesions": int(table["lesion_id"].nunique()),
             "table_sha256": begun["table_sha256"],
-            "held_out_sha256": partition.held_out_fingerprint(table),
+            **_held_out(begun),
             "partition_sha256": partition.shipped_hash(),
             **summary.patients(table),
             **_unnamed_lesions(table),
@@ -266,6 +267,12 @@ def provenance(
         ),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
+
+
+def _held_out(begun: dict[str, Any]) -> dict[str, str]:
+    """The hash of the images that were held out; runs of earlier versions have none."""
+    name = "held_out_sha256"
+    return {name: begun[name]} if name in begun else {}
 
 
 def _source(config: TrainConfig) -> str:
