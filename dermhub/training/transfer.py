@@ -142,10 +142,13 @@ def check_table(place: Path, saved: ModelConfig, tables: Collection[str]) -> Non
         )
 
 
-def _hashes(saved: ModelConfig) -> set[object]:
+def _hashes(saved: ModelConfig) -> set[str]:
     """The hashes of a model's table, and of the images that were held out."""
-    data = saved.provenance.get("data", {})
-    return {data.get("table_sha256"), data.get("held_out_sha256")} - {None}
+    data = saved.provenance.get("data")
+    if not isinstance(data, dict):
+        return set()
+    values = (data.get(name) for name in ("table_sha256", "held_out_sha256"))
+    return {value for value in values if isinstance(value, str)}
 
 
 class Grouped(nn.Module):
