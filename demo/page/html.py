@@ -31,7 +31,6 @@ CANT_OPEN = "We couldn't open this file"
 NO_ANSWER = "No answer"
 """Title for all else that keeps the page from answering."""
 
-
 SMALL = 10_000
 """Pixels of a picture up to which it isn't compressed."""
 
@@ -61,8 +60,8 @@ def palette_uri(levels: NDArray[np.uint8], palette: NDArray[np.uint8]) -> str:
     """Return an address that holds a picture itself, as a PNG with a palette.
 
     `levels` (H, W) are places in the `palette` of at most 256 RGBA colours, (N, 4). Small ones are
-    stored as they are: an answer holds dozens of maps, and compression would save an eighth of
-    their bytes in ten times the time.
+    stored as they are: an answer holds dozens of maps, and compressing them costs much time and
+    saves few bytes.
     """
     height, width = levels.shape
     # Each line begins with the number of its filter, 0 for none (PNG specification, section 9).

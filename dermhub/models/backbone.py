@@ -27,8 +27,8 @@ PROBE = 96
 CONVOLUTIONS: tuple[type[nn.Module], ...] = (nn.Conv2d, Conv2dSame)
 """Convolutions whose output is linear in their weights; others standardise them first."""
 
-
 Triple = tuple[float, float, float]
+"""A value for red, green and blue."""
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """Kinds of numbers in which weights are read."""

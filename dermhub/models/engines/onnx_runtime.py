@@ -32,9 +32,9 @@ MOST = 256
 SINGLE = 2**18
 """Multiplications of a matrix product up to which OpenBLAS, and so numpy, uses one thread.
 
-After a larger one its threads wait busily and take a core from the next forward passes: for the
-demo, on two cores, both models with their maps took 24 ms instead of 9. The limit is that of
-OpenBLAS's interface/gemm.c (SMP_THRESHOLD_MIN * GEMM_MULTITHREAD_THRESHOLD).
+After a larger one its threads wait busily and take a core from the next forward passes
+(`benchmarks/load.py`). The limit is that of OpenBLAS's interface/gemm.c (SMP_THRESHOLD_MIN *
+GEMM_MULTITHREAD_THRESHOLD).
 """
 
 
